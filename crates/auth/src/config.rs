@@ -1,0 +1,33 @@
+//! Whom a service believes.
+
+use chassis::Secret;
+use serde::{Deserialize, Serialize};
+
+/// Where tokens come from and how the fleet's own are signed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuthConfig {
+    /// The `iss` of users' tokens.
+    pub issuer: String,
+    /// Where the issuer's keys are. At `…/.well-known/jwks.json` the list of revoked tokens is looked for beside it.
+    pub jwks_url: String,
+    /// The fleet's key: PKCS#8 of a P-256 key, in PEM or base64. Without it no service is believed.
+    pub internal_key: Secret,
+}
+
+/// A key or setting that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// Not PKCS#8 of a P-256 key. What was given is not repeated.
+    #[error("{what} is not a P-256 key in PKCS#8, PEM or base64")]
+    Key {
+        /// Which setting or store.
+        what: &'static str,
+    },
+    /// The random source or the library refuses.
+    #[error("a key or token could not be made")]
+    Crypto,
+    /// No HTTP client.
+    #[error("no HTTP client for the issuer's keys")]
+    Client(#[from] reqwest::Error),
+}

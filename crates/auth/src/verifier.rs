@@ -1,0 +1,219 @@
+//! Decides whether a token is to be believed (RFC 8725, RFC 9068).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use chassis::{Kind, Problem};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use moka::sync::Cache;
+
+use crate::claims::{AUDIENCE, Claims, TYPE, now};
+use crate::internal::{self, InternalKey};
+use crate::jwks::{Found, Keys, LocalKeys};
+use crate::{AuthConfig, AuthError, Caller, Role};
+
+/// How far clocks may differ, in seconds.
+const LEEWAY: u64 = 5;
+/// Longer than any token of ours; keeps a megabyte of nonsense from being hashed and parsed.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+const POLL: Duration = Duration::from_secs(5);
+const CACHED_TOKENS: u64 = 10_000;
+
+/// Verifies tokens of the issuer and of the fleet. Cheap to clone.
+#[derive(Clone)]
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    issuer: String,
+    keys: Keys,
+    internal: Option<(String, DecodingKey)>,
+    cache: Cache<[u8; 32], Arc<Caller>>,
+    polling: AtomicBool,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier")
+            .field("issuer", &self.inner.issuer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// Believes the issuer and the fleet's key of the settings. Nothing is fetched before the first token.
+    pub fn new(config: &AuthConfig) -> Result<Self, AuthError> {
+        Self::build(config, Keys::remote(&config.jwks_url))
+    }
+
+    /// For the issuer itself: verifies with its own keys instead of by HTTP.
+    pub fn with_local_keys(config: &AuthConfig, local: &LocalKeys) -> Result<Self, AuthError> {
+        Self::build(config, Keys::local(local))
+    }
+
+    fn build(config: &AuthConfig, keys: Keys) -> Result<Self, AuthError> {
+        let internal = if config.internal_key.is_empty() {
+            None
+        } else {
+            let key = InternalKey::parse(&config.internal_key)?.key;
+            Some((key.kid().to_owned(), key.decoding()?))
+        };
+        let cache = Cache::builder().max_capacity(CACHED_TOKENS).build();
+        let inner = Inner {
+            issuer: config.issuer.clone(),
+            keys,
+            internal,
+            cache,
+            polling: AtomicBool::new(false),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Who the bearer is; 401 for a token that is not to be believed, 503 when the issuer's keys cannot be had.
+    pub async fn verify(&self, bearer: &str) -> Result<Caller, Problem> {
+        if bearer.len() > MAX_TOKEN_BYTES {
+            return Err(refused("is too long"));
+        }
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, bearer.as_bytes()).as_ref());
+        let caller = match self.inner.cache.get(&hash) {
+            Some(caller) => caller,
+            None => {
+                let caller = Arc::new(self.verify_anew(bearer).await?);
+                self.inner.cache.insert(hash, caller.clone());
+                caller
+            }
+        };
+        if caller.expires_at + i64::try_from(LEEWAY).unwrap_or(0) <= now() {
+            self.inner.cache.invalidate(&hash);
+            return Err(refused("has expired"));
+        }
+        if self.inner.keys.is_revoked(&caller.jti) {
+            return Err(refused("was revoked"));
+        }
+        Ok(caller.as_ref().clone())
+    }
+
+    async fn verify_anew(&self, bearer: &str) -> Result<Caller, Problem> {
+        let header = decode_header(bearer)
+            .map_err(|_| refused("is no signed JWT of a kind that is taken"))?;
+        if header.alg != Algorithm::ES256 {
+            return Err(refused("is not signed with ES256"));
+        }
+        let typ = header
+            .typ
+            .as_deref()
+            .map(|typ| typ.trim_start_matches("application/"));
+        if !typ.is_some_and(|typ| typ.eq_ignore_ascii_case(TYPE)) {
+            return Err(refused("is no access token"));
+        }
+        if header.crit.is_some() {
+            return Err(refused("demands what is not understood"));
+        }
+        let kid = header
+            .kid
+            .as_deref()
+            .ok_or_else(|| refused("names no key"))?;
+        match &self.inner.internal {
+            Some((known, key)) if known == kid => {
+                internal_caller(&check(bearer, key, internal::ISSUER)?)
+            }
+            _ => {
+                let key = self.issuer_key(kid).await?;
+                user(&check(bearer, &key, &self.inner.issuer)?)
+            }
+        }
+    }
+
+    async fn issuer_key(&self, kid: &str) -> Result<DecodingKey, Problem> {
+        let found = self.inner.keys.find(kid).await;
+        if !self.inner.keys.is_local() && !self.inner.polling.swap(true, Ordering::AcqRel) {
+            tokio::spawn(poll(Arc::downgrade(&self.inner)));
+        }
+        match found {
+            Found::Key(key) => Ok(*key),
+            Found::Unknown => Err(refused("is signed with an unknown key")),
+            Found::IssuerAway => Err(Problem::new(
+                Kind::Unavailable,
+                "The issuer's keys cannot be had at the moment.",
+            )
+            .retry_after(2)),
+        }
+    }
+}
+
+/// Follows the issuer's keys and revocations for as long as anybody verifies.
+async fn poll(inner: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(POLL).await;
+        let Some(inner) = inner.upgrade() else { return };
+        if inner.keys.refresh().await {
+            // A key was taken away: what it signed is not to be believed any longer.
+            inner.cache.invalidate_all();
+        }
+    }
+}
+
+fn check(bearer: &str, key: &DecodingKey, issuer: &str) -> Result<Claims, Problem> {
+    let mut rules = Validation::new(Algorithm::ES256);
+    rules.leeway = LEEWAY;
+    rules.validate_nbf = true;
+    rules.set_audience(&[AUDIENCE]);
+    rules.set_issuer(&[issuer]);
+    rules.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+    let claims = decode::<Claims>(bearer, key, &rules)
+        .map_err(|err| Problem::unauthenticated(format!("The token is refused: {err}.")))?
+        .claims;
+    if claims.iat > now() + i64::try_from(LEEWAY).unwrap_or(0) {
+        return Err(refused("comes from the future"));
+    }
+    if claims.sub.is_empty() || claims.jti.is_empty() {
+        return Err(refused("names no subject or has no id"));
+    }
+    Ok(claims)
+}
+
+fn user(claims: &Claims) -> Result<Caller, Problem> {
+    if claims
+        .roles
+        .iter()
+        .any(|role| role == Role::Service.as_str())
+        || claims.act.is_some()
+    {
+        return Err(refused("claims to be a service, which its key may not say"));
+    }
+    Ok(caller(claims))
+}
+
+fn internal_caller(claims: &Claims) -> Result<Caller, Problem> {
+    if claims.roles != [Role::Service.as_str()] || claims.exp - claims.iat > internal::TTL {
+        return Err(refused("is not what services give each other"));
+    }
+    Ok(caller(claims))
+}
+
+fn caller(claims: &Claims) -> Caller {
+    Caller {
+        subject: claims.sub.clone(),
+        // Roles that mean nothing here, as a foreign issuer may have, give nothing.
+        roles: claims
+            .roles
+            .iter()
+            .filter_map(|role| Role::parse(role))
+            .collect(),
+        stores: claims.stores.clone(),
+        customer_id: claims.customer_id.clone(),
+        act: claims.act.as_ref().map(|act| act.sub.clone()),
+        jti: claims.jti.clone(),
+        expires_at: claims.exp,
+    }
+}
+
+fn refused(why: &str) -> Problem {
+    Problem::unauthenticated(format!("The token {why}."))
+}

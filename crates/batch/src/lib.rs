@@ -1,0 +1,211 @@
+//! One leader does at once what many asked for.
+//!
+//! Callers put items into a queue; the leader takes whatever has queued while it was busy, does it as
+//! one unit (one transaction, one remote call), and answers each caller. There is no timer: alone, an
+//! item is taken at once and pays nothing; under load, commits and calls are shared (group commit,
+//! DeWitt et al., SIGMOD 1984). The leader is a task of its own, not somebody's connection, so a caller
+//! that goes away takes nobody's work with it.
+
+use std::{future::Future, sync::Arc};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+/// Why an item has no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error<E> {
+    /// The work failed; many callers may be told the same.
+    #[error(transparent)]
+    Failed(Arc<E>),
+    /// The leader has stopped; nothing was done.
+    #[error("the process is stopping")]
+    Stopped,
+}
+
+struct Item<T, R, E> {
+    value: T,
+    answer: oneshot::Sender<Result<R, Error<E>>>,
+}
+
+/// Where items are put in. Cheap to clone; the leader ends when the last one is gone.
+#[derive(Debug)]
+pub struct Batcher<T, R, E> {
+    queue: mpsc::Sender<Item<T, R, E>>,
+}
+
+impl<T, R, E> std::fmt::Debug for Item<T, R, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Item")
+    }
+}
+
+impl<T, R, E> Clone for Batcher<T, R, E> {
+    fn clone(&self) -> Self {
+        Self {
+            queue: self.queue.clone(),
+        }
+    }
+}
+
+impl<T, R, E> Batcher<T, R, E>
+where
+    T: Clone + Send + 'static,
+    R: Send + 'static,
+    E: Send + Sync + 'static,
+{
+    /// Starts a leader that takes at most `most` items at once and does them by `work`, which answers
+    /// with one result an item, in their order.
+    ///
+    /// If `work` fails as a whole it must have left no trace; its items are then tried one by one, so
+    /// that one item's failure fails that item alone.
+    pub fn start<F, W>(tasks: &TaskTracker, most: usize, work: F) -> Self
+    where
+        F: Fn(Vec<T>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Vec<R>, E>> + Send,
+    {
+        let (queue, mut items) = mpsc::channel::<Item<T, R, E>>(most.max(1) * 4);
+        tasks.spawn(async move {
+            let mut batch = Vec::with_capacity(most);
+            while items.recv_many(&mut batch, most.max(1)).await > 0 {
+                lead(&work, std::mem::take(&mut batch)).await;
+            }
+        });
+        Self { queue }
+    }
+
+    /// Puts an item in and waits for its answer. If the caller goes away the work is done all the same.
+    pub async fn run(&self, value: T) -> Result<R, Error<E>> {
+        let (answer, answered) = oneshot::channel();
+        self.queue
+            .send(Item { value, answer })
+            .await
+            .map_err(|_| Error::Stopped)?;
+        answered.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+async fn lead<T, R, E, F, W>(work: &F, batch: Vec<Item<T, R, E>>)
+where
+    T: Clone,
+    F: Fn(Vec<T>) -> W,
+    W: Future<Output = Result<Vec<R>, E>>,
+{
+    let values: Vec<T> = batch.iter().map(|item| item.value.clone()).collect();
+    match work(values).await {
+        Ok(results) => {
+            for (item, result) in batch.into_iter().zip(results) {
+                // A caller that has gone needs no answer.
+                let _ = item.answer.send(Ok(result));
+            }
+        }
+        Err(error) if batch.len() == 1 => {
+            let error = Arc::new(error);
+            for item in batch {
+                let _ = item.answer.send(Err(Error::Failed(Arc::clone(&error))));
+            }
+        }
+        Err(_) => {
+            for item in batch {
+                let result = match work(vec![item.value]).await {
+                    Ok(mut results) => results.pop().ok_or(Error::Stopped),
+                    Err(error) => Err(Error::Failed(Arc::new(error))),
+                };
+                let _ = item.answer.send(result);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0} is poison")]
+    struct Poison(u32);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_queues_while_the_leader_is_busy_is_done_at_once() {
+        let sizes = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&sizes);
+        let tasks = TaskTracker::new();
+        let batcher = Batcher::start(&tasks, 8, move |batch: Vec<u32>| {
+            seen.lock().expect("no panic before").push(batch.len());
+            async move {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                Ok::<_, Poison>(batch.into_iter().map(|n| n * 2).collect())
+            }
+        });
+        let callers: Vec<_> = (0..21)
+            .map(|n| {
+                let batcher = batcher.clone();
+                tokio::spawn(async move { batcher.run(n).await.expect("answers") })
+            })
+            .collect();
+        for (n, caller) in (0..).zip(callers) {
+            assert_eq!(caller.await.expect("no panic"), n * 2);
+        }
+        let sizes = sizes.lock().expect("no panic before").clone();
+        assert_eq!(sizes.iter().sum::<usize>(), 21);
+        assert!(sizes.len() <= 5 && sizes.iter().all(|n| *n <= 8), "{sizes:?}");
+    }
+
+    #[tokio::test]
+    async fn one_items_failure_fails_that_item_alone() {
+        let tasks = TaskTracker::new();
+        let gate = Arc::new(tokio::sync::Semaphore::new(0));
+        let open = Arc::clone(&gate);
+        let batcher = Batcher::start(&tasks, 100, move |batch: Vec<u32>| {
+            let gate = Arc::clone(&open);
+            async move {
+                gate.acquire().await.expect("open").forget();
+                match batch.iter().find(|n| **n == 3) {
+                    Some(n) => Err(Poison(*n)),
+                    None => Ok(batch),
+                }
+            }
+        });
+        let callers: Vec<_> = (0..5)
+            .map(|n| {
+                let batcher = batcher.clone();
+                tokio::spawn(async move { batcher.run(n).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        gate.add_permits(100);
+        for (n, caller) in (0..).zip(callers) {
+            let answer = caller.await.expect("no panic");
+            assert_eq!(answer.is_err(), n == 3, "{n}: {answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_work_is_done_when_its_caller_has_gone() {
+        let done = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&done);
+        let tasks = TaskTracker::new();
+        let batcher = Batcher::start(&tasks, 4, move |batch: Vec<u32>| {
+            let count = Arc::clone(&count);
+            async move {
+                tokio::task::yield_now().await;
+                count.fetch_add(batch.len(), Ordering::SeqCst);
+                Ok::<_, Poison>(batch)
+            }
+        });
+        let caller = tokio::spawn({
+            let batcher = batcher.clone();
+            async move { batcher.run(1).await }
+        });
+        tokio::task::yield_now().await;
+        caller.abort();
+        drop(batcher);
+        tasks.close();
+        tasks.wait().await;
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+}

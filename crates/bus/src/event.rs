@@ -1,0 +1,94 @@
+//! The envelope: CloudEvents 1.0 in JSON (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md>).
+
+use commerce::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+/// What a service tells of a change it made.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Where it is published.
+    pub topic: &'static str,
+    /// What happened, as `souk.order.confirmed`.
+    pub kind: &'static str,
+    /// Id of the aggregate that changed.
+    pub subject: String,
+    /// Counts the events of this aggregate from 1.
+    pub sequence: i64,
+    /// The resource's public shape, plus what changed.
+    pub data: Box<RawValue>,
+}
+
+impl NewEvent {
+    /// An event about `subject`.
+    pub fn new(
+        topic: &'static str,
+        kind: &'static str,
+        subject: impl Into<String>,
+        sequence: i64,
+        data: &impl Serialize,
+    ) -> Self {
+        Self {
+            topic,
+            kind,
+            subject: subject.into(),
+            sequence,
+            // Fails only for maps whose keys are no texts, which no payload has.
+            data: serde_json::value::to_raw_value(data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+        }
+    }
+}
+
+/// An event as it comes from the broker.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    specversion: String,
+    /// Unique among the events of its source.
+    pub id: String,
+    /// Who tells, as `/souk/order`.
+    pub source: String,
+    /// What happened.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Id of the aggregate.
+    #[serde(default)]
+    pub subject: String,
+    /// When.
+    pub time: Timestamp,
+    /// Counts the events of this aggregate from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<i64>,
+    /// The trace it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    datacontenttype: Option<String>,
+    /// The payload.
+    pub data: Box<RawValue>,
+    /// Where it came from; set by the consumer, no part of the envelope.
+    #[serde(skip)]
+    pub topic: String,
+}
+
+impl Event {
+    /// Wraps what a service tells.
+    pub(crate) fn wrap(source: &str, new: NewEvent, now: Timestamp, traceparent: Option<String>) -> Self {
+        Self {
+            specversion: "1.0".into(),
+            id: uuid::Uuid::now_v7().to_string(),
+            source: format!("/souk/{source}"),
+            kind: new.kind.into(),
+            subject: new.subject,
+            time: now,
+            sequence: Some(new.sequence),
+            traceparent,
+            datacontenttype: Some("application/json".into()),
+            data: new.data,
+            topic: new.topic.into(),
+        }
+    }
+
+    /// The payload as the consumer's own type, which names what it needs and ignores the rest.
+    pub fn data<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(self.data.get())
+    }
+}

@@ -1,0 +1,200 @@
+//! Extractors whose refusals are problems: 400 what cannot be read, 413 too much, 415 the wrong format.
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::query::from_query;
+use crate::{Kind, Problem};
+
+/// The largest request body that a service takes, in bytes.
+pub const BODY_LIMIT: usize = 2 * 1024 * 1024;
+
+/// What is read and thrown away of a body that is too large, so that the client gets to see the 413
+/// instead of a reset connection.
+const DISCARD_LIMIT: u64 = 64 * 1024 * 1024;
+
+/// A JSON body, in and out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Json<T>(pub T);
+
+/// A JSON body that may be left out altogether.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OptionalJson<T>(pub Option<T>);
+
+/// The query string; a name that repeats fills a list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Query<T>(pub T);
+
+/// The parameters in the path.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Path<T>(pub T);
+
+pub(crate) fn too_large() -> Problem {
+    Problem::new(
+        Kind::TooLarge,
+        format!("The body may have at most {BODY_LIMIT} bytes."),
+    )
+}
+
+/// The length that the client announces, when it announces one.
+pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads what is left of a body and forgets it. A client that waits for `100 Continue` has sent nothing yet.
+pub(crate) async fn discard(headers: &HeaderMap, mut body: Body) {
+    if headers.contains_key(EXPECT) {
+        return;
+    }
+    let mut seen = 0u64;
+    while seen < DISCARD_LIMIT {
+        match body.frame().await {
+            Some(Ok(frame)) => seen += frame.data_ref().map_or(0, |data| data.len() as u64),
+            _ => return,
+        }
+    }
+}
+
+/// Reads a whole body of at most [`BODY_LIMIT`] bytes.
+pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
+    if announced_length(headers).is_some_and(|length| length > BODY_LIMIT as u64) {
+        discard(headers, body).await;
+        return Err(too_large());
+    }
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame
+            .map_err(|err| Problem::new(Kind::Unreadable, "The body ended early.").because(err))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > BODY_LIMIT {
+            discard(headers, body).await;
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+/// Parses a JSON document and says where it breaks.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if let Err(err) = std::str::from_utf8(bytes) {
+        return Err(Problem::new(
+            Kind::Unreadable,
+            format!("The body is not valid UTF-8 at byte {}.", err.valid_up_to()),
+        ));
+    }
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|err| {
+        let path = err.path().to_string();
+        let detail = if path == "." {
+            err.inner().to_string()
+        } else {
+            format!("{path}: {}", err.inner())
+        };
+        Problem::new(Kind::Unreadable, detail)
+    })?;
+    json.end()
+        .map_err(|err| Problem::new(Kind::Unreadable, err.to_string()))?;
+    Ok(value)
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let essence = value
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+async fn json_body<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Problem> {
+    let (parts, body) = request.into_parts();
+    let bytes = read_body(&parts.headers, body).await?;
+    if bytes.is_empty() && !parts.headers.contains_key(CONTENT_TYPE) {
+        return Ok(None);
+    }
+    if !is_json(&parts.headers) {
+        return Err(Problem::new(
+            Kind::UnsupportedMedia,
+            "The body must be application/json.",
+        ));
+    }
+    parse_json(&bytes).map(Some)
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        match json_body(request).await? {
+            Some(value) => Ok(Self(value)),
+            None => Err(Problem::new(
+                Kind::UnsupportedMedia,
+                "A body of application/json is wanted.",
+            )),
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        json_body(request).await.map(Self)
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        from_query(parts.uri.query().unwrap_or_default()).map(Self)
+    }
+}
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(rejection) if rejection.status() == StatusCode::INTERNAL_SERVER_ERROR => {
+                Err(Problem::internal(rejection))
+            }
+            Err(rejection) => Err(Problem::new(Kind::Unreadable, rejection.body_text())),
+        }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => {
+                let mut response = Response::new(Body::from(body));
+                response
+                    .headers_mut()
+                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response
+            }
+            Err(err) => Problem::internal(err).into_response(),
+        }
+    }
+}

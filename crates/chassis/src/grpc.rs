@@ -1,0 +1,190 @@
+//! The middleware of the gRPC side, and its health and reflection services.
+
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Poller, Poll};
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use prometheus::{HistogramVec, IntCounterVec};
+use tonic::service::Routes;
+use tonic::{Code, Status};
+use tonic_health::ServingStatus;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+use crate::http::{panic_message, traceparent};
+use crate::{Context, Problem, trace};
+
+/// The largest message taken, in bytes; each generated server is to be told by `max_decoding_message_size`.
+pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
+
+/// Adds health (all of `services`, and the server as a whole, serving) and reflection, v1 and v1alpha, over
+/// an encoded `FileDescriptorSet`.
+pub async fn with_health_and_reflection(
+    routes: Routes,
+    services: &[&str],
+    descriptors: &'static [u8],
+) -> anyhow::Result<Routes> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    for service in services {
+        reporter
+            .set_service_status(*service, ServingStatus::Serving)
+            .await;
+    }
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(descriptors)
+    };
+    Ok(routes
+        .add_service(health)
+        .add_service(builder().build_v1()?)
+        .add_service(builder().build_v1alpha()?))
+}
+
+struct Edge {
+    service: &'static str,
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+}
+
+/// Puts gRPC routes behind trace, metrics and a net for panics.
+pub(crate) fn stack(routes: Routes, ctx: &Context) -> Router {
+    let edge = Arc::new(Edge {
+        service: ctx.name,
+        requests: ctx.metrics.counter(
+            "grpc_requests_total",
+            "gRPC calls answered.",
+            &["method", "code"],
+        ),
+        seconds: ctx.metrics.histogram(
+            "grpc_request_duration_seconds",
+            "Time to answer gRPC calls.",
+            &["method"],
+        ),
+    });
+    routes
+        .prepare()
+        .into_axum_router()
+        .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(middleware::from_fn_with_state(edge, observe))
+}
+
+fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
+    Status::from(Problem::internal(panic_message(panic.as_ref()))).into_http()
+}
+
+async fn observe(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let traceparent = traceparent(request.headers());
+    let method = request.uri().path().to_owned();
+    let span = tracing::info_span!(
+        "call",
+        service = edge.service,
+        "otel.name" = %method,
+        "otel.kind" = "server",
+        "rpc.system" = "grpc",
+        "rpc.grpc.status_code" = tracing::field::Empty,
+        trace_id = trace::trace_id(&traceparent.0),
+    );
+    trace::set_parent(&span, &traceparent.0);
+    let response = next.run(request).instrument(span.clone()).await;
+    // An unknown method must not make a new time series each.
+    let method = if grpc_status(response.headers()) == Some(Code::Unimplemented) {
+        "unmatched".into()
+    } else {
+        method
+    };
+    let mut call = Call {
+        edge,
+        span,
+        method,
+        begun,
+        code: None,
+        told: false,
+    };
+    call.code = grpc_status(response.headers());
+    response.map(|body| Body::new(Watched { body, call }))
+}
+
+fn grpc_status(headers: &HeaderMap) -> Option<Code> {
+    headers
+        .get("grpc-status")
+        .map(|value| Code::from_bytes(value.as_bytes()))
+}
+
+/// One call until its trailers are through, or its caller is gone.
+struct Call {
+    edge: Arc<Edge>,
+    span: tracing::Span,
+    method: String,
+    begun: Instant,
+    code: Option<Code>,
+    told: bool,
+}
+
+impl Call {
+    fn tell(&mut self) {
+        if std::mem::replace(&mut self.told, true) {
+            return;
+        }
+        // Without a status in headers or trailers the caller hung up before the end.
+        let code = self.code.unwrap_or(Code::Cancelled);
+        self.span.record("rpc.grpc.status_code", code as i32);
+        self.edge
+            .requests
+            .with_label_values(&[self.method.as_str(), &format!("{code:?}")])
+            .inc();
+        self.edge
+            .seconds
+            .with_label_values(&[self.method.as_str()])
+            .observe(self.begun.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
+/// A response body whose trailers are read on the way out.
+struct Watched {
+    body: Body,
+    call: Call,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Poller<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(code) = frame.trailers_ref().and_then(grpc_status)
+        {
+            self.call.code = Some(code);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

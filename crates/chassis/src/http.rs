@@ -1,0 +1,258 @@
+//! The middleware that every HTTP request goes through, and the routes that every service has.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::{Body, HttpBody};
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, StatusCode};
+use prometheus::{HistogramVec, IntCounterVec};
+use serde_json::{Value, json};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
+
+use crate::extract::{announced_length, discard, too_large};
+use crate::problem::Rendered;
+use crate::{BODY_LIMIT, Context, Json, Kind, Metrics, Problem, Ready, trace};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
+const X_FRAME_OPTIONS: HeaderName = HeaderName::from_static("x-frame-options");
+
+/// The request's id, kept from the caller or made; in the request's extensions.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub Arc<str>);
+
+/// The `traceparent` that came with the request or was made for it; in the request's extensions.
+#[derive(Clone, Debug)]
+pub struct TraceParent(pub Arc<str>);
+
+struct Edge {
+    service: &'static str,
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+}
+
+/// Puts a service's routes behind the common stack. A request goes through it from the top down:
+///
+/// 1. `observe`: request id and trace first, so that everything below is told under them; it sees the final
+///    answer, so it counts by route template and status, completes problems and sets the security headers.
+/// 2. catch a panic: below the span, so that its log line has the trace; above all code that may panic.
+/// 3. `limit`: refuses what announces itself as too large before anything reads it.
+/// 4. the routes: the service's own, `/health`, `/ready`, `/metrics`.
+pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready) -> Router {
+    let edge = Arc::new(Edge {
+        service: ctx.name,
+        requests: ctx.metrics.counter(
+            "http_requests_total",
+            "HTTP requests answered.",
+            &["method", "route", "status"],
+        ),
+        seconds: ctx.metrics.histogram(
+            "http_request_duration_seconds",
+            "Time to answer HTTP requests.",
+            &["method", "route"],
+        ),
+    });
+    routes
+        .merge(own_routes(ctx, ready))
+        .layer(middleware::from_fn(limit))
+        .layer(CatchPanicLayer::custom(answer_panic))
+        .layer(middleware::from_fn_with_state(edge, observe))
+}
+
+fn own_routes(ctx: &Context, ready: Ready) -> Router {
+    let shutdown = ctx.shutdown.clone();
+    Router::new()
+        .route("/health", get(async || Json(json!({"status": "healthy"}))))
+        .route(
+            "/ready",
+            get(move || readiness(ready.clone(), shutdown.is_cancelled())),
+        )
+        .route(
+            "/metrics",
+            get(render_metrics).with_state(ctx.metrics.clone()),
+        )
+}
+
+async fn readiness(ready: Ready, stopping: bool) -> Response {
+    let outcome = if stopping {
+        Err("stopping".to_owned())
+    } else {
+        ready().await
+    };
+    let (status, mut body) = match outcome {
+        Ok(facts) => (StatusCode::OK, json!({"status": "ready", "facts": facts})),
+        Err(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            json!({"status": "not ready", "reason": reason}),
+        ),
+    };
+    if body["facts"].is_null() {
+        body.as_object_mut().map(|members| members.remove("facts"));
+    }
+    (status, Json(body)).into_response()
+}
+
+async fn render_metrics(State(metrics): State<Metrics>) -> Response {
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4")],
+        metrics.render(),
+    )
+        .into_response()
+}
+
+async fn limit(request: Request, next: Next) -> Response {
+    if announced_length(request.headers()).is_some_and(|length| length > BODY_LIMIT as u64) {
+        let (parts, body) = request.into_parts();
+        discard(&parts.headers, body).await;
+        return too_large().into_response();
+    }
+    next.run(request).await
+}
+
+fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
+    Problem::internal(panic_message(panic.as_ref())).into_response()
+}
+
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panic: {}", text.unwrap_or("(no message)"))
+}
+
+async fn observe(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = request_id(request.headers());
+    let traceparent = traceparent(request.headers());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("unmatched", MatchedPath::as_str)
+        .to_owned();
+    let span = tracing::info_span!(
+        "request",
+        service = edge.service,
+        "otel.name" = %format_args!("{method} {route}"),
+        "otel.kind" = "server",
+        "http.request.method" = %method,
+        "http.route" = %route,
+        "http.response.status_code" = tracing::field::Empty,
+        "request.id" = %id.0,
+        trace_id = trace::trace_id(&traceparent.0),
+    );
+    trace::set_parent(&span, &traceparent.0);
+    let (request_id_header, trace_id) = (
+        HeaderValue::from_str(&id.0),
+        trace::trace_id(&traceparent.0).map(str::to_owned),
+    );
+    request.extensions_mut().insert(id);
+    request.extensions_mut().insert(traceparent);
+
+    let response = next.run(request).instrument(span.clone()).await;
+    let mut response = complete(response, &path, trace_id.as_deref());
+
+    let status = response.status();
+    span.record("http.response.status_code", status.as_u16());
+    tracing::debug!(parent: &span, status = status.as_u16(), elapsed_ms = begun.elapsed().as_millis(), "answered");
+    edge.requests
+        .with_label_values(&[method.as_str(), &route, status.as_str()])
+        .inc();
+    edge.seconds
+        .with_label_values(&[method.as_str(), &route])
+        .observe(begun.elapsed().as_secs_f64());
+
+    let headers = response.headers_mut();
+    if let Ok(value) = request_id_header {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    secure(headers);
+    response
+}
+
+/// Headers that cost nothing and take away a browser's bad ideas; a route that sets its own keeps them.
+fn secure(headers: &mut HeaderMap) {
+    headers
+        .entry(X_CONTENT_TYPE_OPTIONS)
+        .or_insert(HeaderValue::from_static("nosniff"));
+    headers
+        .entry(X_FRAME_OPTIONS)
+        .or_insert(HeaderValue::from_static("DENY"));
+    headers
+        .entry(REFERRER_POLICY)
+        .or_insert(HeaderValue::from_static("no-referrer"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+}
+
+fn request_id(headers: &HeaderMap) -> RequestId {
+    let given = headers
+        .get(X_REQUEST_ID)
+        .and_then(|value| value.to_str().ok());
+    match given.filter(|id| {
+        !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic())
+    }) {
+        Some(id) => RequestId(id.into()),
+        None => RequestId(uuid::Uuid::now_v7().to_string().into()),
+    }
+}
+
+pub(crate) fn traceparent(headers: &HeaderMap) -> TraceParent {
+    let given = headers
+        .get(trace::TRACEPARENT)
+        .and_then(|value| value.to_str().ok());
+    match given.filter(|text| trace::trace_id(text).is_some()) {
+        Some(text) => TraceParent(text.into()),
+        None => TraceParent(trace::fresh().into()),
+    }
+}
+
+/// Gives a problem its path and trace, and makes problems of the bare refusals of the router and of axum.
+fn complete(mut response: Response, path: &str, trace_id: Option<&str>) -> Response {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let members = match response.extensions_mut().remove::<Rendered>() {
+        Some(Rendered(members)) => members,
+        None if is_bare(&response) => bare_problem(status).members(),
+        None => return response,
+    };
+    let mut members = members;
+    members.insert("instance".into(), json!(path));
+    members.insert("trace_id".into(), json!(trace_id));
+    let (mut parts, _) = response.into_parts();
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    Response::from_parts(parts, Body::from(Value::Object(members).to_string()))
+}
+
+fn is_bare(response: &Response) -> bool {
+    !response.headers().contains_key(CONTENT_TYPE) && response.body().size_hint().exact() == Some(0)
+}
+
+fn bare_problem(status: StatusCode) -> Problem {
+    let kind = Kind::from_status(status);
+    let detail = match kind {
+        Kind::NotFound => "There is nothing at this path.",
+        Kind::MethodNotAllowed => "This path does not take that method; see the Allow header.",
+        _ => kind.title(),
+    };
+    Problem::new(kind, detail)
+}

@@ -1,0 +1,36 @@
+//! A process starts, serves, reports and stops.
+//!
+//! Everything that the services have in common around their own work: configuration, the HTTP and gRPC
+//! servers with their middleware, health, metrics, traces and `application/problem+json`. Nothing here
+//! knows what the services are about.
+
+pub mod backoff;
+pub mod config;
+mod context;
+mod crash;
+mod docs;
+mod extract;
+pub mod grpc;
+mod http;
+mod kind;
+mod metrics;
+mod problem;
+mod process;
+mod query;
+mod secret;
+mod serve;
+pub mod telemetry;
+pub mod trace;
+
+pub use context::Context;
+pub use crash::{CrashPoints, UnknownCrashPoint};
+pub use docs::openapi_docs;
+pub use extract::{BODY_LIMIT, Json, OptionalJson, Path, Query, parse_json, read_body};
+pub use http::{RequestId, TraceParent};
+pub use kind::Kind;
+pub use metrics::Metrics;
+pub use problem::{FieldError, Problem};
+pub use process::{Settings, main};
+pub use query::from_query;
+pub use secret::Secret;
+pub use serve::{App, Listeners, Ready, always_ready, serve};

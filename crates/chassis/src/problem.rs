@@ -1,0 +1,288 @@
+//! What every edge answers with when it cannot do what was asked (RFC 9457).
+
+use std::error::Error;
+use std::fmt;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::Kind;
+
+const INTERNAL_DETAIL: &str = "Something went wrong on our side; the trace id leads to the reason.";
+
+type Source = Box<dyn Error + Send + Sync>;
+
+/// A rule that one field of a request breaks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct FieldError {
+    /// Path of the field, such as `lines[0].quantity`.
+    pub field: String,
+    /// The rule's name, for programs.
+    pub rule: String,
+    /// What is allowed, for people.
+    pub message: String,
+}
+
+impl FieldError {
+    /// Says that `field` breaks `rule`.
+    pub fn new(
+        field: impl Into<String>,
+        rule: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            field: field.into(),
+            rule: rule.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// A failure on its way out, whatever the transport.
+#[derive(Debug)]
+pub struct Problem {
+    inner: Box<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    kind: Kind,
+    detail: String,
+    errors: Vec<FieldError>,
+    extra: Map<String, Value>,
+    retry_after: Option<u64>,
+    source: Option<Source>,
+}
+
+/// Left in the response for the middleware, which knows the path and the trace.
+#[derive(Clone)]
+pub(crate) struct Rendered(pub(crate) Map<String, Value>);
+
+impl Problem {
+    /// A failure of `kind` with a sentence for the caller.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        let inner = Inner {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            extra: Map::new(),
+            retry_after: None,
+            source: None,
+        };
+        Self {
+            inner: Box::new(inner),
+        }
+    }
+
+    /// One field breaks a rule (422).
+    pub fn invalid(field: &str, rule: &str, message: impl Into<String>) -> Self {
+        Self::fields(vec![FieldError::new(field, rule, message)])
+    }
+
+    /// Several fields break rules (422).
+    pub fn fields(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [one] => format!("{}: {}", one.field, one.message),
+            many => format!("{} fields break a rule", many.len()),
+        };
+        let mut problem = Self::new(Kind::Invalid, detail);
+        problem.inner.errors = errors;
+        problem
+    }
+
+    /// There is no such thing, or it is somebody else's (404).
+    pub fn not_found(what: &str) -> Self {
+        Self::new(Kind::NotFound, format!("There is no such {what}."))
+    }
+
+    /// The caller can never do this (403).
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Forbidden, detail)
+    }
+
+    /// Nobody believable is asking (401).
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(Kind::Unauthenticated, detail)
+    }
+
+    /// A fault of ours (500): the cause goes to the log, never out.
+    pub fn internal(err: impl Into<Source>) -> Self {
+        Self::new(Kind::Internal, INTERNAL_DETAIL).because(err)
+    }
+
+    /// Keeps the cause, for the log.
+    pub fn because(mut self, err: impl Into<Source>) -> Self {
+        self.inner.source = Some(err.into());
+        self
+    }
+
+    /// Adds an extension member, such as the id of what is concerned.
+    pub fn with(mut self, key: &str, value: impl Serialize) -> Self {
+        // A value that cannot be JSON (a map with odd keys) is left out: an error answer must not fail.
+        if let Ok(value) = serde_json::to_value(value) {
+            self.inner.extra.insert(key.to_owned(), value);
+        }
+        self
+    }
+
+    /// Says when it is worth asking again.
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.inner.retry_after = Some(seconds);
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
+    /// The sentence for the caller; generic when the fault is ours.
+    pub fn detail(&self) -> &str {
+        if self.inner.kind == Kind::Internal {
+            INTERNAL_DETAIL
+        } else {
+            &self.inner.detail
+        }
+    }
+
+    /// The fields that break rules.
+    pub fn errors(&self) -> &[FieldError] {
+        &self.inner.errors
+    }
+
+    /// The extension members.
+    pub fn extra(&self) -> &Map<String, Value> {
+        &self.inner.extra
+    }
+
+    /// The JSON members as they go out, without path and trace.
+    pub fn members(&self) -> Map<String, Value> {
+        let mut members = self.inner.extra.clone();
+        members.insert("type".into(), json!("about:blank"));
+        members.insert("title".into(), json!(self.kind().title()));
+        members.insert("status".into(), json!(self.kind().status().as_u16()));
+        members.insert("detail".into(), json!(self.detail()));
+        if !self.inner.errors.is_empty() {
+            members.insert("errors".into(), json!(self.inner.errors));
+        }
+        members
+    }
+
+    /// Logs what the caller is not told. Called once, where the failure leaves the service.
+    pub fn log(&self) {
+        if self.kind().is_ours() {
+            tracing::error!(error = %self.chain(), "request failed");
+        } else if self.inner.source.is_some() {
+            tracing::warn!(error = %self.chain(), status = self.kind().status().as_u16(), "request refused");
+        }
+    }
+
+    fn chain(&self) -> String {
+        let mut text = self.inner.detail.clone();
+        let mut next: Option<&(dyn Error + 'static)> =
+            self.inner.source.as_deref().map(|err| err as _);
+        while let Some(err) = next {
+            text.push_str(": ");
+            text.push_str(&err.to_string());
+            next = err.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind().title(), self.detail())
+    }
+}
+
+impl Error for Problem {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.inner.source.as_deref().map(|err| err as _)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.log();
+        let members = self.members();
+        let mut response = Response::new(Body::from(Value::Object(members.clone()).to_string()));
+        *response.status_mut() = self.kind().status();
+        let headers = response.headers_mut();
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        if self.kind() == Kind::Unauthenticated {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        let retry = self
+            .inner
+            .retry_after
+            .or((self.kind() == Kind::Unavailable).then_some(1));
+        if let Some(seconds) = retry {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response.extensions_mut().insert(Rendered(members));
+        response
+    }
+}
+
+impl From<Problem> for tonic::Status {
+    fn from(problem: Problem) -> Self {
+        problem.log();
+        Self::new(problem.kind().grpc(), problem.detail())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_means_the_same_on_every_protocol() {
+        let table: Vec<_> = Kind::ALL
+            .iter()
+            .map(|k| (k.status().as_u16(), k.grpc() as i32, k.graphql()))
+            .collect();
+        assert_eq!(table[3], (404, 5, "NOT_FOUND"));
+        assert_eq!(table[9], (422, 3, "INVALID"));
+        let statuses: Vec<u16> = table.iter().map(|row| row.0).collect();
+        assert_eq!(
+            statuses,
+            [
+                400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 402, 429, 500, 502, 503, 504
+            ]
+        );
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_status(kind.status()), kind);
+        }
+    }
+
+    #[test]
+    fn the_cause_of_a_fault_of_ours_never_leaves() {
+        let problem = Problem::internal(std::io::Error::other("password is hunter2"));
+        assert!(problem.chain().contains("hunter2"));
+        assert!(
+            !Value::Object(problem.members())
+                .to_string()
+                .contains("hunter2")
+        );
+        let status = tonic::Status::from(problem);
+        assert_eq!(status.code(), tonic::Code::Internal);
+        assert!(!status.message().contains("hunter2"));
+    }
+
+    #[test]
+    fn members_carry_fields_and_extensions() {
+        let problem =
+            Problem::invalid("name", "length", "1 to 200 characters").with("order_id", "o-1");
+        let members = Value::Object(problem.members());
+        assert_eq!(members["status"], 422);
+        assert_eq!(members["order_id"], "o-1");
+        assert_eq!(members["errors"][0]["rule"], "length");
+    }
+}

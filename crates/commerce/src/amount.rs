@@ -1,0 +1,203 @@
+//! Money as it is calculated with: whole minor units, never a binary float.
+
+use std::{borrow::Cow, fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde_json::value::RawValue;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+use crate::{Invalid, Quantity};
+
+/// The largest amount that is taken, in minor units: exact in every JSON reader (2^53) with room to add up.
+const MAX_MINOR: i64 = 1_000_000_000_000_000;
+
+/// An amount of money in minor units (cents). The currency stands beside it, once per document.
+///
+/// On the wire it is a JSON number with at most two decimals. It is read from the number's digits, so
+/// 0.1 is ten cents and 12.345 is refused. Because it reads the raw digits it cannot stand inside
+/// `#[serde(flatten)]` or an untagged enum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amount(i64);
+
+impl Amount {
+    /// Nothing.
+    pub const ZERO: Self = Self(0);
+
+    /// From minor units (cents).
+    pub const fn from_minor(minor: i64) -> Self {
+        Self(minor)
+    }
+
+    /// In minor units (cents).
+    pub const fn minor(self) -> i64 {
+        self.0
+    }
+
+    /// True below zero.
+    pub const fn is_negative(self) -> bool {
+        self.0 < 0
+    }
+
+    /// The sum, or nothing where it is beyond the largest amount.
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).and_then(Self::bounded)
+    }
+
+    /// The difference, or nothing where it is beyond the largest amount.
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.0.checked_sub(other.0).and_then(Self::bounded)
+    }
+
+    /// The price of so many, or nothing where it is beyond the largest amount.
+    pub fn checked_mul(self, quantity: Quantity) -> Option<Self> {
+        self.0
+            .checked_mul(i64::from(quantity.get()))
+            .and_then(Self::bounded)
+    }
+
+    /// The sum of many, or nothing where it is beyond the largest amount.
+    pub fn sum(amounts: impl IntoIterator<Item = Self>) -> Option<Self> {
+        amounts
+            .into_iter()
+            .try_fold(Self::ZERO, |sum, amount| sum.checked_add(amount))
+    }
+
+    fn bounded(minor: i64) -> Option<Self> {
+        (minor.abs() <= MAX_MINOR).then_some(Self(minor))
+    }
+}
+
+impl fmt::Display for Amount {
+    /// Always two decimals: `12.30`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let minor = self.0.unsigned_abs();
+        write!(f, "{sign}{}.{:02}", minor / 100, minor % 100)
+    }
+}
+
+impl FromStr for Amount {
+    type Err = Invalid;
+
+    /// Reads the digits of a decimal number. Trailing zeros past the second decimal are no third decimal.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let bad = || {
+            Invalid(format!(
+                "`{text}` is no amount: a number with at most two decimals, at most 10000000000000"
+            ))
+        };
+        let (negative, digits) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, exponent) = match digits.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().map_err(|_| bad())?),
+            None => (digits, 0),
+        };
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let all_digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) || mantissa.ends_with('.') {
+            return Err(bad());
+        }
+        // The value is `number` times ten to the power `shift`; wanted is a whole number of hundredths.
+        let fraction = fraction.trim_end_matches('0');
+        let number: i64 = format!("{whole}{fraction}").parse().map_err(|_| bad())?;
+        let shift = exponent.checked_add(2).ok_or_else(bad)?
+            - i32::try_from(fraction.len()).map_err(|_| bad())?;
+        let minor = if number == 0 {
+            Some(0)
+        } else if shift >= 0 {
+            10_i64
+                .checked_pow(shift.unsigned_abs())
+                .and_then(|power| number.checked_mul(power))
+        } else {
+            10_i64
+                .checked_pow(shift.unsigned_abs())
+                .filter(|power| number % power == 0)
+                .map(|power| number / power)
+        };
+        minor
+            .map(|minor| if negative { -minor } else { minor })
+            .and_then(Self::bounded)
+            .ok_or_else(bad)
+    }
+}
+
+impl Serialize for Amount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = self.to_string();
+        let short = text.strip_suffix(".00").unwrap_or(&text);
+        let short = match short.split_once('.') {
+            Some(_) => short.trim_end_matches('0'),
+            None => short,
+        };
+        RawValue::from_string(short.to_owned())
+            .map_err(ser::Error::custom)?
+            .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        raw.get().parse().map_err(de::Error::custom)
+    }
+}
+
+impl utoipa::ToSchema for Amount {
+    fn name() -> Cow<'static, str> {
+        "Amount".into()
+    }
+}
+
+impl utoipa::PartialSchema for Amount {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::Number)
+            .description(Some("Money with at most two decimals."))
+            .multiple_of(Some(0.01))
+            .examples([serde_json::json!(12.5)])
+            .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_read_exactly() {
+        for (text, minor) in [
+            ("0", 0),
+            ("0.1", 10),
+            ("12.34", 1234),
+            ("12.340", 1234),
+            ("-2.5", -250),
+            ("1e3", 100_000),
+            ("1.5E1", 1500),
+            ("120e-2", 120),
+            ("10000000000000", MAX_MINOR),
+        ] {
+            assert_eq!(text.parse::<Amount>().map(Amount::minor), Ok(minor), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_amount_is_refused() {
+        for text in ["12.345", "", ".5", "5.", "1e99", "--1", "NaN", "\"1\"", "10000000000000.01", "1e-3", "1e2147483647"] {
+            assert!(text.parse::<Amount>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_keeps_the_value_through_text_and_tree() {
+        for minor in [0, 1, 10, 99, 100, 12_345, -250, MAX_MINOR] {
+            let amount = Amount::from_minor(minor);
+            let text = serde_json::to_string(&amount).expect("serialises");
+            assert_eq!(serde_json::from_str::<Amount>(&text).expect("reads"), amount);
+            let tree = serde_json::to_value(amount).expect("serialises");
+            assert_eq!(serde_json::from_value::<Amount>(tree).expect("reads"), amount);
+        }
+        assert_eq!(serde_json::to_string(&Amount::from_minor(1250)).expect("serialises"), "12.5");
+    }
+}

@@ -1,0 +1,1 @@
+//! Customers, users and their tokens.

@@ -1,0 +1,1 @@
+//! Notifications, the live stream and the timeline of a customer.

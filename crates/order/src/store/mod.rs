@@ -1,0 +1,50 @@
+//! What the order service asks of its database.
+//!
+//! Functions take the transaction, so that a write and the events that tell of it are one unit. Those
+//! of the checkout take many orders at once: whoever commits for one commits for all who wait.
+
+mod place;
+mod read;
+mod rows;
+mod settle;
+mod work;
+
+use commerce::{OrderId, Timestamp};
+use db::Migration;
+
+use crate::domain::{Order, Work};
+
+pub(crate) use place::{Key, Placed, Placement, find_key, place, put_key};
+pub(crate) use read::{Filter, archive, find, get, list, returns_of, count};
+pub(crate) use settle::{Answer, Change, Settlement, change, put_answer, settle};
+pub(crate) use work::{
+    find_return, insert_return, refunded, release_leases, renew, set_refund, take_over,
+};
+
+/// The tables of this service, beside those of the bus.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 100,
+    name: "orders",
+    sql: include_str!("../../migrations/0001_orders.sql"),
+}];
+
+/// An order with what is still to be done for it, and under which lease.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) order: Order,
+    pub(crate) work: Option<Work>,
+    pub(crate) lease: Lease,
+    pub(crate) payload_hash: String,
+    pub(crate) archived: bool,
+}
+
+/// The right to drive an order: whoever wrote it last under the highest epoch has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lease {
+    pub(crate) owner: String,
+    pub(crate) epoch: i64,
+    pub(crate) until: Timestamp,
+}
+
+/// The lease of an order, as it is to be renewed.
+pub(crate) type Leased = (OrderId, i64);

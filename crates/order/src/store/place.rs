@@ -1,0 +1,237 @@
+//! Taking new orders.
+
+use std::collections::HashMap;
+
+use bus::NewEvent;
+use commerce::{OrderId, Timestamp};
+use db::{Result, Tx, Value, insert, query};
+
+use super::{Lease, rows::to_json};
+use crate::domain::{Order, Work};
+
+/// A client's Idempotency-Key: one request per subject and route.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) subject: String,
+    pub(crate) route: &'static str,
+    pub(crate) key: String,
+}
+
+/// An order to be taken.
+#[derive(Debug, Clone)]
+pub(crate) struct Placement {
+    /// Without its number, which the store gives.
+    pub(crate) order: Order,
+    pub(crate) payload_hash: String,
+    pub(crate) key: Option<Key>,
+    pub(crate) lease: Lease,
+}
+
+/// What became of a placement.
+#[derive(Debug, Clone)]
+pub(crate) enum Placed {
+    /// It is durable now.
+    New(Box<Order>),
+    /// The key came before, with this payload, and made this order.
+    KnownKey { order_id: OrderId, payload_hash: String },
+    /// The id came before, with this payload.
+    KnownId { order_id: OrderId, payload_hash: String },
+}
+
+/// Takes orders, each with its key and the event that tells of it.
+pub(crate) async fn place(
+    tx: &mut Tx,
+    placements: Vec<Placement>,
+    event: impl Fn(&Order) -> NewEvent,
+) -> Result<Vec<Placed>> {
+    let mut keys = known_keys(tx, placements.iter().filter_map(|p| p.key.as_ref())).await?;
+    let mut ids = known_ids(tx, placements.iter().map(|p| &p.order.id)).await?;
+    let mut answers = Vec::with_capacity(placements.len());
+    let mut new: Vec<Placement> = Vec::with_capacity(placements.len());
+    for placement in placements {
+        let hash = placement.payload_hash.clone();
+        let id = placement.order.id.clone();
+        if let Some((order_id, payload_hash)) = placement.key.as_ref().and_then(|key| keys.get(key)).cloned() {
+            answers.push(Placed::KnownKey { order_id, payload_hash });
+        } else if let Some(payload_hash) = ids.get(&id).cloned() {
+            answers.push(Placed::KnownId { order_id: id, payload_hash });
+        } else {
+            if let Some(key) = &placement.key {
+                keys.insert(key.clone(), (id.clone(), hash.clone()));
+            }
+            ids.insert(id, hash);
+            answers.push(Placed::New(Box::new(placement.order.clone())));
+            new.push(placement);
+        }
+    }
+    if new.is_empty() {
+        return Ok(answers);
+    }
+    let mut number = next_numbers(tx, new.len()).await?;
+    let mut numbered = HashMap::new();
+    for placement in &mut new {
+        placement.order.number = number;
+        numbered.insert(placement.order.id.clone(), number);
+        number += 1;
+    }
+    for answer in &mut answers {
+        if let Placed::New(order) = answer {
+            order.number = numbered.get(&order.id).copied().unwrap_or_default();
+        }
+    }
+    insert_orders(tx, &new).await?;
+    insert_keys(tx, &new).await?;
+    bus::outbox::append(tx, crate::NAME, new.iter().map(|p| event(&p.order)).collect()).await?;
+    Ok(answers)
+}
+
+async fn known_ids<'a>(
+    tx: &mut Tx,
+    ids: impl Iterator<Item = &'a OrderId>,
+) -> Result<HashMap<OrderId, String>> {
+    query("select id, payload_hash from orders where id in {list $1}")
+        .list(ids.map(OrderId::as_str))
+        .fetch_all(tx)
+        .await?
+        .iter()
+        .map(|row| Ok((OrderId::known(row.get("id")?), row.get("payload_hash")?)))
+        .collect()
+}
+
+async fn known_keys<'a>(
+    tx: &mut Tx,
+    keys: impl Iterator<Item = &'a Key>,
+) -> Result<HashMap<Key, (OrderId, String)>> {
+    let mut found = HashMap::new();
+    let wanted: Vec<&Key> = keys.collect();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    let rows = query(
+        "select i.subject, i.route, i.key, i.target_id, i.payload_hash
+         from {rows $1} r join idempotency i
+           on i.subject = r.value->>0 and i.route = r.value->>1 and i.key = r.value->>2",
+    )
+    .rows(wanted.iter().map(|k| vec![k.subject.as_str().into(), k.route.into(), k.key.as_str().into()]))
+    .fetch_all(tx)
+    .await?;
+    for row in &rows {
+        let (subject, key): (String, String) = (row.get("subject")?, row.get("key")?);
+        if let Some(known) = wanted.iter().find(|k| k.subject == subject && k.key == key) {
+            let target = (OrderId::known(row.get("target_id")?), row.get("payload_hash")?);
+            found.insert((*known).clone(), target);
+        }
+    }
+    Ok(found)
+}
+
+/// The first of so many new numbers.
+async fn next_numbers(tx: &mut Tx, count: usize) -> Result<i64> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let row = query("update counters set last = last + $1 where kind = 'order' returning last")
+        .bind(count)
+        .fetch_one(tx)
+        .await?;
+    Ok(row.get::<i64>("last")? - count + 1)
+}
+
+async fn insert_orders(tx: &mut Tx, new: &[Placement]) -> Result<()> {
+    const COLUMNS: &[&str] = &[
+        "id", "number", "customer_id", "place_id", "state", "status", "states", "adjustments", "total", "currency",
+        "payment_method", "payment_status", "shipping", "notes", "placed_at", "created_at", "updated_at", "version",
+        "sequence", "payload_hash", "work", "lease_owner", "lease_epoch", "lease_until",
+    ];
+    let work = to_json(&Work::Checkout);
+    let orders = new.iter().map(|placement| {
+        let (o, lease) = (&placement.order, &placement.lease);
+        vec![
+            o.id.as_str().into(),
+            o.number.into(),
+            o.customer_id.as_ref().map(|id| id.as_str()).into(),
+            o.place_id.as_str().into(),
+            o.state.as_str().into(),
+            o.status.as_str().into(),
+            to_json(&o.states).into(),
+            to_json(&o.adjustments).into(),
+            o.total.minor().into(),
+            o.currency.as_str().into(),
+            o.payment.method.as_str().into(),
+            o.payment.status.as_str().into(),
+            o.shipping_address.as_ref().map(to_json).into(),
+            o.notes.as_deref().into(),
+            o.placed_at.micros().into(),
+            o.created_at.micros().into(),
+            o.updated_at.micros().into(),
+            o.version.into(),
+            o.sequence.into(),
+            placement.payload_hash.as_str().into(),
+            work.as_str().into(),
+            lease.owner.as_str().into(),
+            lease.epoch.into(),
+            lease.until.micros().into(),
+        ]
+    });
+    insert("orders", COLUMNS, orders).execute(tx).await?;
+    let lines = new.iter().flat_map(|placement| {
+        let order = &placement.order;
+        (1_i64..).zip(&order.lines).map(|(position, line)| -> Vec<Value> {
+            vec![
+                order.id.as_str().into(),
+                position.into(),
+                line.product_id.as_ref().map(|id| id.as_str()).into(),
+                line.name.as_str().into(),
+                line.quantity.get().into(),
+                line.unit_price.minor().into(),
+            ]
+        })
+    });
+    insert("order_lines", &["order_id", "position", "product_id", "name", "quantity", "unit_price"], lines)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+async fn insert_keys(tx: &mut Tx, new: &[Placement]) -> Result<()> {
+    for placement in new {
+        if let Some(key) = &placement.key {
+            put_key(tx, key, &placement.payload_hash, placement.order.id.as_str(), placement.order.created_at).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes a key with what its request made.
+pub(crate) async fn put_key(tx: &mut Tx, key: &Key, payload_hash: &str, target_id: &str, now: Timestamp) -> Result<()> {
+    query(
+        "insert into idempotency (subject, route, key, payload_hash, target_id, created_at)
+         values ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(key.subject.as_str())
+    .bind(key.route)
+    .bind(key.key.as_str())
+    .bind(payload_hash)
+    .bind(target_id)
+    .bind(now.micros())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What a key made before: target, payload, and the answer once it is final.
+pub(crate) async fn find_key(tx: &mut Tx, key: &Key) -> Result<Option<(String, String, Option<super::Answer>)>> {
+    let row = query(
+        "select target_id, payload_hash, status, body from idempotency
+         where subject = $1 and route = $2 and key = $3",
+    )
+    .bind(key.subject.as_str())
+    .bind(key.route)
+    .bind(key.key.as_str())
+    .fetch_optional(tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let answer = match (row.get::<Option<i64>>("status")?, row.get::<Option<String>>("body")?) {
+        (Some(status), Some(body)) => u16::try_from(status).ok().map(|status| super::Answer { status, body }),
+        _ => None,
+    };
+    Ok(Some((row.get("target_id")?, row.get("payload_hash")?, answer)))
+}

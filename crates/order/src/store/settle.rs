@@ -1,0 +1,166 @@
+//! Writing what became of an order, under its lease.
+
+use std::collections::HashSet;
+
+use bus::NewEvent;
+use commerce::OrderId;
+use db::{Result, Tx, query};
+
+use super::rows::to_json;
+use crate::domain::{Order, Work};
+
+/// A final answer, to be given again byte for byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// A change of an order that only the holder of its lease may write.
+#[derive(Debug, Clone)]
+pub(crate) struct Settlement {
+    /// The order as it is to be.
+    pub(crate) order: Order,
+    /// What is still to be done after it.
+    pub(crate) work: Option<Work>,
+    /// The lease under which it is written.
+    pub(crate) epoch: i64,
+    /// What else is written with it.
+    pub(crate) change: Change,
+}
+
+/// What a settlement writes beside the order.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    /// The end of a checkout or cancellation: its event, and the answer for whoever repeats the request.
+    Terminal { event: Box<NewEvent>, answer: Answer },
+    /// A decision, which nobody is told of yet.
+    Decision,
+}
+
+/// Writes settlements; tells of each whether the lease was still the writer's.
+pub(crate) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<Vec<bool>> {
+    let written: HashSet<OrderId> = update_orders(tx, &settlements).await?;
+    let mut events = Vec::new();
+    let mut answers = Vec::new();
+    let mut results = Vec::with_capacity(settlements.len());
+    for settlement in settlements {
+        let held = written.contains(&settlement.order.id);
+        results.push(held);
+        if let (true, Change::Terminal { event, answer }) = (held, settlement.change) {
+            events.push(*event);
+            answers.push(vec![
+                settlement.order.id.as_str().into(),
+                i64::from(answer.status).into(),
+                answer.body.into(),
+            ]);
+        }
+    }
+    if !answers.is_empty() {
+        query(
+            "update idempotency set status = cast(r.value->>1 as bigint), body = r.value->>2
+             from {rows $1} r where target_id = r.value->>0 and status is null",
+        )
+        .rows(answers)
+        .execute(tx)
+        .await?;
+    }
+    bus::outbox::append(tx, crate::NAME, events).await?;
+    Ok(results)
+}
+
+async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashSet<OrderId>> {
+    let rows = settlements.iter().map(|s| {
+        let o = &s.order;
+        vec![
+            o.id.as_str().into(),
+            s.epoch.into(),
+            o.state.as_str().into(),
+            o.status.as_str().into(),
+            to_json(&o.states).into(),
+            o.payment.status.as_str().into(),
+            o.payment.id.as_ref().map(|id| id.as_str()).into(),
+            o.reason.as_deref().into(),
+            o.updated_at.micros().into(),
+            o.version.into(),
+            o.sequence.into(),
+            s.work.as_ref().map(to_json).into(),
+        ]
+    });
+    query(
+        "update orders set
+           state = r.value->>2, status = r.value->>3, states = r.value->>4, payment_status = r.value->>5,
+           payment_id = r.value->>6, reason = r.value->>7, updated_at = cast(r.value->>8 as bigint),
+           version = cast(r.value->>9 as bigint), sequence = cast(r.value->>10 as bigint), work = r.value->>11
+         from {rows $1} r
+         where orders.id = r.value->>0 and orders.lease_epoch = cast(r.value->>1 as bigint)
+           and orders.work is not null
+         returning orders.id as id",
+    )
+    .rows(rows)
+    .fetch_all(tx)
+    .await?
+    .iter()
+    .map(|row| Ok(OrderId::known(row.get("id")?)))
+    .collect()
+}
+
+/// Writes a change by people (a status, a return, a decision to cancel), on the order as it was read.
+/// False when somebody changed it meanwhile. The lease goes to the writer under a new epoch.
+pub(crate) async fn change(
+    tx: &mut Tx,
+    order: &Order,
+    work: Option<&Work>,
+    read: (i64, i64),
+    lease: &super::Lease,
+) -> Result<bool> {
+    let (version, epoch) = read;
+    let changed = query(
+        "update orders set state = $1, status = $2, states = $3, payment_status = $4, reason = $5, updated_at = $6,
+           version = $7, sequence = $8, work = $9, lease_owner = $10, lease_epoch = $11, lease_until = $12
+         where id = $13 and version = $14 and lease_epoch = $15",
+    )
+    .bind(order.state.as_str())
+    .bind(order.status.as_str())
+    .bind(to_json(&order.states))
+    .bind(order.payment.status.as_str())
+    .bind(order.reason.as_deref())
+    .bind(order.updated_at.micros())
+    .bind(order.version)
+    .bind(order.sequence)
+    .bind(work.map(to_json))
+    .bind(lease.owner.as_str())
+    .bind(lease.epoch)
+    .bind(lease.until.micros())
+    .bind(order.id.as_str())
+    .bind(version)
+    .bind(epoch)
+    .execute(tx)
+    .await?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    let rows = (1_i64..).zip(&order.lines).map(|(position, line)| {
+        vec![order.id.as_str().into(), position.into(), line.returned.into()]
+    });
+    query(
+        "update order_lines set returned = cast(r.value->>2 as bigint) from {rows $1} r
+         where order_id = r.value->>0 and position = cast(r.value->>1 as bigint)
+           and returned <> cast(r.value->>2 as bigint)",
+    )
+    .rows(rows)
+    .execute(tx)
+    .await?;
+    Ok(true)
+}
+
+/// Notes the final answer to the request that made `target_id`.
+pub(crate) async fn put_answer(tx: &mut Tx, target_id: &str, answer: &Answer) -> Result<()> {
+    query("update idempotency set status = $1, body = $2 where target_id = $3 and status is null")
+        .bind(i64::from(answer.status))
+        .bind(answer.body.as_str())
+        .bind(target_id)
+        .execute(tx)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,96 @@
+//! Leases, and what is still to be done under them.
+
+use commerce::{Amount, OrderId, Timestamp};
+use db::{Result, Tx, query};
+
+use super::{Held, Leased, rows};
+use crate::domain::{RefundStatus, Return};
+
+/// Takes over open orders whose lease has run out (or, with `all`, every open order: on a store that
+/// no other replica uses, every lease found is dead).
+pub(crate) async fn take_over(tx: &mut Tx, me: &str, now: Timestamp, until: Timestamp, all: bool, limit: i64) -> Result<Vec<Held>> {
+    let taken = query(format!(
+        "update orders set lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = $2
+         where id in (select id from orders where work is not null and (lease_until < $3 or $4 = 1)
+                        and not (lease_owner = $1 and lease_until >= $3)
+                      order by lease_until limit $5)
+         returning {}",
+        rows::COLUMNS
+    ))
+    .bind(me)
+    .bind(until.micros())
+    .bind(now.micros())
+    .bind(all)
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    rows::with_lines(tx, &taken).await
+}
+
+/// Prolongs leases that are still the caller's; gives those that are.
+pub(crate) async fn renew(tx: &mut Tx, leased: &[Leased], until: Timestamp) -> Result<u64> {
+    let rows = leased.iter().map(|(id, epoch)| vec![id.as_str().into(), (*epoch).into()]);
+    query(
+        "update orders set lease_until = $1 from {rows $2} r
+         where orders.id = r.value->>0 and orders.lease_epoch = cast(r.value->>1 as bigint) and orders.work is not null",
+    )
+    .bind(until.micros())
+    .rows(rows)
+    .execute(tx)
+    .await
+}
+
+/// Lets go of all leases of a replica that stops, so that nobody has to wait for them to run out.
+pub(crate) async fn release_leases(tx: &mut Tx, me: &str) -> Result<u64> {
+    query("update orders set lease_until = 0 where lease_owner = $1 and work is not null")
+        .bind(me)
+        .execute(tx)
+        .await
+}
+
+/// Writes a return with its refund.
+pub(crate) async fn insert_return(tx: &mut Tx, made: &Return, payload_hash: &str) -> Result<()> {
+    query(
+        "insert into returns (id, order_id, payload_hash, body, refund_amount, refund_status, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(made.id.as_str())
+    .bind(made.order_id.as_str())
+    .bind(payload_hash)
+    .bind(rows::to_json(made))
+    .bind(made.refund.amount.minor())
+    .bind(made.refund.status.as_str())
+    .bind(made.created_at.micros())
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes where the refund of a return stands.
+pub(crate) async fn set_refund(tx: &mut Tx, made: &Return) -> Result<()> {
+    query("update returns set refund_status = $1, body = $2 where id = $3")
+        .bind(made.refund.status.as_str())
+        .bind(rows::to_json(made))
+        .bind(made.id.as_str())
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// A return with what its client sent.
+pub(crate) async fn find_return(tx: &mut Tx, id: &str) -> Result<Option<(Return, String)>> {
+    let row = query("select body, payload_hash from returns where id = $1").bind(id).fetch_optional(tx).await?;
+    row.map(|row| Ok((super::read::parse_return(&row)?, row.get("payload_hash")?))).transpose()
+}
+
+/// What all returns of an order refund, whether it is done or only decided.
+pub(crate) async fn refunded(tx: &mut Tx, order: &OrderId) -> Result<Amount> {
+    let row = query(
+        "select coalesce(sum(refund_amount), 0) as refunded from returns where order_id = $1 and refund_status <> $2",
+    )
+    .bind(order.as_str())
+    .bind(RefundStatus::Refused.as_str())
+    .fetch_one(tx)
+    .await?;
+    row.get("refunded").map(Amount::from_minor)
+}

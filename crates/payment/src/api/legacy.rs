@@ -1,0 +1,117 @@
+//! `PaymentService` of an older fleet, as it was: no package, no authentication, a binary float for money.
+
+use chassis::Problem;
+use commerce::{Amount, Id, OrderId};
+use proto::legacy::{PaymentRequest, PaymentResponse, payment_service_server::PaymentService};
+use tonic::{Request, Response, Status};
+
+use super::{
+    Api,
+    wire::{self, LEGACY},
+};
+use crate::{
+    domain::{Act, Change, Kind, Method, Payment, Status as Standing, Terms},
+    error::Error,
+    operate::Reply,
+    store,
+};
+
+/// Metadata that may carry the caller's own key.
+const KEY: &str = "idempotency-key";
+
+#[tonic::async_trait]
+impl PaymentService for Api {
+    async fn pay(&self, request: Request<PaymentRequest>) -> Result<Response<PaymentResponse>, Status> {
+        let op_id = match request.metadata().get(KEY).map(|key| key.to_str()) {
+            None => "pay".to_owned(),
+            Some(Ok(key)) if wire::any_id(key).is_ok() => key.to_owned(),
+            Some(_) => return Err(Status::invalid_argument("idempotency-key is no id")),
+        };
+        let request = request.into_inner();
+        Id::<()>::parse(&request.order_id).map_err(|err| Status::invalid_argument(format!("orderId: {err}")))?;
+        let amount = cents(request.amount)?;
+        // The order's own payment answers for it: this call charges nothing for an order of this house.
+        let known = self.known(&request.order_id).await.map_err(Problem::from)?;
+        let paid = match known {
+            Some(payment) => stored(&payment, amount)?,
+            None => self.pay_apart(&request.order_id, amount, op_id).await?,
+        };
+        let status = if paid { "SUCCESS" } else { "DECLINED" };
+        Ok(Response::new(PaymentResponse { status: status.into() }))
+    }
+}
+
+impl Api {
+    async fn known(&self, order_id: &str) -> Result<Option<Payment>, Error> {
+        let mut tx = self.db.snapshot().await?;
+        let orders = [order_id].into();
+        Ok(store::payments::of_orders(&mut tx, &orders).await?.remove(order_id))
+    }
+
+    /// A payment under an id that this house does not know: in a namespace of its own, once per id.
+    async fn pay_apart(&self, order_id: &str, amount: Amount, op_id: String) -> Result<bool, Status> {
+        let order_id = OrderId::parse(&format!("{LEGACY}{order_id}"))
+            .map_err(|_| Status::invalid_argument(format!("orderId is longer than {} letters", 64 - LEGACY.len())))?;
+        if let Some(payment) = self.known(order_id.as_str()).await.map_err(Problem::from)? {
+            return stored(&payment, amount);
+        }
+        let terms = Terms {
+            kind: Kind::Legacy,
+            amount,
+            currency: self.currency,
+            customer_id: None,
+            method: Method::Card,
+            capture: true,
+        };
+        let change = Change { order_id, op_id, act: Act::Authorize(terms), note: String::new() };
+        let answer = self.till.operate(vec![change]).await.map_err(Problem::from)?.pop();
+        match answer.map(|answer| (answer.reply, answer.payment)) {
+            Some((Reply::Done, _)) => Ok(true),
+            Some((Reply::InDoubt, _)) | None => Err(in_doubt()),
+            // Somebody was faster with another key: what came of his call answers.
+            Some((Reply::Refused(_) | Reply::Invalid(_), Some(payment))) => stored(&payment, amount),
+            Some((Reply::Refused(_) | Reply::Invalid(_), None)) => Ok(false),
+        }
+    }
+}
+
+/// Whether the payment on the books is one of this amount that holds.
+fn stored(payment: &Payment, amount: Amount) -> Result<bool, Status> {
+    match payment.status {
+        Standing::InDoubt => Err(in_doubt()),
+        Standing::Refused | Standing::Voided | Standing::Tombstone => Ok(false),
+        Standing::Authorised | Standing::Captured | Standing::PartlyRefunded | Standing::Refunded => {
+            Ok(payment.amount == amount)
+        }
+    }
+}
+
+fn in_doubt() -> Status {
+    Status::unavailable("the provider has not answered yet; ask again")
+}
+
+/// Rounds to cents, since 19.99 is no binary float.
+fn cents(amount: f32) -> Result<Amount, Status> {
+    let cents = (f64::from(amount) * 100.0).round();
+    // NaN compares false, so it is refused here too.
+    if !(1.0..=1e12).contains(&cents) {
+        return Err(Status::invalid_argument(format!("amount is {amount}, but must be a number above 0")));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a whole number in range, just checked")]
+    Ok(Amount::from_minor(cents as i64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_float_becomes_the_cents_that_were_meant() {
+        for (float, minor) in [(19.99, 1999), (0.1, 10), (1.005, 100), (600.0, 60_000), (0.01, 1)] {
+            assert_eq!(cents(float).expect("an amount"), Amount::from_minor(minor), "{float}");
+        }
+        for float in [0.0, -1.0, 0.004, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+            assert!(cents(float).is_err(), "{float}");
+        }
+    }
+}

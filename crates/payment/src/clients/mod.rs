@@ -1,0 +1,88 @@
+//! What this service asks of others: the payment providers.
+
+mod sandbox;
+
+use std::{sync::Arc, time::Duration};
+
+use commerce::CustomerId;
+
+use crate::domain::{Demand, Payment, Verdict};
+
+pub use sandbox::{Purses, Sandbox};
+
+/// One demand on a provider, with the key that makes it happen once.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The idempotency key: the same for every try of one operation.
+    pub key: String,
+    /// Whose money.
+    pub customer_id: Option<CustomerId>,
+    /// What is wanted.
+    pub demand: Demand,
+}
+
+impl Call {
+    /// The call for the operation at `place`.
+    pub fn of(payment: &Payment, place: usize, demand: Demand) -> Self {
+        let operation = &payment.operations[place];
+        Self {
+            key: format!("{}:{}:{}", payment.order_id, operation.op.as_str(), operation.op_id),
+            customer_id: payment.customer_id.clone(),
+            demand,
+        }
+    }
+}
+
+/// No answer: nobody knows whether it happened.
+#[derive(Debug, thiserror::Error)]
+#[error("the provider did not answer: {0}")]
+pub struct NoAnswer(pub String);
+
+/// A provider that keeps its own books. It does each key at most once.
+#[tonic::async_trait]
+pub trait Remote: Send + Sync {
+    /// Does what is demanded, or says again what it said to this key.
+    async fn send(&self, call: &Call) -> Result<Verdict, NoAnswer>;
+    /// What became of this key; nothing where the provider never saw it.
+    async fn lookup(&self, key: &str) -> Result<Option<Verdict>, NoAnswer>;
+    /// Spoils the key, so that a straggling [`Remote::send`] is refused; if it was done before, says so.
+    async fn abandon(&self, key: &str) -> Result<Verdict, NoAnswer>;
+}
+
+/// Who decides about cards.
+#[derive(Clone)]
+pub struct Provider {
+    /// Decides inside the payment's own transaction. None where the provider is a foreign one.
+    pub local: Option<Sandbox>,
+    /// Decides by calls; also settles what an earlier run left in doubt.
+    pub remote: Arc<dyn Remote>,
+    /// How long one call may take.
+    pub timeout: Duration,
+}
+
+impl Provider {
+    /// [`Remote::send`] within the time-out.
+    pub async fn send(&self, call: &Call) -> Result<Verdict, NoAnswer> {
+        within(self.timeout, self.remote.send(call)).await
+    }
+
+    /// [`Remote::lookup`] within the time-out.
+    pub async fn lookup(&self, key: &str) -> Result<Option<Verdict>, NoAnswer> {
+        within(self.timeout, self.remote.lookup(key)).await
+    }
+
+    /// [`Remote::abandon`] within the time-out.
+    pub async fn abandon(&self, key: &str) -> Result<Verdict, NoAnswer> {
+        within(self.timeout, self.remote.abandon(key)).await
+    }
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, NoAnswer>>,
+) -> Result<T, NoAnswer> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(NoAnswer(format!("not within {} ms", limit.as_millis()))),
+    }
+}

@@ -1,0 +1,174 @@
+//! What is special to this service's configuration.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use auth::AuthConfig;
+use chassis::Secret;
+use commerce::{Amount, Currency};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::domain::sandbox;
+
+/// The configuration. Each field is `SOUK_<FIELD>` in the environment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Address to listen on.
+    pub bind: IpAddr,
+    /// Port of health, readiness and metrics.
+    pub port: u16,
+    /// Port of gRPC.
+    pub grpc_port: u16,
+    /// Where payments are kept: `sqlite:PATH`.
+    pub database_url: String,
+    /// Where events go.
+    pub bus_url: String,
+    /// Who issues access tokens.
+    pub issuer: String,
+    /// Where the issuer's keys are.
+    pub jwks_url: String,
+    /// The fleet's own key.
+    pub internal_key: Secret,
+    /// The currency of payments from the older fleet, which names none.
+    pub currency: Currency,
+    /// No single charge above this; no limit by default.
+    pub sandbox_limit: Option<Money>,
+    /// Ids of customers whose cards are declined.
+    pub sandbox_decline: Vec<String>,
+    /// What each customer has to begin with; without end by default.
+    pub sandbox_balance: Option<Money>,
+    /// What single customers have to begin with, by their ids.
+    pub sandbox_balances: BTreeMap<String, Money>,
+    /// How long the provider takes, in milliseconds. Above 0 the sandbox behaves like a foreign provider.
+    pub sandbox_latency_ms: u64,
+    /// How often a call to the provider fails before anything happened, from 0 to 1.
+    pub sandbox_failure_rate: f64,
+    /// How often the provider does what it is asked and its answer is lost, from 0 to 1.
+    pub sandbox_lost_answer_rate: f64,
+    /// How long one call to the provider may take, in milliseconds.
+    pub provider_timeout_ms: u64,
+    /// How long a caller waits for the provider before he hears that the outcome is in doubt, in milliseconds.
+    pub provider_patience_ms: u64,
+    /// How often payments in doubt are taken up again, in milliseconds.
+    pub resolve_every_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8089,
+            grpc_port: 50051,
+            database_url: "sqlite:souk-data/payment.db".into(),
+            bus_url: "embedded:souk-data/bus.db".into(),
+            issuer: "http://127.0.0.1:8085".into(),
+            jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
+            internal_key: Secret::default(),
+            currency: Currency::EUR,
+            sandbox_limit: None,
+            sandbox_decline: Vec::new(),
+            sandbox_balance: None,
+            sandbox_balances: BTreeMap::new(),
+            sandbox_latency_ms: 0,
+            sandbox_failure_rate: 0.0,
+            sandbox_lost_answer_rate: 0.0,
+            provider_timeout_ms: 2_000,
+            provider_patience_ms: 1_500,
+            resolve_every_ms: 1_000,
+        }
+    }
+}
+
+impl chassis::Settings for Config {
+    fn bind(&self) -> (IpAddr, u16, Option<u16>) {
+        (self.bind, self.port, Some(self.grpc_port))
+    }
+}
+
+impl Config {
+    /// Who may call.
+    pub fn auth(&self) -> AuthConfig {
+        AuthConfig {
+            issuer: self.issuer.clone(),
+            jwks_url: self.jwks_url.clone(),
+            internal_key: self.internal_key.clone(),
+        }
+    }
+
+    /// Says which field is out of range.
+    pub fn check(&self) -> anyhow::Result<()> {
+        for (name, rate) in [
+            ("sandbox_failure_rate", self.sandbox_failure_rate),
+            ("sandbox_lost_answer_rate", self.sandbox_lost_answer_rate),
+        ] {
+            anyhow::ensure!((0.0..=1.0).contains(&rate), "{name} is {rate}, but must be from 0 to 1");
+        }
+        Ok(())
+    }
+
+    /// Whether the sandbox is to behave like a foreign provider.
+    pub fn sandbox_is_remote(&self) -> bool {
+        self.sandbox_latency_ms > 0
+            || self.sandbox_failure_rate > 0.0
+            || self.sandbox_lost_answer_rate > 0.0
+    }
+
+    /// By what the sandbox decides.
+    pub fn sandbox_rules(&self) -> sandbox::Rules {
+        sandbox::Rules {
+            limit: self.sandbox_limit.map(|money| money.0),
+            declined: self.sandbox_decline.iter().cloned().collect(),
+        }
+    }
+
+    /// How long one call to the provider may take.
+    pub fn provider_timeout(&self) -> Duration {
+        Duration::from_millis(self.provider_timeout_ms.max(1))
+    }
+}
+
+/// An amount in a configuration: a number or a text with at most two decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Money(pub Amount);
+
+impl Serialize for Money {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Money {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Configuration comes from TOML and variables, whose numbers arrive parsed already.
+        struct Digits;
+        impl de::Visitor<'_> for Digits {
+            type Value = Money;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an amount with at most two decimals")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Money, E> {
+                let amount: Amount = text.parse().map_err(E::custom)?;
+                if amount.is_negative() {
+                    return Err(E::custom("an amount from 0"));
+                }
+                Ok(Money(amount))
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Money, E> {
+                self.visit_str(&number.to_string())
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Money, E> {
+                self.visit_str(&number.to_string())
+            }
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Money, E> {
+                self.visit_str(&number.to_string())
+            }
+        }
+        deserializer.deserialize_any(Digits)
+    }
+}

@@ -1,0 +1,8 @@
+//! What a payment is and what may be done with it. No I/O, no clock and no random of its own.
+
+mod payment;
+mod rules;
+pub mod sandbox;
+
+pub use payment::{Act, Change, Kind, Method, Op, Operation, Outcome, Payment, Status, Terms};
+pub use rules::{Demand, Happening, Judgement, Verdict, conclude, demand_of, judge, record};

@@ -1,0 +1,243 @@
+//! The payment of one order, with the operations that made it what it is.
+
+use commerce::{Amount, Currency, CustomerId, OrderId, PaymentId, Timestamp};
+
+/// Writes an enum whose variants each have one word on the wire and in the store.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+
+        impl $name {
+            /// The word on the wire and in the store.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// Reads the word.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+words! {
+    /// Whose payment it is.
+    Kind {
+        /// Of an order of this house.
+        Order = "order",
+        /// Under an id that only the older fleet knows.
+        Legacy = "legacy",
+    }
+}
+
+words! {
+    /// How it is paid.
+    Method {
+        /// Through the provider.
+        Card = "card",
+        /// In the till: it is captured by being said.
+        Cash = "cash",
+    }
+}
+
+words! {
+    /// Where the money stands.
+    Status {
+        /// Held, not taken.
+        Authorised = "authorised",
+        /// Taken.
+        Captured = "captured",
+        /// The provider said no.
+        Refused = "refused",
+        /// Given back whole, or never taken.
+        Voided = "voided",
+        /// A part is given back.
+        PartlyRefunded = "partly_refunded",
+        /// All is given back, in parts.
+        Refunded = "refunded",
+        /// The provider has not been heard about the last operation.
+        InDoubt = "in_doubt",
+        /// A void came before the authorise: there will never be a payment. Not shown to anyone.
+        Tombstone = "tombstone",
+    }
+}
+
+words! {
+    /// What can be done with money.
+    Op {
+        /// Hold it, and take it where capture is asked for at once.
+        Authorize = "authorize",
+        /// Take what is held.
+        Capture = "capture",
+        /// Give all back.
+        Void = "void",
+        /// Give a part back.
+        Refund = "refund",
+    }
+}
+
+words! {
+    /// How an operation ended.
+    Outcome {
+        /// It happened.
+        Done = "done",
+        /// A rule or the provider said no.
+        Refused = "refused",
+        /// The provider has not been heard.
+        InDoubt = "in_doubt",
+    }
+}
+
+/// What an authorisation says beyond its ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    /// Whose payment it is.
+    pub kind: Kind,
+    /// The whole amount.
+    pub amount: Amount,
+    /// Its currency.
+    pub currency: Currency,
+    /// Who pays; nobody for walk-in sales.
+    pub customer_id: Option<CustomerId>,
+    /// How.
+    pub method: Method,
+    /// Take it at once.
+    pub capture: bool,
+}
+
+/// What is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Hold money, and take it where `capture` says so.
+    Authorize(Terms),
+    /// Take so much of what is held; everything where nothing is said.
+    Capture(Option<Amount>),
+    /// Give everything back.
+    Void,
+    /// Give so much back.
+    Refund(Amount),
+}
+
+impl Act {
+    /// Which operation it is.
+    pub const fn op(&self) -> Op {
+        match self {
+            Self::Authorize(_) => Op::Authorize,
+            Self::Capture(_) => Op::Capture,
+            Self::Void => Op::Void,
+            Self::Refund(_) => Op::Refund,
+        }
+    }
+
+    /// The amount that was said: a repeat must say the same.
+    pub fn said(&self) -> Amount {
+        match self {
+            Self::Authorize(terms) => terms.amount,
+            Self::Capture(amount) => amount.unwrap_or(Amount::ZERO),
+            Self::Void => Amount::ZERO,
+            Self::Refund(amount) => *amount,
+        }
+    }
+}
+
+/// One operation that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whose money.
+    pub order_id: OrderId,
+    /// Tells a repeat from a second operation.
+    pub op_id: String,
+    /// What is wanted.
+    pub act: Act,
+    /// Why, for people.
+    pub note: String,
+}
+
+/// An operation on the books. Never removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// What was asked for.
+    pub op: Op,
+    /// Tells a repeat from a second operation.
+    pub op_id: String,
+    /// The amount that was said.
+    pub said: Amount,
+    /// The amount that moved, or is meant to.
+    pub amount: Amount,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused.
+    pub reason: String,
+    /// Why it was asked for.
+    pub note: String,
+    /// When it was asked for.
+    pub at: Timestamp,
+}
+
+/// The money of one order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// Its own id.
+    pub id: PaymentId,
+    /// What people call it; none for a tombstone.
+    pub number: Option<i64>,
+    /// Whose payment it is.
+    pub kind: Kind,
+    /// The order, or the id of the older fleet behind `legacy:`.
+    pub order_id: OrderId,
+    /// Who pays.
+    pub customer_id: Option<CustomerId>,
+    /// What was to be paid.
+    pub amount: Amount,
+    /// Its currency.
+    pub currency: Currency,
+    /// How.
+    pub method: Method,
+    /// Whether the authorisation takes the money at once.
+    pub capture: bool,
+    /// Where the money stands.
+    pub status: Status,
+    /// Taken so far.
+    pub captured: Amount,
+    /// Given back so far.
+    pub refunded: Amount,
+    /// Events told so far.
+    pub sequence: i64,
+    /// Until when somebody talks to the provider about it.
+    pub claimed_until: Timestamp,
+    /// When it was first asked for.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Everything that was asked, in order.
+    pub operations: Vec<Operation>,
+}
+
+impl Payment {
+    /// Taken and not given back.
+    pub fn left(&self) -> Amount {
+        Amount::from_minor(self.captured.minor() - self.refunded.minor())
+    }
+
+    /// The operation that this one repeats.
+    pub fn find(&self, op: Op, op_id: &str) -> Option<usize> {
+        self.operations
+            .iter()
+            .position(|known| known.op == op && known.op_id == op_id)
+    }
+
+    /// The first operation that the provider has not been heard about. Operations are settled in order.
+    pub fn first_in_doubt(&self) -> Option<usize> {
+        self.operations
+            .iter()
+            .position(|known| known.outcome == Outcome::InDoubt)
+    }
+
+    /// True where there will never be a payment.
+    pub fn is_tombstone(&self) -> bool {
+        self.status == Status::Tombstone
+    }
+}

@@ -1,0 +1,105 @@
+//! The payment service: the money of orders. Authorise, capture, void and refund, each idempotent by order,
+//! operation and operation id, through a provider port; the books, the events and the provider's local
+//! decision are one transaction.
+
+mod api;
+mod audit;
+mod clients;
+mod config;
+mod domain;
+mod error;
+mod events;
+mod metrics;
+mod operate;
+mod settle;
+mod store;
+
+use std::sync::Arc;
+
+use auth::Verifier;
+use bus::{Bus, Relay};
+use chassis::{App, Context, Ready};
+use commerce::page::CursorKey;
+use db::{Db, Options};
+
+pub use audit::{Facts, PaymentFact, audit_facts};
+pub use config::{Config, Money};
+
+use api::Api;
+use clients::{Provider, Sandbox};
+use operate::Till;
+use settle::Settling;
+
+/// The service's name.
+pub const NAME: &str = "payment";
+
+/// Where a test may have the process die.
+pub const CRASH_POINTS: &[&str] = &[
+    "payment.authorize.before_commit",
+    "payment.authorize.after_commit",
+    "payment.void.before_commit",
+    "payment.void.after_commit",
+    "payment.refund.before_commit",
+    "payment.refund.after_commit",
+];
+
+/// What it is built from.
+pub struct Deps {
+    /// The process around it.
+    pub ctx: Context,
+    /// Where its events go.
+    pub bus: Bus,
+}
+
+/// Wires the service.
+pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
+    let Deps { ctx, bus } = deps;
+    config.check()?;
+    let verifier = Verifier::new(&config.auth())?;
+    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
+    let relay = Relay::start(&ctx, db.clone(), bus);
+    let sandbox = Sandbox::new(&config, db.clone());
+    let provider = Provider {
+        local: (!config.sandbox_is_remote()).then(|| sandbox.clone()),
+        remote: Arc::new(sandbox),
+        timeout: config.provider_timeout(),
+    };
+    let settling = Settling::new(&config, &ctx, db.clone(), provider.clone());
+    let till = Till::open(&ctx, &db, relay, provider, settling);
+    ctx.spawn("resolver", settle::resolve_for_ever(till.clone(), ctx.clone()));
+    let api = Api {
+        till,
+        db: db.clone(),
+        cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "payments"),
+        currency: config.currency,
+    };
+    Ok(App {
+        http: api::http(),
+        grpc: Some(api::grpc(api, verifier).await?),
+        ready: ready(db),
+    })
+}
+
+/// Opens what the configuration names, and wires the service.
+pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
+    let bus = Bus::open(&config.bus_url, &ctx).await?;
+    build(config, Deps { ctx, bus }).await
+}
+
+/// The description of the HTTP side.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api::openapi()
+}
+
+fn ready(db: Db) -> Ready {
+    Arc::new(move || {
+        let db = db.clone();
+        Box::pin(async move {
+            match db.ping().await {
+                Ok(()) => Ok(serde_json::json!({ "store": "answers" })),
+                Err(err) => Err(err.to_string()),
+            }
+        })
+    })
+}

@@ -1,0 +1,239 @@
+//! Payments and their operations.
+
+use std::collections::{BTreeSet, HashMap};
+
+use commerce::{Amount, CustomerId, OrderId, PaymentId, Timestamp};
+use db::{Row, Tx, Value};
+
+use crate::{
+    domain::{Kind, Method, Op, Operation, Outcome, Payment, Status},
+    error::Error,
+};
+
+const COLUMNS: &[&str] = &[
+    "id", "number", "kind", "order_id", "customer_id", "amount", "currency", "method", "capture",
+    "status", "captured", "refunded", "sequence", "claimed_until", "created_at", "updated_at",
+];
+const OPERATION_COLUMNS: &[&str] = &[
+    "order_id", "op", "op_id", "position", "said", "amount", "outcome", "reason", "note", "at",
+];
+
+/// What a list is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this order.
+    pub order_id: Option<String>,
+    /// In this status.
+    pub status: Option<Status>,
+    /// Numbered lower than this: the page after.
+    pub before: Option<i64>,
+}
+
+/// The payments of these orders, tombstones included.
+pub async fn of_orders(tx: &mut Tx, orders: &BTreeSet<&str>) -> Result<HashMap<String, Payment>, Error> {
+    // Ordered, so that every replica takes the rows' locks in one order.
+    let rows = db::query("select * from payments where order_id in {list $1} order by order_id")
+        .list(orders)
+        .fetch_all(tx)
+        .await?;
+    let found = with_operations(tx, &rows).await?;
+    Ok(found
+        .into_iter()
+        .map(|payment| (payment.order_id.as_str().to_owned(), payment))
+        .collect())
+}
+
+/// Payments by their own or their orders' ids, without tombstones.
+pub async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Payment>, Error> {
+    let rows = db::query(
+        "select * from payments where (id in {list $1} or order_id in {list $2})
+         and status <> 'tombstone' order by number",
+    )
+    .list(ids)
+    .list(ids)
+    .fetch_all(tx)
+    .await?;
+    with_operations(tx, &rows).await
+}
+
+/// Payments with the newest first, without tombstones.
+pub async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec<Payment>, Error> {
+    let mut text = String::from("select * from payments where number < $1");
+    if filter.order_id.is_some() {
+        text.push_str(" and order_id = $2");
+    }
+    if filter.status.is_some() {
+        text.push_str(if filter.order_id.is_some() { " and status = $3" } else { " and status = $2" });
+    }
+    text.push_str(&format!(" order by number desc limit {limit}"));
+    let mut query = db::query(text).bind(filter.before.unwrap_or(i64::MAX));
+    if let Some(order_id) = &filter.order_id {
+        query = query.bind(order_id);
+    }
+    if let Some(status) = filter.status {
+        query = query.bind(status.as_str());
+    }
+    let rows = query.fetch_all(tx).await?;
+    with_operations(tx, &rows).await
+}
+
+/// Orders whose payment is in doubt and in nobody's hands.
+pub async fn unclaimed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
+    let rows = db::query(
+        "select order_id from payments where status = 'in_doubt' and claimed_until <= $1
+         order by claimed_until limit $2",
+    )
+    .bind(now.micros())
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    rows.iter()
+        .map(|row| Ok(OrderId::known(row.get("order_id")?)))
+        .collect()
+}
+
+/// Takes so many numbers; gives the first.
+pub async fn take_numbers(tx: &mut Tx, count: i64) -> Result<i64, Error> {
+    let row = db::query("update counters set value = value + $1 where name = 'payment' returning value")
+        .bind(count)
+        .fetch_one(tx)
+        .await?;
+    Ok(row.get::<i64>("value")? - count + 1)
+}
+
+/// Writes payments as they are now, and those of their operations that are new or changed.
+pub async fn save(
+    tx: &mut Tx,
+    payments: &[&Payment],
+    operations: &[(&Payment, usize)],
+) -> Result<(), Error> {
+    db::insert("payments", COLUMNS, payments.iter().map(|payment| values(payment)))
+        .suffix(
+            "on conflict (order_id) do update set status = excluded.status,
+             captured = excluded.captured, refunded = excluded.refunded,
+             sequence = excluded.sequence, claimed_until = excluded.claimed_until,
+             updated_at = excluded.updated_at",
+        )
+        .execute(tx)
+        .await?;
+    let rows = operations
+        .iter()
+        .map(|(payment, place)| operation_values(payment, *place));
+    db::insert("operations", OPERATION_COLUMNS, rows)
+        .suffix(
+            "on conflict (order_id, op, op_id) do update set amount = excluded.amount,
+             outcome = excluded.outcome, reason = excluded.reason",
+        )
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// A page of payments for the audit, past `after` by order id.
+pub async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Payment>, Error> {
+    let rows = db::query("select * from payments where order_id > $1 order by order_id limit $2")
+        .bind(after)
+        .bind(limit)
+        .fetch_all(tx)
+        .await?;
+    rows.iter().map(payment).collect()
+}
+
+async fn with_operations(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Payment>, Error> {
+    let mut payments = rows.iter().map(payment).collect::<Result<Vec<_>, _>>()?;
+    if payments.is_empty() {
+        return Ok(payments);
+    }
+    let rows = db::query("select * from operations where order_id in {list $1} order by order_id, position")
+        .list(payments.iter().map(|payment| payment.order_id.as_str()))
+        .fetch_all(tx)
+        .await?;
+    let mut operations: HashMap<String, Vec<Operation>> = HashMap::new();
+    for row in &rows {
+        operations
+            .entry(row.get("order_id")?)
+            .or_default()
+            .push(operation(row)?);
+    }
+    for payment in &mut payments {
+        payment.operations = operations
+            .remove(payment.order_id.as_str())
+            .unwrap_or_default();
+    }
+    Ok(payments)
+}
+
+fn values(payment: &Payment) -> Vec<Value> {
+    vec![
+        payment.id.as_str().into(),
+        payment.number.into(),
+        payment.kind.as_str().into(),
+        payment.order_id.as_str().into(),
+        payment.customer_id.as_ref().map(|id| id.as_str()).into(),
+        payment.amount.minor().into(),
+        payment.currency.as_str().into(),
+        payment.method.as_str().into(),
+        payment.capture.into(),
+        payment.status.as_str().into(),
+        payment.captured.minor().into(),
+        payment.refunded.minor().into(),
+        payment.sequence.into(),
+        payment.claimed_until.micros().into(),
+        payment.created_at.micros().into(),
+        payment.updated_at.micros().into(),
+    ]
+}
+
+fn operation_values(payment: &Payment, place: usize) -> Vec<Value> {
+    let operation = &payment.operations[place];
+    vec![
+        payment.order_id.as_str().into(),
+        operation.op.as_str().into(),
+        operation.op_id.as_str().into(),
+        i64::try_from(place).unwrap_or(i64::MAX).into(),
+        operation.said.minor().into(),
+        operation.amount.minor().into(),
+        operation.outcome.as_str().into(),
+        operation.reason.as_str().into(),
+        operation.note.as_str().into(),
+        operation.at.micros().into(),
+    ]
+}
+
+fn payment(row: &Row) -> Result<Payment, Error> {
+    Ok(Payment {
+        id: PaymentId::known(row.get("id")?),
+        number: row.get("number")?,
+        kind: Kind::parse(&row.get::<String>("kind")?).ok_or(Error::Corrupt("kind"))?,
+        order_id: OrderId::known(row.get("order_id")?),
+        customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::known),
+        amount: Amount::from_minor(row.get("amount")?),
+        currency: row
+            .get::<String>("currency")?
+            .parse()
+            .map_err(|_| Error::Corrupt("currency"))?,
+        method: Method::parse(&row.get::<String>("method")?).ok_or(Error::Corrupt("method"))?,
+        capture: row.get::<i64>("capture")? != 0,
+        status: Status::parse(&row.get::<String>("status")?).ok_or(Error::Corrupt("status"))?,
+        captured: Amount::from_minor(row.get("captured")?),
+        refunded: Amount::from_minor(row.get("refunded")?),
+        sequence: row.get("sequence")?,
+        claimed_until: Timestamp::from_micros(row.get("claimed_until")?),
+        created_at: Timestamp::from_micros(row.get("created_at")?),
+        updated_at: Timestamp::from_micros(row.get("updated_at")?),
+        operations: Vec::new(),
+    })
+}
+
+fn operation(row: &Row) -> Result<Operation, Error> {
+    Ok(Operation {
+        op: Op::parse(&row.get::<String>("op")?).ok_or(Error::Corrupt("operation"))?,
+        op_id: row.get("op_id")?,
+        said: Amount::from_minor(row.get("said")?),
+        amount: Amount::from_minor(row.get("amount")?),
+        outcome: Outcome::parse(&row.get::<String>("outcome")?).ok_or(Error::Corrupt("outcome"))?,
+        reason: row.get("reason")?,
+        note: row.get("note")?,
+        at: Timestamp::from_micros(row.get("at")?),
+    })
+}

@@ -1,0 +1,60 @@
+//! The sandbox provider's books: what its customers have, and which calls it has answered.
+
+use std::collections::HashMap;
+
+use commerce::{Amount, Timestamp};
+use db::Tx;
+
+use crate::{domain::Verdict, error::Error};
+
+/// What these customers have, of those whose balance ever moved.
+pub async fn balances(tx: &mut Tx, customers: &[String]) -> Result<HashMap<String, Amount>, Error> {
+    let rows = db::query("select customer_id, balance from sandbox_balances where customer_id in {list $1}")
+        .list(customers)
+        .fetch_all(tx)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.get("customer_id")?, Amount::from_minor(row.get("balance")?))))
+        .collect()
+}
+
+/// Writes what customers have now.
+pub async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> Result<(), Error> {
+    let rows = balances
+        .iter()
+        .map(|(customer, balance)| vec![(*customer).into(), balance.minor().into()]);
+    db::insert("sandbox_balances", &["customer_id", "balance"], rows)
+        .suffix("on conflict (customer_id) do update set balance = excluded.balance")
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// What was answered to the call with this idempotency key.
+pub async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Verdict>, Error> {
+    let row = db::query("select done, reason from sandbox_calls where key = $1")
+        .bind(key)
+        .fetch_optional(tx)
+        .await?;
+    row.map(|row| match row.get::<i64>("done")? {
+        0 => Ok(Verdict::Refused(row.get("reason")?)),
+        _ => Ok(Verdict::Done),
+    })
+    .transpose()
+}
+
+/// Remembers the answer to a call.
+pub async fn remember(tx: &mut Tx, key: &str, verdict: &Verdict, at: Timestamp) -> Result<(), Error> {
+    let (done, reason) = match verdict {
+        Verdict::Done => (true, ""),
+        Verdict::Refused(reason) => (false, reason.as_str()),
+    };
+    db::query("insert into sandbox_calls (key, done, reason, at) values ($1, $2, $3, $4)")
+        .bind(key)
+        .bind(done)
+        .bind(reason)
+        .bind(at.micros())
+        .execute(tx)
+        .await?;
+    Ok(())
+}

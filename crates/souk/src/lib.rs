@@ -1,0 +1,1 @@
+//! The fleet in one process, and its command line.

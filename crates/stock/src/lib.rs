@@ -1,0 +1,1 @@
+//! Stock of many stores: levels, reservations, ledger.

@@ -1,0 +1,1 @@
+//! Dev-dependency: databases, clocks, chaos and clients for tests.
