@@ -15,20 +15,23 @@ const MIN_INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(2);
 const WELL_KNOWN: &str = "/.well-known/jwks.json";
 
+/// Whether the token of that id was revoked.
+pub type IsRevoked = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
 /// Keys and revocations of an issuer that lives in this very service.
 #[derive(Clone)]
 pub struct LocalKeys {
     /// The entries of its JWKS.
     pub jwks: Vec<Value>,
     /// Whether the token of that id was revoked.
-    pub is_revoked: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    pub is_revoked: IsRevoked,
 }
 
 #[derive(Clone, Default)]
 pub(crate) struct Known {
     keys: HashMap<String, DecodingKey>,
     revoked: HashSet<String>,
-    local: Option<Arc<dyn Fn(&str) -> bool + Send + Sync>>,
+    local: Option<IsRevoked>,
 }
 
 /// What became of a look at the issuer.

@@ -77,6 +77,27 @@ pub(crate) async fn mark_published(tx: &mut Tx, first: i64, last: i64) -> Result
     Ok(())
 }
 
+/// Replaces the payload of everything that was or is still to be told of one aggregate, as when a person's
+/// data is to go: what is still unpublished will be published without it.
+pub async fn redact(tx: &mut Tx, topic: &str, key: &str, data: &serde_json::Value) -> Result<()> {
+    let rows = query("select id, payload from outbox where topic = $1 and key = $2")
+        .bind(topic)
+        .bind(key)
+        .fetch_all(tx)
+        .await?;
+    for row in rows {
+        let payload: String = row.get("payload")?;
+        let Ok(mut envelope) = serde_json::from_str::<serde_json::Value>(&payload) else { continue };
+        envelope["data"] = data.clone();
+        query("update outbox set payload = $1 where id = $2")
+            .bind(envelope.to_string())
+            .bind(row.get::<i64>("id")?)
+            .execute(tx)
+            .await?;
+    }
+    Ok(())
+}
+
 /// How many messages wait, and since when the oldest does.
 pub async fn backlog(tx: &mut Tx) -> Result<(i64, Option<Timestamp>)> {
     let row = query("select count(*) as n, min(created_at) as oldest from outbox where published_at is null")

@@ -29,7 +29,7 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
 /// `healthcheck` as its argument it asks the running service for `/health` instead.
 pub fn main<C, F, Fut>(
     name: &'static str,
-    crash_points: &'static [&'static str],
+    crash_points: &[&str],
     start: F,
 ) -> ExitCode
 where

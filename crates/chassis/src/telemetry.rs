@@ -133,12 +133,13 @@ where
         .with_filter(LevelFilter::INFO)
 }
 
-/// Trace ids without logs or exporters, for tests that look at them; lasts as long as the guard.
-pub fn ids_only() -> tracing::subscriber::DefaultGuard {
+/// Trace ids for the whole process without logs or exporters, for tests that look at them.
+pub fn ids_only() {
     let provider = SdkTracerProvider::builder().build();
-    tracing_subscriber::registry()
+    // The second test of a process finds it set up already.
+    let _ = tracing_subscriber::registry()
         .with(span_layer(&provider))
-        .set_default()
+        .try_init();
 }
 
 fn provider(services: &[&str], options: &Options) -> Result<SdkTracerProvider, TelemetryError> {

@@ -1,1 +1,99 @@
 //! Customers, users and their tokens.
+//!
+//! This service keeps who buys and who logs in, issues the users' tokens and publishes the keys to verify them
+//! with. Deleting a customer anonymises him: his orders stay, everything personal goes.
+
+mod api;
+mod audit;
+mod clients;
+mod config;
+mod domain;
+mod error;
+mod events;
+mod passwords;
+mod seed;
+mod store;
+mod tokens;
+
+use std::sync::Arc;
+
+use auth::Verifier;
+use bus::{Bus, Relay};
+use chassis::{App, Context, Ready};
+use commerce::page::CursorKey;
+use db::{Db, Options};
+
+pub use audit::{CustomerFact, Facts, audit_facts};
+pub use config::Config;
+pub use seed::{SeedUser, seed, tokens};
+
+use store::{SqlStore, Store};
+
+/// The service's name.
+pub const NAME: &str = "customer";
+
+/// Where a test may have the process die.
+pub const CRASH_POINTS: &[&str] = bus::CRASH_POINTS;
+
+/// What it is built from.
+pub struct Deps {
+    /// The process around it.
+    pub ctx: Context,
+    /// Where its events go.
+    pub bus: Bus,
+}
+
+/// Wires the service.
+pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
+    let Deps { ctx, bus } = deps;
+    let db = Db::open(
+        &config.database_url,
+        &Options::default(),
+        Some(ctx.metrics.registry()),
+    )
+    .await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat())
+        .await?;
+    let store: Arc<dyn Store> = Arc::new(SqlStore::new(db.clone()));
+    let tokens =
+        tokens::Tokens::open(Arc::clone(&store), &config.issuer, config.token_ttl_seconds).await?;
+    let secret = config.internal_key.expose().as_bytes();
+    let api = api::Api {
+        verifier: Verifier::with_local_keys(&config.auth(), &tokens.local_keys())?,
+        tokens,
+        relay: Relay::start(&ctx, db, bus),
+        passwords: passwords::Passwords::new(),
+        orders: Arc::new(clients::Orders::new(&config.order_url)),
+        customer_cursors: CursorKey::derive(secret, "customers"),
+        user_cursors: CursorKey::derive(secret, "users"),
+        store: Arc::clone(&store),
+    };
+    Ok(App {
+        http: api::routes(api),
+        grpc: None,
+        ready: ready(store),
+    })
+}
+
+/// Opens what the configuration names, and wires the service.
+pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
+    let bus = Bus::open(&config.bus_url, &ctx).await?;
+    build(config, Deps { ctx, bus }).await
+}
+
+/// The description of the API.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api::openapi()
+}
+
+fn ready(store: Arc<dyn Store>) -> Ready {
+    Arc::new(move || {
+        let store = Arc::clone(&store);
+        Box::pin(async move {
+            match store.ping().await {
+                Ok(()) => Ok(serde_json::json!({ "store": "answers" })),
+                Err(err) => Err(err.to_string()),
+            }
+        })
+    })
+}

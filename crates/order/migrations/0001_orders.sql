@@ -29,6 +29,8 @@ create table orders (
   archived       bigint not null default 0,
   -- What the client sent, to tell a repeat from another order under the same id.
   payload_hash   text   not null,
+  -- The answer that refused the order, for whoever sends its id again.
+  refusal        text,
   -- What is still to be done (null: nothing), and who does it until when.
   work           text,
   lease_owner    text   not null,

@@ -1,1 +1,107 @@
 //! Orders and the checkout saga.
+//!
+//! Takes orders over REST, drives each through the saga (`domain/saga.rs`, pure; `checkout.rs`, its
+//! driver) against the stock and payment services, and publishes what became of it.
+
+mod accept;
+mod api;
+pub mod audit;
+mod cancel;
+mod checkout;
+mod clients;
+mod config;
+mod domain;
+mod error;
+mod events;
+mod fulfil;
+mod leases;
+pub mod metrics;
+mod restitution;
+mod store;
+
+use std::sync::Arc;
+
+use bus::{Bus, Relay};
+use chassis::{App, Context};
+use commerce::page::CursorKey;
+use db::{Db, Options};
+
+pub use config::Config;
+
+/// The service's name.
+pub const NAME: &str = "order";
+
+/// Where tests have the process die: around each durable write and each send of the saga.
+pub const CRASH_POINTS: &[&str] = &[
+    "order.place.before",
+    "order.place.after",
+    "order.reserve.before",
+    "order.reserve.after",
+    "order.charge.before",
+    "order.charge.after",
+    "order.confirm.before",
+    "order.confirm.after",
+    "order.decide.before",
+    "order.decide.after",
+    "order.void.before",
+    "order.void.after",
+    "order.release.before",
+    "order.release.after",
+    "order.cancel.before",
+    "order.cancel.after",
+    "order.return.before",
+    "order.return.after",
+    "order.refund.before",
+    "order.refund.after",
+    "order.refunded.before",
+    "order.refunded.after",
+    "order.status.before",
+    "order.status.after",
+];
+
+/// What the service gets from its process.
+#[derive(Debug, Clone)]
+pub struct Deps {
+    /// Its surroundings.
+    pub ctx: Context,
+    /// Where it publishes.
+    pub bus: Bus,
+}
+
+/// Wires the service.
+pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
+    let Deps { ctx, bus } = deps;
+    let auth = config.auth();
+    let verifier = auth::Verifier::new(&auth)?;
+    let key = auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME);
+    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
+    let relay = Relay::start(&ctx, db.clone(), bus);
+    let clients = clients::Clients::new(&config, &ctx, &key)?;
+    let cursors = CursorKey::derive(config.internal_key.expose().as_bytes(), "orders");
+    let checkout = checkout::Checkout::new(db.clone(), ctx.clone(), Arc::new(config), clients, relay);
+    ctx.spawn("leases", leases::keep(checkout.clone()));
+    let state = api::State { checkout, verifier, cursors };
+    Ok(App {
+        http: chassis::openapi_docs(api::router().with_state(state)),
+        grpc: None,
+        ready: Arc::new(move || {
+            let db = db.clone();
+            Box::pin(async move {
+                db.ping().await.map_err(|error| error.to_string())?;
+                Ok(serde_json::json!({"store": "answers"}))
+            })
+        }),
+    })
+}
+
+/// Opens what the service needs by its URLs, and wires it.
+pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
+    let bus = Bus::open(&config.bus_url, &ctx).await?;
+    build(config, Deps { ctx, bus }).await
+}
+
+/// The API's description.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api::router().into_openapi()
+}

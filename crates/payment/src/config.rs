@@ -106,7 +106,10 @@ impl Config {
             ("sandbox_failure_rate", self.sandbox_failure_rate),
             ("sandbox_lost_answer_rate", self.sandbox_lost_answer_rate),
         ] {
-            anyhow::ensure!((0.0..=1.0).contains(&rate), "{name} is {rate}, but must be from 0 to 1");
+            anyhow::ensure!(
+                (0.0..=1.0).contains(&rate),
+                "{name} is {rate}, but must be from 0 to 1"
+            );
         }
         Ok(())
     }

@@ -8,12 +8,12 @@ use utoipa::ToSchema;
 use crate::domain::{Happening, Operation, Payment};
 
 /// The topic.
-pub const TOPIC: &str = "payments";
+pub(crate) const TOPIC: &str = "payments";
 
 /// A payment as everybody sees it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Payment)]
-pub struct PaymentBody<'a> {
+pub(crate) struct PaymentBody<'a> {
     id: &'a str,
     number: Option<i64>,
     order_id: &'a str,
@@ -38,7 +38,7 @@ pub struct PaymentBody<'a> {
 /// One operation on a payment.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PaymentOperation)]
-pub struct OperationBody<'a> {
+pub(crate) struct OperationBody<'a> {
     /// authorize, capture, void or refund.
     op: &'a str,
     op_id: &'a str,
@@ -85,7 +85,7 @@ impl<'a> From<&'a Payment> for PaymentBody<'a> {
 }
 
 /// The event that tells of what the operation at `place` did.
-pub fn event(payment: &Payment, place: usize, happening: Happening) -> bus::NewEvent {
+pub(crate) fn event(payment: &Payment, place: usize, happening: Happening) -> bus::NewEvent {
     let kind = match happening {
         Happening::Captured => "souk.payment.captured",
         Happening::Refused => "souk.payment.refused",
@@ -96,5 +96,11 @@ pub fn event(payment: &Payment, place: usize, happening: Happening) -> bus::NewE
         operation: payment.operations.get(place).map(Into::into),
         ..PaymentBody::from(payment)
     };
-    bus::NewEvent::new(TOPIC, kind, payment.order_id.as_str(), payment.sequence, &body)
+    bus::NewEvent::new(
+        TOPIC,
+        kind,
+        payment.order_id.as_str(),
+        payment.sequence,
+        &body,
+    )
 }

@@ -53,7 +53,7 @@ impl Task {
 
 /// What became of an operation, for its caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// It happened.
     Done,
     /// It did not and will not.
@@ -66,7 +66,7 @@ pub enum Reply {
 
 /// What a caller hears.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// What became of it.
     pub reply: Reply,
     /// The payment after it, where there is one.
@@ -79,7 +79,7 @@ type Calls = Batcher<Arc<Vec<Task>>, Vec<Answer>, Error>;
 
 /// Where operations are put in. Cheap to clone.
 #[derive(Clone)]
-pub struct Till {
+pub(crate) struct Till {
     calls: Calls,
     pub(crate) settling: Settling,
     operations: prometheus::IntCounterVec,
@@ -87,7 +87,13 @@ pub struct Till {
 
 impl Till {
     /// Opens the till.
-    pub fn open(ctx: &Context, db: &Db, relay: Relay, provider: Provider, settling: Settling) -> Self {
+    pub(crate) fn open(
+        ctx: &Context,
+        db: &Db,
+        relay: Relay,
+        provider: Provider,
+        settling: Settling,
+    ) -> Self {
         let desk = Desk {
             db: db.clone(),
             relay,
@@ -103,12 +109,16 @@ impl Till {
         Self {
             calls,
             settling,
-            operations: ctx.metrics.counter(metrics::OPERATIONS, metrics::OPERATIONS_HELP, &["op", "outcome"]),
+            operations: ctx.metrics.counter(
+                metrics::OPERATIONS,
+                metrics::OPERATIONS_HELP,
+                &["op", "outcome"],
+            ),
         }
     }
 
     /// Does what is asked, one answer for each change in their order.
-    pub async fn operate(&self, changes: Vec<Change>) -> Result<Vec<Answer>, Error> {
+    pub(crate) async fn operate(&self, changes: Vec<Change>) -> Result<Vec<Answer>, Error> {
         let tasks: Vec<Task> = changes.into_iter().map(Task::Change).collect();
         let mut answers = self.run(tasks.clone()).await?;
         let doubtful: Vec<usize> = (0..answers.len())
@@ -130,7 +140,9 @@ impl Till {
                     Reply::InDoubt => "in_doubt",
                     Reply::Invalid(_) => "invalid",
                 };
-                self.operations.with_label_values(&[change.act.op().as_str(), outcome]).inc();
+                self.operations
+                    .with_label_values(&[change.act.op().as_str(), outcome])
+                    .inc();
             }
         }
         Ok(answers)
@@ -138,10 +150,13 @@ impl Till {
 
     /// Puts tasks through the desk.
     pub(crate) async fn run(&self, tasks: Vec<Task>) -> Result<Vec<Answer>, Error> {
-        self.calls.run(Arc::new(tasks)).await.map_err(|err| match err {
-            batch::Error::Failed(err) => (*err).clone(),
-            batch::Error::Stopped => Error::Stopping,
-        })
+        self.calls
+            .run(Arc::new(tasks))
+            .await
+            .map_err(|err| match err {
+                batch::Error::Failed(err) => (*err).clone(),
+                batch::Error::Stopped => Error::Stopping,
+            })
     }
 
     async fn ask_provider(&self, tasks: &[Task], answers: &[Answer], doubtful: &[usize]) {
@@ -218,9 +233,14 @@ impl Desk {
         let purses = match &self.provider.local {
             None => Purses::default(),
             Some(sandbox) => {
-                let payers = books.values().filter_map(|payment| payment.customer_id.as_ref());
+                let payers = books
+                    .values()
+                    .filter_map(|payment| payment.customer_id.as_ref());
                 let payers = payers.chain(tasks.iter().filter_map(|task| match task {
-                    Task::Change(Change { act: Act::Authorize(terms), .. }) => terms.customer_id.as_ref(),
+                    Task::Change(Change {
+                        act: Act::Authorize(terms),
+                        ..
+                    }) => terms.customer_id.as_ref(),
                     _ => None,
                 }));
                 sandbox.purses(&mut tx, payers).await?
@@ -228,7 +248,15 @@ impl Desk {
         };
         let fresh: BTreeSet<&str> = tasks
             .iter()
-            .filter(|task| matches!(task, Task::Change(Change { act: Act::Authorize(_), .. })))
+            .filter(|task| {
+                matches!(
+                    task,
+                    Task::Change(Change {
+                        act: Act::Authorize(_),
+                        ..
+                    })
+                )
+            })
             .map(|task| task.order_id().as_str())
             .filter(|order_id| !books.contains_key(*order_id))
             .collect();
@@ -252,7 +280,9 @@ impl Desk {
         }
         let points = page.crash_points();
         page.save(&mut tx).await?;
-        points.iter().for_each(|(before, _)| self.crash.reach(before));
+        points
+            .iter()
+            .for_each(|(before, _)| self.crash.reach(before));
         tx.commit().await?;
         points.iter().for_each(|(_, after)| self.crash.reach(after));
         self.relay.wake();
@@ -279,7 +309,12 @@ impl Page<'_> {
         match task {
             Task::Change(change) => self.change(change),
             Task::Claim(order_id) => self.claim(order_id),
-            Task::Settle { order_id, op, op_id, verdict } => {
+            Task::Settle {
+                order_id,
+                op,
+                op_id,
+                verdict,
+            } => {
                 self.settle(order_id, *op, op_id, verdict.clone());
                 self.answer(order_id, Reply::Done, false)
             }
@@ -308,7 +343,10 @@ impl Page<'_> {
                 let place = self.record(change);
                 match &self.desk.provider.local {
                     Some(sandbox) => {
-                        let payer = self.books.get(order_id.as_str()).and_then(|p| p.customer_id.clone());
+                        let payer = self
+                            .books
+                            .get(order_id.as_str())
+                            .and_then(|p| p.customer_id.clone());
                         let verdict = sandbox.decide(&mut self.purses, payer.as_ref(), demand);
                         self.conclude(order_id.as_str(), place, verdict)
                     }
@@ -351,7 +389,8 @@ impl Page<'_> {
             Some(verdict) => {
                 self.conclude(order_id.as_str(), place, verdict);
                 let settled = self.books.get_mut(order_id.as_str());
-                if let Some(payment) = settled.filter(|payment| payment.first_in_doubt().is_none()) {
+                if let Some(payment) = settled.filter(|payment| payment.first_in_doubt().is_none())
+                {
                     payment.claimed_until = self.now;
                 }
             }
@@ -376,7 +415,11 @@ impl Page<'_> {
 
     fn conclude(&mut self, order_id: &str, place: usize, verdict: Verdict) -> Answer {
         let Some(payment) = self.books.get_mut(order_id) else {
-            return Answer { reply: Reply::InDoubt, payment: None, holds: false };
+            return Answer {
+                reply: Reply::InDoubt,
+                payment: None,
+                holds: false,
+            };
         };
         self.touched.insert((order_id.to_owned(), place));
         if let Some(happening) = conclude(payment, place, verdict, self.now) {
@@ -426,9 +469,15 @@ impl Page<'_> {
             .iter()
             .filter_map(|(order_id, place)| self.books.get(order_id)?.operations.get(*place))
             .filter_map(|operation| match operation.op {
-                Op::Authorize => Some(("payment.authorize.before_commit", "payment.authorize.after_commit")),
+                Op::Authorize => Some((
+                    "payment.authorize.before_commit",
+                    "payment.authorize.after_commit",
+                )),
                 Op::Void => Some(("payment.void.before_commit", "payment.void.after_commit")),
-                Op::Refund => Some(("payment.refund.before_commit", "payment.refund.after_commit")),
+                Op::Refund => Some((
+                    "payment.refund.before_commit",
+                    "payment.refund.after_commit",
+                )),
                 Op::Capture => None,
             })
             .collect()

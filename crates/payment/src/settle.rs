@@ -26,7 +26,7 @@ const AT_ONCE: i64 = 32;
 
 /// What settling needs. Cheap to clone.
 #[derive(Clone)]
-pub struct Settling {
+pub(crate) struct Settling {
     db: Db,
     provider: Provider,
     tasks: TaskTracker,
@@ -36,7 +36,7 @@ pub struct Settling {
 
 impl Settling {
     /// Settling with this provider.
-    pub fn new(config: &Config, ctx: &Context, db: Db, provider: Provider) -> Self {
+    pub(crate) fn new(config: &Config, ctx: &Context, db: Db, provider: Provider) -> Self {
         Self {
             db,
             provider,
@@ -76,7 +76,12 @@ pub(crate) async fn drive(till: &Till, order_id: OrderId, holds: bool) {
     }
 }
 
-async fn try_drive(till: &Till, order_id: &OrderId, holds: bool, fresh: &mut bool) -> Result<bool, Error> {
+async fn try_drive(
+    till: &Till,
+    order_id: &OrderId,
+    holds: bool,
+    fresh: &mut bool,
+) -> Result<bool, Error> {
     if !holds && !claim(till, order_id).await? {
         return Ok(false);
     }
@@ -89,7 +94,9 @@ async fn try_drive(till: &Till, order_id: &OrderId, holds: bool, fresh: &mut boo
         };
         let verdict = match demand_of(&payment, place) {
             Judgement::Decided(verdict) => Some(verdict),
-            Judgement::Ask(demand) => ask(&till.settling.provider, &payment, place, demand, *fresh).await,
+            Judgement::Ask(demand) => {
+                ask(&till.settling.provider, &payment, place, demand, *fresh).await
+            }
             _ => None,
         };
         *fresh = false;
@@ -122,7 +129,9 @@ async fn ask(
         if !unsent {
             match provider.lookup(&call.key).await {
                 Ok(Some(verdict)) => return Some(verdict),
-                Ok(None) if is_unwanted(payment, place) => return provider.abandon(&call.key).await.ok(),
+                Ok(None) if is_unwanted(payment, place) => {
+                    return provider.abandon(&call.key).await.ok();
+                }
                 Ok(None) => {}
                 Err(_) => return None,
             }
@@ -152,13 +161,17 @@ async fn claim(till: &Till, order_id: &OrderId) -> Result<bool, Error> {
 async fn load(db: &Db, order_id: &OrderId) -> Result<Option<Payment>, Error> {
     let mut tx = db.snapshot().await?;
     let orders = [order_id.as_str()].into();
-    Ok(store::payments::of_orders(&mut tx, &orders).await?.remove(order_id.as_str()))
+    Ok(store::payments::of_orders(&mut tx, &orders)
+        .await?
+        .remove(order_id.as_str()))
 }
 
 /// Takes up, again and again, what is in doubt and in nobody's hands: of this run, of dead replicas and of
 /// runs before.
 pub(crate) async fn resolve_for_ever(till: Till, ctx: Context) {
-    let resolved = ctx.metrics.counter(metrics::RESOLVED, metrics::RESOLVED_HELP, &["settled"]);
+    let resolved = ctx
+        .metrics
+        .counter(metrics::RESOLVED, metrics::RESOLVED_HELP, &["settled"]);
     let mut last = String::new();
     loop {
         tokio::select! {
@@ -188,7 +201,9 @@ async fn resolve(till: &Till, resolved: &prometheus::IntCounterVec) -> Result<()
     }
     while let Some(driven) = drives.join_next().await {
         let settled = matches!(driven, Ok(Ok(true)));
-        resolved.with_label_values(&[if settled { "yes" } else { "no" }]).inc();
+        resolved
+            .with_label_values(&[if settled { "yes" } else { "no" }])
+            .inc();
     }
     Ok(())
 }

@@ -2,7 +2,12 @@
 
 /// Stock: check, reserve, release, commit.
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
-#[allow(clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod stock {
     /// The only version so far.
     pub mod v1 {
@@ -12,7 +17,12 @@ pub mod stock {
 
 /// Payments: authorise, capture, void, refund, read.
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
-#[allow(clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod payment {
     /// The only version so far.
     pub mod v1 {
@@ -22,11 +32,15 @@ pub mod payment {
 
 /// The payment service of an older fleet, which had no package.
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
-#[allow(clippy::all, clippy::pedantic, reason = "generated")]
+#[allow(
+    clippy::all,
+    clippy::too_many_lines,
+    clippy::allow_attributes_without_reason,
+    reason = "generated"
+)]
 pub mod legacy {
     tonic::include_proto!("_");
 }
 
 /// All files of `/proto`, for gRPC reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

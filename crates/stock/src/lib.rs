@@ -1,1 +1,163 @@
-//! Stock of many stores: levels, reservations, ledger.
+//! The stock service: how much of what is where, set aside for orders all or nothing, sold when they are
+//! confirmed, put back when they are cancelled or returned, with a ledger line for every movement.
+
+mod api;
+mod audit;
+mod clients;
+mod config;
+mod domain;
+mod error;
+mod events;
+mod expire;
+mod follow;
+mod metrics;
+mod operate;
+mod sample;
+mod store;
+
+use std::{sync::Arc, time::Duration};
+
+use auth::{InternalKey, Verifier};
+use bus::{Bus, Relay};
+use chassis::{App, Context, Ready};
+use commerce::ProductId;
+use db::{Db, Options};
+
+pub use audit::{Facts, LevelFact, LineFact, ReservationFact, audit_facts};
+pub use config::Config;
+pub use sample::STORES;
+
+use api::{Api, Cursors};
+use clients::Orders;
+use expire::Expirer;
+use follow::Follower;
+use operate::{Counter, Desk};
+
+/// The service's name.
+pub const NAME: &str = "stock";
+
+/// Where a test may have the process die.
+pub const CRASH_POINTS: &[&str] = &[
+    "stock.reserve.before_commit",
+    "stock.reserve.after_commit",
+    "stock.release.before_commit",
+    "stock.release.after_commit",
+    "stock.commit.before_commit",
+    "stock.commit.after_commit",
+    "stock.restock.before_commit",
+    "stock.restock.after_commit",
+];
+
+/// What it is built from.
+pub struct Deps {
+    /// The process around it.
+    pub ctx: Context,
+    /// Where its events go and come from.
+    pub bus: Bus,
+}
+
+/// Wires the service.
+pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
+    let (app, _) = wire(&config, deps).await?;
+    Ok(app)
+}
+
+/// Wires the service, opens the sample stores and puts these products into every place. Doing it again, or
+/// on a store that is in use, changes nothing that is there.
+pub async fn build_with_sample(
+    config: Config,
+    deps: Deps,
+    products: &[ProductId],
+) -> anyhow::Result<App> {
+    let (app, (db, counter)) = wire(&config, deps).await?;
+    sample::fill(&db, &counter, &config.logistics_place, products).await?;
+    Ok(app)
+}
+
+async fn wire(config: &Config, deps: Deps) -> anyhow::Result<(App, (Db, Counter))> {
+    let Deps { ctx, bus } = deps;
+    let verifier = Verifier::new(&config.auth())?;
+    let orders = Orders::new(&config.order_url, InternalKey::parse(&config.internal_key)?)?;
+    let db = Db::open(
+        &config.database_url,
+        &Options::default(),
+        Some(ctx.metrics.registry()),
+    )
+    .await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat())
+        .await?;
+    sample::open_place(
+        &db,
+        &config.logistics_place,
+        "Logistics centre",
+        "logistics",
+        None,
+    )
+    .await?;
+    let relay = Relay::start(&ctx, db.clone(), bus.clone());
+    let desk = Desk {
+        db: db.clone(),
+        relay,
+        crash: ctx.crash.clone(),
+        hold: config.hold(),
+    };
+    let counter = Counter::open(&ctx, desk.clone());
+    let misfits = ctx
+        .metrics
+        .counter(metrics::MISFITS, metrics::MISFITS_HELP, &["kind"]);
+    bus.subscribe(
+        &ctx,
+        events::GROUP,
+        events::HEARS,
+        Follower { desk, misfits },
+    );
+    let expirer = Expirer {
+        db: db.clone(),
+        counter: counter.clone(),
+        orders,
+        every: config.expire_every(),
+        pause: config.hold().min(Duration::from_secs(60)),
+    };
+    ctx.spawn("expirer", expirer.run(ctx.clone()));
+    let api = Api {
+        counter: counter.clone(),
+        db: db.clone(),
+        verifier,
+        cursors: Cursors::derive(config.internal_key.expose().as_bytes()),
+        logistics: config.logistics_place.clone(),
+        reservations: ctx.metrics.counter(
+            metrics::RESERVATIONS,
+            metrics::RESERVATIONS_HELP,
+            &["outcome"],
+        ),
+    };
+    let app = App {
+        http: api::http(api.clone()),
+        grpc: Some(api::grpc(api).await?),
+        ready: ready(db.clone()),
+    };
+    Ok((app, (db, counter)))
+}
+
+/// Opens what the configuration names, and wires the service.
+pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
+    let bus = Bus::open(&config.bus_url, &ctx).await?;
+    build(config, Deps { ctx, bus }).await
+}
+
+/// The description of the HTTP side.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    api::openapi()
+}
+
+fn ready(db: Db) -> Ready {
+    Arc::new(move || {
+        let db = db.clone();
+        Box::pin(async move {
+            match db.ping().await {
+                Ok(()) => Ok(serde_json::json!({ "store": "answers" })),
+                Err(err) => Err(err.to_string()),
+            }
+        })
+    })
+}

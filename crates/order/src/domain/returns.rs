@@ -71,13 +71,6 @@ impl RefundStatus {
             Self::Refused => "refused",
         }
     }
-
-    /// Reads what [`RefundStatus::as_str`] writes.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::None, Self::Pending, Self::Done, Self::Refused]
-            .into_iter()
-            .find(|status| status.as_str() == text)
-    }
 }
 
 /// What somebody wants to bring back.

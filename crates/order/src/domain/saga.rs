@@ -16,6 +16,8 @@ pub struct Saga {
     pub phase: Phase,
     /// The states reached since it was last stored, in their order.
     pub reached: Vec<State>,
+    /// Whether a process that is gone drove it before, and may have charged.
+    pub resumed: bool,
 }
 
 /// What an order needs before it can be confirmed.
@@ -110,20 +112,22 @@ pub enum Effect {
 }
 
 impl Saga {
-    /// A checkout from its beginning, which is also where a crash leaves it: its order is stored as
-    /// CREATED, and all that may have happened since is asked for again.
+    /// A checkout from its beginning.
     pub fn start(needs: Needs) -> Self {
-        let mut saga = Self { needs, phase: Phase::Reserving, reached: Vec::new() };
-        if !needs.stock {
-            saga = saga.reserved();
-        }
-        saga
+        let saga = Self { needs, phase: Phase::Reserving, reached: Vec::new(), resumed: false };
+        if needs.stock { saga } else { saga.reserved() }
+    }
+
+    /// A checkout that a process which is gone began: its order is stored as CREATED, and all that may
+    /// have happened since is asked for again.
+    pub fn resume(needs: Needs) -> Self {
+        Self { resumed: true, ..Self::start(needs) }
     }
 
     /// A cancellation whose decision is durable.
     pub fn decided(undo: Undo, refusal: Refusal) -> Self {
         let needs = Needs { stock: undo.release, payment: undo.void };
-        Self { needs, phase: undoing(undo, refusal), reached: Vec::new() }
+        Self { needs, phase: undoing(undo, refusal), reached: Vec::new(), resumed: true }
     }
 
     /// What is to be done now.
@@ -145,13 +149,14 @@ impl Saga {
     pub fn step(self, event: Event) -> Self {
         match (self.phase.clone(), event) {
             (Phase::Reserving, Event::Reserved) => self.reserved(),
-            // A refused hold leaves nothing, so there is nothing to decide before the end.
+            // A refused hold leaves nothing; what an earlier process may have charged goes back.
             (Phase::Reserving, Event::NotReserved(refusal)) => {
-                self.reach(State::StockChecked).to(Phase::Cancelling(refusal))
+                let undo = Undo { release: false, void: self.resumed && self.needs.payment };
+                self.reach(State::StockChecked).cancel(undo, refusal)
             }
             (Phase::Reserving, Event::GivenUp(reason)) => {
-                let undo = Undo { release: true, void: false };
-                self.to(Phase::Deciding(undo, Refusal::Other(reason)))
+                let undo = Undo { release: true, void: self.resumed && self.needs.payment };
+                self.cancel(undo, Refusal::Other(reason))
             }
             (Phase::Charging, Event::Charged) => self.reach(State::Paid).to(Phase::Confirming),
             (Phase::Charging, Event::NotCharged(reason)) => {

@@ -14,11 +14,12 @@ use db::Migration;
 
 use crate::domain::{Order, Work};
 
+pub(crate) use rows::line_id;
 pub(crate) use place::{Key, Placed, Placement, find_key, place, put_key};
-pub(crate) use read::{Filter, archive, find, get, list, returns_of, count};
+pub(crate) use read::{Filter, archive, everything, find, get, list, returns_of, count};
 pub(crate) use settle::{Answer, Change, Settlement, change, put_answer, settle};
 pub(crate) use work::{
-    find_return, insert_return, refunded, release_leases, renew, set_refund, take_over,
+    expired, find_return, insert_return, refunded, release_leases, renew, set_refund, take_over,
 };
 
 /// The tables of this service, beside those of the bus.
@@ -35,6 +36,7 @@ pub(crate) struct Held {
     pub(crate) work: Option<Work>,
     pub(crate) lease: Lease,
     pub(crate) payload_hash: String,
+    pub(crate) refusal: Option<Answer>,
     pub(crate) archived: bool,
 }
 

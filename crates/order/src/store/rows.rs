@@ -11,7 +11,7 @@ use crate::domain::{Line, Order, Payment, PaymentMethod, State, Status};
 /// The columns that [`held`] reads.
 pub(super) const COLUMNS: &str = "id, number, customer_id, place_id, state, status, states, adjustments, total, currency,
   payment_method, payment_status, payment_id, reason, shipping, notes, placed_at, created_at, updated_at,
-  version, sequence, archived, payload_hash, work, lease_owner, lease_epoch, lease_until";
+  version, sequence, archived, payload_hash, refusal, work, lease_owner, lease_epoch, lease_until";
 
 /// Texts that this service wrote itself and cannot read back: a defect, or another version's row.
 fn unreadable(what: &'static str) -> db::Error {
@@ -70,6 +70,7 @@ fn held(row: &Row) -> Result<Held> {
             until: time("lease_until")?,
         },
         payload_hash: row.get("payload_hash")?,
+        refusal: optional("refusal")?.map(|text| json(&text, "orders.refusal")).transpose()?,
         archived: row.get("archived")?,
     })
 }

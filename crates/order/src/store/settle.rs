@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use bus::NewEvent;
 use commerce::OrderId;
 use db::{Result, Tx, query};
+use serde::{Deserialize, Serialize};
 
 use super::rows::to_json;
 use crate::domain::{Order, Work};
 
 /// A final answer, to be given again byte for byte.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
@@ -36,6 +37,16 @@ pub(crate) enum Change {
     Terminal { event: Box<NewEvent>, answer: Answer },
     /// A decision, which nobody is told of yet.
     Decision,
+}
+
+impl Change {
+    /// The answer that refuses an order.
+    fn refusal(&self) -> Option<&Answer> {
+        match self {
+            Self::Terminal { answer, .. } if answer.status >= 400 => Some(answer),
+            _ => None,
+        }
+    }
 }
 
 /// Writes settlements; tells of each whether the lease was still the writer's.
@@ -85,13 +96,15 @@ async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashSe
             o.version.into(),
             o.sequence.into(),
             s.work.as_ref().map(to_json).into(),
+            s.change.refusal().map(to_json).into(),
         ]
     });
     query(
         "update orders set
            state = r.value->>2, status = r.value->>3, states = r.value->>4, payment_status = r.value->>5,
            payment_id = r.value->>6, reason = r.value->>7, updated_at = cast(r.value->>8 as bigint),
-           version = cast(r.value->>9 as bigint), sequence = cast(r.value->>10 as bigint), work = r.value->>11
+           version = cast(r.value->>9 as bigint), sequence = cast(r.value->>10 as bigint), work = r.value->>11,
+           refusal = coalesce(r.value->>12, refusal)
          from {rows $1} r
          where orders.id = r.value->>0 and orders.lease_epoch = cast(r.value->>1 as bigint)
            and orders.work is not null

@@ -27,6 +27,16 @@ pub(crate) async fn take_over(tx: &mut Tx, me: &str, now: Timestamp, until: Time
     rows::with_lines(tx, &taken).await
 }
 
+/// Whether there is something to take over, so that an idle replica does not write.
+pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, all: bool) -> Result<bool> {
+    let found = query("select 1 as one from orders where work is not null and (lease_until < $1 or $2 = 1) limit 1")
+        .bind(now.micros())
+        .bind(all)
+        .fetch_optional(tx)
+        .await?;
+    Ok(found.is_some())
+}
+
 /// Prolongs leases that are still the caller's; gives those that are.
 pub(crate) async fn renew(tx: &mut Tx, leased: &[Leased], until: Timestamp) -> Result<u64> {
     let rows = leased.iter().map(|(id, epoch)| vec![id.as_str().into(), (*epoch).into()]);

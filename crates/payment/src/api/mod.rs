@@ -5,13 +5,15 @@ mod legacy;
 mod payments;
 mod wire;
 
-use auth::{GrpcAuthLayer, Verifier};
+use auth::Verifier;
 use axum::Router;
 use commerce::{Currency, page::CursorKey};
 use db::Db;
-use proto::{legacy::payment_service_server::PaymentServiceServer, payment::v1::payments_server::PaymentsServer};
-use tonic::service::{LayerExt, Routes};
-use tower::ServiceBuilder;
+use proto::{
+    legacy::payment_service_server::PaymentServiceServer,
+    payment::v1::payments_server::PaymentsServer,
+};
+use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -30,11 +32,9 @@ pub(crate) struct Api {
 pub(crate) async fn grpc(api: Api, verifier: Verifier) -> anyhow::Result<Routes> {
     let limit = chassis::grpc::MESSAGE_LIMIT;
     let payments = PaymentsServer::new(api.clone()).max_decoding_message_size(limit);
-    let payments = ServiceBuilder::new()
-        .layer(GrpcAuthLayer::new(verifier))
-        .named_layer(payments);
+    let guarded = auth::grpc::protect(Routes::new(payments), verifier);
     let legacy = PaymentServiceServer::new(api).max_decoding_message_size(limit);
-    let routes = Routes::new(payments).add_service(legacy);
+    let routes = guarded.add_service(legacy);
     let names = ["souk.payment.v1.Payments", "PaymentService"];
     chassis::grpc::with_health_and_reflection(routes, &names, proto::FILE_DESCRIPTOR_SET).await
 }

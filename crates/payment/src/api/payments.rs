@@ -33,14 +33,18 @@ impl Payments for Api {
         grpc_caller(&request, CHANGE)?;
         let items = request.into_inner().items;
         check_count(items.len())?;
-        self.operate(items.into_iter().map(wire::authorization).collect()).await
+        self.operate(items.into_iter().map(wire::authorization).collect())
+            .await
     }
 
     async fn capture(
         &self,
         request: Request<OperateRequest>,
     ) -> Result<Response<OperationResponse>, Status> {
-        self.operations(request, |amount| Ok(Act::Capture(wire::amount_or_all(amount)?))).await
+        self.operations(request, |amount| {
+            Ok(Act::Capture(wire::amount_or_all(amount)?))
+        })
+        .await
     }
 
     async fn void(
@@ -54,7 +58,8 @@ impl Payments for Api {
         &self,
         request: Request<OperateRequest>,
     ) -> Result<Response<OperationResponse>, Status> {
-        self.operations(request, |amount| Ok(Act::Refund(wire::amount(amount)?))).await
+        self.operations(request, |amount| Ok(Act::Refund(wire::amount(amount)?)))
+            .await
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
@@ -76,7 +81,11 @@ impl Payments for Api {
         let limit = match request.limit {
             0 => DEFAULT_LIMIT,
             limit if limit <= MAX_LIMIT => limit,
-            limit => return Err(Status::invalid_argument(format!("limit {limit} is more than {MAX_LIMIT}"))),
+            limit => {
+                return Err(Status::invalid_argument(format!(
+                    "limit {limit} is more than {MAX_LIMIT}"
+                )));
+            }
         };
         let filter = self.filter(request)?;
         let mut payments = self.page(&filter, limit).await.map_err(Problem::from)?;
@@ -85,7 +94,10 @@ impl Payments for Api {
         let last = payments.last().and_then(|payment| payment.number);
         Ok(Response::new(ListResponse {
             payments: payments.iter().map(wire::payment).collect(),
-            next_cursor: last.filter(|_| more).map(|last| self.cursors.encode(&last)).unwrap_or_default(),
+            next_cursor: last
+                .filter(|_| more)
+                .map(|last| self.cursors.encode(&last))
+                .unwrap_or_default(),
         }))
     }
 }
@@ -99,12 +111,21 @@ impl Api {
         grpc_caller(&request, CHANGE)?;
         let items = request.into_inner().items;
         check_count(items.len())?;
-        self.operate(items.into_iter().map(|item| wire::operation(item, &act)).collect()).await
+        self.operate(
+            items
+                .into_iter()
+                .map(|item| wire::operation(item, &act))
+                .collect(),
+        )
+        .await
     }
 
     /// Does what can be read, and answers each item in its place.
     async fn operate(&self, items: Vec<Item>) -> Result<Response<OperationResponse>, Status> {
-        let changes = items.iter().filter_map(|item| item.change.clone().ok()).collect::<Vec<_>>();
+        let changes = items
+            .iter()
+            .filter_map(|item| item.change.clone().ok())
+            .collect::<Vec<_>>();
         let answers = match changes.is_empty() {
             true => Vec::new(),
             false => self.till.operate(changes).await.map_err(Problem::from)?,
@@ -142,7 +163,9 @@ impl Api {
             .map_err(|bad| Status::invalid_argument(bad.to_string()))?;
         let status = text(request.status)
             .map(|word| match Standing::parse(&word) {
-                None | Some(Standing::Tombstone) => Err(Status::invalid_argument(format!("`{word}` is no status of a payment"))),
+                None | Some(Standing::Tombstone) => Err(Status::invalid_argument(format!(
+                    "`{word}` is no status of a payment"
+                ))),
                 Some(status) => Ok(status),
             })
             .transpose()?;
@@ -150,7 +173,11 @@ impl Api {
         if let Some(id) = &order_id {
             wire::any_id(id).map_err(Status::invalid_argument)?;
         }
-        Ok(store::payments::Filter { order_id, status, before })
+        Ok(store::payments::Filter {
+            order_id,
+            status,
+            before,
+        })
     }
 }
 
@@ -158,5 +185,7 @@ fn check_count(count: usize) -> Result<(), Status> {
     if (1..=MOST_ITEMS).contains(&count) {
         return Ok(());
     }
-    Err(Status::invalid_argument(format!("{count} items; 1 to {MOST_ITEMS} are taken at once")))
+    Err(Status::invalid_argument(format!(
+        "{count} items; 1 to {MOST_ITEMS} are taken at once"
+    )))
 }

@@ -8,11 +8,11 @@ use commerce::CustomerId;
 
 use crate::domain::{Demand, Payment, Verdict};
 
-pub use sandbox::{Purses, Sandbox};
+pub(crate) use sandbox::{Purses, Sandbox};
 
 /// One demand on a provider, with the key that makes it happen once.
 #[derive(Debug, Clone)]
-pub struct Call {
+pub(crate) struct Call {
     /// The idempotency key: the same for every try of one operation.
     pub key: String,
     /// Whose money.
@@ -23,10 +23,15 @@ pub struct Call {
 
 impl Call {
     /// The call for the operation at `place`.
-    pub fn of(payment: &Payment, place: usize, demand: Demand) -> Self {
+    pub(crate) fn of(payment: &Payment, place: usize, demand: Demand) -> Self {
         let operation = &payment.operations[place];
         Self {
-            key: format!("{}:{}:{}", payment.order_id, operation.op.as_str(), operation.op_id),
+            key: format!(
+                "{}:{}:{}",
+                payment.order_id,
+                operation.op.as_str(),
+                operation.op_id
+            ),
             customer_id: payment.customer_id.clone(),
             demand,
         }
@@ -36,11 +41,11 @@ impl Call {
 /// No answer: nobody knows whether it happened.
 #[derive(Debug, thiserror::Error)]
 #[error("the provider did not answer: {0}")]
-pub struct NoAnswer(pub String);
+pub(crate) struct NoAnswer(pub String);
 
 /// A provider that keeps its own books. It does each key at most once.
 #[tonic::async_trait]
-pub trait Remote: Send + Sync {
+pub(crate) trait Remote: Send + Sync {
     /// Does what is demanded, or says again what it said to this key.
     async fn send(&self, call: &Call) -> Result<Verdict, NoAnswer>;
     /// What became of this key; nothing where the provider never saw it.
@@ -51,7 +56,7 @@ pub trait Remote: Send + Sync {
 
 /// Who decides about cards.
 #[derive(Clone)]
-pub struct Provider {
+pub(crate) struct Provider {
     /// Decides inside the payment's own transaction. None where the provider is a foreign one.
     pub local: Option<Sandbox>,
     /// Decides by calls; also settles what an earlier run left in doubt.
@@ -62,17 +67,17 @@ pub struct Provider {
 
 impl Provider {
     /// [`Remote::send`] within the time-out.
-    pub async fn send(&self, call: &Call) -> Result<Verdict, NoAnswer> {
+    pub(crate) async fn send(&self, call: &Call) -> Result<Verdict, NoAnswer> {
         within(self.timeout, self.remote.send(call)).await
     }
 
     /// [`Remote::lookup`] within the time-out.
-    pub async fn lookup(&self, key: &str) -> Result<Option<Verdict>, NoAnswer> {
+    pub(crate) async fn lookup(&self, key: &str) -> Result<Option<Verdict>, NoAnswer> {
         within(self.timeout, self.remote.lookup(key)).await
     }
 
     /// [`Remote::abandon`] within the time-out.
-    pub async fn abandon(&self, key: &str) -> Result<Verdict, NoAnswer> {
+    pub(crate) async fn abandon(&self, key: &str) -> Result<Verdict, NoAnswer> {
         within(self.timeout, self.remote.abandon(key)).await
     }
 }

@@ -20,7 +20,7 @@ use crate::{
 
 /// The sandbox provider. Cheap to clone.
 #[derive(Clone)]
-pub struct Sandbox(Arc<Inner>);
+pub(crate) struct Sandbox(Arc<Inner>);
 
 struct Inner {
     db: Db,
@@ -34,7 +34,7 @@ struct Inner {
 
 /// What the customers of one transaction have.
 #[derive(Debug, Default)]
-pub struct Purses {
+pub(crate) struct Purses {
     held: HashMap<String, Purse>,
 }
 
@@ -46,13 +46,16 @@ struct Purse {
 
 impl Sandbox {
     /// The sandbox with its books in `db`.
-    pub fn new(config: &Config, db: Db) -> Self {
+    pub(crate) fn new(config: &Config, db: Db) -> Self {
         let balances = &config.sandbox_balances;
         Self(Arc::new(Inner {
             db,
             rules: config.sandbox_rules(),
             balance: config.sandbox_balance.map(|money| money.0),
-            balances: balances.iter().map(|(id, money)| (id.clone(), money.0)).collect(),
+            balances: balances
+                .iter()
+                .map(|(id, money)| (id.clone(), money.0))
+                .collect(),
             latency: Duration::from_millis(config.sandbox_latency_ms),
             failure_rate: config.sandbox_failure_rate,
             lost_answer_rate: config.sandbox_lost_answer_rate,
@@ -60,7 +63,7 @@ impl Sandbox {
     }
 
     /// Opens the purses of those customers who have a limited balance. Costs nothing where nobody has.
-    pub async fn purses<'a>(
+    pub(crate) async fn purses<'a>(
         &self,
         tx: &mut Tx,
         customers: impl Iterator<Item = &'a CustomerId>,
@@ -78,20 +81,32 @@ impl Sandbox {
             .into_iter()
             .map(|(id, first)| {
                 let amount = known.get(&id).copied().unwrap_or(first);
-                (id, Purse { amount, changed: false })
+                (
+                    id,
+                    Purse {
+                        amount,
+                        changed: false,
+                    },
+                )
             })
             .collect();
         Ok(Purses { held })
     }
 
     /// Decides a demand by rules and purse.
-    pub fn decide(&self, purses: &mut Purses, customer: Option<&CustomerId>, demand: Demand) -> Verdict {
+    pub(crate) fn decide(
+        &self,
+        purses: &mut Purses,
+        customer: Option<&CustomerId>,
+        demand: Demand,
+    ) -> Verdict {
         let purse = customer.and_then(|id| purses.held.get_mut(id.as_str()));
         match purse {
             None => sandbox::decide(&self.0.rules, customer, demand, None),
             Some(purse) => {
                 let before = purse.amount;
-                let verdict = sandbox::decide(&self.0.rules, customer, demand, Some(&mut purse.amount));
+                let verdict =
+                    sandbox::decide(&self.0.rules, customer, demand, Some(&mut purse.amount));
                 purse.changed |= purse.amount != before;
                 verdict
             }
@@ -151,7 +166,7 @@ impl Remote for Sandbox {
 
 impl Purses {
     /// Writes down what changed.
-    pub async fn save(&self, tx: &mut Tx) -> Result<(), Error> {
+    pub(crate) async fn save(&self, tx: &mut Tx) -> Result<(), Error> {
         let changed: Vec<(&str, Amount)> = self
             .held
             .iter()

@@ -2,7 +2,9 @@
 
 mod payment;
 mod rules;
-pub mod sandbox;
+pub(crate) mod sandbox;
 
-pub use payment::{Act, Change, Kind, Method, Op, Operation, Outcome, Payment, Status, Terms};
-pub use rules::{Demand, Happening, Judgement, Verdict, conclude, demand_of, judge, record};
+pub(crate) use payment::{
+    Act, Change, Kind, Method, Op, Operation, Outcome, Payment, Status, Terms,
+};
+pub(crate) use rules::{Demand, Happening, Judgement, Verdict, conclude, demand_of, judge, record};

@@ -7,16 +7,16 @@ macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
+        pub(crate) enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
             /// The word on the wire and in the store.
-            pub const fn as_str(self) -> &'static str {
+            pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
 
             /// Reads the word.
-            pub fn parse(word: &str) -> Option<Self> {
+            pub(crate) fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)+ _ => None }
             }
         }
@@ -93,7 +93,7 @@ words! {
 
 /// What an authorisation says beyond its ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Terms {
+pub(crate) struct Terms {
     /// Whose payment it is.
     pub kind: Kind,
     /// The whole amount.
@@ -110,7 +110,7 @@ pub struct Terms {
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Act {
+pub(crate) enum Act {
     /// Hold money, and take it where `capture` says so.
     Authorize(Terms),
     /// Take so much of what is held; everything where nothing is said.
@@ -123,7 +123,7 @@ pub enum Act {
 
 impl Act {
     /// Which operation it is.
-    pub const fn op(&self) -> Op {
+    pub(crate) const fn op(&self) -> Op {
         match self {
             Self::Authorize(_) => Op::Authorize,
             Self::Capture(_) => Op::Capture,
@@ -133,7 +133,7 @@ impl Act {
     }
 
     /// The amount that was said: a repeat must say the same.
-    pub fn said(&self) -> Amount {
+    pub(crate) fn said(&self) -> Amount {
         match self {
             Self::Authorize(terms) => terms.amount,
             Self::Capture(amount) => amount.unwrap_or(Amount::ZERO),
@@ -145,7 +145,7 @@ impl Act {
 
 /// One operation that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// Whose money.
     pub order_id: OrderId,
     /// Tells a repeat from a second operation.
@@ -158,7 +158,7 @@ pub struct Change {
 
 /// An operation on the books. Never removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Operation {
+pub(crate) struct Operation {
     /// What was asked for.
     pub op: Op,
     /// Tells a repeat from a second operation.
@@ -179,7 +179,7 @@ pub struct Operation {
 
 /// The money of one order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Payment {
+pub(crate) struct Payment {
     /// Its own id.
     pub id: PaymentId,
     /// What people call it; none for a tombstone.
@@ -218,26 +218,26 @@ pub struct Payment {
 
 impl Payment {
     /// Taken and not given back.
-    pub fn left(&self) -> Amount {
+    pub(crate) fn left(&self) -> Amount {
         Amount::from_minor(self.captured.minor() - self.refunded.minor())
     }
 
     /// The operation that this one repeats.
-    pub fn find(&self, op: Op, op_id: &str) -> Option<usize> {
+    pub(crate) fn find(&self, op: Op, op_id: &str) -> Option<usize> {
         self.operations
             .iter()
             .position(|known| known.op == op && known.op_id == op_id)
     }
 
     /// The first operation that the provider has not been heard about. Operations are settled in order.
-    pub fn first_in_doubt(&self) -> Option<usize> {
+    pub(crate) fn first_in_doubt(&self) -> Option<usize> {
         self.operations
             .iter()
             .position(|known| known.outcome == Outcome::InDoubt)
     }
 
     /// True where there will never be a payment.
-    pub fn is_tombstone(&self) -> bool {
+    pub(crate) fn is_tombstone(&self) -> bool {
         self.status == Status::Tombstone
     }
 }

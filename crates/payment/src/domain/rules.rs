@@ -7,7 +7,7 @@ use super::payment::{Act, Change, Kind, Method, Op, Operation, Outcome, Payment,
 
 /// What is to be done about a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
+pub(crate) enum Judgement {
     /// It was done before: the operation at this place answers.
     Repeat(usize),
     /// It cannot be: not written down, as no operation of that kind could stand there.
@@ -24,7 +24,7 @@ pub enum Judgement {
 
 /// How an operation ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It happened.
     Done,
     /// It did not and will not.
@@ -33,7 +33,7 @@ pub enum Verdict {
 
 /// What is demanded of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Demand {
+pub(crate) enum Demand {
     /// Hold (and take) this amount.
     Charge(Amount),
     /// Take so much of what is held and let go of the rest.
@@ -51,7 +51,7 @@ pub enum Demand {
 
 /// What others are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Happening {
+pub(crate) enum Happening {
     /// Money was taken.
     Captured,
     /// The payment was refused.
@@ -63,7 +63,7 @@ pub enum Happening {
 }
 
 /// Decides a change on the payment as it stands.
-pub fn judge(payment: Option<&Payment>, change: &Change) -> Judgement {
+pub(crate) fn judge(payment: Option<&Payment>, change: &Change) -> Judgement {
     let Some(payment) = payment else {
         return match &change.act {
             Act::Authorize(terms) => authorize(terms.method, terms.amount),
@@ -101,7 +101,7 @@ pub fn judge(payment: Option<&Payment>, change: &Change) -> Judgement {
 }
 
 /// What an operation that stands in doubt demands, now that all before it is settled.
-pub fn demand_of(payment: &Payment, place: usize) -> Judgement {
+pub(crate) fn demand_of(payment: &Payment, place: usize) -> Judgement {
     let operation = &payment.operations[place];
     match operation.op {
         Op::Authorize => authorize(payment.method, payment.amount),
@@ -110,7 +110,7 @@ pub fn demand_of(payment: &Payment, place: usize) -> Judgement {
 }
 
 /// Writes a change down, in doubt; [`conclude`] ends it. Gives the place of the operation.
-pub fn record(
+pub(crate) fn record(
     payment: &mut Option<Payment>,
     change: &Change,
     at: Timestamp,
@@ -135,7 +135,7 @@ pub fn record(
 }
 
 /// Ends an operation and books what follows. Tells what others are to hear, with `sequence` already counted.
-pub fn conclude(
+pub(crate) fn conclude(
     payment: &mut Payment,
     place: usize,
     verdict: Verdict,

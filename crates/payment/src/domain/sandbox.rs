@@ -16,7 +16,7 @@ pub struct Rules {
 }
 
 /// Decides a demand. `balance` is what the customer has, where he has a limited balance; it is changed by what happens.
-pub fn decide(
+pub(crate) fn decide(
     rules: &Rules,
     customer: Option<&CustomerId>,
     demand: Demand,
@@ -43,9 +43,7 @@ fn charge(
     }
     if let Some(balance) = balance {
         if amount > *balance {
-            return Verdict::Refused(format!(
-                "amount {amount} is over the balance of {balance}"
-            ));
+            return Verdict::Refused(format!("amount {amount} is over the balance of {balance}"));
         }
         *balance = Amount::from_minor(balance.minor() - amount.minor());
     }

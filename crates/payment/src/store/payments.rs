@@ -11,8 +11,22 @@ use crate::{
 };
 
 const COLUMNS: &[&str] = &[
-    "id", "number", "kind", "order_id", "customer_id", "amount", "currency", "method", "capture",
-    "status", "captured", "refunded", "sequence", "claimed_until", "created_at", "updated_at",
+    "id",
+    "number",
+    "kind",
+    "order_id",
+    "customer_id",
+    "amount",
+    "currency",
+    "method",
+    "capture",
+    "status",
+    "captured",
+    "refunded",
+    "sequence",
+    "claimed_until",
+    "created_at",
+    "updated_at",
 ];
 const OPERATION_COLUMNS: &[&str] = &[
     "order_id", "op", "op_id", "position", "said", "amount", "outcome", "reason", "note", "at",
@@ -20,7 +34,7 @@ const OPERATION_COLUMNS: &[&str] = &[
 
 /// What a list is narrowed to.
 #[derive(Debug, Clone, Default)]
-pub struct Filter {
+pub(crate) struct Filter {
     /// Of this order.
     pub order_id: Option<String>,
     /// In this status.
@@ -30,7 +44,10 @@ pub struct Filter {
 }
 
 /// The payments of these orders, tombstones included.
-pub async fn of_orders(tx: &mut Tx, orders: &BTreeSet<&str>) -> Result<HashMap<String, Payment>, Error> {
+pub(crate) async fn of_orders(
+    tx: &mut Tx,
+    orders: &BTreeSet<&str>,
+) -> Result<HashMap<String, Payment>, Error> {
     // Ordered, so that every replica takes the rows' locks in one order.
     let rows = db::query("select * from payments where order_id in {list $1} order by order_id")
         .list(orders)
@@ -44,7 +61,7 @@ pub async fn of_orders(tx: &mut Tx, orders: &BTreeSet<&str>) -> Result<HashMap<S
 }
 
 /// Payments by their own or their orders' ids, without tombstones.
-pub async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Payment>, Error> {
+pub(crate) async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Payment>, Error> {
     let rows = db::query(
         "select * from payments where (id in {list $1} or order_id in {list $2})
          and status <> 'tombstone' order by number",
@@ -57,13 +74,17 @@ pub async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Payment>, Error> {
 }
 
 /// Payments with the newest first, without tombstones.
-pub async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec<Payment>, Error> {
+pub(crate) async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec<Payment>, Error> {
     let mut text = String::from("select * from payments where number < $1");
     if filter.order_id.is_some() {
         text.push_str(" and order_id = $2");
     }
     if filter.status.is_some() {
-        text.push_str(if filter.order_id.is_some() { " and status = $3" } else { " and status = $2" });
+        text.push_str(if filter.order_id.is_some() {
+            " and status = $3"
+        } else {
+            " and status = $2"
+        });
     }
     text.push_str(&format!(" order by number desc limit {limit}"));
     let mut query = db::query(text).bind(filter.before.unwrap_or(i64::MAX));
@@ -78,7 +99,11 @@ pub async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec<Paymen
 }
 
 /// Orders whose payment is in doubt and in nobody's hands.
-pub async fn unclaimed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
+pub(crate) async fn unclaimed(
+    tx: &mut Tx,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<OrderId>, Error> {
     let rows = db::query(
         "select order_id from payments where status = 'in_doubt' and claimed_until <= $1
          order by claimed_until limit $2",
@@ -93,29 +118,34 @@ pub async fn unclaimed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<Or
 }
 
 /// Takes so many numbers; gives the first.
-pub async fn take_numbers(tx: &mut Tx, count: i64) -> Result<i64, Error> {
-    let row = db::query("update counters set value = value + $1 where name = 'payment' returning value")
-        .bind(count)
-        .fetch_one(tx)
-        .await?;
+pub(crate) async fn take_numbers(tx: &mut Tx, count: i64) -> Result<i64, Error> {
+    let row =
+        db::query("update counters set value = value + $1 where name = 'payment' returning value")
+            .bind(count)
+            .fetch_one(tx)
+            .await?;
     Ok(row.get::<i64>("value")? - count + 1)
 }
 
 /// Writes payments as they are now, and those of their operations that are new or changed.
-pub async fn save(
+pub(crate) async fn save(
     tx: &mut Tx,
     payments: &[&Payment],
     operations: &[(&Payment, usize)],
 ) -> Result<(), Error> {
-    db::insert("payments", COLUMNS, payments.iter().map(|payment| values(payment)))
-        .suffix(
-            "on conflict (order_id) do update set status = excluded.status,
+    db::insert(
+        "payments",
+        COLUMNS,
+        payments.iter().map(|payment| values(payment)),
+    )
+    .suffix(
+        "on conflict (order_id) do update set status = excluded.status,
              captured = excluded.captured, refunded = excluded.refunded,
              sequence = excluded.sequence, claimed_until = excluded.claimed_until,
              updated_at = excluded.updated_at",
-        )
-        .execute(tx)
-        .await?;
+    )
+    .execute(tx)
+    .await?;
     let rows = operations
         .iter()
         .map(|(payment, place)| operation_values(payment, *place));
@@ -130,7 +160,11 @@ pub async fn save(
 }
 
 /// A page of payments for the audit, past `after` by order id.
-pub async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Payment>, Error> {
+pub(crate) async fn audit_page(
+    tx: &mut Tx,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Payment>, Error> {
     let rows = db::query("select * from payments where order_id > $1 order by order_id limit $2")
         .bind(after)
         .bind(limit)
@@ -144,10 +178,12 @@ async fn with_operations(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Payment>, Erro
     if payments.is_empty() {
         return Ok(payments);
     }
-    let rows = db::query("select * from operations where order_id in {list $1} order by order_id, position")
-        .list(payments.iter().map(|payment| payment.order_id.as_str()))
-        .fetch_all(tx)
-        .await?;
+    let rows = db::query(
+        "select * from operations where order_id in {list $1} order by order_id, position",
+    )
+    .list(payments.iter().map(|payment| payment.order_id.as_str()))
+    .fetch_all(tx)
+    .await?;
     let mut operations: HashMap<String, Vec<Operation>> = HashMap::new();
     for row in &rows {
         operations
@@ -206,7 +242,9 @@ fn payment(row: &Row) -> Result<Payment, Error> {
         number: row.get("number")?,
         kind: Kind::parse(&row.get::<String>("kind")?).ok_or(Error::Corrupt("kind"))?,
         order_id: OrderId::known(row.get("order_id")?),
-        customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::known),
+        customer_id: row
+            .get::<Option<String>>("customer_id")?
+            .map(CustomerId::known),
         amount: Amount::from_minor(row.get("amount")?),
         currency: row
             .get::<String>("currency")?

@@ -8,18 +8,28 @@ use db::Tx;
 use crate::{domain::Verdict, error::Error};
 
 /// What these customers have, of those whose balance ever moved.
-pub async fn balances(tx: &mut Tx, customers: &[String]) -> Result<HashMap<String, Amount>, Error> {
-    let rows = db::query("select customer_id, balance from sandbox_balances where customer_id in {list $1}")
-        .list(customers)
-        .fetch_all(tx)
-        .await?;
+pub(crate) async fn balances(
+    tx: &mut Tx,
+    customers: &[String],
+) -> Result<HashMap<String, Amount>, Error> {
+    let rows = db::query(
+        "select customer_id, balance from sandbox_balances where customer_id in {list $1}",
+    )
+    .list(customers)
+    .fetch_all(tx)
+    .await?;
     rows.iter()
-        .map(|row| Ok((row.get("customer_id")?, Amount::from_minor(row.get("balance")?))))
+        .map(|row| {
+            Ok((
+                row.get("customer_id")?,
+                Amount::from_minor(row.get("balance")?),
+            ))
+        })
         .collect()
 }
 
 /// Writes what customers have now.
-pub async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> Result<(), Error> {
+pub(crate) async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> Result<(), Error> {
     let rows = balances
         .iter()
         .map(|(customer, balance)| vec![(*customer).into(), balance.minor().into()]);
@@ -31,7 +41,7 @@ pub async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> Result<(
 }
 
 /// What was answered to the call with this idempotency key.
-pub async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Verdict>, Error> {
+pub(crate) async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Verdict>, Error> {
     let row = db::query("select done, reason from sandbox_calls where key = $1")
         .bind(key)
         .fetch_optional(tx)
@@ -44,7 +54,12 @@ pub async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Verdict>, Error> 
 }
 
 /// Remembers the answer to a call.
-pub async fn remember(tx: &mut Tx, key: &str, verdict: &Verdict, at: Timestamp) -> Result<(), Error> {
+pub(crate) async fn remember(
+    tx: &mut Tx,
+    key: &str,
+    verdict: &Verdict,
+    at: Timestamp,
+) -> Result<(), Error> {
     let (done, reason) = match verdict {
         Verdict::Done => (true, ""),
         Verdict::Refused(reason) => (false, reason.as_str()),

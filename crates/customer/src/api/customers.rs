@@ -1,0 +1,343 @@
+//! `/api/customers`.
+
+use auth::{AdminOnly, Allow, AnyUser, Anyone, Caller, Staff};
+use axum::extract::State;
+use axum::response::Response;
+use chassis::{Json, Kind, Path, Problem, Query};
+use commerce::page::{Page, PageQuery};
+use commerce::{CustomerId, Timestamp};
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::conditional::{fingerprint, idempotency_key, reply, seen, versioned};
+use crate::domain::{Address, Change, Customer, NewCustomer, Profile};
+use crate::error::Error;
+use crate::store::{Filter, Reply};
+
+/// Most ids asked for at once.
+const MAX_IDS: usize = 100;
+const ROUTE: &str = "POST /api/customers";
+
+/// A customer as everybody sees him.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Customer)]
+pub(crate) struct CustomerView {
+    /// Opaque id.
+    id: CustomerId,
+    /// Counted up from 1.
+    number: i64,
+    /// How he is called.
+    name: String,
+    /// First name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_name: Option<String>,
+    /// Last name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_name: Option<String>,
+    /// E-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    /// Phone number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<String>,
+    /// Postal address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<Address>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    /// When everything personal was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anonymised_at: Option<Timestamp>,
+    /// Counts changes; the `ETag`.
+    version: i64,
+}
+
+impl From<&Customer> for CustomerView {
+    fn from(customer: &Customer) -> Self {
+        let profile = customer.profile.clone();
+        Self {
+            id: customer.id.clone(),
+            number: customer.number,
+            name: customer.name().to_owned(),
+            first_name: profile.first_name,
+            last_name: profile.last_name,
+            email: profile.email,
+            phone: profile.phone,
+            address: profile.address,
+            created_at: customer.created_at,
+            updated_at: customer.updated_at,
+            anonymised_at: customer.anonymised_at,
+            version: customer.version,
+        }
+    }
+}
+
+/// A customer to be made.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateCustomer {
+    /// The client's own id for him: a repeat of the same is answered with 200, anything else with 409.
+    id: Option<CustomerId>,
+    /// How he is called; made of first and last name when left out.
+    name: Option<String>,
+    /// First name.
+    first_name: Option<String>,
+    /// Last name.
+    last_name: Option<String>,
+    /// E-mail address; no two customers share one, however it is written.
+    email: Option<String>,
+    /// Phone number.
+    phone: Option<String>,
+    /// Postal address.
+    address: Option<Address>,
+}
+
+/// Which customers are listed.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListCustomers {
+    /// Only who has this e-mail address.
+    email: Option<String>,
+    /// Only who has this in names, e-mail address or phone number.
+    search: Option<String>,
+    /// Only these; may be repeated, at most 100 times.
+    #[serde(default)]
+    id: Vec<String>,
+    /// At most so many; 20 unless said, at most 100.
+    limit: Option<u32>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Numbered page, down to 10,000 rows.
+    page: Option<u32>,
+    /// Whether to count all.
+    include_total: Option<bool>,
+}
+
+/// What a deletion is to do besides.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct DeleteCustomer {
+    /// Whether to cancel the open orders first.
+    #[serde(default)]
+    cancel_open: bool,
+}
+
+fn render(customer: &Customer, created: bool) -> Reply {
+    reply(
+        &CustomerView::from(customer),
+        created,
+        format!("/api/customers/{}", customer.id),
+        customer.version,
+    )
+}
+
+/// Lists customers, in the order of their numbers. A customer sees himself.
+#[utoipa::path(get, path = "/api/customers", tag = "customers", params(ListCustomers), security(("bearer" = [])),
+    responses((status = 200, body = Page<CustomerView>)))]
+pub(super) async fn list_customers(
+    State(api): State<Api>,
+    caller: Allow<Anyone>,
+    Query(query): Query<ListCustomers>,
+) -> Result<Json<Page<CustomerView>>, Problem> {
+    if query.id.len() > MAX_IDS {
+        return Err(Problem::invalid(
+            "id",
+            "count",
+            format!("at most {MAX_IDS}"),
+        ));
+    }
+    if query
+        .search
+        .as_ref()
+        .is_some_and(|search| search.len() > 200)
+    {
+        return Err(Problem::invalid(
+            "search",
+            "length",
+            "at most 200 characters",
+        ));
+    }
+    let mut filter = Filter {
+        ids: query.id,
+        email: query.email,
+        search: query.search,
+    };
+    if !caller.is_staff() && !caller.is_service() {
+        let own = caller.customer_id.clone().unwrap_or_default();
+        if filter.ids.is_empty() || filter.ids.contains(&own) {
+            filter.ids = vec![own];
+        } else {
+            filter.ids = vec![String::new()];
+        }
+    }
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+        page: query.page,
+        include_total: query.include_total,
+    };
+    let window = page
+        .window::<i64>(&api.customer_cursors)
+        .map_err(Error::from)?;
+    let (rows, total) = api.store.customers(filter, window.clone()).await?;
+    let page = window.page(&api.customer_cursors, rows, total, |customer| {
+        customer.number
+    });
+    Ok(Json(Page {
+        data: page.data.iter().map(CustomerView::from).collect(),
+        next_cursor: page.next_cursor,
+        page: page.page,
+        total: page.total,
+    }))
+}
+
+/// Makes a customer.
+#[utoipa::path(post, path = "/api/customers", tag = "customers", request_body = CreateCustomer, security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
+    responses((status = 201, body = CustomerView), (status = 200, description = "A repeat by id", body = CustomerView), (status = 409), (status = 422)))]
+pub(super) async fn create_customer(
+    State(api): State<Api>,
+    caller: Allow<Staff>,
+    headers: HeaderMap,
+    Json(body): Json<CreateCustomer>,
+) -> Result<Reply, Problem> {
+    let payload_hash = fingerprint(&body)?;
+    let key = idempotency_key(&headers, &caller.subject, ROUTE, &payload_hash)?;
+    let profile = Profile {
+        name: body.name,
+        first_name: body.first_name,
+        last_name: body.last_name,
+        email: body.email,
+        phone: body.phone,
+        address: body.address,
+    };
+    let profile = profile.checked().map_err(Error::Invalid)?;
+    let new = NewCustomer {
+        id: body.id,
+        profile,
+        created_from: payload_hash,
+    };
+    let reply = api.store.create_customer(new, key, render).await?;
+    api.relay.wake();
+    Ok(reply)
+}
+
+/// One customer. Another's is as if it were not there.
+#[utoipa::path(get, path = "/api/customers/{id}", tag = "customers", params(("id" = String, Path)), security(("bearer" = [])),
+    responses((status = 200, body = CustomerView), (status = 404)))]
+pub(super) async fn get_customer(
+    State(api): State<Api>,
+    caller: Allow<Anyone>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = visible(&caller, &id)?;
+    let customer = api
+        .store
+        .customer(&id)
+        .await?
+        .ok_or(Error::NotFound("customer"))?;
+    Ok(versioned(customer.version, CustomerView::from(&customer)))
+}
+
+/// Replaces what is known of a customer; what is absent goes.
+#[utoipa::path(put, path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
+pub(super) async fn replace_customer(
+    State(api): State<Api>,
+    caller: Allow<AnyUser>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(profile): Json<Profile>,
+) -> Result<Response, Problem> {
+    change(
+        api,
+        &caller,
+        &id,
+        &headers,
+        Change::Replace(Box::new(profile)),
+    )
+    .await
+}
+
+/// Changes what is sent: absent stays, null goes (RFC 7386).
+#[utoipa::path(patch, path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
+pub(super) async fn change_customer(
+    State(api): State<Api>,
+    caller: Allow<AnyUser>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(patch): Json<serde_json::Value>,
+) -> Result<Response, Problem> {
+    change(api, &caller, &id, &headers, Change::Merge(patch)).await
+}
+
+async fn change(
+    api: Api,
+    caller: &Caller,
+    id: &str,
+    headers: &HeaderMap,
+    change: Change,
+) -> Result<Response, Problem> {
+    let id = visible(caller, id)?;
+    let customer = api
+        .store
+        .change_customer(&id, seen(headers)?, change)
+        .await?;
+    api.relay.wake();
+    Ok(versioned(customer.version, CustomerView::from(&customer)))
+}
+
+/// Removes everything personal of a customer and his user. His orders stay.
+#[utoipa::path(delete, path = "/api/customers/{id}", tag = "customers", security(("bearer" = [])),
+    params(("id" = String, Path), DeleteCustomer, ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    responses((status = 204), (status = 404), (status = 409, description = "An open order cannot be cancelled"), (status = 412)))]
+pub(super) async fn delete_customer(
+    State(api): State<Api>,
+    caller: Allow<AdminOnly>,
+    Path(id): Path<String>,
+    Query(query): Query<DeleteCustomer>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let id = visible(&caller, &id)?;
+    let seen = seen(&headers)?;
+    if query.cancel_open {
+        let customer = api
+            .store
+            .customer(&id)
+            .await?
+            .ok_or(Error::NotFound("customer"))?;
+        if seen.is_some_and(|seen| seen != customer.version) {
+            return Err(Error::Stale {
+                version: customer.version,
+            }
+            .into());
+        }
+        let token = headers
+            .get(AUTHORIZATION)
+            .and_then(|value| value.to_str().ok());
+        let token =
+            token.ok_or_else(|| Problem::new(Kind::Unauthenticated, "A token is wanted."))?;
+        api.orders.cancel_open(id.as_str(), token).await?;
+    }
+    let ended = api.store.anonymise_customer(&id, seen).await?;
+    api.tokens.ended(ended);
+    api.relay.wake();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The id, if the caller may know of that customer.
+fn visible(caller: &Caller, id: &str) -> Result<CustomerId, Problem> {
+    let known = caller.is_staff() || caller.is_service() || caller.is_customer(id);
+    match CustomerId::parse(id) {
+        Ok(id) if known => Ok(id),
+        _ => Err(Error::NotFound("customer").into()),
+    }
+}

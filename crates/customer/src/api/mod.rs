@@ -1,0 +1,95 @@
+//! The edge: every route on one screen.
+
+mod conditional;
+mod customers;
+mod users;
+mod wellknown;
+
+use std::sync::Arc;
+
+use auth::Verifier;
+use axum::Router;
+use axum::extract::FromRef;
+use bus::Relay;
+use chassis::openapi_docs;
+use commerce::page::CursorKey;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::clients::Orders;
+use crate::passwords::Passwords;
+use crate::store::Store;
+use crate::tokens::Tokens;
+
+pub(crate) use customers::CustomerView;
+pub(crate) use users::render as render_user;
+
+/// What handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) verifier: Verifier,
+    pub(crate) tokens: Tokens,
+    pub(crate) relay: Relay,
+    pub(crate) passwords: Passwords,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) customer_cursors: CursorKey,
+    pub(crate) user_cursors: CursorKey,
+}
+
+impl FromRef<Api> for Verifier {
+    fn from_ref(api: &Api) -> Self {
+        api.verifier.clone()
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Souk: customers",
+    description = "Customers, users and their tokens.",
+    license(name = "Apache-2.0", identifier = "Apache-2.0")
+))]
+struct Described;
+
+fn described() -> OpenApiRouter<Api> {
+    let mut description = Described::openapi();
+    let bearer = SecurityScheme::Http(
+        Http::builder()
+            .scheme(HttpAuthScheme::Bearer)
+            .bearer_format("JWT")
+            .build(),
+    );
+    description
+        .components
+        .get_or_insert_default()
+        .add_security_scheme("bearer", bearer);
+    OpenApiRouter::with_openapi(description)
+        .routes(routes!(
+            customers::list_customers,
+            customers::create_customer
+        ))
+        .routes(routes!(
+            customers::get_customer,
+            customers::replace_customer,
+            customers::change_customer,
+            customers::delete_customer
+        ))
+        .routes(routes!(users::list_users, users::create_user))
+        .routes(routes!(users::register))
+        .routes(routes!(users::login))
+        .routes(routes!(users::logout))
+        .routes(routes!(users::me))
+        .routes(routes!(users::set_roles))
+        .routes(routes!(wellknown::jwks))
+        .routes(routes!(wellknown::revoked))
+}
+
+pub(crate) fn routes(api: Api) -> Router {
+    openapi_docs(described().with_state(api))
+}
+
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}

@@ -1,0 +1,329 @@
+//! `/api/users`: who logs in.
+
+use auth::{AdminOnly, Allow, AnyUser, Issued, Open, Role};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use chassis::{Json, Path, Problem, Query};
+use commerce::page::{Page, PageQuery};
+use commerce::{CustomerId, Timestamp, UserId};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::conditional::{fingerprint, idempotency_key, reply};
+use crate::domain::{Credentials, NewUser, User, check_roles};
+use crate::error::Error;
+use crate::store::Reply;
+
+const ROUTE: &str = "POST /api/users";
+
+/// A user as he and head office see him.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = User)]
+pub(crate) struct UserView {
+    /// Opaque id.
+    id: UserId,
+    /// His name at login.
+    username: String,
+    /// His e-mail address, at login too.
+    email: String,
+    /// How he is called.
+    name: String,
+    /// What he is: `admin`, `manager`, `clerk`, `customer`.
+    roles: Vec<String>,
+    /// The places he works in.
+    stores: Vec<String>,
+    /// The customer he is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer_id: Option<CustomerId>,
+    created_at: Timestamp,
+    /// Counts changes.
+    version: i64,
+}
+
+impl From<&User> for UserView {
+    fn from(user: &User) -> Self {
+        Self {
+            id: user.id.clone(),
+            username: user.username.clone(),
+            email: user.email.clone(),
+            name: user.name.clone(),
+            roles: user
+                .roles
+                .iter()
+                .map(|role| role.as_str().to_owned())
+                .collect(),
+            stores: user.stores.clone(),
+            customer_id: user.customer_id.clone(),
+            created_at: user.created_at,
+            version: user.version,
+        }
+    }
+}
+
+/// A new user of his own making.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Register {
+    /// 3 to 64 letters, digits or `. _ -`.
+    username: String,
+    /// E-mail address.
+    email: String,
+    /// 8 to 200 characters.
+    password: String,
+    /// How he is called; the username unless said.
+    name: Option<String>,
+}
+
+/// A user and his token.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SignedIn {
+    /// The access token, for `Authorization: Bearer`.
+    token: String,
+    /// When it ends.
+    expires_at: Timestamp,
+    user: UserView,
+}
+
+/// Who somebody says he is: by e-mail address or by username.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Login {
+    /// His e-mail address.
+    email: Option<String>,
+    /// Or his username.
+    username: Option<String>,
+    /// His password.
+    password: String,
+}
+
+/// A new user, made by head office.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateUser {
+    /// 3 to 64 letters, digits or `. _ -`.
+    username: String,
+    /// E-mail address.
+    email: String,
+    /// 8 to 200 characters. Left out of the fingerprint by which repeats are told apart.
+    #[serde(skip_serializing)]
+    password: String,
+    /// How he is called; the username unless said.
+    name: Option<String>,
+    /// What he is to be.
+    roles: Vec<String>,
+    /// The places he works in.
+    #[serde(default)]
+    stores: Vec<String>,
+    /// The existing customer that he is.
+    customer_id: Option<CustomerId>,
+}
+
+/// What a user is to be from now on.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SetRoles {
+    /// All his roles.
+    roles: Vec<String>,
+    /// All places he works in.
+    #[serde(default)]
+    stores: Vec<String>,
+}
+
+/// Which users are listed.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListUsers {
+    /// At most so many; 20 unless said, at most 100.
+    limit: Option<u32>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Numbered page, down to 10,000 rows.
+    page: Option<u32>,
+    /// Whether to count all.
+    include_total: Option<bool>,
+}
+
+pub(crate) fn render(user: &User, created: bool) -> Reply {
+    reply(
+        &UserView::from(user),
+        created,
+        format!("/api/users/{}", user.id),
+        user.version,
+    )
+}
+
+fn signed_in(user: &User, issued: Issued) -> SignedIn {
+    SignedIn {
+        token: issued.token,
+        expires_at: Timestamp::from_micros(issued.expires_at * 1_000_000),
+        user: user.into(),
+    }
+}
+
+/// Registers somebody who buys: makes the user and the customer that he is.
+///
+/// Takes no Idempotency-Key: the answer holds a token, and nobody has proved yet who he is.
+#[utoipa::path(post, path = "/api/users/register", tag = "users", request_body = Register,
+    responses((status = 201, body = SignedIn), (status = 409, description = "Username or e-mail address is taken"), (status = 422)))]
+pub(super) async fn register(
+    State(api): State<Api>,
+    _: Open,
+    Json(body): Json<Register>,
+) -> Result<Response, Problem> {
+    let credentials = Credentials::checked(&body.username, &body.email, body.name, &body.password)
+        .map_err(Error::Invalid)?;
+    let new = NewUser {
+        credentials,
+        password_hash: api.passwords.hash(body.password).await?,
+        roles: vec![Role::Customer],
+        stores: Vec::new(),
+        customer_id: None,
+        with_customer: true,
+    };
+    let (user, _) = api.store.create_user(new, None, render).await?;
+    let user = user.ok_or(Error::Defect("a registration without a user"))?;
+    api.relay.wake();
+    let issued = api.tokens.issue(&user).await?;
+    Ok((StatusCode::CREATED, Json(signed_in(&user, issued))).into_response())
+}
+
+/// Gives a token for a password.
+#[utoipa::path(post, path = "/api/users/login", tag = "users", request_body = Login,
+    responses((status = 200, body = SignedIn), (status = 401), (status = 422)))]
+pub(super) async fn login(
+    State(api): State<Api>,
+    _: Open,
+    Json(body): Json<Login>,
+) -> Result<Json<SignedIn>, Problem> {
+    let login = match (body.email, body.username) {
+        (Some(login), None) | (None, Some(login)) => login,
+        _ => {
+            return Err(Problem::invalid(
+                "email",
+                "one_of",
+                "either email or username",
+            ));
+        }
+    };
+    // What no password can be is not worth hashing; the time tells nothing but that.
+    let user = if body.password.len() > 1_000 {
+        return Err(Error::BadLogin.into());
+    } else {
+        api.store.user_by_login(&login).await?
+    };
+    let hash = user.as_ref().map(|user| user.password_hash.clone());
+    let right = api.passwords.verify(body.password, hash).await?;
+    let user = user.filter(|_| right).ok_or(Error::BadLogin)?;
+    let issued = api.tokens.issue(&user).await?;
+    Ok(Json(signed_in(&user, issued)))
+}
+
+/// Ends the caller's token.
+#[utoipa::path(post, path = "/api/users/logout", tag = "users", security(("bearer" = [])), responses((status = 204)))]
+pub(super) async fn logout(
+    State(api): State<Api>,
+    caller: Allow<AnyUser>,
+) -> Result<StatusCode, Problem> {
+    api.tokens.revoke(&caller).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The user behind the token.
+#[utoipa::path(get, path = "/api/users/me", tag = "users", security(("bearer" = [])), responses((status = 200, body = UserView)))]
+pub(super) async fn me(
+    State(api): State<Api>,
+    caller: Allow<AnyUser>,
+) -> Result<Json<UserView>, Problem> {
+    let user = api
+        .store
+        .user(&UserId::known(caller.subject.clone()))
+        .await?
+        .ok_or(Error::NotFound("user"))?;
+    Ok(Json(UserView::from(&user)))
+}
+
+/// Lists users.
+#[utoipa::path(get, path = "/api/users", tag = "users", params(ListUsers), security(("bearer" = [])),
+    responses((status = 200, body = Page<UserView>)))]
+pub(super) async fn list_users(
+    State(api): State<Api>,
+    _: Allow<AdminOnly>,
+    Query(query): Query<ListUsers>,
+) -> Result<Json<Page<UserView>>, Problem> {
+    let page = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+        page: query.page,
+        include_total: query.include_total,
+    };
+    let window = page
+        .window::<String>(&api.user_cursors)
+        .map_err(Error::from)?;
+    let (rows, total) = api.store.users(window.clone()).await?;
+    let page = window.page(&api.user_cursors, rows, total, |user| {
+        user.id.as_str().to_owned()
+    });
+    Ok(Json(Page {
+        data: page.data.iter().map(UserView::from).collect(),
+        next_cursor: page.next_cursor,
+        page: page.page,
+        total: page.total,
+    }))
+}
+
+/// Makes a user of any role.
+#[utoipa::path(post, path = "/api/users", tag = "users", request_body = CreateUser, security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
+    responses((status = 201, body = UserView), (status = 409), (status = 422)))]
+pub(super) async fn create_user(
+    State(api): State<Api>,
+    caller: Allow<AdminOnly>,
+    headers: HeaderMap,
+    Json(body): Json<CreateUser>,
+) -> Result<Reply, Problem> {
+    let key = idempotency_key(&headers, &caller.subject, ROUTE, &fingerprint(&body)?)?;
+    let roles = check_roles(&body.roles, &body.stores);
+    let credentials = Credentials::checked(&body.username, &body.email, body.name, &body.password);
+    let (credentials, roles) = match (credentials, roles) {
+        (Ok(credentials), Ok(roles)) => (credentials, roles),
+        (credentials, roles) => {
+            let broken = credentials
+                .err()
+                .into_iter()
+                .chain(roles.err())
+                .flatten()
+                .collect();
+            return Err(Error::Invalid(broken).into());
+        }
+    };
+    let new = NewUser {
+        credentials,
+        password_hash: api.passwords.hash(body.password).await?,
+        with_customer: roles.contains(&Role::Customer) && body.customer_id.is_none(),
+        roles,
+        stores: body.stores,
+        customer_id: body.customer_id,
+    };
+    let (_, reply) = api.store.create_user(new, key, render).await?;
+    api.relay.wake();
+    Ok(reply)
+}
+
+/// Gives a user other roles. His tokens end: he logs in again.
+#[utoipa::path(put, path = "/api/users/{id}/roles", tag = "users", request_body = SetRoles, security(("bearer" = [])),
+    params(("id" = String, Path)), responses((status = 200, body = UserView), (status = 404), (status = 409), (status = 422)))]
+pub(super) async fn set_roles(
+    State(api): State<Api>,
+    _: Allow<AdminOnly>,
+    Path(id): Path<String>,
+    Json(body): Json<SetRoles>,
+) -> Result<Json<UserView>, Problem> {
+    let roles = check_roles(&body.roles, &body.stores).map_err(Error::Invalid)?;
+    let id = UserId::parse(&id).map_err(|_| Error::NotFound("user"))?;
+    let (user, ended) = api.store.set_roles(&id, roles, body.stores).await?;
+    api.tokens.ended(ended);
+    Ok(Json(UserView::from(&user)))
+}

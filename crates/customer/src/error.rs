@@ -1,0 +1,131 @@
+//! What can go wrong here, and of what kind it is.
+
+use chassis::{FieldError, Kind, Problem};
+
+/// A failure of this service, told without a word of HTTP.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is none, or the caller may not know of it.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// Fields break rules.
+    #[error("fields break rules")]
+    Invalid(Vec<FieldError>),
+    /// The body cannot be understood.
+    #[error("{0}")]
+    Unreadable(String),
+    /// A list's window cannot be given.
+    #[error(transparent)]
+    Page(#[from] commerce::page::BadPage),
+    /// Another customer or user has the address.
+    #[error("another customer or user has this e-mail address")]
+    EmailTaken,
+    /// Another user has the name.
+    #[error("another user has this username")]
+    UsernameTaken,
+    /// The id stands for another customer.
+    #[error("there is another customer of this id")]
+    IdTaken,
+    /// Another user is that customer.
+    #[error("another user belongs to this customer")]
+    CustomerTaken,
+    /// The key came before with something else.
+    #[error("this Idempotency-Key was used with another payload")]
+    KeyReused,
+    /// The caller has seen an older version.
+    #[error("it has changed meanwhile")]
+    Stale {
+        /// The version it has now.
+        version: i64,
+    },
+    /// Nothing of the person is left to change.
+    #[error("this customer was anonymised")]
+    Anonymised,
+    /// Somebody must be left who can give roles.
+    #[error("the last admin must stay one")]
+    LastAdmin,
+    /// Unknown user or wrong password; which of them is not told.
+    #[error("user or password is wrong")]
+    BadLogin,
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] db::Error),
+    /// A key or token could not be made.
+    #[error("no token could be made")]
+    Token(#[from] auth::AuthError),
+    /// A password could not be hashed.
+    #[error("a password could not be hashed")]
+    Password(#[from] argon2::password_hash::Error),
+    /// The order service does not answer as it should.
+    #[error("the order service cannot cancel the open orders now")]
+    OrdersAway(#[source] anyhow::Error),
+    /// An open order cannot be cancelled.
+    #[error("order {order_id} cannot be cancelled: {reason}")]
+    OrderStays {
+        /// Which.
+        order_id: String,
+        /// What the order service says.
+        reason: String,
+    },
+    /// A defect of ours.
+    #[error("{0}")]
+    Defect(&'static str),
+}
+
+impl Error {
+    /// One field breaks one rule.
+    pub(crate) fn invalid(field: &str, rule: &str, message: &str) -> Self {
+        Self::Invalid(vec![FieldError::new(field, rule, message)])
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Invalid(_) | Self::KeyReused | Self::Page(_) => Kind::Invalid,
+            Self::Unreadable(_) => Kind::Unreadable,
+            Self::EmailTaken
+            | Self::UsernameTaken
+            | Self::IdTaken
+            | Self::CustomerTaken
+            | Self::Anonymised
+            | Self::LastAdmin
+            | Self::OrderStays { .. } => Kind::Conflict,
+            Self::Stale { .. } => Kind::Stale,
+            Self::BadLogin => Kind::Unauthenticated,
+            Self::Store(db::Error::Unavailable(_)) | Self::OrdersAway(_) => Kind::Unavailable,
+            Self::Store(_) | Self::Token(_) | Self::Password(_) | Self::Defect(_) => Kind::Internal,
+        }
+    }
+}
+
+/// Which rule of the schema says what.
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        match error.constraint() {
+            Some("customers_email_lower_key" | "users_email_lower_key") => Self::EmailTaken,
+            Some("users_username_lower_key") => Self::UsernameTaken,
+            Some("customers_pkey") => Self::IdTaken,
+            Some("users_customer_id_key") => Self::CustomerTaken,
+            _ => Self::Store(error),
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let kind = error.kind();
+        let detail = error.to_string();
+        match error {
+            Error::Invalid(fields) => Self::fields(fields),
+            Error::Page(bad) => Self::invalid(bad.field, "range", bad.message),
+            Error::Stale { version } => Self::new(kind, detail).with("version", version),
+            Error::OrderStays { order_id, .. } => {
+                Self::new(kind, detail).with("order_id", order_id)
+            }
+            Error::Store(_) | Error::Token(_) | Error::Password(_) | Error::OrdersAway(_) => {
+                Self::new(kind, detail).because(error)
+            }
+            _ => Self::new(kind, detail),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Users that a fleet is to have from its first start, made directly in the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use auth::Role;
+use db::{Db, Options};
+
+use crate::api::render_user;
+use crate::config::Config;
+use crate::domain::{Credentials, NewUser};
+use crate::error::Error;
+use crate::passwords::Passwords;
+use crate::store::{MIGRATIONS, SqlStore, Store};
+use crate::tokens::Tokens;
+
+/// A user to be made.
+#[derive(Clone, Debug)]
+pub struct SeedUser {
+    /// His name at login.
+    pub username: String,
+    /// His e-mail address.
+    pub email: String,
+    /// How he is called.
+    pub name: String,
+    /// His password, in clear.
+    pub password: String,
+    /// What he is; with [`Role::Customer`] a customer is made for him.
+    pub roles: Vec<Role>,
+    /// The places he works in.
+    pub stores: Vec<String>,
+}
+
+/// Makes the users that are not there yet; tells which were made. Safe to repeat, also beside a running service.
+pub async fn seed(config: &Config, users: &[SeedUser]) -> anyhow::Result<Vec<bool>> {
+    let db = open(config).await?;
+    let store = SqlStore::new(db.clone());
+    let passwords = Passwords::new();
+    let made =
+        futures::future::try_join_all(users.iter().map(|user| make(&store, &passwords, user)))
+            .await?;
+    db.close().await;
+    Ok(made)
+}
+
+async fn make(store: &SqlStore, passwords: &Passwords, user: &SeedUser) -> Result<bool, Error> {
+    if store.user_by_login(&user.username).await?.is_some() {
+        return Ok(false);
+    }
+    let credentials = Credentials::checked(
+        &user.username,
+        &user.email,
+        Some(user.name.clone()),
+        &user.password,
+    )
+    .map_err(Error::Invalid)?;
+    let new = NewUser {
+        credentials,
+        password_hash: passwords.hash(user.password.clone()).await?,
+        with_customer: user.roles.contains(&Role::Customer),
+        roles: user.roles.clone(),
+        stores: user.stores.clone(),
+        customer_id: None,
+    };
+    match store.create_user(new, None, render_user).await {
+        Ok(_) => Ok(true),
+        Err(Error::UsernameTaken) => Ok(false),
+        Err(err) => Err(err),
+    }
+}
+
+/// Fresh tokens for users by their names; who is not there is left out.
+pub async fn tokens(
+    config: &Config,
+    usernames: &[&str],
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let db = open(config).await?;
+    let store: Arc<dyn Store> = Arc::new(SqlStore::new(db.clone()));
+    let tokens = Tokens::open(Arc::clone(&store), &config.issuer, config.token_ttl_seconds).await?;
+    let mut issued = BTreeMap::new();
+    for username in usernames {
+        if let Some(user) = store.user_by_login(username).await? {
+            issued.insert((*username).to_owned(), tokens.issue(&user).await?.token);
+        }
+    }
+    db.close().await;
+    Ok(issued)
+}
+
+async fn open(config: &Config) -> anyhow::Result<Db> {
+    let db = Db::open(&config.database_url, &Options::default(), None).await?;
+    db.migrate(&[bus::MIGRATIONS, MIGRATIONS].concat()).await?;
+    Ok(db)
+}

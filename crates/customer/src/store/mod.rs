@@ -1,0 +1,125 @@
+//! What this service asks of its database, in its own terms. SQL is one way to answer.
+
+mod customers;
+mod keys;
+mod repeats;
+mod rows;
+mod sql;
+mod users;
+
+use commerce::page::Window;
+use commerce::{CustomerId, UserId};
+use futures::future::BoxFuture;
+
+use crate::audit::CustomerFact;
+use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
+use crate::error::Error;
+
+pub(crate) use sql::{MIGRATIONS, SqlStore};
+
+/// What a call of the store gives.
+pub(crate) type Answered<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+/// What a client said to recognise a repeat by.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) subject: String,
+    pub(crate) route: &'static str,
+    pub(crate) key: String,
+    pub(crate) payload_hash: String,
+}
+
+/// An answer as it went out, kept for repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    pub(crate) location: String,
+    pub(crate) etag: String,
+}
+
+/// Makes the answer to a creation, so that it can be kept in the same transaction.
+pub(crate) type Render<T> = fn(&T, created: bool) -> Reply;
+
+/// Which customers are asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) ids: Vec<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) search: Option<String>,
+}
+
+/// The port. Every write is one transaction with the event that tells of it.
+pub(crate) trait Store: Send + Sync + 'static {
+    /// Makes a customer; a repeat (by key, or by id with the same payload) changes nothing.
+    fn create_customer(
+        &self,
+        new: NewCustomer,
+        key: Option<Key>,
+        render: Render<Customer>,
+    ) -> Answered<'_, Reply>;
+    /// One customer.
+    fn customer<'a>(&'a self, id: &'a CustomerId) -> Answered<'a, Option<Customer>>;
+    /// Customers in the order of their numbers, and how many there are if that was asked.
+    fn customers(
+        &self,
+        filter: Filter,
+        window: Window<i64>,
+    ) -> Answered<'_, (Vec<Customer>, Option<u64>)>;
+    /// Changes a profile; a change that changes nothing leaves no trace.
+    fn change_customer<'a>(
+        &'a self,
+        id: &'a CustomerId,
+        seen: Option<i64>,
+        change: Change,
+    ) -> Answered<'a, Customer>;
+    /// Takes everything personal away: from the customer, his user, kept answers and events. Gives the ids of
+    /// the tokens that end by it.
+    fn anonymise_customer<'a>(
+        &'a self,
+        id: &'a CustomerId,
+        seen: Option<i64>,
+    ) -> Answered<'a, Vec<String>>;
+    /// Every customer as the auditor sees them, after an id.
+    fn customer_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<CustomerFact>>;
+
+    /// Makes a user, and the customer that he is when asked for.
+    fn create_user(
+        &self,
+        new: NewUser,
+        key: Option<Key>,
+        render: Render<User>,
+    ) -> Answered<'_, (Option<User>, Reply)>;
+    /// One user.
+    fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>>;
+    /// The user of that name or e-mail address.
+    fn user_by_login<'a>(&'a self, login: &'a str) -> Answered<'a, Option<User>>;
+    /// Users in the order of their ids, and how many there are if that was asked.
+    fn users(&self, window: Window<String>) -> Answered<'_, (Vec<User>, Option<u64>)>;
+    /// Gives a user other roles; his tokens end. Gives their ids too.
+    fn set_roles<'a>(
+        &'a self,
+        id: &'a UserId,
+        roles: Vec<auth::Role>,
+        stores: Vec<String>,
+    ) -> Answered<'a, (User, Vec<String>)>;
+
+    /// Notes a token that was given out; what has expired is forgotten.
+    fn note_token<'a>(
+        &'a self,
+        jti: &'a str,
+        user: &'a UserId,
+        expires_at: i64,
+    ) -> Answered<'a, ()>;
+    /// Ends a token.
+    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64)
+    -> Answered<'a, ()>;
+    /// Revoked tokens that have not expired, with their ends in seconds since 1970.
+    fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>>;
+    /// The signing keys (PKCS#8 in base64), newest first.
+    fn signing_keys(&self) -> Answered<'_, Vec<String>>;
+    /// Keeps a new signing key.
+    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> Answered<'a, ()>;
+    /// Whether it answers.
+    fn ping(&self) -> Answered<'_, ()>;
+}

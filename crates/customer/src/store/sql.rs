@@ -1,0 +1,152 @@
+//! The port over SQL. Each part has its own file; here they meet.
+
+use commerce::page::Window;
+use commerce::{CustomerId, UserId};
+use db::{Db, Migration, Tx, query};
+
+use super::{Answered, Filter, Key, Render, Reply, Store, customers, keys, users};
+use crate::audit::CustomerFact;
+use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
+use crate::error::Error;
+
+/// The schema. Versions go on where those of the bus end.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 101,
+    name: "customers and users",
+    sql: include_str!("../../migrations/0001_init.sql"),
+}];
+
+/// The SQL adapter.
+#[derive(Clone, Debug)]
+pub(crate) struct SqlStore {
+    pub(super) db: Db,
+}
+
+impl SqlStore {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db }
+    }
+}
+
+/// The next number of a kind, without gaps in what is committed.
+pub(super) async fn next_number(tx: &mut Tx, kind: &str) -> Result<i64, Error> {
+    let row = query("insert into counters (kind, last) values ($1, 1) on conflict (kind) do update set last = counters.last + 1 returning last")
+        .bind(kind)
+        .fetch_one(tx)
+        .await?;
+    Ok(row.get("last")?)
+}
+
+impl Store for SqlStore {
+    fn create_customer(
+        &self,
+        new: NewCustomer,
+        key: Option<Key>,
+        render: Render<Customer>,
+    ) -> Answered<'_, Reply> {
+        Box::pin(customers::create(self, new, key, render))
+    }
+
+    fn customer<'a>(&'a self, id: &'a CustomerId) -> Answered<'a, Option<Customer>> {
+        Box::pin(async move { customers::load(&mut self.db.read().await?, id).await })
+    }
+
+    fn customers(
+        &self,
+        filter: Filter,
+        window: Window<i64>,
+    ) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
+        Box::pin(customers::list(self, filter, window))
+    }
+
+    fn change_customer<'a>(
+        &'a self,
+        id: &'a CustomerId,
+        seen: Option<i64>,
+        change: Change,
+    ) -> Answered<'a, Customer> {
+        Box::pin(customers::change(self, id, seen, change))
+    }
+
+    fn anonymise_customer<'a>(
+        &'a self,
+        id: &'a CustomerId,
+        seen: Option<i64>,
+    ) -> Answered<'a, Vec<String>> {
+        Box::pin(customers::anonymise(self, id, seen))
+    }
+
+    fn customer_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<CustomerFact>> {
+        Box::pin(customers::facts(self, after))
+    }
+
+    fn create_user(
+        &self,
+        new: NewUser,
+        key: Option<Key>,
+        render: Render<User>,
+    ) -> Answered<'_, (Option<User>, Reply)> {
+        Box::pin(users::create(self, new, key, render))
+    }
+
+    fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>> {
+        Box::pin(async move { users::load(&mut self.db.read().await?, id.as_str()).await })
+    }
+
+    fn user_by_login<'a>(&'a self, login: &'a str) -> Answered<'a, Option<User>> {
+        Box::pin(users::by_login(self, login))
+    }
+
+    fn users(&self, window: Window<String>) -> Answered<'_, (Vec<User>, Option<u64>)> {
+        Box::pin(users::list(self, window))
+    }
+
+    fn set_roles<'a>(
+        &'a self,
+        id: &'a UserId,
+        roles: Vec<auth::Role>,
+        stores: Vec<String>,
+    ) -> Answered<'a, (User, Vec<String>)> {
+        Box::pin(users::set_roles(self, id, roles, stores))
+    }
+
+    fn note_token<'a>(
+        &'a self,
+        jti: &'a str,
+        user: &'a UserId,
+        expires_at: i64,
+    ) -> Answered<'a, ()> {
+        Box::pin(keys::note_token(
+            self,
+            jti,
+            user.as_str(),
+            expires_at,
+            false,
+        ))
+    }
+
+    fn revoke_token<'a>(
+        &'a self,
+        jti: &'a str,
+        user: &'a str,
+        expires_at: i64,
+    ) -> Answered<'a, ()> {
+        Box::pin(keys::note_token(self, jti, user, expires_at, true))
+    }
+
+    fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>> {
+        Box::pin(keys::revoked(self))
+    }
+
+    fn signing_keys(&self) -> Answered<'_, Vec<String>> {
+        Box::pin(keys::signing_keys(self))
+    }
+
+    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> Answered<'a, ()> {
+        Box::pin(keys::add_signing_key(self, kid, pkcs8))
+    }
+
+    fn ping(&self) -> Answered<'_, ()> {
+        Box::pin(async move { Ok(self.db.ping().await?) })
+    }
+}

@@ -1,0 +1,92 @@
+//! The edge: every route on one screen. Handlers parse, authorise, call and answer; rules live below.
+
+mod orders;
+mod request;
+mod returns;
+
+use auth::{Caller, Role, Verifier};
+use axum::extract::FromRef;
+use chassis::{Kind, Problem};
+use commerce::page::CursorKey;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{checkout::Checkout, domain::Order};
+
+/// What handlers need.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) checkout: Checkout,
+    pub(crate) verifier: Verifier,
+    pub(crate) cursors: CursorKey,
+}
+
+impl FromRef<State> for Verifier {
+    fn from_ref(state: &State) -> Self {
+        state.verifier.clone()
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Souk orders", description = "Orders and the checkout saga."),
+    tags((name = "orders", description = "Place, read, move, cancel and return orders."))
+)]
+struct Docs;
+
+/// All routes.
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(Docs::openapi())
+        .routes(routes!(orders::create, orders::list))
+        .routes(routes!(orders::get, orders::archive))
+        .routes(routes!(orders::set_status))
+        .routes(routes!(orders::cancel))
+        .routes(routes!(returns::create, returns::list))
+}
+
+/// The order, if the caller may see it: another's is not there.
+fn visible(caller: &Caller, order: Order) -> Result<Order, Problem> {
+    let may = caller.is_service()
+        || caller.may_act_in(order.place_id.as_str())
+        || order.customer_id.as_ref().is_some_and(|id| caller.is_customer(id.as_str()));
+    if may { Ok(order) } else { Err(Problem::not_found("order")) }
+}
+
+/// 403 for a customer who asks for what only staff may.
+fn staff_only(caller: &Caller, what: &str) -> Result<(), Problem> {
+    if caller.is_staff() {
+        Ok(())
+    } else {
+        Err(Problem::forbidden(format!("Only staff may {what}.")))
+    }
+}
+
+/// Whether a caller is staff of that place, or has no staff role to be bound by.
+fn own_place(caller: &Caller, place_id: &str) -> Result<(), Problem> {
+    if !caller.is_staff() || caller.may_act_in(place_id) {
+        Ok(())
+    } else {
+        Err(Problem::forbidden(format!("`{place_id}` is not one of your stores.")))
+    }
+}
+
+/// Whether it is a manager, or may act without being one.
+fn manager_if_staff(caller: &Caller) -> Result<(), Problem> {
+    let clerk_only = caller.is(Role::Clerk) && !caller.is(Role::Manager) && !caller.is_admin();
+    if clerk_only && !caller.is(Role::Customer) {
+        return Err(Problem::forbidden("Returns are for the store's manager."));
+    }
+    Ok(())
+}
+
+/// Refuses a change based on a version that is no longer the present one.
+fn if_match(headers: &http::HeaderMap, version: i64) -> Result<(), Problem> {
+    match headers.get(http::header::IF_MATCH).map(http::HeaderValue::to_str) {
+        None => Ok(()),
+        Some(Ok(tag)) if tag == "*" || tag.trim_matches('"') == version.to_string() => Ok(()),
+        Some(_) => Err(Problem::new(
+            Kind::Stale,
+            format!("The order has changed: its version is {version}. Read it again."),
+        )),
+    }
+}

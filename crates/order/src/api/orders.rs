@@ -1,0 +1,473 @@
+//! Orders.
+
+use std::time::Duration;
+
+use auth::{AdminOnly, Allow, AnyUser, Caller};
+use axum::{
+    extract::State as AxumState,
+    response::{IntoResponse, Response},
+};
+use chassis::{FieldError, Json, Kind, OptionalJson, Path, Problem, Query};
+use commerce::{
+    Amount, Currency, CustomerId, OrderId, PlaceId, ProductId, Quantity, Timestamp,
+    page::{BadPage, Page, PageQuery},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
+
+use super::{State, if_match, own_place, request, staff_only, visible};
+use crate::{
+    accept::{Asked, AskedLine, Outcome},
+    cancel::Cancelled,
+    domain::{Address, Adjustment, Order, PaymentMethod, Status},
+    store::{self, Filter},
+};
+
+const MOST_LINES: usize = 1_000;
+
+/// A new order.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"lines": [{"product_id": "1", "quantity": 2}]}))]
+pub(crate) struct NewOrder {
+    /// Chosen by the client; the same id never makes a second order.
+    #[serde(default)]
+    id: Option<OrderId>,
+    /// Who buys; a customer himself if he does not say, a walk-in if staff does not.
+    #[serde(default)]
+    customer_id: Option<CustomerId>,
+    /// Whose stock; the logistics centre if not said.
+    #[serde(default)]
+    place_id: Option<PlaceId>,
+    /// When it was placed; staff only.
+    #[serde(default)]
+    placed_at: Option<Timestamp>,
+    /// EUR if not said.
+    #[serde(default)]
+    currency: Option<Currency>,
+    /// By card if not said.
+    #[serde(default)]
+    payment: Option<NewPayment>,
+    /// 1 to 1,000 of them.
+    lines: Vec<NewLine>,
+    /// Discounts and fees; staff only.
+    #[serde(default)]
+    adjustments: Vec<Adjustment>,
+    /// Where it goes.
+    #[serde(default)]
+    shipping_address: Option<Address>,
+    /// At most 2,000 characters.
+    #[serde(default)]
+    notes: Option<String>,
+}
+
+/// How it is paid.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewPayment {
+    /// card, cash or on_account.
+    method: PaymentMethod,
+}
+
+/// A line: `product_id`, or `name` and `unit_price` (staff only).
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewLine {
+    /// The SKU.
+    #[serde(default)]
+    product_id: Option<ProductId>,
+    /// Of an ad-hoc line.
+    #[serde(default)]
+    name: Option<String>,
+    /// Pieces, from 1 to 1,000,000.
+    #[schema(value_type = i64, minimum = 1, maximum = 1_000_000)]
+    quantity: i64,
+    /// Instead of the catalogue's price; staff only.
+    #[serde(default)]
+    unit_price: Option<Amount>,
+}
+
+impl NewOrder {
+    fn check(self, caller: &Caller, headers: &HeaderMap) -> Result<Asked, Problem> {
+        let payload_hash = request::payload_hash(&self);
+        let key = request::key(headers, &caller.subject, "orders")?;
+        let mut errors = Vec::new();
+        if !(1..=MOST_LINES).contains(&self.lines.len()) {
+            errors.push(FieldError::new("lines", "length", format!("1 to {MOST_LINES} lines")));
+        }
+        let lines = self
+            .lines
+            .into_iter()
+            .enumerate()
+            .filter_map(|(position, line)| line.check(position, caller, &mut errors).transpose())
+            .collect::<Result<Vec<AskedLine>, Problem>>()?;
+        if !self.adjustments.is_empty() {
+            staff_only(caller, "adjust the total")?;
+        }
+        for (position, adjustment) in self.adjustments.iter().enumerate().take(MOST_LINES) {
+            request::text(&mut errors, &format!("adjustments[{position}].label"), &adjustment.label, 1..=200);
+        }
+        if self.adjustments.len() > 100 {
+            errors.push(FieldError::new("adjustments", "length", "at most 100"));
+        }
+        if self.placed_at.is_some() {
+            staff_only(caller, "say when an order was placed")?;
+        }
+        if let Some(notes) = &self.notes {
+            request::text(&mut errors, "notes", notes, 0..=2_000);
+        }
+        if let Some(address) = &self.shipping_address {
+            check_address(&mut errors, address);
+        }
+        if !errors.is_empty() {
+            return Err(Problem::fields(errors));
+        }
+        Ok(Asked {
+            id: self.id,
+            customer_id: buyer(caller, self.customer_id)?,
+            place_id: self.place_id,
+            placed_at: self.placed_at,
+            currency: self.currency,
+            method: self.payment.map(|payment| payment.method).unwrap_or_default(),
+            lines,
+            adjustments: self.adjustments,
+            shipping_address: self.shipping_address,
+            notes: self.notes,
+            payload_hash,
+            key,
+        })
+    }
+}
+
+impl NewLine {
+    fn check(self, position: usize, caller: &Caller, errors: &mut Vec<FieldError>) -> Result<Option<AskedLine>, Problem> {
+        let field = |name: &str| format!("lines[{position}].{name}");
+        let quantity = match Quantity::new(self.quantity) {
+            Ok(quantity) => quantity,
+            Err(invalid) => {
+                errors.push(FieldError::new(&field("quantity"), "range", invalid.to_string()));
+                return Ok(None);
+            }
+        };
+        if self.unit_price.is_some_and(Amount::is_negative) {
+            errors.push(FieldError::new(&field("unit_price"), "range", "0 or more"));
+        }
+        if self.unit_price.is_some() {
+            staff_only(caller, "set prices")?;
+        }
+        Ok(match (self.product_id, self.name, self.unit_price) {
+            (Some(id), None, unit_price) => Some(AskedLine::Product { id, quantity, unit_price }),
+            (None, Some(name), Some(unit_price)) => {
+                request::text(errors, &field("name"), &name, 1..=200);
+                Some(AskedLine::AdHoc { name, quantity, unit_price })
+            }
+            _ => {
+                let message = "either product_id, or name with unit_price";
+                errors.push(FieldError::new(&format!("lines[{position}]"), "shape", message));
+                None
+            }
+        })
+    }
+}
+
+/// Who buys: a customer only for himself, staff for anybody or a walk-in.
+fn buyer(caller: &Caller, asked: Option<CustomerId>) -> Result<Option<CustomerId>, Problem> {
+    if caller.is_staff() {
+        return Ok(asked);
+    }
+    let own = caller.customer_id.as_deref().and_then(|id| CustomerId::parse(id).ok());
+    match (asked, own) {
+        (asked, Some(own)) if asked.as_ref().is_none_or(|asked| *asked == own) => Ok(Some(own)),
+        _ => Err(Problem::forbidden("A customer may order only for himself.")),
+    }
+}
+
+fn check_address(errors: &mut Vec<FieldError>, address: &Address) {
+    request::text(errors, "shipping_address.line1", &address.line1, 1..=200);
+    let optional = [
+        ("line2", &address.line2),
+        ("city", &address.city),
+        ("state", &address.state),
+        ("postal_code", &address.postal_code),
+        ("country", &address.country),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            request::text(errors, &format!("shipping_address.{name}"), value, 0..=200);
+        }
+    }
+}
+
+/// Where an order that is still running is to be asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Running {
+    id: OrderId,
+    state: crate::domain::State,
+    status: Status,
+    status_url: String,
+}
+
+/// Takes an order and answers with its outcome, or 202 when that takes longer (or `Prefer: respond-async`).
+#[utoipa::path(post, path = "/api/orders", tag = "orders", request_body = NewOrder,
+    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    responses((status = 201, body = Order), (status = 202, body = Running), (status = 402), (status = 409), (status = 422)))]
+pub(super) async fn create(
+    AxumState(state): AxumState<State>,
+    caller: Allow<AnyUser>,
+    headers: HeaderMap,
+    Json(new): Json<NewOrder>,
+) -> Result<Response, Problem> {
+    let asked = new.check(&caller, &headers)?;
+    let place = asked.place_id.as_ref().map_or(state.checkout.config.default_place.as_str(), |id| id.as_str());
+    own_place(&caller, place)?;
+    let patience = if request::respond_async(&headers) { 0 } else { state.checkout.config.checkout_seconds };
+    let deadline = Instant::now() + Duration::from_secs(patience);
+    let outcome = state.checkout.accept(asked, deadline).await.map_err(Problem::from)?;
+    Ok(match outcome {
+        Outcome::Final(id, answer) => request::stored(&path(&id), answer),
+        Outcome::Known(order) => {
+            let mut response = request::order_response(StatusCode::OK, &order);
+            request::locate(&mut response, &path(&order.id));
+            response
+        }
+        Outcome::Running(id, at, status) => running(id, at, status),
+    })
+}
+
+fn path(id: &OrderId) -> String {
+    format!("/api/orders/{id}")
+}
+
+fn running(id: OrderId, state: crate::domain::State, status: Status) -> Response {
+    let path = path(&id);
+    let body = Running { id, state, status, status_url: path.clone() };
+    let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    request::locate(&mut response, &path);
+    response
+}
+
+/// Which orders.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// Of this customer.
+    customer_id: Option<String>,
+    /// pending, confirmed, processing, shipped, delivered, cancelled.
+    status: Option<String>,
+    /// Of this place.
+    place_id: Option<String>,
+    /// Placed then or later.
+    placed_from: Option<Timestamp>,
+    /// Placed earlier.
+    placed_to: Option<Timestamp>,
+    /// `-number` (newest first) or `number`.
+    sort: Option<String>,
+    /// Rows wanted, 1 to 100; 20 if not said.
+    limit: Option<u32>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Numbered page, from 1, down to 10,000 rows.
+    page: Option<u32>,
+    /// Whether the answer tells the `total`.
+    include_total: Option<bool>,
+}
+
+fn bad(field: &str, message: impl Into<String>) -> Problem {
+    Problem::new(Kind::Unreadable, format!("{field}: {}", message.into()))
+}
+
+impl ListQuery {
+    fn filter(&self, caller: &Caller) -> Result<Filter, Problem> {
+        let status = match &self.status {
+            None => None,
+            Some(text) => Some(Status::parse(text).ok_or_else(|| {
+                bad("status", format!("`{text}` is none of {}", Status::ALL.map(Status::as_str).join(", ")))
+            })?),
+        };
+        let ascending = match self.sort.as_deref() {
+            None | Some("-number") => false,
+            Some("number") => true,
+            Some(_) => return Err(bad("sort", "number or -number")),
+        };
+        let mut filter = Filter {
+            customer_id: self.customer_id.clone(),
+            status,
+            place_id: self.place_id.clone(),
+            places: None,
+            from: self.placed_from,
+            to: self.placed_to,
+            ascending,
+        };
+        if caller.is_staff() && !caller.is_admin() {
+            filter.places = Some(caller.stores.clone());
+        } else if !caller.is_staff() && !caller.is_service() {
+            let own = caller.customer_id.clone().unwrap_or_default();
+            if filter.customer_id.as_ref().is_some_and(|asked| *asked != own) {
+                return Err(Problem::not_found("customer"));
+            }
+            filter.customer_id = Some(own);
+        }
+        Ok(filter)
+    }
+}
+
+/// Orders that the caller may see.
+#[utoipa::path(get, path = "/api/orders", tag = "orders", params(ListQuery), responses((status = 200, body = Page<Order>)))]
+pub(super) async fn list(
+    AxumState(state): AxumState<State>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<Order>>, Problem> {
+    let filter = query.filter(&caller)?;
+    let paging = PageQuery {
+        limit: query.limit,
+        cursor: query.cursor,
+        page: query.page,
+        include_total: query.include_total,
+    };
+    let window = paging.window::<i64>(&state.cursors).map_err(|BadPage { field, message }| bad(field, message))?;
+    let db = &state.checkout.db;
+    let page = async {
+        let mut tx = db.read().await?;
+        let held = store::list(&mut tx, &filter, &window).await?;
+        let total = if window.include_total { Some(store::count(&mut tx, &filter).await?) } else { None };
+        Ok::<_, crate::error::Error>((held, total))
+    };
+    let (held, total) = page.await.map_err(Problem::from)?;
+    let orders = held.into_iter().map(|held| held.order).collect();
+    Ok(Json(window.page(&state.cursors, orders, total, |order: &Order| order.number)))
+}
+
+/// An order by id, with its history.
+#[utoipa::path(get, path = "/api/orders/{id}", tag = "orders", params(("id" = String, Path)),
+    responses((status = 200, body = Order), (status = 404)))]
+pub(super) async fn get(
+    AxumState(state): AxumState<State>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let order = find(&state, &caller, &id).await?;
+    Ok(request::order_response(StatusCode::OK, &order))
+}
+
+/// The order, if it is there and the caller may see it.
+pub(super) async fn find(state: &State, caller: &Caller, id: &str) -> Result<Order, Problem> {
+    let read = async {
+        let mut tx = state.checkout.db.read().await?;
+        Ok::<_, crate::error::Error>(store::find(&mut tx, id).await?)
+    };
+    let held = read.await.map_err(Problem::from)?;
+    match held {
+        Some(held) if !held.archived || caller.is_admin() || caller.is_service() => visible(caller, held.order),
+        _ => Err(Problem::not_found("order")),
+    }
+}
+
+/// Hides an order; the accounts keep it.
+#[utoipa::path(delete, path = "/api/orders/{id}", tag = "orders", params(("id" = String, Path)),
+    responses((status = 204), (status = 404), (status = 409)))]
+pub(super) async fn archive(
+    AxumState(state): AxumState<State>,
+    caller: Allow<AdminOnly>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let order = find(&state, &caller, &id).await?;
+    if order.status == Status::Pending {
+        return Err(Problem::new(Kind::Conflict, "The order is still running; cancel it first."));
+    }
+    let write = async {
+        let mut tx = state.checkout.db.write().await?;
+        store::archive(&mut tx, &order.id).await?;
+        tx.commit().await?;
+        Ok::<_, crate::error::Error>(())
+    };
+    write.await.map_err(Problem::from)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where an order is to be moved.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewStatus {
+    /// processing, shipped, delivered or cancelled.
+    status: String,
+}
+
+/// Moves an order along its life; `cancelled` is cancel.
+#[utoipa::path(put, path = "/api/orders/{id}/status", tag = "orders", request_body = NewStatus,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = Order), (status = 409), (status = 412), (status = 422)))]
+pub(super) async fn set_status(
+    AxumState(state): AxumState<State>,
+    caller: Caller,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(new): Json<NewStatus>,
+) -> Result<Response, Problem> {
+    staff_only(&caller, "move an order's status")?;
+    let to = Status::parse(&new.status).ok_or_else(|| {
+        let all = Status::ALL.map(Status::as_str).join(", ");
+        Problem::invalid("status", "enum", format!("one of {all}"))
+    })?;
+    let order = find(&state, &caller, &id).await?;
+    if_match(&headers, order.version)?;
+    if to == order.status {
+        return Ok(request::order_response(StatusCode::OK, &order));
+    }
+    if to == Status::Cancelled {
+        return cancel_order(&state, &caller, order, None).await;
+    }
+    let moved = state.checkout.move_status(order, to, &caller.actor()).await.map_err(Problem::from)?;
+    Ok(request::order_response(StatusCode::OK, &moved))
+}
+
+/// Why an order is cancelled.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewCancel {
+    /// Told in the order's `reason`.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// Cancels an order: money and goods go back.
+#[utoipa::path(post, path = "/api/orders/{id}/cancel", tag = "orders", request_body = Option<NewCancel>,
+    params(("id" = String, Path)),
+    responses((status = 200, body = Order), (status = 202, body = Running), (status = 409)))]
+pub(super) async fn cancel(
+    AxumState(state): AxumState<State>,
+    caller: Caller,
+    Path(id): Path<String>,
+    OptionalJson(new): OptionalJson<NewCancel>,
+) -> Result<Response, Problem> {
+    let reason = new.unwrap_or_default().reason;
+    if let Some(reason) = &reason {
+        let mut errors = Vec::new();
+        request::text(&mut errors, "reason", reason, 1..=500);
+        if !errors.is_empty() {
+            return Err(Problem::fields(errors));
+        }
+    }
+    let order = find(&state, &caller, &id).await?;
+    cancel_order(&state, &caller, order, reason).await
+}
+
+async fn cancel_order(state: &State, caller: &Caller, order: Order, reason: Option<String>) -> Result<Response, Problem> {
+    let checkout = &state.checkout;
+    let deadline = Instant::now() + Duration::from_secs(checkout.config.checkout_seconds);
+    match checkout.cancel(&order.id, &caller.actor(), reason).await.map_err(Problem::from)? {
+        Cancelled::Already(order) => Ok(request::order_response(StatusCode::OK, &order)),
+        Cancelled::Decided => {
+            let held = checkout.await_rest(&order.id, deadline).await.map_err(Problem::from)?;
+            if held.order.status == Status::Cancelled {
+                Ok(request::order_response(StatusCode::OK, &held.order))
+            } else {
+                Ok(running(held.order.id, held.order.state, held.order.status))
+            }
+        }
+    }
+}

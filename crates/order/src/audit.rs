@@ -1,0 +1,115 @@
+//! Plain facts about orders, for an auditor who knows no schema.
+
+use std::collections::BTreeMap;
+
+use commerce::{Amount, Timestamp};
+use db::{Db, Options, query};
+
+use crate::domain::{RefundStatus, Status, Work};
+use crate::store;
+
+/// What is to be known of an order.
+#[derive(Debug, Clone)]
+pub struct OrderFact {
+    /// The order.
+    pub id: String,
+    /// Whose stock it takes.
+    pub place_id: String,
+    /// Where people have moved it: pending, confirmed, processing, shipped, delivered, cancelled.
+    pub status: String,
+    /// Whether the saga confirmed it at some time.
+    pub was_confirmed: bool,
+    /// card, cash or on_account.
+    pub payment_method: String,
+    /// What is to be captured.
+    pub total: Amount,
+    /// Whether something is still to be done for it.
+    pub open: bool,
+    /// Until when somebody drives it.
+    pub lease_until: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Pieces bought, by product.
+    pub goods: BTreeMap<String, i64>,
+    /// Pieces that came back to be put on the shelf, by product.
+    pub restocked: BTreeMap<String, i64>,
+    /// What its returns gave back.
+    pub refunded: Amount,
+    /// Refunds that are decided and not done.
+    pub refunds_pending: usize,
+    /// The kinds of its events, in their order, as its states tell them.
+    pub last_sequence: i64,
+}
+
+/// All facts of the store at `url`.
+#[derive(Debug)]
+pub struct Facts {
+    /// The orders.
+    pub orders: Vec<OrderFact>,
+    /// What was written to be published.
+    pub outbox: Vec<bus::outbox::Told>,
+}
+
+/// Reads the facts of a store, running or not.
+pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
+    let options = Options { read_only: true, ..Options::default() };
+    let db = Db::open(url, &options, None).await?;
+    let mut tx = db.snapshot().await?;
+    let mut restocked = returned_goods(&mut tx).await?;
+    let held = store::everything(&mut tx).await?;
+    let mut orders = Vec::with_capacity(held.len());
+    for held in held {
+        let order = &held.order;
+        let returns = restocked.remove(order.id.as_str()).unwrap_or_default();
+        orders.push(OrderFact {
+            id: order.id.to_string(),
+            place_id: order.place_id.to_string(),
+            status: order.status.as_str().into(),
+            was_confirmed: order.states.iter().any(|s| s.state == crate::domain::State::Confirmed),
+            payment_method: order.payment.method.as_str().into(),
+            total: order.total,
+            open: held.work.is_some() || order.status == Status::Pending,
+            lease_until: held.lease.until,
+            updated_at: order.updated_at,
+            goods: order.goods().into_iter().map(|(id, n)| (id.to_string(), i64::from(n))).collect(),
+            restocked: returns.goods,
+            refunded: returns.refunded,
+            refunds_pending: returns.pending + usize::from(matches!(held.work, Some(Work::Cancel { .. }))),
+            last_sequence: order.sequence,
+        });
+    }
+    let outbox = bus::outbox::all(&mut tx).await?;
+    drop(tx);
+    db.close().await;
+    Ok(Facts { orders, outbox })
+}
+
+#[derive(Debug, Default)]
+struct ReturnedGoods {
+    goods: BTreeMap<String, i64>,
+    refunded: Amount,
+    pending: usize,
+}
+
+async fn returned_goods(tx: &mut db::Tx) -> anyhow::Result<std::collections::HashMap<String, ReturnedGoods>> {
+    let mut all: std::collections::HashMap<String, ReturnedGoods> = std::collections::HashMap::new();
+    for row in query("select body from returns").fetch_all(tx).await? {
+        let made: crate::domain::Return = serde_json::from_str(&row.get::<String>("body")?)?;
+        let entry = all.entry(made.order_id.to_string()).or_default();
+        if made.restock {
+            for line in &made.lines {
+                if let Some(product) = &line.product_id {
+                    *entry.goods.entry(product.to_string()).or_default() += i64::from(line.quantity.get());
+                }
+            }
+        }
+        match made.refund.status {
+            RefundStatus::Done => {
+                entry.refunded = entry.refunded.checked_add(made.refund.amount).unwrap_or(entry.refunded);
+            }
+            RefundStatus::Pending => entry.pending += 1,
+            RefundStatus::None | RefundStatus::Refused => {}
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,309 @@
+//! The saga against a world that fails, repeats and crashes: it must always end whole.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What the neighbours do with one call.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// They do it and answer.
+    Done,
+    /// They do it and the answer is lost.
+    DoneButSilent,
+    /// The call is lost; it never arrives.
+    Lost,
+    /// The call arrives late: after the next one.
+    Late,
+    /// The process dies before the call.
+    CrashBefore,
+    /// They do it, then the process dies.
+    CrashAfter,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::Done),
+        1 => Just(Fate::DoneButSilent),
+        1 => Just(Fate::Lost),
+        1 => Just(Fate::Late),
+        1 => Just(Fate::CrashBefore),
+        1 => Just(Fate::CrashAfter),
+    ]
+}
+
+/// What stock, payment and the order's own store remember. Their rules are those of the contract:
+/// repeats change nothing, and an undo that comes first refuses what comes late.
+#[derive(Debug, Clone, Default)]
+struct World {
+    enough_stock: bool,
+    enough_money: bool,
+    held: bool,
+    released: bool,
+    charged: u32,
+    captured: bool,
+    voided: bool,
+    stored: Stored,
+    late: Vec<Effect>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+enum Stored {
+    #[default]
+    Checkout,
+    Decided(Undo, Refusal),
+    Confirmed,
+    Cancelled,
+}
+
+impl World {
+    fn perform(&mut self, effect: &Effect, saga: &Saga) -> Event {
+        match effect {
+            Effect::Reserve => {
+                if self.released {
+                    return Event::NotReserved(Refusal::Other("released".into()));
+                }
+                if !self.enough_stock {
+                    return Event::NotReserved(Refusal::Stock);
+                }
+                self.held = true;
+                Event::Reserved
+            }
+            Effect::Charge => {
+                if self.voided || !self.enough_money {
+                    return Event::NotCharged("refused".into());
+                }
+                if !self.captured {
+                    self.captured = true;
+                    self.charged += 1;
+                }
+                Event::Charged
+            }
+            Effect::Void => {
+                self.captured = false;
+                self.voided = true;
+                Event::Voided
+            }
+            Effect::Release => {
+                self.held = false;
+                self.released = true;
+                Event::Released
+            }
+            Effect::StoreConfirmed => self.store(Stored::Confirmed),
+            Effect::StoreCancelled => self.store(Stored::Cancelled),
+            Effect::StoreDecision => match &saga.phase {
+                Phase::Deciding(undo, refusal) => self.store(Stored::Decided(*undo, refusal.clone())),
+                _ => Event::NoAnswer,
+            },
+            Effect::Stop => Event::NoAnswer,
+        }
+    }
+
+    fn store(&mut self, to: Stored) -> Event {
+        assert!(
+            !matches!(self.stored, Stored::Confirmed | Stored::Cancelled),
+            "what is terminal is written once: {:?} then {to:?}",
+            self.stored
+        );
+        self.stored = to;
+        Event::Stored
+    }
+
+    /// Where a new process goes on.
+    fn resume(&self, needs: Needs) -> Saga {
+        match &self.stored {
+            Stored::Decided(undo, refusal) => Saga::decided(*undo, refusal.clone()),
+            _ => Saga::resume(needs),
+        }
+    }
+
+    fn arrive_late(&mut self, saga: &Saga) {
+        for effect in std::mem::take(&mut self.late) {
+            let _ = self.perform(&effect, saga);
+        }
+    }
+}
+
+fn is_store(effect: &Effect) -> bool {
+    matches!(effect, Effect::StoreConfirmed | Effect::StoreCancelled | Effect::StoreDecision)
+}
+
+/// Runs a saga through its fates, then to its end with neighbours that answer.
+fn run(needs: Needs, mut world: World, fates: Vec<Fate>, give_up_at: Option<usize>) -> World {
+    let mut saga = Saga::start(needs);
+    let mut fates = fates.into_iter();
+    for turn in 0.. {
+        assert!(turn < 500, "the saga ends: {saga:?} {world:?}");
+        let effect = saga.effect();
+        if effect == Effect::Stop {
+            break;
+        }
+        if give_up_at == Some(turn) {
+            saga = saga.step(Event::GivenUp("away".into()));
+            continue;
+        }
+        let fate = fates.next().unwrap_or(Fate::Done);
+        // The own store answers or is asked again; it is never late.
+        let fate = match fate {
+            Fate::Late | Fate::DoneButSilent if is_store(&effect) => Fate::Lost,
+            fate => fate,
+        };
+        match fate {
+            Fate::Done => {
+                let event = world.perform(&effect, &saga);
+                world.arrive_late(&saga);
+                saga = saga.step(event);
+            }
+            Fate::DoneButSilent => {
+                let _ = world.perform(&effect, &saga);
+                saga = saga.step(Event::NoAnswer);
+            }
+            Fate::Lost => saga = saga.step(Event::NoAnswer),
+            Fate::Late => {
+                world.late.push(effect);
+                saga = saga.step(Event::NoAnswer);
+            }
+            Fate::CrashBefore => saga = restarted(&world, needs),
+            Fate::CrashAfter => {
+                let _ = world.perform(&effect, &saga);
+                saga = restarted(&world, needs);
+            }
+        }
+    }
+    world.arrive_late(&saga);
+    world
+}
+
+/// After a crash a terminal order has no saga any more.
+fn restarted(world: &World, needs: Needs) -> Saga {
+    let mut saga = world.resume(needs);
+    if matches!(world.stored, Stored::Confirmed | Stored::Cancelled) {
+        saga.phase = Phase::Lost;
+    }
+    saga
+}
+
+fn whole(needs: Needs, world: &World) {
+    assert!(world.charged <= 1 || !world.captured, "charged twice: {world:?}");
+    match world.stored {
+        Stored::Confirmed => {
+            assert_eq!(world.held, needs.stock, "{world:?}");
+            assert_eq!(world.captured, needs.payment, "{world:?}");
+        }
+        Stored::Cancelled => {
+            assert!(!world.held && !world.captured, "{world:?}");
+        }
+        _ => panic!("not terminal: {world:?}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    #[test]
+    fn whatever_fails_repeats_or_crashes_it_ends_with_everything_or_with_nothing(
+        stock: bool, payment: bool, enough_stock: bool, enough_money: bool,
+        fates in prop::collection::vec(fate(), 0..24),
+        give_up_at in prop::option::of(0_usize..12),
+    ) {
+        let needs = Needs { stock, payment };
+        let world = World { enough_stock, enough_money, ..World::default() };
+        let world = run(needs, world, fates, give_up_at);
+        whole(needs, &world);
+    }
+
+    #[test]
+    fn a_cancellation_from_outside_ends_with_nothing_whatever_was_under_way(
+        before in prop::collection::vec(fate(), 0..6),
+        after in prop::collection::vec(fate(), 0..12),
+        turns in 0_usize..6,
+    ) {
+        let needs = Needs { stock: true, payment: true };
+        let mut world = World { enough_stock: true, enough_money: true, ..World::default() };
+        let mut saga = Saga::start(needs);
+        for (_, fate) in (0..turns).zip(before.into_iter().chain(std::iter::repeat(Fate::Done))) {
+            let effect = saga.effect();
+            if is_store(&effect) { break; }
+            let event = world.perform(&effect, &saga);
+            if let Fate::Done = fate { saga = saga.step(event) }
+        }
+        // The canceller takes the lease: the old driver writes nothing more, its last call comes late.
+        world.late.push(saga.effect());
+        world.late.retain(|effect| !is_store(effect));
+        let undo = Undo { release: true, void: true };
+        world.stored = Stored::Decided(undo, Refusal::Other("cancelled".into()));
+        let mut saga = world.resume(needs);
+        let mut fates = after.into_iter().filter(|fate| !matches!(fate, Fate::Late));
+        while saga.effect() != Effect::Stop {
+            let effect = saga.effect();
+            match fates.next().unwrap_or(Fate::Done) {
+                Fate::CrashBefore => saga = restarted(&world, needs),
+                Fate::Lost => {}
+                Fate::CrashAfter => { let _ = world.perform(&effect, &saga); saga = restarted(&world, needs); }
+                Fate::DoneButSilent if !is_store(&effect) => { let _ = world.perform(&effect, &saga); }
+                _ => { let event = world.perform(&effect, &saga); saga = saga.step(event); }
+            }
+        }
+        world.arrive_late(&saga);
+        whole(needs, &world);
+        prop_assert_eq!(world.stored, Stored::Cancelled);
+    }
+}
+
+#[test]
+fn a_resumed_checkout_that_finds_no_stock_gives_back_what_may_have_been_charged() {
+    let needs = Needs { stock: true, payment: true };
+    let refused = || Event::NotReserved(Refusal::Stock);
+    assert_eq!(Saga::start(needs).step(refused()).effect(), Effect::StoreCancelled);
+    let resumed = Saga::resume(needs).step(refused());
+    assert_eq!(resumed.effect(), Effect::StoreDecision);
+    assert_eq!(resumed.step(Event::Stored).effect(), Effect::Void);
+}
+
+#[test]
+fn every_phase_takes_every_event_and_only_the_awaited_one_moves_it() {
+    let undo = Undo { release: true, void: true };
+    let refusal = || Refusal::Other("x".into());
+    let phases = [
+        Phase::Reserving,
+        Phase::Charging,
+        Phase::Confirming,
+        Phase::Deciding(undo, refusal()),
+        Phase::Voiding(undo, refusal()),
+        Phase::Releasing(refusal()),
+        Phase::Cancelling(refusal()),
+        Phase::Confirmed,
+        Phase::Cancelled(refusal()),
+        Phase::Lost,
+    ];
+    let events = [
+        Event::Reserved,
+        Event::NotReserved(Refusal::Stock),
+        Event::Charged,
+        Event::NotCharged("no".into()),
+        Event::NoAnswer,
+        Event::GivenUp("away".into()),
+        Event::Stored,
+        Event::LostLease,
+        Event::Voided,
+        Event::Released,
+    ];
+    let needs = Needs { stock: true, payment: true };
+    let moves: Vec<(usize, usize)> = (0..phases.len())
+        .flat_map(|p| (0..events.len()).map(move |e| (p, e)))
+        .filter(|(p, e)| {
+            let saga = Saga { needs, phase: phases[*p].clone(), reached: Vec::new(), resumed: false };
+            saga.clone().step(events[*e].clone()).phase != saga.phase
+        })
+        .collect();
+    let expected = [
+        (0, 0), (0, 1), (0, 5),
+        (1, 2), (1, 3), (1, 5),
+        (2, 6), (2, 7),
+        (3, 6), (3, 7),
+        (4, 8),
+        (5, 9),
+        (6, 6), (6, 7),
+    ];
+    assert_eq!(moves, expected);
+}

@@ -1,0 +1,116 @@
+//! Leases: this replica renews those of the orders that it drives, and takes over those that ran out.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use commerce::{OrderId, Timestamp};
+
+use crate::{checkout::Checkout, store};
+
+/// Most orders taken over at once.
+const TAKEN: i64 = 200;
+
+/// The orders that this replica drives now, with the epochs of their leases.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Driving(Arc<Mutex<HashMap<OrderId, i64>>>);
+
+impl Driving {
+    pub(crate) fn add(&self, id: &OrderId, epoch: i64) {
+        self.lock().insert(id.clone(), epoch);
+    }
+
+    /// Forgets an order, unless it is driven again under a later epoch.
+    pub(crate) fn remove(&self, id: &OrderId, epoch: i64) {
+        let mut driving = self.lock();
+        if driving.get(id) == Some(&epoch) {
+            driving.remove(id);
+        }
+    }
+
+    fn all(&self) -> Vec<(OrderId, i64)> {
+        self.lock().iter().map(|(id, epoch)| (id.clone(), *epoch)).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<OrderId, i64>> {
+        // Each change is one insert or remove, so a panic elsewhere leaves nothing half done.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Renews and takes over until the process stops; then lets go of what is left.
+pub(crate) async fn keep(checkout: Checkout) {
+    let period = Duration::from_secs(checkout.config.lease_seconds).max(Duration::from_secs(1)) / 4;
+    let mut first = true;
+    let mut failing = false;
+    loop {
+        match sweep(&checkout, first).await {
+            Ok(more) => {
+                first = first && more;
+                if failing {
+                    tracing::info!("leases are kept again");
+                }
+                failing = false;
+                if more {
+                    continue;
+                }
+            }
+            Err(error) => {
+                if !failing {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot keep leases");
+                }
+                failing = true;
+            }
+        }
+        tokio::select! {
+            () = checkout.ctx.shutdown.cancelled() => break,
+            () = tokio::time::sleep(period) => {}
+        }
+    }
+    if let Err(error) = let_go(&checkout).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "leases are left to run out");
+    }
+}
+
+/// One round; tells whether there is more to take over at once.
+async fn sweep(checkout: &Checkout, first: bool) -> Result<bool, db::Error> {
+    let driving = checkout.driving.all();
+    checkout
+        .meters
+        .driven
+        .with_label_values::<&str>(&[])
+        .set(i64::try_from(driving.len()).unwrap_or(i64::MAX));
+    let now = Timestamp::now();
+    let until = checkout.lease(0).until;
+    let mut tx = checkout.db.read().await?;
+    let open = store::expired(&mut tx, now, first && checkout.config.sole_replica).await?;
+    drop(tx);
+    if driving.is_empty() && !open {
+        return Ok(false);
+    }
+    let mut tx = checkout.db.write().await?;
+    store::renew(&mut tx, &driving, until).await?;
+    let all = first && checkout.config.sole_replica;
+    let taken = store::take_over(&mut tx, &checkout.ctx.instance, now, until, all, TAKEN).await?;
+    tx.commit().await?;
+    let count = taken.len();
+    if count > 0 {
+        tracing::info!(orders = count, "open orders taken over");
+        let counter = checkout.meters.takeovers.with_label_values::<&str>(&[]);
+        counter.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+    for held in taken {
+        if let Some(work) = &held.work {
+            checkout.go_on(held.order, held.lease.epoch, work);
+        }
+    }
+    Ok(i64::try_from(count).unwrap_or(i64::MAX) >= TAKEN)
+}
+
+async fn let_go(checkout: &Checkout) -> Result<(), db::Error> {
+    let mut tx = checkout.db.write().await?;
+    store::release_leases(&mut tx, &checkout.ctx.instance).await?;
+    tx.commit().await
+}

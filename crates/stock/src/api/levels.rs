@@ -1,0 +1,152 @@
+//! `/api/stock/levels`: how much of what is where.
+
+use auth::{Allow, ManagerOrAdmin, ServiceOrStaff};
+use axum::extract::State;
+use chassis::{Json, Path, Problem, Query};
+use commerce::{
+    PlaceId, ProductId,
+    page::{Page, PageQuery},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{Api, bad_page, demand_place};
+use crate::{
+    domain::{Level, Slot},
+    error::Error,
+    operate::{Answer, Task},
+    store::lists::{self, Filter},
+};
+
+/// How much of a product is in a place.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Level)]
+pub(crate) struct LevelBody {
+    product_id: ProductId,
+    place_id: PlaceId,
+    on_hand: i64,
+    reserved: i64,
+    /// What can still be promised: on hand less reserved.
+    available: i64,
+    /// Below so many available, people are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<i64>,
+}
+
+/// Which levels.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LevelQuery {
+    /// Of this product.
+    pub(super) product_id: Option<String>,
+    /// In this place.
+    pub(super) place_id: Option<String>,
+    /// Rows wanted, 1 to 100; 20 if not said.
+    pub(super) limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    pub(super) cursor: Option<String>,
+    /// Numbered page, from 1.
+    pub(super) page: Option<u32>,
+    /// Whether the answer tells the `total`.
+    pub(super) include_total: Option<bool>,
+}
+
+/// Below how many available people are told.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Threshold {
+    /// From 0 to 1,000,000; null: nobody is told.
+    threshold: Option<i64>,
+}
+
+impl LevelQuery {
+    pub(super) fn page_query(&self) -> PageQuery {
+        PageQuery {
+            limit: self.limit,
+            cursor: self.cursor.clone(),
+            page: self.page,
+            include_total: self.include_total,
+        }
+    }
+
+    pub(super) fn filter(&self) -> Filter {
+        Filter {
+            product_id: self.product_id.clone(),
+            places: self.place_id.clone().map(|place| vec![place]),
+        }
+    }
+}
+
+fn body(slot: Slot, level: &Level) -> LevelBody {
+    LevelBody {
+        product_id: slot.product_id,
+        place_id: slot.place_id,
+        on_hand: level.on_hand,
+        reserved: level.reserved,
+        available: level.available(),
+        threshold: level.threshold,
+    }
+}
+
+/// Levels by product and place. For staff of any place and services.
+#[utoipa::path(get, path = "/api/stock/levels", params(LevelQuery), responses((status = 200, body = Page<LevelBody>)), tag = "stock")]
+pub(crate) async fn list_levels(
+    State(api): State<Api>,
+    _caller: Allow<ServiceOrStaff>,
+    Query(query): Query<LevelQuery>,
+) -> Result<Json<Page<LevelBody>>, Problem> {
+    let key = &api.cursors.levels;
+    let window = query.page_query().window(key).map_err(bad_page)?;
+    let filter = query.filter();
+    let (rows, total) = async {
+        let mut tx = api.db.snapshot().await?;
+        let total = if window.include_total {
+            Some(lists::count_levels(&mut tx, &filter).await?)
+        } else {
+            None
+        };
+        Ok::<_, Error>((lists::levels(&mut tx, &filter, &window).await?, total))
+    }
+    .await?;
+    let total = total.and_then(|total| u64::try_from(total).ok());
+    let rows: Vec<LevelBody> = rows
+        .into_iter()
+        .map(|(slot, level)| body(slot, &level))
+        .collect();
+    let position = |row: &LevelBody| (row.product_id.to_string(), row.place_id.to_string());
+    Ok(Json(window.page(key, rows, total, position)))
+}
+
+/// Sets below how many available people are told. For admins, and managers of the place.
+#[utoipa::path(put, path = "/api/stock/levels/{product_id}/{place_id}/threshold", params(("product_id" = ProductId, Path), ("place_id" = PlaceId, Path)), request_body = Threshold, responses((status = 200, body = LevelBody), (status = 404), (status = 422)), tag = "stock")]
+pub(crate) async fn set_threshold(
+    State(api): State<Api>,
+    caller: Allow<ManagerOrAdmin>,
+    Path((product_id, place_id)): Path<(ProductId, PlaceId)>,
+    Json(wanted): Json<Threshold>,
+) -> Result<Json<LevelBody>, Problem> {
+    demand_place(&caller, place_id.as_str())?;
+    if wanted
+        .threshold
+        .is_some_and(|threshold| !(0..=1_000_000).contains(&threshold))
+    {
+        return Err(Problem::invalid(
+            "threshold",
+            "range",
+            "from 0 to 1000000, or null",
+        ));
+    }
+    let slot = Slot {
+        place_id,
+        product_id,
+    };
+    match api
+        .counter
+        .one(Task::Threshold(slot.clone(), wanted.threshold))
+        .await?
+    {
+        Answer::Threshold(level) => Ok(Json(body(slot, &level?))),
+        _ => Err(Error::Corrupt("answer").into()),
+    }
+}

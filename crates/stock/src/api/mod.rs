@@ -1,0 +1,139 @@
+//! The edge. gRPC: `souk.stock.v1.Stock` (authenticated), beside health and reflection. REST:
+//!
+//! | route | who |
+//! |---|---|
+//! | `GET /api/places`, `GET /api/places/{id}` | anyone |
+//! | `POST /api/places` | admin |
+//! | `GET /api/stock/levels` | staff, services |
+//! | `PUT /api/stock/levels/{product_id}/{place_id}/threshold` | admin; manager in his stores |
+//! | `GET /api/stock/ledger` | admin; staff of their stores |
+//! | `POST /api/stock/adjustments` | admin; manager in his stores |
+//! | `POST /api/stock/adjustments/batch` | admin |
+
+mod adjustments;
+mod grpc;
+mod ledger;
+mod levels;
+mod places;
+
+use auth::{Caller, Verifier};
+use axum::{Router, extract::FromRef};
+use chassis::{Kind, Problem};
+use commerce::{
+    PlaceId,
+    page::{BadPage, CursorKey},
+};
+use db::Db;
+use http::HeaderMap;
+use proto::stock::v1::stock_server::StockServer;
+use tonic::service::Routes;
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::operate::Counter;
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Api {
+    pub(crate) counter: Counter,
+    pub(crate) db: Db,
+    pub(crate) verifier: Verifier,
+    pub(crate) cursors: Cursors,
+    pub(crate) logistics: PlaceId,
+    pub(crate) reservations: prometheus::IntCounterVec,
+}
+
+/// One key for each list.
+#[derive(Clone)]
+pub(crate) struct Cursors {
+    places: CursorKey,
+    levels: CursorKey,
+    ledger: CursorKey,
+}
+
+impl Cursors {
+    /// The keys that follow from the fleet's secret.
+    pub(crate) fn derive(secret: &[u8]) -> Self {
+        let key = |list: &str| CursorKey::derive(secret, list);
+        Self {
+            places: key("places"),
+            levels: key("levels"),
+            ledger: key("ledger"),
+        }
+    }
+}
+
+impl FromRef<Api> for Verifier {
+    fn from_ref(api: &Api) -> Self {
+        api.verifier.clone()
+    }
+}
+
+/// The gRPC routes.
+pub(crate) async fn grpc(api: Api) -> anyhow::Result<Routes> {
+    let verifier = api.verifier.clone();
+    let stock = StockServer::new(api).max_decoding_message_size(chassis::grpc::MESSAGE_LIMIT);
+    let routes = auth::grpc::protect(Routes::new(stock), verifier);
+    chassis::grpc::with_health_and_reflection(
+        routes,
+        &["souk.stock.v1.Stock"],
+        proto::FILE_DESCRIPTOR_SET,
+    )
+    .await
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Souk stock",
+    description = "Places, levels, adjustments and the ledger. Reserving is gRPC."
+))]
+struct Doc;
+
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(Doc::openapi())
+        .routes(routes!(places::list_places, places::create_place))
+        .routes(routes!(places::get_place))
+        .routes(routes!(levels::list_levels))
+        .routes(routes!(levels::set_threshold))
+        .routes(routes!(ledger::list_ledger))
+        .routes(routes!(adjustments::create_adjustment))
+        .routes(routes!(adjustments::create_adjustments))
+}
+
+/// The HTTP routes.
+pub(crate) fn http(api: Api) -> Router {
+    chassis::openapi_docs(routes().with_state(api))
+}
+
+/// The description of the HTTP side.
+pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
+    routes().into_openapi()
+}
+
+fn bad_page(bad: BadPage) -> Problem {
+    Problem::new(Kind::Unreadable, bad.to_string())
+}
+
+/// The caller's own key for this request, if he gives one.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    match value.to_str().map(str::trim) {
+        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(Problem::new(
+            Kind::Unreadable,
+            "Idempotency-Key must be 1 to 255 visible characters.",
+        )),
+    }
+}
+
+/// Refuses staff of other places.
+fn demand_place(caller: &Caller, place_id: &str) -> Result<(), Problem> {
+    if caller.may_act_in(place_id) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(format!(
+        "You do not work in {place_id}."
+    )))
+}

@@ -1,0 +1,230 @@
+//! `/api/places`: stores and logistics centres.
+
+use auth::{AdminOnly, Allow};
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use chassis::{FieldError, Json, Path, Problem, Query};
+use commerce::{
+    PlaceId, Timestamp,
+    page::{Page, PageQuery},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{Api, bad_page, idempotency_key};
+use crate::{
+    error::Error,
+    store::{
+        answers::{self, Asked},
+        places::{self, Place},
+    },
+};
+
+const LONGEST: usize = 200;
+
+/// Where goods are and are sold.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Place)]
+pub(crate) struct PlaceBody {
+    id: PlaceId,
+    /// What people call it.
+    number: i64,
+    name: String,
+    /// store or logistics.
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<Address>,
+}
+
+/// Where a place is.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Address {
+    line1: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line2: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    city: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    postal_code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    country: Option<String>,
+}
+
+/// A place to be.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewPlace {
+    /// Chosen by the caller, or made.
+    #[serde(default)]
+    id: Option<String>,
+    name: String,
+    /// store or logistics.
+    kind: String,
+    #[serde(default)]
+    address: Option<Address>,
+}
+
+impl From<Place> for PlaceBody {
+    fn from(place: Place) -> Self {
+        Self {
+            id: place.id,
+            number: place.number,
+            name: place.name,
+            kind: place.kind,
+            // Written by this version or one before it from the same type.
+            address: place
+                .address
+                .and_then(|text| serde_json::from_str(&text).ok()),
+        }
+    }
+}
+
+/// Places by number.
+#[utoipa::path(get, path = "/api/places", params(PageQuery), responses((status = 200, body = Page<PlaceBody>)), tag = "places")]
+pub(crate) async fn list_places(
+    State(api): State<Api>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<PlaceBody>>, Problem> {
+    let window = query.window::<i64>(&api.cursors.places).map_err(bad_page)?;
+    let (rows, total) = async {
+        let mut tx = api.db.snapshot().await?;
+        let total = if window.include_total {
+            Some(places::count(&mut tx).await?)
+        } else {
+            None
+        };
+        Ok::<_, Error>((places::list(&mut tx, &window).await?, total))
+    }
+    .await?;
+    let total = total.and_then(|total| u64::try_from(total).ok());
+    let rows: Vec<PlaceBody> = rows.into_iter().map(Into::into).collect();
+    Ok(Json(window.page(
+        &api.cursors.places,
+        rows,
+        total,
+        |place| place.number,
+    )))
+}
+
+/// One place.
+#[utoipa::path(get, path = "/api/places/{id}", params(("id" = PlaceId, Path)), responses((status = 200, body = PlaceBody), (status = 404)), tag = "places")]
+pub(crate) async fn get_place(
+    State(api): State<Api>,
+    Path(id): Path<PlaceId>,
+) -> Result<Json<PlaceBody>, Problem> {
+    let place = async {
+        let mut tx = api.db.read().await?;
+        places::get(&mut tx, &id).await
+    }
+    .await?;
+    place
+        .map(|place| Json(place.into()))
+        .ok_or_else(|| Problem::not_found("place"))
+}
+
+/// Opens a place.
+#[utoipa::path(post, path = "/api/places", request_body = NewPlace, responses((status = 201, body = PlaceBody), (status = 409), (status = 422)), tag = "places")]
+pub(crate) async fn create_place(
+    State(api): State<Api>,
+    caller: Allow<AdminOnly>,
+    headers: HeaderMap,
+    Json(new): Json<NewPlace>,
+) -> Result<Response, Problem> {
+    let asked = idempotency_key(&headers)?.map(|key| Asked {
+        subject: caller.subject.clone(),
+        route: "POST /api/places",
+        key,
+        // Plain texts always serialise.
+        request: serde_json::to_string(&new).unwrap_or_default(),
+    });
+    let place = check(new)?;
+    let (body, created) = save(&api, &place, asked.as_ref()).await?;
+    let id = place.id.as_str();
+    let status = if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "application/json".to_owned()),
+        (header::LOCATION, format!("/api/places/{id}")),
+    ];
+    Ok((status, headers, body).into_response())
+}
+
+/// Gives the answer's body, and whether it is the first answer (or says the same again to its key).
+async fn save(api: &Api, place: &Place, asked: Option<&Asked>) -> Result<(String, bool), Error> {
+    let mut tx = api.db.write().await?;
+    if let Some(asked) = asked
+        && let Some(body) = answers::find(&mut tx, asked).await?
+    {
+        return Ok((body, true));
+    }
+    let now = Timestamp::now();
+    let before = places::get(&mut tx, &place.id).await?;
+    let after = places::add(&mut tx, place, now).await?;
+    let same = Place {
+        number: place.number,
+        ..after.clone()
+    } == *place;
+    if !same {
+        return Err(Error::PlaceExists(place.id.to_string()));
+    }
+    let body = serde_json::to_string(&PlaceBody::from(after)).unwrap_or_default();
+    if let Some(asked) = asked {
+        answers::remember(&mut tx, asked, &body, now).await?;
+    }
+    tx.commit().await?;
+    Ok((body, before.is_none()))
+}
+
+fn check(new: NewPlace) -> Result<Place, Problem> {
+    let mut errors = Vec::new();
+    let mut length = |field: &str, text: Option<&String>| {
+        if text.is_some_and(|text| text.trim().is_empty() || text.chars().count() > LONGEST) {
+            errors.push(FieldError::new(
+                field,
+                "length",
+                format!("1 to {LONGEST} characters"),
+            ));
+        }
+    };
+    length("name", Some(&new.name));
+    if let Some(address) = &new.address {
+        length("address.line1", Some(&address.line1));
+        length("address.line2", address.line2.as_ref());
+        length("address.city", address.city.as_ref());
+        length("address.state", address.state.as_ref());
+        length("address.postal_code", address.postal_code.as_ref());
+        length("address.country", address.country.as_ref());
+    }
+    if !["store", "logistics"].contains(&new.kind.as_str()) {
+        errors.push(FieldError::new("kind", "one_of", "store or logistics"));
+    }
+    let id = match new.id.as_deref().map(PlaceId::parse) {
+        None => PlaceId::new(),
+        Some(Ok(id)) => id,
+        Some(Err(err)) => {
+            errors.push(FieldError::new("id", "id", err.to_string()));
+            PlaceId::new()
+        }
+    };
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    Ok(Place {
+        id,
+        number: 0,
+        name: new.name,
+        kind: new.kind,
+        address: new
+            .address
+            .and_then(|address| serde_json::to_string(&address).ok()),
+    })
+}

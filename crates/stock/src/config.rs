@@ -1,0 +1,87 @@
+//! What is special to this service's configuration.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
+
+use auth::AuthConfig;
+use chassis::Secret;
+use commerce::PlaceId;
+use serde::{Deserialize, Serialize};
+
+/// The configuration. Each field is `SOUK_<FIELD>` in the environment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// Address to listen on.
+    pub bind: IpAddr,
+    /// Port of REST.
+    pub port: u16,
+    /// Port of gRPC.
+    pub grpc_port: u16,
+    /// Where stock is kept: `sqlite:PATH`.
+    pub database_url: String,
+    /// Where events go and come from.
+    pub bus_url: String,
+    /// Who issues access tokens.
+    pub issuer: String,
+    /// Where the issuer's keys are.
+    pub jwks_url: String,
+    /// The fleet's own key.
+    pub internal_key: Secret,
+    /// Where the order service is.
+    pub order_url: String,
+    /// The logistics centre: made at the first start, and taken where a reservation names no place.
+    pub logistics_place: PlaceId,
+    /// How long goods are set aside before the order service is asked, in seconds.
+    pub reservation_seconds: u64,
+    /// How often reservations past their time are looked for, in milliseconds.
+    pub expire_every_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            port: 8088,
+            grpc_port: 50052,
+            database_url: "sqlite:souk-data/stock.db".into(),
+            bus_url: "embedded:souk-data/bus.db".into(),
+            issuer: "http://127.0.0.1:8085".into(),
+            jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
+            internal_key: Secret::default(),
+            order_url: "http://127.0.0.1:8087".into(),
+            logistics_place: PlaceId::known("logistics".into()),
+            reservation_seconds: 15 * 60,
+            expire_every_ms: 5_000,
+        }
+    }
+}
+
+impl chassis::Settings for Config {
+    fn bind(&self) -> (IpAddr, u16, Option<u16>) {
+        (self.bind, self.port, Some(self.grpc_port))
+    }
+}
+
+impl Config {
+    /// Who may call.
+    pub(crate) fn auth(&self) -> AuthConfig {
+        AuthConfig {
+            issuer: self.issuer.clone(),
+            jwks_url: self.jwks_url.clone(),
+            internal_key: self.internal_key.clone(),
+        }
+    }
+
+    /// How long goods are set aside before somebody asks.
+    pub(crate) fn hold(&self) -> Duration {
+        Duration::from_secs(self.reservation_seconds)
+    }
+
+    /// How often reservations past their time are looked for.
+    pub(crate) fn expire_every(&self) -> Duration {
+        Duration::from_millis(self.expire_every_ms.max(10))
+    }
+}

@@ -1,0 +1,450 @@
+//! The part of the books that one transaction works on: it is loaded, changed in memory by these rules, and
+//! what changed is saved. The caller holds the rows, so that nobody else changes them meanwhile.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Duration,
+};
+
+use commerce::{OrderId, PlaceId, ProductId, Timestamp};
+
+use super::{
+    level::{Adjustment, Level, Movement, MovementKind, Rejection, Slot, Wish},
+    reservation::{Line, Reservation, Shortage, State},
+};
+
+/// What others are told, as things stood then.
+#[derive(Debug, Clone)]
+pub(crate) enum Told {
+    Reserved(Reservation),
+    Released(Reservation),
+    Sold(Reservation),
+    /// With what came back, and why.
+    Restocked(Reservation, Vec<(ProductId, i64)>, String),
+    Adjusted(Level, Adjustment),
+    Low(Slot, Level),
+}
+
+/// What a reserve answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reserved {
+    Held,
+    Short(Vec<Shortage>),
+    /// A release came first.
+    Released,
+    Committed,
+    /// Other lines or another place than before, or no such place.
+    Invalid(String),
+}
+
+/// Levels and reservations in hand, with notes of what changed.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    pub(crate) now: Timestamp,
+    /// How long goods are set aside before somebody asks.
+    pub(crate) hold: Duration,
+    pub(crate) places: BTreeSet<PlaceId>,
+    pub(crate) levels: BTreeMap<Slot, Level>,
+    pub(crate) reservations: HashMap<OrderId, Reservation>,
+    pub(crate) adjustments: HashMap<String, Adjustment>,
+    pub(crate) changed_levels: BTreeSet<Slot>,
+    pub(crate) changed_reservations: BTreeSet<OrderId>,
+    pub(crate) changed_lines: BTreeSet<(OrderId, ProductId)>,
+    pub(crate) new_adjustments: Vec<Adjustment>,
+    pub(crate) movements: Vec<Movement>,
+    pub(crate) told: Vec<Told>,
+}
+
+impl Book {
+    /// Whether nothing has to be saved.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.changed_levels.is_empty() && self.changed_reservations.is_empty()
+    }
+
+    /// What is missing for these lines.
+    pub(crate) fn shortages(
+        &self,
+        place_id: &PlaceId,
+        lines: &BTreeMap<ProductId, i64>,
+    ) -> Vec<Shortage> {
+        lines
+            .iter()
+            .filter_map(|(product_id, requested)| {
+                let slot = slot(place_id, product_id);
+                let available = self.levels.get(&slot).map_or(0, Level::available);
+                (available < *requested).then(|| Shortage {
+                    product_id: product_id.clone(),
+                    requested: *requested,
+                    available,
+                })
+            })
+            .collect()
+    }
+
+    /// What a reserve would answer; changes nothing.
+    pub(crate) fn check(
+        &self,
+        order_id: &OrderId,
+        place_id: &PlaceId,
+        lines: &BTreeMap<ProductId, i64>,
+    ) -> Reserved {
+        if let Some(known) = self.reservations.get(order_id) {
+            return match known.state {
+                State::Released => Reserved::Released,
+                State::Committed => Reserved::Committed,
+                State::Held if is_same(known, place_id, lines) => Reserved::Held,
+                State::Held => Reserved::Invalid("the order holds other lines already".into()),
+            };
+        }
+        if !self.places.contains(place_id) {
+            return Reserved::Invalid(format!("there is no place {place_id}"));
+        }
+        match self.shortages(place_id, lines) {
+            short if short.is_empty() => Reserved::Held,
+            short => Reserved::Short(short),
+        }
+    }
+
+    /// Sets all lines aside for an order, or none.
+    pub(crate) fn reserve(
+        &mut self,
+        order_id: &OrderId,
+        place_id: &PlaceId,
+        lines: &BTreeMap<ProductId, i64>,
+    ) -> Reserved {
+        let answer = self.check(order_id, place_id, lines);
+        if answer != Reserved::Held || self.reservations.contains_key(order_id) {
+            return answer;
+        }
+        let kept = |quantity: i64| Line {
+            quantity,
+            restocked: 0,
+        };
+        let reservation = Reservation {
+            order_id: order_id.clone(),
+            place_id: Some(place_id.clone()),
+            state: State::Held,
+            lines: lines
+                .iter()
+                .map(|(id, quantity)| (id.clone(), kept(*quantity)))
+                .collect(),
+            sequence: 1,
+            expires_at: self.now.plus(self.hold),
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        for (product_id, quantity) in lines {
+            self.change(slot(place_id, product_id), |level| {
+                level.reserved += quantity
+            });
+            self.changed_lines
+                .insert((order_id.clone(), product_id.clone()));
+        }
+        self.told.push(Told::Reserved(reservation.clone()));
+        self.changed_reservations.insert(order_id.clone());
+        self.reservations.insert(order_id.clone(), reservation);
+        answer
+    }
+
+    /// Gives back what an order holds. Before the reserve it leaves a tombstone.
+    pub(crate) fn release(&mut self, order_id: &OrderId) -> State {
+        let Some(mut reservation) = self.reservations.remove(order_id) else {
+            self.bury(order_id);
+            return State::Released;
+        };
+        if reservation.state == State::Held {
+            if let Some(place_id) = &reservation.place_id {
+                for (product_id, line) in &reservation.lines {
+                    self.change(slot(place_id, product_id), |level| {
+                        level.reserved -= line.quantity
+                    });
+                }
+            }
+            self.moved_on(&mut reservation, State::Released);
+            self.told.push(Told::Released(reservation.clone()));
+        }
+        let state = reservation.state;
+        self.reservations.insert(order_id.clone(), reservation);
+        state
+    }
+
+    /// Turns what an order holds into a sale; nothing where it was never reserved.
+    pub(crate) fn commit(&mut self, order_id: &OrderId, actor: &str) -> Option<State> {
+        let mut reservation = self.reservations.remove(order_id)?;
+        if reservation.state == State::Held {
+            if let Some(place_id) = reservation.place_id.clone() {
+                for (product_id, line) in &reservation.lines {
+                    let slot = slot(&place_id, product_id);
+                    self.change(slot.clone(), |level| {
+                        level.reserved -= line.quantity;
+                        level.on_hand -= line.quantity;
+                    });
+                    self.book(
+                        slot,
+                        MovementKind::Sold,
+                        -line.quantity,
+                        order_id,
+                        "",
+                        actor,
+                    );
+                }
+            }
+            self.moved_on(&mut reservation, State::Committed);
+            self.told.push(Told::Sold(reservation.clone()));
+        }
+        let state = reservation.state;
+        self.reservations.insert(order_id.clone(), reservation);
+        Some(state)
+    }
+
+    /// Puts sold goods back: these lines, or everything that has not come back. Never more than was sold;
+    /// gives what could not be put back.
+    pub(crate) fn restock(
+        &mut self,
+        order_id: &OrderId,
+        lines: Option<&BTreeMap<ProductId, i64>>,
+        reason: &str,
+        actor: &str,
+    ) -> Vec<(ProductId, i64)> {
+        let wanted =
+            |lines: &BTreeMap<ProductId, i64>| lines.clone().into_iter().collect::<Vec<_>>();
+        let Some(mut reservation) = self.reservations.remove(order_id) else {
+            return lines.map(wanted).unwrap_or_default();
+        };
+        let lines = lines.map(wanted).unwrap_or_else(|| {
+            let left = |line: &Line| line.quantity - line.restocked;
+            reservation
+                .lines
+                .iter()
+                .map(|(id, line)| (id.clone(), left(line)))
+                .collect()
+        });
+        let mut back = Vec::new();
+        let mut refused = Vec::new();
+        let place_id = reservation
+            .place_id
+            .clone()
+            .filter(|_| reservation.state == State::Committed);
+        for (product_id, quantity) in lines {
+            let line = reservation
+                .lines
+                .get_mut(&product_id)
+                .filter(|_| place_id.is_some());
+            let fits = line
+                .as_ref()
+                .map_or(0, |line| quantity.min(line.quantity - line.restocked));
+            if let (Some(line), Some(place_id), true) = (line, &place_id, fits > 0) {
+                line.restocked += fits;
+                let slot = slot(place_id, &product_id);
+                self.change(slot.clone(), |level| level.on_hand += fits);
+                self.book(slot, MovementKind::Restocked, fits, order_id, reason, actor);
+                self.changed_lines
+                    .insert((order_id.clone(), product_id.clone()));
+                back.push((product_id.clone(), fits));
+            }
+            if fits < quantity {
+                refused.push((product_id, quantity - fits));
+            }
+        }
+        if !back.is_empty() {
+            let state = reservation.state;
+            self.moved_on(&mut reservation, state);
+            self.told.push(Told::Restocked(
+                reservation.clone(),
+                back,
+                reason.to_owned(),
+            ));
+        }
+        self.reservations.insert(order_id.clone(), reservation);
+        refused
+    }
+
+    /// An order is cancelled: what it holds is released, what was sold to it comes back.
+    pub(crate) fn cancel(&mut self, order_id: &OrderId, actor: &str) {
+        match self.reservations.get(order_id).map(|known| known.state) {
+            Some(State::Committed) => {
+                self.restock(order_id, None, "order cancelled", actor);
+            }
+            _ => {
+                self.release(order_id);
+            }
+        }
+    }
+
+    /// Asks again later whether a reservation is still wanted.
+    pub(crate) fn keep(&mut self, order_id: &OrderId, pause: Duration) {
+        let until = self.now.plus(pause);
+        if let Some(known) = self
+            .reservations
+            .get_mut(order_id)
+            .filter(|known| known.state == State::Held)
+        {
+            known.expires_at = until;
+            self.changed_reservations.insert(order_id.clone());
+        }
+    }
+
+    /// Does all wishes or none. What was done before under the same ids is not done again.
+    pub(crate) fn adjust(&mut self, wishes: &[Wish]) -> Result<Vec<Adjustment>, Rejection> {
+        self.check_wishes(wishes)?;
+        let mut done = Vec::with_capacity(wishes.len());
+        for wish in wishes {
+            if let Some(known) = self.adjustments.get(&wish.id) {
+                done.push(known.clone());
+                continue;
+            }
+            self.change(wish.slot.clone(), |level| level.on_hand += wish.delta);
+            let mut level = self.levels.get(&wish.slot).cloned().unwrap_or_default();
+            let adjustment = Adjustment {
+                wish: wish.clone(),
+                balance: level.on_hand,
+                at: self.now,
+            };
+            self.book(
+                wish.slot.clone(),
+                MovementKind::Adjusted,
+                wish.delta,
+                &wish.id,
+                &wish.reason,
+                &wish.actor,
+            );
+            level.sequence = self.next_sequence(&wish.slot);
+            self.told.push(Told::Adjusted(level, adjustment.clone()));
+            self.new_adjustments.push(adjustment.clone());
+            self.adjustments.insert(wish.id.clone(), adjustment.clone());
+            done.push(adjustment);
+        }
+        Ok(done)
+    }
+
+    /// Goes through the wishes without changing anything, since all are done or none.
+    fn check_wishes(&self, wishes: &[Wish]) -> Result<(), Rejection> {
+        let mut scratch: BTreeMap<&Slot, Level> = BTreeMap::new();
+        let mut ids: HashMap<&str, &Wish> = HashMap::new();
+        for (index, wish) in wishes.iter().enumerate() {
+            let known = self.adjustments.get(&wish.id).map(|known| &known.wish);
+            if let Some(known) = known.or(ids.insert(&wish.id, wish)) {
+                // Who asks is no part of what is asked for.
+                if (&known.slot, known.delta, &known.reason)
+                    != (&wish.slot, wish.delta, &wish.reason)
+                {
+                    return Err(Rejection::Reused {
+                        id: wish.id.clone(),
+                    });
+                }
+                continue;
+            }
+            if !self.places.contains(&wish.slot.place_id) {
+                return Err(Rejection::UnknownPlace {
+                    index,
+                    place_id: wish.slot.place_id.clone(),
+                });
+            }
+            let level = scratch
+                .entry(&wish.slot)
+                .or_insert_with(|| self.levels.get(&wish.slot).cloned().unwrap_or_default());
+            level.on_hand = level
+                .after(wish.delta)
+                .ok_or_else(|| Rejection::BelowReserved {
+                    index,
+                    product_id: wish.slot.product_id.clone(),
+                    delta: wish.delta,
+                    on_hand: level.on_hand,
+                    reserved: level.reserved,
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Sets below how many available people are told; tells at once if it is so already.
+    pub(crate) fn set_threshold(&mut self, slot: &Slot, threshold: Option<i64>) -> Level {
+        self.change(slot.clone(), |level| level.threshold = threshold);
+        self.levels.get(slot).cloned().unwrap_or_default()
+    }
+
+    /// Every change of a level goes through here, so that none is forgotten and a low level is always told.
+    fn change(&mut self, slot: Slot, change: impl FnOnce(&mut Level)) {
+        let level = self.levels.entry(slot.clone()).or_default();
+        let was_low = level.is_low();
+        change(level);
+        let is_low = level.is_low();
+        if is_low && !was_low {
+            level.sequence += 1;
+            self.told.push(Told::Low(slot.clone(), level.clone()));
+        }
+        self.changed_levels.insert(slot);
+    }
+
+    fn next_sequence(&mut self, slot: &Slot) -> i64 {
+        let level = self.levels.entry(slot.clone()).or_default();
+        level.sequence += 1;
+        level.sequence
+    }
+
+    fn book(
+        &mut self,
+        slot: Slot,
+        kind: MovementKind,
+        quantity: i64,
+        cause: impl ToString,
+        reason: &str,
+        actor: &str,
+    ) {
+        let balance = self.levels.get(&slot).map_or(0, |level| level.on_hand);
+        self.movements.push(Movement {
+            slot,
+            kind,
+            quantity,
+            balance,
+            cause: cause.to_string(),
+            reason: reason.to_owned(),
+            actor: actor.to_owned(),
+        });
+    }
+
+    fn moved_on(&mut self, reservation: &mut Reservation, state: State) {
+        reservation.state = state;
+        reservation.sequence += 1;
+        reservation.updated_at = self.now;
+        self.changed_reservations
+            .insert(reservation.order_id.clone());
+    }
+
+    /// This order will never hold stock.
+    fn bury(&mut self, order_id: &OrderId) {
+        let tombstone = Reservation {
+            order_id: order_id.clone(),
+            place_id: None,
+            state: State::Released,
+            lines: BTreeMap::new(),
+            sequence: 0,
+            expires_at: self.now,
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        self.changed_reservations.insert(order_id.clone());
+        self.reservations.insert(order_id.clone(), tombstone);
+    }
+}
+
+fn slot(place_id: &PlaceId, product_id: &ProductId) -> Slot {
+    Slot {
+        place_id: place_id.clone(),
+        product_id: product_id.clone(),
+    }
+}
+
+fn is_same(known: &Reservation, place_id: &PlaceId, lines: &BTreeMap<ProductId, i64>) -> bool {
+    known.place_id.as_ref() == Some(place_id)
+        && known.lines.len() == lines.len()
+        && lines.iter().all(|(id, quantity)| {
+            known
+                .lines
+                .get(id)
+                .is_some_and(|line| line.quantity == *quantity)
+        })
+}
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;

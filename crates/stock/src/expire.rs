@@ -1,0 +1,90 @@
+//! Reservations past their time: the order service is asked whether they are still wanted, and only what is
+//! cancelled or unknown there is given back.
+
+use std::time::Duration;
+
+use chassis::Context;
+use commerce::Timestamp;
+use db::Db;
+use tokio::time::Instant;
+
+use crate::{
+    clients::{Orders, Wanted},
+    error::Error,
+    metrics,
+    operate::{Counter, Task},
+    store,
+};
+
+/// Reservations looked at in one round.
+const AT_ONCE: i64 = 100;
+/// How long answers to an Idempotency-Key are remembered.
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often old answers are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(600);
+
+/// What the expirer works with.
+pub(crate) struct Expirer {
+    pub(crate) db: Db,
+    pub(crate) counter: Counter,
+    pub(crate) orders: Orders,
+    /// How often it looks.
+    pub(crate) every: Duration,
+    /// How long a reservation that is still wanted is left alone.
+    pub(crate) pause: Duration,
+}
+
+impl Expirer {
+    /// Looks again and again until the process stops.
+    pub(crate) async fn run(self, ctx: Context) {
+        let expired = ctx
+            .metrics
+            .counter(metrics::EXPIRED, metrics::EXPIRED_HELP, &["answer"]);
+        let mut last = String::new();
+        let mut forgot: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                () = ctx.shutdown.cancelled() => return,
+                () = tokio::time::sleep(self.every) => {}
+            }
+            let looked = self.look(&expired).await;
+            if forgot.is_none_or(|at| at.elapsed() > FORGET_EVERY) {
+                forgot = Some(Instant::now());
+                if let Err(err) = self.forget().await {
+                    tracing::warn!(error = %err, "old answers cannot be forgotten");
+                }
+            }
+            let said = looked
+                .err()
+                .map(|err| format!("{err:#}"))
+                .unwrap_or_default();
+            if said != last && !said.is_empty() {
+                tracing::warn!(error = %said, "reservations past their time cannot be settled; they are kept");
+            }
+            last = said;
+        }
+    }
+
+    async fn look(&self, expired: &prometheus::IntCounterVec) -> anyhow::Result<()> {
+        let orders = {
+            let mut tx = self.db.read().await?;
+            store::books::expired(&mut tx, Timestamp::now(), AT_ONCE).await?
+        };
+        for order_id in orders {
+            let (answer, task) = match self.orders.wants(&order_id).await? {
+                Wanted::No => ("released", Task::Release(order_id)),
+                Wanted::Yes => ("kept", Task::Keep(order_id, self.pause)),
+            };
+            self.counter.one(task).await?;
+            expired.with_label_values(&[answer]).inc();
+        }
+        Ok(())
+    }
+
+    async fn forget(&self) -> Result<(), Error> {
+        let mut tx = self.db.write().await?;
+        store::answers::forget(&mut tx, Timestamp::now().minus(REMEMBERED)).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}

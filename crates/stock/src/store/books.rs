@@ -1,0 +1,374 @@
+//! Levels, reservations and adjustments, loaded and saved for one transaction in few statements.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use commerce::{Id, OrderId, PlaceId, ProductId, Timestamp};
+use db::{Row, Tx, Value};
+
+use crate::{
+    domain::{Adjustment, Book, Level, Line, Movement, Reservation, Slot, State, Wish},
+    error::Error,
+};
+
+/// Which part of the books a transaction needs.
+#[derive(Debug, Default)]
+pub(crate) struct Needs<'a> {
+    pub(crate) orders: BTreeSet<&'a str>,
+    pub(crate) places: BTreeSet<&'a str>,
+    pub(crate) products: BTreeSet<&'a str>,
+    pub(crate) adjustments: BTreeSet<&'a str>,
+}
+
+/// Loads what is needed, and the levels that the orders' own reservations concern.
+pub(crate) async fn load(tx: &mut Tx, needs: Needs<'_>, book: &mut Book) -> Result<(), Error> {
+    if !needs.orders.is_empty() {
+        load_reservations(tx, &needs.orders, book).await?;
+    }
+    if !needs.adjustments.is_empty() {
+        load_adjustments(tx, &needs.adjustments, book).await?;
+    }
+    let mut places: BTreeSet<String> = needs.places.iter().map(|id| (*id).to_owned()).collect();
+    let mut products: BTreeSet<String> = needs.products.iter().map(|id| (*id).to_owned()).collect();
+    for reservation in book.reservations.values() {
+        places.extend(reservation.place_id.iter().map(|id| id.as_str().to_owned()));
+        products.extend(reservation.lines.keys().map(|id| id.as_str().to_owned()));
+    }
+    if !products.is_empty() {
+        load_levels(tx, &places, &products, book).await?;
+    }
+    // A place with a level of ours is there; only others have to be looked up.
+    let unknown: Vec<&str> = needs
+        .places
+        .iter()
+        .copied()
+        .filter(|id| !book.places.iter().any(|known| known.as_str() == *id))
+        .collect();
+    if !unknown.is_empty() {
+        let rows = db::query("select id from places where id in {list $1}")
+            .list(unknown)
+            .fetch_all(tx)
+            .await?;
+        for row in &rows {
+            book.places.insert(PlaceId::known(row.get("id")?));
+        }
+    }
+    Ok(())
+}
+
+async fn load_reservations(
+    tx: &mut Tx,
+    orders: &BTreeSet<&str>,
+    book: &mut Book,
+) -> Result<(), Error> {
+    let rows =
+        db::query("select * from reservations where order_id in {list $1} order by order_id")
+            .list(orders)
+            .fetch_all(tx)
+            .await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    for row in &rows {
+        let reservation = reservation(row)?;
+        book.reservations
+            .insert(reservation.order_id.clone(), reservation);
+    }
+    let rows = db::query("select order_id, product_id, quantity, restocked from reservation_lines where order_id in {list $1}")
+        .list(book.reservations.keys().map(|id| id.as_str()))
+        .fetch_all(tx)
+        .await?;
+    for row in &rows {
+        let order_id = OrderId::known(row.get("order_id")?);
+        let line = Line {
+            quantity: row.get("quantity")?,
+            restocked: row.get("restocked")?,
+        };
+        if let Some(reservation) = book.reservations.get_mut(&order_id) {
+            reservation
+                .lines
+                .insert(ProductId::known(row.get("product_id")?), line);
+        }
+    }
+    Ok(())
+}
+
+async fn load_levels(
+    tx: &mut Tx,
+    places: &BTreeSet<String>,
+    products: &BTreeSet<String>,
+    book: &mut Book,
+) -> Result<(), Error> {
+    // Ordered, so that every replica takes the rows' locks in one order.
+    let rows = db::query(
+        "select * from levels where product_id in {list $1} and place_id in {list $2}
+         order by place_id, product_id",
+    )
+    .list(products)
+    .list(places)
+    .fetch_all(tx)
+    .await?;
+    for row in &rows {
+        let (slot, level) = level(row)?;
+        book.places.insert(slot.place_id.clone());
+        book.levels.insert(slot, level);
+    }
+    Ok(())
+}
+
+async fn load_adjustments(tx: &mut Tx, ids: &BTreeSet<&str>, book: &mut Book) -> Result<(), Error> {
+    let rows = db::query("select * from adjustments where id in {list $1}")
+        .list(ids)
+        .fetch_all(tx)
+        .await?;
+    for row in &rows {
+        let id: String = row.get("id")?;
+        let wish = Wish {
+            id: id.clone(),
+            slot: slot(row)?,
+            delta: row.get("delta")?,
+            reason: row.get("reason")?,
+            actor: row.get("actor")?,
+        };
+        let at = Timestamp::from_micros(row.get("at")?);
+        book.adjustments.insert(
+            id,
+            Adjustment {
+                wish,
+                balance: row.get("balance")?,
+                at,
+            },
+        );
+    }
+    Ok(())
+}
+
+/// Loads one adjustment more.
+pub(crate) async fn load_adjustment(tx: &mut Tx, id: &str, book: &mut Book) -> Result<(), Error> {
+    load_adjustments(tx, &[id].into(), book).await
+}
+
+/// Writes what changed.
+pub(crate) async fn save(tx: &mut Tx, book: &Book) -> Result<(), Error> {
+    save_levels(tx, book).await?;
+    save_reservations(tx, book).await?;
+    save_movements(tx, &book.movements, book.now).await?;
+    let adjustments = book.new_adjustments.iter().map(|adjustment| {
+        vec![
+            adjustment.wish.id.as_str().into(),
+            adjustment.wish.slot.product_id.as_str().into(),
+            adjustment.wish.slot.place_id.as_str().into(),
+            adjustment.wish.delta.into(),
+            adjustment.wish.reason.as_str().into(),
+            adjustment.balance.into(),
+            adjustment.wish.actor.as_str().into(),
+            adjustment.at.micros().into(),
+        ]
+    });
+    db::insert(
+        "adjustments",
+        &[
+            "id",
+            "product_id",
+            "place_id",
+            "delta",
+            "reason",
+            "balance",
+            "actor",
+            "at",
+        ],
+        adjustments,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn save_levels(tx: &mut Tx, book: &Book) -> Result<(), Error> {
+    let rows = book.changed_levels.iter().filter_map(|slot| {
+        let level = book.levels.get(slot)?;
+        Some(vec![
+            slot.product_id.as_str().into(),
+            slot.place_id.as_str().into(),
+            level.on_hand.into(),
+            level.reserved.into(),
+            level.threshold.into(),
+            level.sequence.into(),
+        ])
+    });
+    db::insert(
+        "levels",
+        &["product_id", "place_id", "on_hand", "reserved", "threshold", "sequence"],
+        rows,
+    )
+    .suffix(
+        "on conflict (product_id, place_id) do update set on_hand = excluded.on_hand,
+         reserved = excluded.reserved, threshold = excluded.threshold, sequence = excluded.sequence",
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn save_reservations(tx: &mut Tx, book: &Book) -> Result<(), Error> {
+    let rows = book.changed_reservations.iter().filter_map(|id| {
+        let reservation = book.reservations.get(id)?;
+        Some(vec![
+            reservation.order_id.as_str().into(),
+            reservation.place_id.as_ref().map(|id| id.as_str()).into(),
+            reservation.state.as_str().into(),
+            reservation.sequence.into(),
+            reservation.expires_at.micros().into(),
+            reservation.created_at.micros().into(),
+            reservation.updated_at.micros().into(),
+        ])
+    });
+    db::insert(
+        "reservations",
+        &[
+            "order_id",
+            "place_id",
+            "state",
+            "sequence",
+            "expires_at",
+            "created_at",
+            "updated_at",
+        ],
+        rows,
+    )
+    .suffix(
+        "on conflict (order_id) do update set state = excluded.state, sequence = excluded.sequence,
+         expires_at = excluded.expires_at, updated_at = excluded.updated_at",
+    )
+    .execute(tx)
+    .await?;
+    let rows = book
+        .changed_lines
+        .iter()
+        .filter_map(|(order_id, product_id)| {
+            let line = book.reservations.get(order_id)?.lines.get(product_id)?;
+            Some(vec![
+                order_id.as_str().into(),
+                product_id.as_str().into(),
+                line.quantity.into(),
+                line.restocked.into(),
+            ])
+        });
+    db::insert(
+        "reservation_lines",
+        &["order_id", "product_id", "quantity", "restocked"],
+        rows,
+    )
+    .suffix("on conflict (order_id, product_id) do update set restocked = excluded.restocked")
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn save_movements(tx: &mut Tx, movements: &[Movement], now: Timestamp) -> Result<(), Error> {
+    let rows = movements.iter().map(|movement| -> Vec<Value> {
+        vec![
+            // Made here and not by the engine: they sort by time on every engine alike.
+            Id::<()>::new().as_str().into(),
+            movement.slot.product_id.as_str().into(),
+            movement.slot.place_id.as_str().into(),
+            movement.kind.as_str().into(),
+            movement.quantity.into(),
+            movement.balance.into(),
+            movement.cause.as_str().into(),
+            movement.reason.as_str().into(),
+            movement.actor.as_str().into(),
+            now.micros().into(),
+        ]
+    });
+    db::insert(
+        "ledger",
+        &[
+            "id",
+            "product_id",
+            "place_id",
+            "kind",
+            "quantity",
+            "balance",
+            "cause",
+            "reason",
+            "actor",
+            "at",
+        ],
+        rows,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Orders whose reservation is past its time.
+pub(crate) async fn expired(
+    tx: &mut Tx,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<OrderId>, Error> {
+    let rows = db::query(
+        "select order_id from reservations where state = 'held' and expires_at <= $1
+         order by expires_at limit $2",
+    )
+    .bind(now.micros())
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    rows.iter()
+        .map(|row| Ok(OrderId::known(row.get("order_id")?)))
+        .collect()
+}
+
+/// Reservations for the audit, past `after` by order id, with their lines.
+pub(crate) async fn audit_page(
+    tx: &mut Tx,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Reservation>, Error> {
+    let rows = db::query(
+        "select order_id from reservations where order_id > $1 order by order_id limit $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(tx)
+    .await?;
+    let ids = rows
+        .iter()
+        .map(|row| row.get("order_id"))
+        .collect::<Result<Vec<String>, _>>()?;
+    let mut book = Book::default();
+    load_reservations(tx, &ids.iter().map(String::as_str).collect(), &mut book).await?;
+    let sorted: BTreeMap<OrderId, Reservation> = book.reservations.into_iter().collect();
+    Ok(sorted.into_values().collect())
+}
+
+pub(super) fn slot(row: &Row) -> Result<Slot, Error> {
+    Ok(Slot {
+        place_id: PlaceId::known(row.get("place_id")?),
+        product_id: ProductId::known(row.get("product_id")?),
+    })
+}
+
+pub(super) fn level(row: &Row) -> Result<(Slot, Level), Error> {
+    let level = Level {
+        on_hand: row.get("on_hand")?,
+        reserved: row.get("reserved")?,
+        threshold: row.get("threshold")?,
+        sequence: row.get("sequence")?,
+    };
+    Ok((slot(row)?, level))
+}
+
+fn reservation(row: &Row) -> Result<Reservation, Error> {
+    Ok(Reservation {
+        order_id: OrderId::known(row.get("order_id")?),
+        place_id: row.get::<Option<String>>("place_id")?.map(PlaceId::known),
+        state: State::parse(&row.get::<String>("state")?).ok_or(Error::Corrupt("state"))?,
+        lines: BTreeMap::new(),
+        sequence: row.get("sequence")?,
+        expires_at: Timestamp::from_micros(row.get("expires_at")?),
+        created_at: Timestamp::from_micros(row.get("created_at")?),
+        updated_at: Timestamp::from_micros(row.get("updated_at")?),
+    })
+}

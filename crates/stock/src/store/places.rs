@@ -1,0 +1,82 @@
+//! Places: stores and logistics centres.
+
+use commerce::{PlaceId, Timestamp, page::Window};
+use db::{Row, Tx};
+
+use crate::error::Error;
+
+/// A place as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) id: PlaceId,
+    pub(crate) number: i64,
+    pub(crate) name: String,
+    /// `store` or `logistics`.
+    pub(crate) kind: String,
+    /// JSON, as it is shown.
+    pub(crate) address: Option<String>,
+}
+
+/// Adds a place, unless its id is taken; gives the place that has the id now.
+pub(crate) async fn add(tx: &mut Tx, new: &Place, now: Timestamp) -> Result<Place, Error> {
+    if let Some(known) = get(tx, &new.id).await? {
+        return Ok(known);
+    }
+    let row =
+        db::query("update counters set value = value + 1 where name = 'place' returning value")
+            .fetch_one(tx)
+            .await?;
+    let place = Place {
+        number: row.get("value")?,
+        ..new.clone()
+    };
+    db::query("insert into places (id, number, name, kind, address, created_at) values ($1, $2, $3, $4, $5, $6)")
+        .bind(place.id.as_str())
+        .bind(place.number)
+        .bind(&place.name)
+        .bind(&place.kind)
+        .bind(place.address.clone())
+        .bind(now.micros())
+        .execute(tx)
+        .await?;
+    Ok(place)
+}
+
+/// One place.
+pub(crate) async fn get(tx: &mut Tx, id: &PlaceId) -> Result<Option<Place>, Error> {
+    let row = db::query("select * from places where id = $1")
+        .bind(id.as_str())
+        .fetch_optional(tx)
+        .await?;
+    row.map(|row| place(&row)).transpose()
+}
+
+/// A page of places, by number.
+pub(crate) async fn list(tx: &mut Tx, window: &Window<i64>) -> Result<Vec<Place>, Error> {
+    let rows =
+        db::query("select * from places where number > $1 order by number limit $2 offset $3")
+            .bind(window.after.unwrap_or(0))
+            .bind(window.fetch())
+            .bind(window.offset)
+            .fetch_all(tx)
+            .await?;
+    rows.iter().map(place).collect()
+}
+
+/// How many places there are.
+pub(crate) async fn count(tx: &mut Tx) -> Result<i64, Error> {
+    Ok(db::query("select count(*) as n from places")
+        .fetch_one(tx)
+        .await?
+        .get("n")?)
+}
+
+fn place(row: &Row) -> Result<Place, Error> {
+    Ok(Place {
+        id: PlaceId::known(row.get("id")?),
+        number: row.get("number")?,
+        name: row.get("name")?,
+        kind: row.get("kind")?,
+        address: row.get("address")?,
+    })
+}
