@@ -17,6 +17,8 @@ pub struct NewEvent {
     pub sequence: i64,
     /// The resource's public shape, plus what changed.
     pub data: Box<RawValue>,
+    /// The trace in which it happened: that of whoever made the event, unless said otherwise.
+    pub traceparent: Option<String>,
 }
 
 impl NewEvent {
@@ -35,7 +37,15 @@ impl NewEvent {
             sequence,
             // Fails only for maps whose keys are no texts, which no payload has.
             data: serde_json::value::to_raw_value(data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            traceparent: chassis::trace::current_traceparent(),
         }
+    }
+
+    /// Says in which trace it happened, for events that are made by a batch's leader for others.
+    #[must_use]
+    pub fn traced(mut self, traceparent: Option<String>) -> Self {
+        self.traceparent = traceparent.or(self.traceparent);
+        self
     }
 }
 
@@ -71,7 +81,7 @@ pub struct Event {
 
 impl Event {
     /// Wraps what a service tells.
-    pub(crate) fn wrap(source: &str, new: NewEvent, now: Timestamp, traceparent: Option<String>) -> Self {
+    pub(crate) fn wrap(source: &str, new: NewEvent, now: Timestamp) -> Self {
         Self {
             specversion: "1.0".into(),
             id: uuid::Uuid::now_v7().to_string(),
@@ -80,7 +90,7 @@ impl Event {
             subject: new.subject,
             time: now,
             sequence: Some(new.sequence),
-            traceparent,
+            traceparent: new.traceparent,
             datacontenttype: Some("application/json".into()),
             data: new.data,
             topic: new.topic.into(),

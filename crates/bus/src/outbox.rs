@@ -26,10 +26,9 @@ pub(crate) struct Stored {
 /// Writes events in the transaction of what they tell of. After the commit, wake the relay.
 pub async fn append(tx: &mut Tx, source: &str, events: Vec<NewEvent>) -> Result<()> {
     let now = Timestamp::now();
-    let traceparent = chassis::trace::current_traceparent();
     let rows = events.into_iter().map(|new| {
         let (topic, sequence) = (new.topic, new.sequence);
-        let event = Event::wrap(source, new, now, traceparent.clone());
+        let event = Event::wrap(source, new, now);
         // An envelope of texts and numbers always serialises.
         let payload = serde_json::to_string(&event).unwrap_or_default();
         vec![

@@ -179,7 +179,9 @@ fn set<C: DeserializeOwned>(
                 *fields = tried;
                 return Ok(());
             }
-            Err(err) => why = err.to_string(),
+            // The best guess came first: its reason is the one that helps.
+            Err(err) if why.is_empty() => why = err.to_string(),
+            Err(_) => {}
         }
     }
     Err(why)

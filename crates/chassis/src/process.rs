@@ -27,11 +27,7 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
 
 /// Reads settings, sets up logs, listens, starts the service, serves until SIGTERM or SIGINT. With
 /// `healthcheck` as its argument it asks the running service for `/health` instead.
-pub fn main<C, F, Fut>(
-    name: &'static str,
-    crash_points: &[&str],
-    start: F,
-) -> ExitCode
+pub fn main<C, F, Fut>(name: &'static str, crash_points: &[&str], start: F) -> ExitCode
 where
     C: Settings,
     F: FnOnce(C, Context) -> Fut,

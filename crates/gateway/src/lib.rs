@@ -1,1 +1,174 @@
-//! The one front door: routing, bridges, merged docs.
+//! The one front door: `/api/*` and `/graphql` to the services, REST bridges onto GraphQL and gRPC, and
+//! one merged `/docs`. It holds no rules: each service demands its callers' roles itself.
+
+mod config;
+mod docs;
+mod payments;
+mod products;
+mod proxy;
+mod upstream;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{FromRef, Request, State},
+    routing::{any, get, post},
+};
+use chassis::{App, Context, Json};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use proto::payment::v1::payments_client::PaymentsClient;
+use serde_json::{Value, json};
+use tonic::transport::{Channel, Endpoint};
+use utoipa_swagger_ui::SwaggerUi;
+
+pub use config::Config;
+use upstream::{Http, Upstream};
+
+/// The service's name.
+pub const NAME: &str = "gateway";
+
+/// How long an idle connection to a service is kept.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// What handlers need. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Gateway {
+    config: Arc<Config>,
+    http: Http,
+    customer: Upstream,
+    product: Upstream,
+    order: Upstream,
+    stock: Upstream,
+    notification: Upstream,
+    payment: PaymentsClient<Channel>,
+    verifier: auth::Verifier,
+    key: auth::InternalKey,
+}
+
+impl FromRef<Gateway> for auth::Verifier {
+    fn from_ref(gateway: &Gateway) -> Self {
+        gateway.verifier.clone()
+    }
+}
+
+impl Gateway {
+    fn new(config: Config) -> anyhow::Result<Self> {
+        let auth = config.auth();
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(Duration::from_secs(2)));
+        let http = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector);
+        let channel = Endpoint::from_shared(config.payment_grpc_url.clone())?
+            .connect_timeout(Duration::from_secs(2))
+            .tcp_nodelay(true)
+            .connect_lazy();
+        Ok(Self {
+            http,
+            customer: Upstream::new("customer", &config.customer_url)?,
+            product: Upstream::new("product", &config.product_url)?,
+            order: Upstream::new("order", &config.order_url)?,
+            stock: Upstream::new("stock", &config.stock_url)?,
+            notification: Upstream::new("notification", &config.notification_url)?,
+            payment: PaymentsClient::new(channel),
+            verifier: auth::Verifier::new(&auth)?,
+            key: auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME),
+            config: Arc::new(config),
+        })
+    }
+
+    fn upstreams(&self) -> [&Upstream; 5] {
+        [&self.customer, &self.product, &self.order, &self.stock, &self.notification]
+    }
+
+    /// The services that describe a REST API.
+    fn described(&self) -> [&Upstream; 4] {
+        [&self.customer, &self.order, &self.stock, &self.notification]
+    }
+}
+
+/// Every route on one screen.
+fn router(gateway: Gateway) -> Router {
+    let to = |pick: fn(&Gateway) -> &Upstream| {
+        any(move |State(gateway): State<Gateway>, request: Request| async move {
+            let timeout = Duration::from_secs(gateway.config.timeout_seconds);
+            proxy::pass(&gateway.http, pick(&gateway), timeout, request).await
+        })
+    };
+    let customer = to(|gateway| &gateway.customer);
+    let order = to(|gateway| &gateway.order);
+    let stock = to(|gateway| &gateway.stock);
+    let notification = to(|gateway| &gateway.notification);
+    let product = to(|gateway| &gateway.product);
+    Router::new()
+        .route("/api/customers", customer.clone())
+        .route("/api/customers/{id}", customer.clone())
+        .route("/api/customers/{id}/timeline", notification.clone())
+        .route("/api/users", customer.clone())
+        .route("/api/users/{*rest}", customer.clone())
+        .route("/.well-known/{*rest}", customer)
+        .route("/api/orders", order.clone())
+        .route("/api/orders/{*rest}", order)
+        .route("/api/places", stock.clone())
+        .route("/api/places/{*rest}", stock.clone())
+        .route("/api/stock/{*rest}", stock)
+        .route("/api/notifications", notification.clone())
+        .route("/api/notifications/{*rest}", notification)
+        .route("/graphql", product)
+        .route("/api/products", get(products::list).post(products::create))
+        .route(
+            "/api/products/{id}",
+            get(products::get).put(products::replace).patch(products::update).delete(products::delete),
+        )
+        .route("/api/payments", get(payments::list))
+        .route("/api/payments/{id}", get(payments::get))
+        .route("/api/payments/{id}/refunds", post(payments::refund))
+        .route("/openapi.json", get(docs::openapi))
+        .route("/", get(index))
+        .with_state(gateway)
+        .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))
+}
+
+/// Says what is here.
+async fn index() -> Json<Value> {
+    Json(json!({
+        "name": "souk",
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+        "graphql": "/graphql",
+        "api": ["/api/customers", "/api/users", "/api/products", "/api/orders", "/api/payments",
+                "/api/places", "/api/stock/levels", "/api/notifications"],
+    }))
+}
+
+/// Wires the gateway.
+pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
+    let gateway = Gateway::new(config)?;
+    let period = Duration::from_secs(gateway.config.health_seconds.max(1));
+    for upstream in gateway.upstreams() {
+        upstream.watch(&ctx, &gateway.http, period);
+    }
+    let facts = gateway.clone();
+    Ok(App {
+        http: router(gateway),
+        grpc: None,
+        // A neighbour that is away is shown, not a reason to take the gateway out.
+        ready: Arc::new(move || {
+            let facts = facts.clone();
+            Box::pin(async move {
+                Ok(facts
+                    .upstreams()
+                    .into_iter()
+                    .map(|upstream| (upstream.name.to_owned(), json!(upstream.next().is_some())))
+                    .collect::<serde_json::Map<String, Value>>()
+                    .into())
+            })
+        }),
+    })
+}

@@ -68,6 +68,7 @@ impl Checkout {
             payload_hash: asked.payload_hash.clone(),
             key: asked.key.clone(),
             lease: self.lease(epoch),
+            traceparent: chassis::trace::current_traceparent(),
         };
         match self.place(placement).await? {
             Placed::New(order) => {

@@ -120,7 +120,7 @@ impl Checkout {
         let this = self.clone();
         let id = order.id.clone();
         self.driving.add(&id, epoch);
-        let span = tracing::debug_span!("saga", service = crate::NAME, order.id = %id);
+        let span = tracing::info_span!("saga", service = crate::NAME, order.id = %id);
         if let Some(parent) = chassis::trace::current_traceparent() {
             chassis::trace::set_parent(&span, &parent);
         }

@@ -225,7 +225,7 @@ impl Web {
         struct Customer {
             id: String,
             #[serde(default)]
-            anonymised: bool,
+            anonymised_at: Option<String>,
         }
         let wanted: HashSet<&str> = asked.iter().map(String::as_str).collect();
         let query: Vec<(&str, &str)> = wanted
@@ -235,7 +235,7 @@ impl Web {
             .collect();
         let answer: Answer = self.json("customer", self.http.get(url).query(&query)).await?;
         let found: HashSet<&str> =
-            answer.data.iter().filter(|c| !c.anonymised).map(|c| c.id.as_str()).collect();
+            answer.data.iter().filter(|c| c.anonymised_at.is_none()).map(|c| c.id.as_str()).collect();
         Ok(asked.iter().map(|id| found.contains(id.as_str())).collect())
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use auth::AuthConfig;
-use chassis::Secret;
+use chassis::{Secret, config::ConfigError};
 use commerce::{Amount, Currency};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -101,15 +101,16 @@ impl Config {
     }
 
     /// Says which field is out of range.
-    pub fn check(&self) -> anyhow::Result<()> {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for (name, rate) in [
             ("sandbox_failure_rate", self.sandbox_failure_rate),
             ("sandbox_lost_answer_rate", self.sandbox_lost_answer_rate),
         ] {
-            anyhow::ensure!(
-                (0.0..=1.0).contains(&rate),
-                "{name} is {rate}, but must be from 0 to 1"
-            );
+            if !(0.0..=1.0).contains(&rate) {
+                return Err(ConfigError::new(format!(
+                    "{name} is {rate}, but must be from 0 to 1"
+                )));
+            }
         }
         Ok(())
     }

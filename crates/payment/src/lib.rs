@@ -11,6 +11,7 @@ mod error;
 mod events;
 mod metrics;
 mod operate;
+mod page;
 mod settle;
 mod store;
 

@@ -1,1 +1,87 @@
-//! The catalogue, by GraphQL.
+//! The catalogue, by GraphQL: products, prices, categories, search.
+
+mod api;
+mod audit;
+mod config;
+mod domain;
+mod error;
+mod events;
+mod seed;
+mod store;
+
+use std::sync::Arc;
+
+use auth::Verifier;
+use bus::{Bus, Relay};
+use chassis::{App, Context, Ready};
+use commerce::page::CursorKey;
+use db::{Db, Options};
+
+pub use audit::{Facts, ProductFact, audit_facts};
+pub use config::Config;
+pub use seed::{SeedProduct, seed};
+
+use store::Store;
+
+/// The service's name.
+pub const NAME: &str = "product";
+
+/// Where a test may have the process die.
+pub const CRASH_POINTS: &[&str] = bus::CRASH_POINTS;
+
+/// What it is built from.
+pub struct Deps {
+    /// The process around it.
+    pub ctx: Context,
+    /// Where its events go.
+    pub bus: Bus,
+}
+
+/// Wires the service.
+pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
+    let Deps { ctx, bus } = deps;
+    let verifier = Verifier::new(&config.auth())?;
+    let db = Db::open(
+        &config.database_url,
+        &Options::default(),
+        Some(ctx.metrics.registry()),
+    )
+    .await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat())
+        .await?;
+    let store = Store::new(db.clone());
+    let api = api::Api {
+        store: store.clone(),
+        relay: Relay::start(&ctx, db, bus),
+        cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "products"),
+        currency: config.currency,
+    };
+    Ok(App {
+        http: api::routes(api, verifier),
+        grpc: None,
+        ready: ready(store),
+    })
+}
+
+/// Opens what the configuration names, and wires the service.
+pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
+    let bus = Bus::open(&config.bus_url, &ctx).await?;
+    build(config, Deps { ctx, bus }).await
+}
+
+/// The schema, in the schema definition language.
+pub fn sdl() -> String {
+    api::sdl()
+}
+
+fn ready(store: Store) -> Ready {
+    Arc::new(move || {
+        let store = store.clone();
+        Box::pin(async move {
+            match store.ping().await {
+                Ok(()) => Ok(serde_json::json!({ "store": "answers" })),
+                Err(err) => Err(err.to_string()),
+            }
+        })
+    })
+}

@@ -1,1 +1,106 @@
-fn main() {}
+//! Souk: the fleet in one process, and its command line.
+
+mod audit;
+mod bench;
+mod data;
+mod fleet;
+mod import;
+mod remote;
+mod sample;
+mod token;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The back office of a retailer with several shops.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    up: up::Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole fleet in this process (what `souk` does without a command).
+    Up(up::Command),
+    /// Feed a retailer's invoices to a running fleet.
+    Import(import::Command),
+    /// Prove that stock, orders, money and events agree; exit status 1 if they do not.
+    Audit(audit::Command),
+    /// Measure a running fleet.
+    Bench(bench::Command),
+    /// Print a fresh token of a user of the local fleet.
+    Token(token::Command),
+    /// Print the OpenAPI description of a service: customer, order, stock, payment or notification.
+    Openapi(openapi::Command),
+    /// List the names that SOUK_CRASH_AT takes.
+    CrashPoints,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("souk: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("souk: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command.unwrap_or(Command::Up(cli.up)) {
+        Command::Up(command) => Box::pin(up::run(command)).await?,
+        Command::Import(command) => Box::pin(import::run(command)).await?,
+        Command::Audit(command) => {
+            if !Box::pin(audit::run(command)).await? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Bench(command) => Box::pin(bench::run(command)).await?,
+        Command::Token(command) => token::run(command).await?,
+        Command::Openapi(command) => openapi::run(&command)?,
+        Command::CrashPoints => println!("{}", fleet::crash_points().join("\n")),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `souk openapi`.
+mod openapi {
+    use clap::Args;
+
+    /// What `souk openapi` takes.
+    #[derive(Debug, Args)]
+    pub struct Command {
+        /// customer, order, stock, payment or notification.
+        service: String,
+    }
+
+    /// Prints the description.
+    #[expect(clippy::print_stdout, reason = "the command's answer")]
+    pub fn run(command: &Command) -> anyhow::Result<()> {
+        let description = match command.service.as_str() {
+            customer::NAME => customer::openapi(),
+            order::NAME => order::openapi(),
+            stock::NAME => stock::openapi(),
+            payment::NAME => payment::openapi(),
+            notification::NAME => notification::openapi(),
+            other => anyhow::bail!("{other}: there are customer, order, stock, payment and notification"),
+        };
+        println!("{}", serde_json::to_string_pretty(&description)?);
+        Ok(())
+    }
+}

@@ -12,7 +12,7 @@ mod expire;
 mod follow;
 mod metrics;
 mod operate;
-mod sample;
+mod seed;
 mod store;
 
 use std::{sync::Arc, time::Duration};
@@ -20,12 +20,11 @@ use std::{sync::Arc, time::Duration};
 use auth::{InternalKey, Verifier};
 use bus::{Bus, Relay};
 use chassis::{App, Context, Ready};
-use commerce::ProductId;
 use db::{Db, Options};
 
 pub use audit::{Facts, LevelFact, LineFact, ReservationFact, audit_facts};
 pub use config::Config;
-pub use sample::STORES;
+pub use seed::{STORES, seed};
 
 use api::{Api, Cursors};
 use clients::Orders;
@@ -58,46 +57,14 @@ pub struct Deps {
 
 /// Wires the service.
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
-    let (app, _) = wire(&config, deps).await?;
-    Ok(app)
-}
-
-/// Wires the service, opens the sample stores and puts these products into every place. Doing it again, or
-/// on a store that is in use, changes nothing that is there.
-pub async fn build_with_sample(
-    config: Config,
-    deps: Deps,
-    products: &[ProductId],
-) -> anyhow::Result<App> {
-    let (app, (db, counter)) = wire(&config, deps).await?;
-    sample::fill(&db, &counter, &config.logistics_place, products).await?;
-    Ok(app)
-}
-
-async fn wire(config: &Config, deps: Deps) -> anyhow::Result<(App, (Db, Counter))> {
     let Deps { ctx, bus } = deps;
     let verifier = Verifier::new(&config.auth())?;
     let orders = Orders::new(&config.order_url, InternalKey::parse(&config.internal_key)?)?;
-    let db = Db::open(
-        &config.database_url,
-        &Options::default(),
-        Some(ctx.metrics.registry()),
-    )
-    .await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat())
-        .await?;
-    sample::open_place(
-        &db,
-        &config.logistics_place,
-        "Logistics centre",
-        "logistics",
-        None,
-    )
-    .await?;
+    let db = open(&config, Some(&ctx)).await?;
     let relay = Relay::start(&ctx, db.clone(), bus.clone());
     let desk = Desk {
         db: db.clone(),
-        relay,
+        relay: Some(relay),
         crash: ctx.crash.clone(),
         hold: config.hold(),
     };
@@ -131,12 +98,28 @@ async fn wire(config: &Config, deps: Deps) -> anyhow::Result<(App, (Db, Counter)
             &["outcome"],
         ),
     };
-    let app = App {
+    Ok(App {
         http: api::http(api.clone()),
         grpc: Some(api::grpc(api).await?),
-        ready: ready(db.clone()),
-    };
-    Ok((app, (db, counter)))
+        ready: ready(db),
+    })
+}
+
+/// The store as this version wants it, with the logistics centre in it.
+async fn open(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
+    let registry = ctx.map(|ctx| ctx.metrics.registry());
+    let db = Db::open(&config.database_url, &Options::default(), registry).await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat())
+        .await?;
+    seed::open_place(
+        &db,
+        &config.logistics_place,
+        "Logistics centre",
+        "logistics",
+        None,
+    )
+    .await?;
+    Ok(db)
 }
 
 /// Opens what the configuration names, and wires the service.

@@ -1,7 +1,11 @@
 //! Movements of stock, many at once: what concurrent callers ask for is one transaction, in which the rules
 //! decide each thing in turn. Order events take the same way, with the inbox in the same transaction.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use batch::Batcher;
 use bus::{Event, Relay};
@@ -106,7 +110,8 @@ impl Counter {
 #[derive(Clone)]
 pub(crate) struct Desk {
     pub(crate) db: Db,
-    pub(crate) relay: Relay,
+    /// None while nobody publishes yet.
+    pub(crate) relay: Option<Relay>,
     pub(crate) crash: CrashPoints,
     /// How long goods are set aside before somebody asks.
     pub(crate) hold: Duration,
@@ -131,6 +136,21 @@ impl Desk {
             .iter()
             .map(|call| answers.by_ref().take(call.len()).collect())
             .collect())
+    }
+
+    /// Does adjustments outside of any call; gives how many were new.
+    pub(crate) async fn adjust(&self, wishes: Vec<Wish>) -> Result<usize, Error> {
+        let mut tx = self.db.write().await?;
+        let task = Task::Adjust(wishes, None);
+        let mut book = self.load(&mut tx, &[&task]).await?;
+        if let Answer::Adjusted(done) = perform(&mut tx, &mut book, &task).await? {
+            done?;
+        }
+        let new = book.new_adjustments.len();
+        if !book.is_clean() {
+            self.finish(tx, book).await?;
+        }
+        Ok(new)
     }
 
     async fn alone(&self, task: &Task) -> Result<Answer, Error> {
@@ -252,7 +272,9 @@ impl Desk {
             .for_each(|(before, _)| self.crash.reach(before));
         tx.commit().await?;
         points.iter().for_each(|(_, after)| self.crash.reach(after));
-        self.relay.wake();
+        if let Some(relay) = &self.relay {
+            relay.wake();
+        }
         Ok(())
     }
 }
@@ -322,31 +344,21 @@ async fn adjust(
 }
 
 /// The crash points of the kinds of movement that are about to become durable.
-fn crash_points(book: &Book) -> Vec<(&'static str, &'static str)> {
-    let all: [(fn(&Told) -> bool, &str, &str); 4] = [
-        (
-            |told| matches!(told, Told::Reserved(_)),
-            "stock.reserve.before_commit",
-            "stock.reserve.after_commit",
-        ),
-        (
-            |told| matches!(told, Told::Released(_)),
-            "stock.release.before_commit",
-            "stock.release.after_commit",
-        ),
-        (
-            |told| matches!(told, Told::Sold(_)),
-            "stock.commit.before_commit",
-            "stock.commit.after_commit",
-        ),
-        (
-            |told| matches!(told, Told::Restocked(..)),
-            "stock.restock.before_commit",
-            "stock.restock.after_commit",
-        ),
-    ];
-    all.into_iter()
-        .filter(|(is, _, _)| book.told.iter().any(is))
-        .map(|(_, before, after)| (before, after))
+fn crash_points(book: &Book) -> BTreeSet<(&'static str, &'static str)> {
+    book.told
+        .iter()
+        .filter_map(|told| match told {
+            Told::Reserved(_) => {
+                Some(("stock.reserve.before_commit", "stock.reserve.after_commit"))
+            }
+            Told::Released(_) => {
+                Some(("stock.release.before_commit", "stock.release.after_commit"))
+            }
+            Told::Sold(_) => Some(("stock.commit.before_commit", "stock.commit.after_commit")),
+            Told::Restocked(..) => {
+                Some(("stock.restock.before_commit", "stock.restock.after_commit"))
+            }
+            Told::Adjusted(..) | Told::Low(..) => None,
+        })
         .collect()
 }

@@ -324,3 +324,68 @@ async fn http_2_without_tls_is_served_on_the_same_port() {
         (200, http::Version::HTTP_2)
     );
 }
+
+#[tokio::test]
+async fn grpc_has_health_and_reflection_and_is_counted_by_code() {
+    let routes = chassis::grpc::with_health_and_reflection(
+        tonic::service::Routes::default(),
+        &["souk.Stock"],
+        tonic_health::pb::FILE_DESCRIPTOR_SET,
+    );
+    let app = App {
+        http: Router::new(),
+        grpc: Some(routes.await.unwrap()),
+        ready: always_ready(),
+    };
+    let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", grpc.local_addr().unwrap());
+    let ctx = Context::new(
+        "stock",
+        "replica-1",
+        CancellationToken::new(),
+        CrashPoints::none(),
+    );
+    let serving = ctx.clone();
+    tokio::spawn(async move {
+        chassis::serve(
+            app,
+            &serving,
+            Listeners {
+                http,
+                grpc: Some(grpc),
+            },
+        )
+        .await
+    });
+
+    let channel = tonic::transport::Endpoint::new(url)
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let ask = |service: &str| tonic_health::pb::HealthCheckRequest {
+        service: service.into(),
+    };
+    assert_eq!(
+        health
+            .check(ask("souk.Stock"))
+            .await
+            .unwrap()
+            .into_inner()
+            .status,
+        1
+    );
+    assert_eq!(
+        health.check(ask("souk.Nothing")).await.unwrap_err().code(),
+        tonic::Code::NotFound
+    );
+    let text = ctx.metrics.render();
+    for code in ["Ok", "NotFound"] {
+        let line = format!(
+            r#"grpc_requests_total{{code="{code}",method="/grpc.health.v1.Health/Check"}} 1"#
+        );
+        assert!(text.contains(&line), "{text}");
+    }
+}

@@ -25,6 +25,8 @@ pub(crate) struct Placement {
     pub(crate) payload_hash: String,
     pub(crate) key: Option<Key>,
     pub(crate) lease: Lease,
+    /// The trace of the request.
+    pub(crate) traceparent: Option<String>,
 }
 
 /// What became of a placement.
@@ -81,7 +83,7 @@ pub(crate) async fn place(
     }
     insert_orders(tx, &new).await?;
     insert_keys(tx, &new).await?;
-    bus::outbox::append(tx, crate::NAME, new.iter().map(|p| event(&p.order)).collect()).await?;
+    bus::outbox::append(tx, crate::NAME, new.iter().map(|p| event(&p.order).traced(p.traceparent.clone())).collect()).await?;
     Ok(answers)
 }
 

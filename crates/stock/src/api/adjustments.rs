@@ -183,7 +183,7 @@ fn wish(
     let mut wrong = |field: &str, rule: &str, message: String| {
         errors.push(FieldError::new(format!("{prefix}{field}"), rule, message));
     };
-    if new.delta == 0 || new.delta.abs() > MOST_PIECES {
+    if new.delta == 0 || !(-MOST_PIECES..=MOST_PIECES).contains(&new.delta) {
         wrong(
             "delta",
             "range",

@@ -5,5 +5,5 @@ mod level;
 mod reservation;
 
 pub(crate) use book::{Book, Reserved, Told};
-pub(crate) use level::{Adjustment, Level, Movement, MovementKind, Rejection, Slot, Wish};
-pub(crate) use reservation::{Line, Reservation, Shortage, State};
+pub(crate) use level::{Adjustment, Level, Movement, Rejection, Slot, Wish};
+pub(crate) use reservation::{Line, Reservation, State};

@@ -71,17 +71,6 @@ pub(crate) async fn count_levels(tx: &mut Tx, filter: &Filter) -> Result<i64, Er
     Ok(bound(query, filter).fetch_one(tx).await?.get("n")?)
 }
 
-/// One level.
-pub(crate) async fn level(tx: &mut Tx, slot: &Slot) -> Result<Option<Level>, Error> {
-    let row = db::query("select * from levels where product_id = $1 and place_id = $2")
-        .bind(slot.product_id.as_str())
-        .bind(slot.place_id.as_str())
-        .fetch_optional(tx)
-        .await?;
-    row.map(|row| books::level(&row).map(|(_, level)| level))
-        .transpose()
-}
-
 /// A page of the ledger, newest first.
 pub(crate) async fn ledger(
     tx: &mut Tx,

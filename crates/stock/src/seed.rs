@@ -1,11 +1,13 @@
 //! Sample data: five stores and a logistics centre, with goods in all of them.
 
+use chassis::CrashPoints;
 use commerce::{PlaceId, ProductId, Timestamp};
 
 use crate::{
+    config::Config,
     domain::{Slot, Wish},
     error::Error,
-    operate::{Answer, Counter, SYSTEM, Task},
+    operate::{Desk, SYSTEM},
     store::places::{self, Place},
 };
 
@@ -45,19 +47,23 @@ pub(crate) async fn open_place(
     Ok(())
 }
 
-/// Opens the stores and puts these products into every place. Again, it changes nothing.
-pub(crate) async fn fill(
-    db: &db::Db,
-    counter: &Counter,
-    logistics: &PlaceId,
-    products: &[ProductId],
-) -> Result<(), Error> {
-    let mut places = vec![(logistics.clone(), CENTRE)];
+/// Opens the stores and puts these products into every place; gives how many levels were opened now. To be
+/// called before the service is built; again, it changes nothing. What it tells waits in the outbox.
+pub async fn seed(config: &Config, products: &[ProductId]) -> anyhow::Result<usize> {
+    let db = crate::open(config, None).await?;
+    let mut places = vec![(config.logistics_place.clone(), CENTRE)];
     for (id, name, city) in STORES {
         let id = PlaceId::known((*id).to_owned());
-        open_place(db, &id, name, "store", Some(city)).await?;
+        open_place(&db, &id, name, "store", Some(city)).await?;
         places.push((id, STORE));
     }
+    let desk = Desk {
+        db: db.clone(),
+        relay: None,
+        crash: CrashPoints::none(),
+        hold: config.hold(),
+    };
+    let mut opened = 0;
     for products in products.chunks(AT_ONCE) {
         let wishes = products.iter().flat_map(|product_id| {
             places.iter().map(|(place_id, delta)| Wish {
@@ -71,12 +77,10 @@ pub(crate) async fn fill(
                 actor: SYSTEM.into(),
             })
         });
-        match counter.one(Task::Adjust(wishes.collect(), None)).await? {
-            Answer::Adjusted(done) => done.map(|_| ())?,
-            _ => return Err(Error::Corrupt("answer")),
-        }
+        opened += desk.adjust(wishes.collect()).await?;
     }
-    Ok(())
+    db.close().await;
+    Ok(opened)
 }
 
 /// Sample products have short ids; a long one would not fit an id of 64 letters.

@@ -1,0 +1,312 @@
+//! REST `/api/products`, bridged onto the product service's GraphQL.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use chassis::{FieldError, Json, Kind, Path, Problem, Query};
+use commerce::{Amount, Currency, ProductId, page::{DEFAULT_LIMIT, MAX_LIMIT, Page}};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http_body_util::BodyExt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{Gateway, proxy};
+
+const FIELDS: &str = "id number name description category price currency active version";
+
+/// A product of the catalogue.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Product {
+    /// The SKU.
+    id: ProductId,
+    /// Counts products from 1.
+    number: i64,
+    /// What it is called.
+    name: String,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    /// Where it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    category: Option<String>,
+    /// Of one piece.
+    price: Amount,
+    /// Of the price.
+    currency: Currency,
+    /// Whether it is sold.
+    active: bool,
+    /// Counts changes; the `ETag`.
+    version: i64,
+}
+
+/// A product to be made.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewProduct {
+    /// The SKU; made if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<ProductId>,
+    /// What it is called.
+    name: String,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    /// Where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    category: Option<String>,
+    /// Of one piece.
+    price: Amount,
+    /// Of the price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    currency: Option<Currency>,
+    /// Whether it is sold; yes if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    active: Option<bool>,
+}
+
+/// What is to be changed of a product; what is left out stays.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProductPatch {
+    /// What it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    /// Where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    category: Option<String>,
+    /// Of one piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    price: Option<Amount>,
+    /// Whether it is sold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    active: Option<bool>,
+}
+
+/// Which products.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ProductQuery {
+    /// In name, description or id.
+    search: Option<String>,
+    /// Of this category.
+    category: Option<String>,
+    /// Sold or not.
+    active: Option<bool>,
+    /// Rows wanted, 1 to 100; 20 if not said.
+    limit: Option<u32>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Whether the answer tells the `total`.
+    include_total: Option<bool>,
+}
+
+/// Products of the catalogue.
+#[utoipa::path(get, path = "/api/products", tag = "products", params(ProductQuery),
+    responses((status = 200, body = Page<Product>)))]
+pub(crate) async fn list(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Query(query): Query<ProductQuery>,
+) -> Result<Json<Page<Product>>, Problem> {
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::new(Kind::Unreadable, format!("limit: {limit} is not from 1 to {MAX_LIMIT}")));
+    }
+    let text = format!(
+        "query($search:String,$category:String,$active:Boolean,$first:Int,$after:String){{catalog(search:$search,category:$category,active:$active,first:$first,after:$after){{edges{{node{{{FIELDS}}}}}pageInfo{{hasNextPage endCursor}}{}}}}}",
+        if query.include_total == Some(true) { " totalCount" } else { "" }
+    );
+    let variables = json!({
+        "search": query.search, "category": query.category, "active": query.active, "first": limit, "after": query.cursor,
+    });
+    let mut data = ask(&gateway, &headers, &text, variables).await?;
+    let catalog = data["catalog"].take();
+    let nodes: Vec<Value> = catalog["edges"].as_array().into_iter().flatten().map(|edge| edge["node"].clone()).collect();
+    let more = catalog["pageInfo"]["hasNextPage"].as_bool().unwrap_or(false);
+    Ok(Json(Page {
+        data: read(Value::Array(nodes))?,
+        next_cursor: catalog["pageInfo"]["endCursor"].as_str().filter(|_| more).map(ToOwned::to_owned),
+        page: None,
+        total: catalog["totalCount"].as_u64(),
+    }))
+}
+
+/// A product by its SKU.
+#[utoipa::path(get, path = "/api/products/{id}", tag = "products", params(("id" = String, Path)),
+    responses((status = 200, body = Product), (status = 404)))]
+pub(crate) async fn get(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let text = format!("query($id:ID!){{product(id:$id){{{FIELDS}}}}}");
+    let mut data = ask(&gateway, &headers, &text, json!({"id": id})).await?;
+    match data["product"].take() {
+        Value::Null => Err(Problem::not_found("product")),
+        product => answer(StatusCode::OK, product),
+    }
+}
+
+/// Makes a product; admins.
+#[utoipa::path(post, path = "/api/products", tag = "products", request_body = NewProduct,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 201, body = Product), (status = 409), (status = 422)))]
+pub(crate) async fn create(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Json(new): Json<NewProduct>,
+) -> Result<Response, Problem> {
+    let text = format!(
+        "mutation($id:ID,$name:String!,$description:String,$category:String,$price:Float!,$currency:String,$active:Boolean,$idempotencyKey:String){{addProduct(id:$id,name:$name,description:$description,category:$category,price:$price,currency:$currency,active:$active,idempotencyKey:$idempotencyKey){{{FIELDS}}}}}"
+    );
+    let mut data = ask(&gateway, &headers, &text, with_key(&headers, variables(&new)?)?).await?;
+    let product = data["addProduct"].take();
+    let location = format!("/api/products/{}", product["id"].as_str().unwrap_or_default());
+    let mut response = answer(StatusCode::CREATED, product)?;
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// Changes a product; what is left out stays. Admins.
+#[utoipa::path(patch, path = "/api/products/{id}", tag = "products", request_body = ProductPatch,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = Product), (status = 404), (status = 412), (status = 422)))]
+pub(crate) async fn update(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    Json(patch): Json<ProductPatch>,
+) -> Result<Response, Problem> {
+    change(&gateway, &headers, id, variables(&patch)?).await
+}
+
+/// Replaces a product; admins.
+#[utoipa::path(put, path = "/api/products/{id}", tag = "products", request_body = NewProduct,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = Product), (status = 404), (status = 412), (status = 422)))]
+pub(crate) async fn replace(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    Json(new): Json<NewProduct>,
+) -> Result<Response, Problem> {
+    if new.id.as_ref().is_some_and(|given| given.as_str() != id) {
+        return Err(Problem::invalid("id", "immutable", "the id in the body is not the one in the path"));
+    }
+    let mut variables = variables(&new)?;
+    // What is left out of a replacement is emptied.
+    for (field, empty) in [("description", json!("")), ("category", json!("")), ("active", json!(true))] {
+        if variables[field].is_null() {
+            variables[field] = empty;
+        }
+    }
+    change(&gateway, &headers, id, variables).await
+}
+
+async fn change(gateway: &Gateway, headers: &HeaderMap, id: String, mut variables: Value) -> Result<Response, Problem> {
+    variables["id"] = json!(id);
+    if let Some(tag) = headers.get(header::IF_MATCH).and_then(|tag| tag.to_str().ok()).filter(|tag| *tag != "*") {
+        let version = tag.trim_matches('"').parse::<i64>();
+        variables["version"] = json!(version.map_err(|_| Problem::new(Kind::Stale, "If-Match is no version of this product."))?);
+    }
+    let text = format!(
+        "mutation($id:ID!,$name:String,$description:String,$category:String,$price:Float,$active:Boolean,$version:Int){{updateProduct(id:$id,name:$name,description:$description,category:$category,price:$price,active:$active,version:$version){{{FIELDS}}}}}"
+    );
+    let mut data = ask(gateway, headers, &text, variables).await?;
+    answer(StatusCode::OK, data["updateProduct"].take())
+}
+
+/// Takes a product out of the catalogue; admins.
+#[utoipa::path(delete, path = "/api/products/{id}", tag = "products", params(("id" = String, Path)),
+    responses((status = 204), (status = 404)))]
+pub(crate) async fn delete(
+    State(gateway): State<Gateway>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    ask(&gateway, &headers, "mutation($id:ID!){deleteProduct(id:$id){id}}", json!({"id": id})).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn variables(of: &impl Serialize) -> Result<Value, Problem> {
+    serde_json::to_value(of).map_err(Problem::internal)
+}
+
+fn with_key(headers: &HeaderMap, mut variables: Value) -> Result<Value, Problem> {
+    if let Some(key) = headers.get("idempotency-key") {
+        let key = key
+            .to_str()
+            .map_err(|_| Problem::invalid("Idempotency-Key", "characters", "1 to 128 visible ASCII characters"))?;
+        variables["idempotencyKey"] = json!(key);
+    }
+    Ok(variables)
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Problem> {
+    serde_json::from_value(value).map_err(|error| {
+        Problem::new(Kind::BadGateway, "The product service answered in an unknown shape.").because(error)
+    })
+}
+
+fn answer(status: StatusCode, product: Value) -> Result<Response, Problem> {
+    let product: Product = read(product)?;
+    let tag = HeaderValue::from_str(&format!("\"{}\"", product.version));
+    let mut response = (status, Json(product)).into_response();
+    if let Ok(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// Asks the product service in the caller's name.
+async fn ask(gateway: &Gateway, headers: &HeaderMap, text: &str, variables: Value) -> Result<Value, Problem> {
+    let body = json!({"query": text, "variables": variables}).to_string();
+    let mut request = Request::post("/graphql")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(body))
+        .map_err(Problem::internal)?;
+    if let Some(token) = headers.get(header::AUTHORIZATION) {
+        request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+    }
+    let timeout = Duration::from_secs(gateway.config.timeout_seconds);
+    let response = proxy::pass(&gateway.http, &gateway.product, timeout, request).await;
+    let status = response.status();
+    let bytes: Bytes = response
+        .into_body()
+        .collect()
+        .await
+        .map_err(|error| Problem::new(Kind::BadGateway, "The product service broke off its answer.").because(error))?
+        .to_bytes();
+    let mut answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if let Some(error) = answer["errors"].as_array().and_then(|errors| errors.first()) {
+        return Err(problem(error));
+    }
+    if !status.is_success() {
+        let detail = answer["detail"].as_str().unwrap_or("The product service refused.");
+        return Err(Problem::new(Kind::from_status(status), detail));
+    }
+    Ok(answer["data"].take())
+}
+
+/// A GraphQL error as a problem, by its `extensions.code`.
+fn problem(error: &Value) -> Problem {
+    let code = error["extensions"]["code"].as_str().unwrap_or_default();
+    let message = error["message"].as_str().unwrap_or("The product service refused.");
+    let kind = Kind::ALL.into_iter().find(|kind| kind.graphql() == code).unwrap_or(Kind::Unreadable);
+    let fields: Vec<FieldError> = serde_json::from_value(error["extensions"]["errors"].clone()).unwrap_or_default();
+    if kind == Kind::Invalid && !fields.is_empty() {
+        return Problem::fields(fields);
+    }
+    Problem::new(kind, message)
+}

@@ -1,0 +1,155 @@
+//! The services behind the gateway: who is healthy, and whose turn it is.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::body::Body;
+use chassis::Context;
+use http::{Request, Uri, uri::Authority};
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::{Client, connect::HttpConnector};
+use prometheus::IntGaugeVec;
+
+pub(crate) type Http = Client<HttpConnector, Body>;
+
+/// How long a health check may take.
+const CHECK: Duration = Duration::from_secs(2);
+/// How often an upstream that is away is looked at.
+const AWAY: Duration = Duration::from_secs(1);
+
+/// A service and its replicas. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    pub(crate) name: &'static str,
+    replicas: Arc<[Replica]>,
+    turn: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) authority: Authority,
+    healthy: AtomicBool,
+}
+
+impl Replica {
+    /// Takes it out of the turn until a health check finds it well.
+    pub(crate) fn is_away(&self) {
+        self.healthy.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A URL that names no upstream.
+#[derive(Debug, thiserror::Error)]
+#[error("`{url}` is no URL of the {name} service: http://HOST:PORT, several parted by commas")]
+pub(crate) struct BadUrl {
+    name: &'static str,
+    url: String,
+}
+
+impl Upstream {
+    pub(crate) fn new(name: &'static str, urls: &str) -> Result<Self, BadUrl> {
+        let replicas = urls
+            .split(',')
+            .map(str::trim)
+            .filter(|url| !url.is_empty())
+            .map(|url| {
+                url.parse::<Uri>()
+                    .ok()
+                    .filter(|uri| uri.scheme_str() == Some("http"))
+                    .and_then(|uri| uri.authority().cloned())
+                    .map(|authority| Replica { authority, healthy: AtomicBool::new(true) })
+                    .ok_or_else(|| BadUrl { name, url: url.to_owned() })
+            })
+            .collect::<Result<Vec<Replica>, BadUrl>>()?;
+        if replicas.is_empty() {
+            return Err(BadUrl { name, url: urls.to_owned() });
+        }
+        Ok(Self { name, replicas: replicas.into(), turn: Arc::default() })
+    }
+
+    /// The next replica in turn that is healthy.
+    pub(crate) fn next(&self) -> Option<&Replica> {
+        let start = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.replicas.len();
+        (0..count)
+            .map(|step| &self.replicas[(start + step) % count])
+            .find(|replica| replica.healthy.load(Ordering::Relaxed))
+    }
+
+    /// Looks after the replicas' health until the process stops.
+    pub(crate) fn watch(&self, ctx: &Context, http: &Http, period: Duration) {
+        let healthy = ctx.metrics.gauge("gateway_upstream_healthy", "1 if the upstream is well.", &["service", "upstream"]);
+        for index in 0..self.replicas.len() {
+            let (this, http, ctx_, healthy) = (self.clone(), http.clone(), ctx.clone(), healthy.clone());
+            ctx.spawn("health", async move { this.check(index, http, ctx_, healthy, period).await });
+        }
+    }
+
+    async fn check(self, index: usize, http: Http, ctx: Context, gauge: IntGaugeVec, period: Duration) {
+        let Some(replica) = self.replicas.get(index) else { return };
+        let mut was = true;
+        loop {
+            let well = is_well(&http, &replica.authority).await;
+            replica.healthy.store(well, Ordering::Relaxed);
+            gauge.with_label_values(&[self.name, replica.authority.as_str()]).set(i64::from(well));
+            if well != was {
+                let upstream = replica.authority.as_str();
+                if well {
+                    tracing::info!(service = self.name, upstream, "upstream is back");
+                } else {
+                    tracing::warn!(service = self.name, upstream, "upstream is away");
+                }
+            }
+            was = well;
+            tokio::select! {
+                () = ctx.shutdown.cancelled() => return,
+                () = tokio::time::sleep(if well { period } else { AWAY.min(period) }) => {}
+            }
+        }
+    }
+}
+
+async fn is_well(http: &Http, authority: &Authority) -> bool {
+    let Ok(request) = Request::get(format!("http://{authority}/health")).body(Body::empty()) else {
+        return false;
+    };
+    let check = async {
+        let answer = http.request(request).await.ok()?;
+        let ok = answer.status().is_success();
+        // Read to its end, so that the connection can be used again.
+        answer.into_body().collect().await.ok()?;
+        Some(ok)
+    };
+    matches!(tokio::time::timeout(CHECK, check).await, Ok(Some(true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn healthy_replicas_take_turns_and_the_others_are_passed_over() {
+        let upstream = Upstream::new("order", "http://a:1, http://b:2,http://c:3").expect("three URLs");
+        let take = || upstream.next().map(|replica| replica.authority.host().to_owned());
+        let three: Vec<_> = (0..3).filter_map(|_| take()).collect();
+        assert_eq!(three, ["a", "b", "c"]);
+        upstream.replicas[1].is_away();
+        assert!((0..6).filter_map(|_| take()).all(|host| host != "b"));
+        upstream.replicas[0].is_away();
+        upstream.replicas[2].is_away();
+        assert_eq!(take(), None);
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_named() {
+        for url in ["", "order:80", "https://order"] {
+            let error = Upstream::new("order", url).expect_err("no URL").to_string();
+            assert!(error.contains("order service"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Lists of notifications, newest first.
+
+use auth::Caller;
+use axum::extract::State as AxumState;
+use chassis::{Json, Kind, Path, Problem, Query};
+use commerce::page::{BadPage, Page, PageQuery};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::{State, scope};
+use crate::{
+    domain::{Notice, Scope, Severity},
+    error::Error,
+    store::{self, Filter},
+};
+
+/// Which notifications.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListQuery {
+    /// About this customer.
+    customer_id: Option<String>,
+    /// About this order.
+    order_id: Option<String>,
+    /// Of this kind, as `order.confirmed`.
+    kind: Option<String>,
+    /// info or warning.
+    severity: Option<Severity>,
+    /// Rows wanted, 1 to 100; 20 if not said.
+    limit: Option<u32>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Numbered page, from 1, down to 10,000 rows.
+    page: Option<u32>,
+    /// Whether the answer tells the `total`.
+    include_total: Option<bool>,
+}
+
+/// What the caller may see of all that happened.
+#[utoipa::path(get, path = "/api/notifications", tag = "notifications", params(ListQuery),
+    responses((status = 200, body = Page<Notice>)))]
+pub(super) async fn list(
+    AxumState(state): AxumState<State>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<Notice>>, Problem> {
+    let filter = Filter {
+        scope: scope(&caller)?,
+        customer_id: query.customer_id,
+        order_id: query.order_id,
+        kind: query.kind,
+        severity: query.severity,
+    };
+    let paging = PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
+    page(&state, &filter, &paging).await
+}
+
+/// What happened with a customer: himself, staff and admins.
+#[utoipa::path(get, path = "/api/customers/{id}/timeline", tag = "notifications", params(("id" = String, Path), PageQuery),
+    responses((status = 200, body = Page<Notice>), (status = 404)))]
+pub(super) async fn timeline(
+    AxumState(state): AxumState<State>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(paging): Query<PageQuery>,
+) -> Result<Json<Page<Notice>>, Problem> {
+    let scope = scope(&caller)?;
+    if matches!(&scope, Scope::Customer(own) if *own != id) {
+        return Err(Problem::not_found("customer"));
+    }
+    let mut filter = Filter::of(scope);
+    filter.customer_id = Some(id);
+    page(&state, &filter, &paging).await
+}
+
+async fn page(state: &State, filter: &Filter, paging: &PageQuery) -> Result<Json<Page<Notice>>, Problem> {
+    let window = paging
+        .window::<i64>(&state.cursors)
+        .map_err(|BadPage { field, message }| Problem::new(Kind::Unreadable, format!("{field}: {message}")))?;
+    let read = async {
+        let mut tx = state.db.read().await?;
+        let rows = store::list(&mut tx, filter, &window).await?;
+        let total = if window.include_total { Some(store::count(&mut tx, filter).await?) } else { None };
+        Ok::<_, Error>((rows, total))
+    };
+    let (rows, total) = read.await.map_err(Problem::from)?;
+    Ok(Json(window.page(&state.cursors, rows, total, |notice: &Notice| notice.number)))
+}

@@ -1,0 +1,63 @@
+//! The edge: every route on one screen.
+
+mod list;
+mod stream;
+
+use std::sync::Arc;
+
+use auth::{Caller, Verifier};
+use axum::extract::FromRef;
+use chassis::{Context, Problem};
+use commerce::page::CursorKey;
+use db::Db;
+use tokio::sync::{Semaphore, watch};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::domain::Scope;
+
+/// What handlers need.
+#[derive(Clone)]
+pub(crate) struct State {
+    pub(crate) db: Db,
+    pub(crate) ctx: Context,
+    pub(crate) verifier: Verifier,
+    pub(crate) cursors: CursorKey,
+    pub(crate) news: watch::Receiver<u64>,
+    pub(crate) streams: Arc<Semaphore>,
+}
+
+impl FromRef<State> for Verifier {
+    fn from_ref(state: &State) -> Self {
+        state.verifier.clone()
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Souk notifications", description = "What happened, as lists and live."),
+    tags((name = "notifications", description = "Each caller sees what he may."))
+)]
+struct Docs;
+
+/// All routes.
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(Docs::openapi())
+        .routes(routes!(list::list))
+        .routes(routes!(list::timeline))
+        .routes(routes!(stream::stream))
+}
+
+/// What a caller may see.
+fn scope(caller: &Caller) -> Result<Scope, Problem> {
+    if caller.is_admin() || caller.is_service() {
+        return Ok(Scope::All);
+    }
+    if caller.is_staff() {
+        return Ok(Scope::Places(caller.stores.clone()));
+    }
+    match &caller.customer_id {
+        Some(id) => Ok(Scope::Customer(id.clone())),
+        None => Err(Problem::forbidden("Notifications are for staff and customers.")),
+    }
+}

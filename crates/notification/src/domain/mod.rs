@@ -1,0 +1,16 @@
+//! What a notification says, and who may see it.
+
+mod notice;
+
+pub(crate) use notice::{Notice, Payload, Severity, notice};
+
+/// Whose notifications somebody may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Head office: everything.
+    All,
+    /// Staff: what happens in these places.
+    Places(Vec<String>),
+    /// A customer: what is about him.
+    Customer(String),
+}

@@ -1,0 +1,46 @@
+//! What the notification service consumes.
+
+use std::sync::Arc;
+
+use bus::{Event, Failure, Handler};
+use db::Db;
+use tokio::sync::watch;
+
+use crate::{
+    domain::{Notice, Payload, notice},
+    store,
+};
+
+pub(crate) const GROUP: &str = "notification";
+pub(crate) const TOPICS: &[&str] = &["orders", "stock", "payments", "customers"];
+
+/// Turns events into notifications, once each.
+pub(crate) struct Listener {
+    pub(crate) db: Db,
+    /// Tells the live streams that there is something new.
+    pub(crate) news: Arc<watch::Sender<u64>>,
+}
+
+impl Handler for Listener {
+    async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
+        let mut tx = self.db.write().await?;
+        let fresh = bus::inbox::fresh(&mut tx, events).await?;
+        let notices = events
+            .iter()
+            .zip(fresh)
+            .filter(|(_, fresh)| *fresh)
+            .filter_map(|(event, _)| tell(event).transpose())
+            .collect::<Result<Vec<Notice>, _>>()?;
+        let told = store::add(&mut tx, notices).await?;
+        tx.commit().await?;
+        if told > 0 {
+            self.news.send_modify(|n| *n += told);
+        }
+        Ok(())
+    }
+}
+
+fn tell(event: &Event) -> Result<Option<Notice>, serde_json::Error> {
+    let payload: Payload = event.data()?;
+    Ok(notice(&event.id, &event.kind, &event.subject, event.time, payload))
+}

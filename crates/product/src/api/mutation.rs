@@ -1,0 +1,166 @@
+//! Changes, for admins.
+
+use async_graphql::{Context, ID, MaybeUndefined, Object, Result};
+use auth::Caller;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use commerce::ProductId;
+use serde::Serialize;
+
+use super::query::api;
+use super::told;
+use super::types::{Price, ProductView};
+use crate::domain::{Change, NewProduct};
+use crate::error::Error;
+use crate::store::Key;
+
+/// Changes of the catalogue. With an `idempotencyKey`, the same arguments give the same answer for 24 hours.
+pub(super) struct Mutation;
+
+#[Object]
+impl Mutation {
+    /// Puts a product into the catalogue. A repeat with the same `id` and arguments changes nothing.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of the field in the schema"
+    )]
+    async fn add_product(
+        &self,
+        ctx: &Context<'_>,
+        name: String,
+        price: Price,
+        description: Option<String>,
+        id: Option<ID>,
+        category: Option<String>,
+        currency: Option<String>,
+        #[graphql(default = true)] active: bool,
+        idempotency_key: Option<String>,
+    ) -> Result<ProductView> {
+        let api = api(ctx)?;
+        let admin = admin(ctx)?;
+        let id = id.map(|id| ProductId::parse(&id)).transpose();
+        let currency = currency.map_or(Ok(api.currency), |currency| currency.parse());
+        let new = NewProduct {
+            id: id.map_err(|err| told(Error::invalid("id", "id", &err.to_string())))?,
+            name,
+            description,
+            category,
+            price: price.0,
+            currency: currency
+                .map_err(|err| told(Error::invalid("currency", "currency", &err.to_string())))?,
+            active,
+        };
+        let created_from = fingerprint(&new)?;
+        let key = key(admin, "addProduct", idempotency_key, &created_from)?;
+        let new = new.checked().map_err(told)?;
+        let product = api.store.add(new, &created_from, key).await.map_err(told)?;
+        api.relay.wake();
+        Ok(product.into())
+    }
+
+    /// Changes what is given of a product; null takes description or category away. With `version`, only if it
+    /// still has that one.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the arguments of the field in the schema"
+    )]
+    async fn update_product(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+        name: Option<String>,
+        price: Option<Price>,
+        description: MaybeUndefined<String>,
+        category: MaybeUndefined<String>,
+        active: Option<bool>,
+        version: Option<i64>,
+        idempotency_key: Option<String>,
+    ) -> Result<ProductView> {
+        let api = api(ctx)?;
+        let admin = admin(ctx)?;
+        let change = Change {
+            name,
+            price: price.map(|price| price.0),
+            description: given(description),
+            category: given(category),
+            active,
+            seen: version,
+        };
+        let key = key(
+            admin,
+            "updateProduct",
+            idempotency_key,
+            &fingerprint(&(id.as_str(), &change))?,
+        )?;
+        let product = api.store.change(&id, change, key).await.map_err(told)?;
+        api.relay.wake();
+        Ok(product.into())
+    }
+
+    /// Takes a product out of the catalogue; gives it as it was last. Its id is not given away again.
+    async fn delete_product(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+        version: Option<i64>,
+        idempotency_key: Option<String>,
+    ) -> Result<ProductView> {
+        let api = api(ctx)?;
+        let admin = admin(ctx)?;
+        let key = key(
+            admin,
+            "deleteProduct",
+            idempotency_key,
+            &fingerprint(&(id.as_str(), version))?,
+        )?;
+        let product = api.store.delete(&id, version, key).await.map_err(told)?;
+        api.relay.wake();
+        Ok(product.into())
+    }
+}
+
+fn admin<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
+    match ctx.data_opt::<Option<Caller>>() {
+        Some(Some(caller)) if caller.is_admin() => Ok(caller),
+        Some(Some(_)) => Err(told(Error::Forbidden)),
+        _ => Err(told(Error::Unauthenticated)),
+    }
+}
+
+fn given(value: MaybeUndefined<String>) -> Option<Option<String>> {
+    match value {
+        MaybeUndefined::Undefined => None,
+        MaybeUndefined::Null => Some(None),
+        MaybeUndefined::Value(value) => Some(Some(value)),
+    }
+}
+
+fn key(
+    admin: &Caller,
+    route: &'static str,
+    key: Option<String>,
+    payload_hash: &str,
+) -> Result<Option<Key>> {
+    let Some(key) = key else { return Ok(None) };
+    if key.is_empty() || key.len() > 255 || key.chars().any(char::is_control) {
+        return Err(told(Error::invalid(
+            "idempotencyKey",
+            "length",
+            "1 to 255 characters",
+        )));
+    }
+    Ok(Some(Key {
+        subject: admin.subject.clone(),
+        route,
+        key,
+        payload_hash: payload_hash.to_owned(),
+    }))
+}
+
+/// The same for the same values, however they were written.
+fn fingerprint(payload: &impl Serialize) -> Result<String> {
+    let text =
+        serde_json::to_vec(payload).map_err(|_| told(Error::Defect("arguments are no JSON")))?;
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &text)))
+}

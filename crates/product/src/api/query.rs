@@ -1,0 +1,132 @@
+//! Questions, open to everybody.
+
+use async_graphql::{Context, ID, Object, Result};
+use commerce::page::{PageQuery, Window};
+
+use super::types::{PageInfo, ProductConnection, ProductEdge, ProductView};
+use super::{Api, told};
+use crate::domain::Product;
+use crate::error::Error;
+use crate::store::Filter;
+
+/// Most ids asked for at once.
+const MAX_IDS: usize = 1_000;
+
+/// Questions to the catalogue.
+pub(super) struct Query;
+
+#[Object]
+impl Query {
+    /// The first thousand products on sale.
+    #[graphql(complexity = "1000 * child_complexity")]
+    async fn products(&self, ctx: &Context<'_>) -> Result<Vec<Option<ProductView>>> {
+        let products = api(ctx)?.store.plain().await.map_err(told)?;
+        Ok(products
+            .into_iter()
+            .map(|product| Some(product.into()))
+            .collect())
+    }
+
+    /// One product.
+    async fn product(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ProductView>> {
+        Ok(api(ctx)?
+            .store
+            .product(&id)
+            .await
+            .map_err(told)?
+            .map(Into::into))
+    }
+
+    /// The products of these ids, at most 1,000, in their order; null where there is none.
+    #[graphql(complexity = "ids.len() * child_complexity + 1")]
+    async fn products_by_ids(
+        &self,
+        ctx: &Context<'_>,
+        ids: Vec<ID>,
+    ) -> Result<Vec<Option<ProductView>>> {
+        if ids.len() > MAX_IDS {
+            return Err(told(Error::invalid("ids", "count", "at most 1000")));
+        }
+        let ids: Vec<String> = ids.into_iter().map(|id| id.0).collect();
+        let products = api(ctx)?.store.by_ids(&ids).await.map_err(told)?;
+        Ok(products
+            .into_iter()
+            .map(|product| product.map(Into::into))
+            .collect())
+    }
+
+    /// The catalogue, searched and in parts: `search` looks at id, name, category and description; `active: null`
+    /// shows what is not on sale too; `first` is 1 to 100.
+    #[graphql(complexity = "usize::try_from(first).unwrap_or(0) * child_complexity + 1")]
+    async fn catalog(
+        &self,
+        ctx: &Context<'_>,
+        search: Option<String>,
+        category: Option<String>,
+        #[graphql(default_with = "Some(true)")] active: Option<bool>,
+        #[graphql(default = 20)] first: i32,
+        after: Option<String>,
+    ) -> Result<ProductConnection> {
+        let api = api(ctx)?;
+        if search.as_ref().is_some_and(|search| search.len() > 200) {
+            return Err(told(Error::invalid(
+                "search",
+                "length",
+                "at most 200 characters",
+            )));
+        }
+        let page = PageQuery {
+            limit: Some(u32::try_from(first).unwrap_or(0)),
+            cursor: after,
+            page: None,
+            include_total: Some(ctx.look_ahead().field("totalCount").exists()),
+        };
+        let window = page
+            .window::<i64>(&api.cursors)
+            .map_err(|bad| told(bad.into()))?;
+        let filter = Filter {
+            search,
+            category,
+            active,
+        };
+        let (products, total) = api.store.catalog(filter, &window).await.map_err(told)?;
+        Ok(connection(api, &window, products, total))
+    }
+
+    /// The categories of what is on sale.
+    async fn categories(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
+        api(ctx)?.store.categories().await.map_err(told)
+    }
+}
+
+fn connection(
+    api: &Api,
+    window: &Window<i64>,
+    products: Vec<Product>,
+    total: Option<u64>,
+) -> ProductConnection {
+    let page = window.page(&api.cursors, products, total, |product| product.number);
+    let edges: Vec<ProductEdge> = page
+        .data
+        .into_iter()
+        .map(|product| ProductEdge {
+            cursor: api.cursors.encode(&product.number),
+            node: product.into(),
+        })
+        .collect();
+    ProductConnection {
+        page_info: PageInfo {
+            has_next_page: page.next_cursor.is_some(),
+            has_previous_page: window.after.is_some(),
+            start_cursor: edges.first().map(|edge| edge.cursor.clone()),
+            end_cursor: edges.last().map(|edge| edge.cursor.clone()),
+        },
+        total_count: page.total.unwrap_or(0),
+        edges,
+    }
+}
+
+pub(super) fn api<'a>(ctx: &Context<'a>) -> Result<&'a Api> {
+    ctx.data_opt::<Api>()
+        .ok_or_else(|| told(Error::Defect("a schema without a store")))
+}

@@ -1,0 +1,130 @@
+//! The shapes of the schema.
+
+use async_graphql::{
+    ID, InputValueError, InputValueResult, Number, Scalar, ScalarType, SimpleObject, Value,
+};
+use commerce::Amount;
+
+use crate::domain::Product;
+
+/// A price: a number with at most two decimals, exact on the way in and out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Price(pub(super) Amount);
+
+/// A number; prices have at most two decimals.
+#[Scalar(name = "Float")]
+impl ScalarType for Price {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match value {
+            // The shortest text of a number that came with up to 15 digits is what came, digit by digit.
+            Value::Number(number) => number
+                .to_string()
+                .parse()
+                .map(Self)
+                .map_err(InputValueError::custom),
+            other => Err(InputValueError::expected_type(other)),
+        }
+    }
+
+    fn is_valid(value: &Value) -> bool {
+        matches!(value, Value::Number(_))
+    }
+
+    fn to_value(&self) -> Value {
+        let minor = self.0.minor();
+        if minor % 100 == 0 {
+            return Value::Number((minor / 100).into());
+        }
+        let nearest = self.0.to_string().parse().ok().and_then(Number::from_f64);
+        nearest.map_or(Value::Null, Value::Number)
+    }
+}
+
+/// Something that is sold.
+#[derive(Clone, Debug, SimpleObject)]
+#[graphql(name = "Product")]
+pub(super) struct ProductView {
+    /// The SKU, case-sensitive.
+    id: ID,
+    /// Counted up from 1.
+    number: i64,
+    name: String,
+    description: Option<String>,
+    category: Option<String>,
+    price: Price,
+    /// ISO 4217.
+    currency: String,
+    /// Whether it is on sale.
+    active: bool,
+    /// Counts changes.
+    version: i64,
+}
+
+impl From<Product> for ProductView {
+    fn from(product: Product) -> Self {
+        Self {
+            id: ID(product.id.into()),
+            number: product.number,
+            name: product.name,
+            description: product.description,
+            category: product.category,
+            price: Price(product.price),
+            currency: product.currency.as_str().to_owned(),
+            active: product.active,
+            version: product.version,
+        }
+    }
+}
+
+/// A part of the catalogue.
+#[derive(Debug, SimpleObject)]
+pub(super) struct ProductConnection {
+    pub(super) edges: Vec<ProductEdge>,
+    pub(super) page_info: PageInfo,
+    /// All products that the filter leaves.
+    pub(super) total_count: u64,
+}
+
+/// A product and where it stands.
+#[derive(Debug, SimpleObject)]
+pub(super) struct ProductEdge {
+    pub(super) cursor: String,
+    pub(super) node: ProductView,
+}
+
+/// Where a part of a list begins and ends.
+#[derive(Debug, SimpleObject)]
+pub(super) struct PageInfo {
+    pub(super) has_next_page: bool,
+    pub(super) has_previous_page: bool,
+    pub(super) start_cursor: Option<String>,
+    pub(super) end_cursor: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_exact_in_and_out() {
+        for (text, told) in [
+            ("899.99", "899.99"),
+            ("0.1", "0.1"),
+            ("5", "5"),
+            ("5.00", "5"),
+            ("9999999999999.99", "9999999999999.99"),
+            ("1e2", "100"),
+            ("0.29", "0.29"),
+        ] {
+            let value: Value = serde_json::from_str(text).unwrap();
+            let price = Price::parse(value).unwrap();
+            assert_eq!(serde_json::to_string(&price.to_value()).unwrap(), told);
+        }
+        for bad in ["12.345", "1e20", "\"5\"", "true", "0.001"] {
+            assert!(
+                Price::parse(serde_json::from_str(bad).unwrap()).is_err(),
+                "{bad}"
+            );
+        }
+    }
+}

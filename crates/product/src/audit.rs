@@ -1,0 +1,55 @@
+//! What the auditor is told about products: plain facts, no schema. Events are told by the outbox.
+
+use db::{Db, Options};
+
+use crate::store::Store;
+
+/// Everything that the audit asks of this service.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// Every product, deleted ones too.
+    pub products: Vec<ProductFact>,
+    /// Every event that the outbox keeps, in order.
+    pub events: Vec<bus::outbox::Told>,
+}
+
+/// One product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductFact {
+    /// Its id.
+    pub id: String,
+    /// Events told so far.
+    pub last_sequence: i64,
+    /// Whether it is out of the catalogue.
+    pub deleted: bool,
+}
+
+/// Reads the facts of the store at this URL, running or not.
+pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
+    let db = Db::open(
+        url,
+        &Options {
+            read_only: true,
+            ..Options::default()
+        },
+        None,
+    )
+    .await?;
+    let store = Store::new(db.clone());
+    let mut facts = Facts::default();
+    loop {
+        let after = facts
+            .products
+            .last()
+            .map(|product| product.id.clone())
+            .unwrap_or_default();
+        let page = store.facts(&after).await?;
+        if page.is_empty() {
+            break;
+        }
+        facts.products.extend(page);
+    }
+    facts.events = bus::outbox::all(&mut db.read().await?).await?;
+    db.close().await;
+    Ok(facts)
+}

@@ -1,0 +1,176 @@
+//! A product.
+
+use chassis::FieldError;
+use commerce::{Amount, Currency, ProductId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+
+const NAME_CHARS: usize = 200;
+const DESCRIPTION_CHARS: usize = 4_000;
+const CATEGORY_CHARS: usize = 100;
+
+/// A product as it is kept, in the shape in which it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Product {
+    pub(crate) id: ProductId,
+    pub(crate) number: i64,
+    pub(crate) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) category: Option<String>,
+    pub(crate) price: Amount,
+    pub(crate) currency: Currency,
+    pub(crate) active: bool,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) version: i64,
+    /// Events told so far.
+    #[serde(skip)]
+    pub(crate) sequence: i64,
+}
+
+/// A product to be made.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct NewProduct {
+    /// The client's own id for it, the SKU.
+    pub(crate) id: Option<ProductId>,
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) category: Option<String>,
+    pub(crate) price: Amount,
+    pub(crate) currency: Currency,
+    pub(crate) active: bool,
+}
+
+/// What is to change of a product; what is `None` stays.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Change {
+    pub(crate) name: Option<String>,
+    pub(crate) price: Option<Amount>,
+    /// `Some(None)` takes it away.
+    pub(crate) description: Option<Option<String>>,
+    /// `Some(None)` takes it away.
+    pub(crate) category: Option<Option<String>>,
+    pub(crate) active: Option<bool>,
+    /// Only if it still has this version.
+    pub(crate) seen: Option<i64>,
+}
+
+impl NewProduct {
+    /// The product as it is to be kept, or every rule that it breaks.
+    pub(crate) fn checked(mut self) -> Result<Self, Error> {
+        let mut broken = Vec::new();
+        self.name = line(&mut broken, "name", &self.name, NAME_CHARS);
+        self.category = self
+            .category
+            .map(|category| line(&mut broken, "category", &category, CATEGORY_CHARS));
+        self.description = self.description.map(|text| paragraph(&mut broken, &text));
+        check_price(&mut broken, self.price);
+        if broken.is_empty() {
+            Ok(self)
+        } else {
+            Err(Error::Invalid(broken))
+        }
+    }
+}
+
+impl Product {
+    /// The same product after a change, or nothing when nothing changes.
+    pub(crate) fn changed(&self, change: Change, now: Timestamp) -> Result<Option<Self>, Error> {
+        if change.seen.is_some_and(|seen| seen != self.version) {
+            return Err(Error::Stale {
+                version: self.version,
+            });
+        }
+        let mut broken = Vec::new();
+        let mut after = self.clone();
+        if let Some(name) = change.name {
+            after.name = line(&mut broken, "name", &name, NAME_CHARS);
+        }
+        if let Some(price) = change.price {
+            check_price(&mut broken, price);
+            after.price = price;
+        }
+        if let Some(description) = change.description {
+            after.description = description.map(|text| paragraph(&mut broken, &text));
+        }
+        if let Some(category) = change.category {
+            after.category =
+                category.map(|category| line(&mut broken, "category", &category, CATEGORY_CHARS));
+        }
+        after.active = change.active.unwrap_or(after.active);
+        if !broken.is_empty() {
+            return Err(Error::Invalid(broken));
+        }
+        if after == *self {
+            return Ok(None);
+        }
+        (after.updated_at, after.version, after.sequence) =
+            (now, self.version + 1, self.sequence + 1);
+        Ok(Some(after))
+    }
+}
+
+fn check_price(broken: &mut Vec<FieldError>, price: Amount) {
+    if price.is_negative() {
+        broken.push(FieldError::new("price", "range", "0 or more"));
+    }
+}
+
+/// A text of one line, spaces around it taken off.
+fn line(broken: &mut Vec<FieldError>, field: &str, text: &str, max: usize) -> String {
+    let text = text.trim();
+    check_length(broken, field, text, max);
+    if text.chars().any(char::is_control) {
+        broken.push(FieldError::new(
+            field,
+            "characters",
+            "no line breaks or control characters",
+        ));
+    }
+    text.to_owned()
+}
+
+fn paragraph(broken: &mut Vec<FieldError>, text: &str) -> String {
+    check_length(broken, "description", text, DESCRIPTION_CHARS);
+    if text
+        .chars()
+        .any(|char| char.is_control() && !matches!(char, '\n' | '\r' | '\t'))
+    {
+        broken.push(FieldError::new(
+            "description",
+            "characters",
+            "no control characters",
+        ));
+    }
+    text.to_owned()
+}
+
+fn check_length(broken: &mut Vec<FieldError>, field: &str, text: &str, max: usize) {
+    // The number of bytes is known at once and bounds the number of characters from above.
+    if text.is_empty() || (text.len() > max && text.chars().count() > max) {
+        broken.push(FieldError::new(
+            field,
+            "length",
+            format!("1 to {max} characters"),
+        ));
+    }
+}
+
+/// What a search looks at, in small letters.
+pub(crate) fn search_text(product: &Product) -> String {
+    let parts = [
+        Some(product.id.as_str()),
+        Some(&product.name),
+        product.category.as_deref(),
+        product.description.as_deref(),
+    ];
+    parts
+        .into_iter()
+        .flatten()
+        .map(str::to_lowercase)
+        .collect::<Vec<_>>()
+        .join("\n")
+}

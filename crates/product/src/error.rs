@@ -1,0 +1,75 @@
+//! What can go wrong here, and of what kind it is.
+
+use chassis::{FieldError, Kind, Problem};
+
+/// A failure of this service, told without a word of GraphQL.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is no such product. The text is what clients of the older schema look for.
+    #[error("Produit avec l'ID {0} non trouvé")]
+    NotFound(String),
+    /// Fields break rules.
+    #[error("fields break rules")]
+    Invalid(Vec<FieldError>),
+    /// The id stands for another product, perhaps a deleted one.
+    #[error("there is or was another product with the id {0}")]
+    IdTaken(String),
+    /// The key came before with something else.
+    #[error("this idempotencyKey was used with other arguments")]
+    KeyReused,
+    /// The caller has seen an older version.
+    #[error("it has changed meanwhile")]
+    Stale {
+        /// The version it has now.
+        version: i64,
+    },
+    /// Nobody is signed in.
+    #[error("a token is wanted: Authorization: Bearer TOKEN")]
+    Unauthenticated,
+    /// The caller may not.
+    #[error("this is for admins")]
+    Forbidden,
+    /// A cursor that no list gave out, or a window out of range.
+    #[error(transparent)]
+    Page(#[from] commerce::page::BadPage),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] db::Error),
+    /// A defect of ours.
+    #[error("{0}")]
+    Defect(&'static str),
+}
+
+impl Error {
+    /// One field breaks one rule.
+    pub(crate) fn invalid(field: &str, rule: &str, message: &str) -> Self {
+        Self::Invalid(vec![FieldError::new(field, rule, message)])
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Invalid(_) | Self::KeyReused | Self::Page(_) => Kind::Invalid,
+            Self::IdTaken(_) => Kind::Conflict,
+            Self::Stale { .. } => Kind::Stale,
+            Self::Unauthenticated => Kind::Unauthenticated,
+            Self::Forbidden => Kind::Forbidden,
+            Self::Store(db::Error::Unavailable(_)) => Kind::Unavailable,
+            Self::Store(_) | Self::Defect(_) => Kind::Internal,
+        }
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let kind = error.kind();
+        let detail = error.to_string();
+        match error {
+            Error::Invalid(fields) => Self::fields(fields),
+            Error::Page(bad) => Self::invalid(bad.field, "range", bad.message),
+            Error::Stale { version } => Self::new(kind, detail).with("version", version),
+            Error::Store(_) => Self::new(kind, detail).because(error),
+            _ => Self::new(kind, detail),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The catalogue in SQL. Functions speak of products; rows stay here.
+
+mod reads;
+mod repeats;
+mod rows;
+mod writes;
+
+use db::{Db, Migration};
+
+pub(crate) use reads::Filter;
+
+/// The schema. Versions go on where those of the bus end.
+pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+    version: 101,
+    name: "products",
+    sql: include_str!("../../migrations/0001_init.sql"),
+}];
+
+/// What a client said to recognise a repeat by.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) subject: String,
+    pub(crate) route: &'static str,
+    pub(crate) key: String,
+    pub(crate) payload_hash: String,
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    db: Db,
+}
+
+impl Store {
+    pub(crate) fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// Whether it answers.
+    pub(crate) async fn ping(&self) -> Result<(), db::Error> {
+        self.db.ping().await
+    }
+}

@@ -1,0 +1,7 @@
+//! The product service as its callers meet it: GraphQL over HTTP, on a store of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+mod house;
+mod limits;
+mod products;

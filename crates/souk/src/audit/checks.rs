@@ -1,0 +1,196 @@
+//! Orders, money and stock.
+
+use std::collections::{BTreeMap, HashMap};
+
+use commerce::Timestamp;
+use order::audit::OrderFact;
+
+use super::{Check, facts::Facts};
+
+pub(crate) fn all(facts: &Facts) -> Vec<Check> {
+    vec![
+        orders_are_terminal_or_driven(facts),
+        confirmed_orders_are_paid_once(facts),
+        payments_belong_to_orders(facts),
+        cancelled_orders_hold_no_money(facts),
+        stock_follows_orders(facts),
+        reservations_belong_to_orders(facts),
+        levels_follow_the_ledger(facts),
+        reserved_is_what_is_held(facts),
+    ]
+}
+
+fn orders_are_terminal_or_driven(facts: &Facts) -> Check {
+    let mut check = Check::new("orders are terminal, or open with a live saga");
+    for order in facts.orders.values() {
+        check.pending += usize::from(order.open || order.refunds_pending > 0);
+        let pending = order.status == "pending";
+        check.saw(if pending && !order.open {
+            Some(format!("order {} is pending and nothing is to be done for it", order.id))
+        } else if facts.is_forsaken(order) {
+            Some(format!("order {} is open and nobody drives it since {}", order.id, order.lease_until))
+        } else {
+            None
+        });
+    }
+    check
+}
+
+fn is_charged(order: &OrderFact) -> bool {
+    order.payment_method != "on_account" && order.total.minor() > 0
+}
+
+fn confirmed_orders_are_paid_once(facts: &Facts) -> Check {
+    let mut check = Check::new("confirmed orders have one captured payment of their exact total");
+    let confirmed = facts.orders.values().filter(|o| o.was_confirmed && o.status != "cancelled");
+    for order in confirmed {
+        if facts.is_under_way(order) {
+            check.pending += 1;
+            continue;
+        }
+        let payment = facts.payments.get(&order.id);
+        let captured = payment.map_or(0, |payment| payment.captured);
+        let expected = if is_charged(order) { order.total.minor() } else { 0 };
+        check.saw((captured != expected).then(|| {
+            format!("order {}: captured {captured}, its total is {expected} (minor units)", order.id)
+        }));
+        let refunded = payment.map_or(0, |payment| payment.refunded);
+        if refunded < order.refunded.minor() {
+            check.fail(Some(format!(
+                "order {}: its returns refund {}, the payment says {refunded} (minor units)",
+                order.id,
+                order.refunded.minor()
+            )));
+        }
+    }
+    check
+}
+
+fn payments_belong_to_orders(facts: &Facts) -> Check {
+    let mut check = Check::new("payments belong to orders, and give back no more than was taken");
+    for payment in facts.payments.values() {
+        if payment.kind != "order" {
+            continue;
+        }
+        let young = facts.is_young(Timestamp::from_micros(payment.updated_at));
+        let order = facts.orders.get(&payment.order_id);
+        check.pending += usize::from(young);
+        check.saw(if payment.refunded > payment.captured || payment.captured > payment.amount {
+            Some(format!("payment of order {}: captured {}, refunded {}, authorised {}", payment.order_id, payment.captured, payment.refunded, payment.amount))
+        } else if order.is_none() && payment.captured > payment.refunded && !young {
+            Some(format!("payment of {}: there is no such order", payment.order_id))
+        } else {
+            None
+        });
+    }
+    check
+}
+
+fn cancelled_orders_hold_no_money(facts: &Facts) -> Check {
+    let mut check = Check::new("cancelled orders have no charge left");
+    for order in facts.orders.values().filter(|order| order.status == "cancelled") {
+        if facts.is_under_way(order) {
+            check.pending += 1;
+            continue;
+        }
+        let kept = facts.payments.get(&order.id).map_or(0, |payment| payment.captured - payment.refunded);
+        let open = facts.payments.get(&order.id).is_some_and(|p| p.status == "authorised" || p.status == "in_doubt");
+        check.saw((kept != 0 || open).then(|| format!("order {} is cancelled and {kept} minor units are still charged", order.id)));
+    }
+    check
+}
+
+fn stock_follows_orders(facts: &Facts) -> Check {
+    let mut check = Check::new("confirmed orders have their goods, cancelled orders hold none");
+    for order in facts.orders.values() {
+        let behind = facts.stock_is_behind(order);
+        if facts.is_under_way(order) || behind {
+            check.pending += 1;
+            // An event that nobody takes for longer than a lease is stuck, not under way.
+            if facts.running && behind && !facts.is_young(order.updated_at) && !order.open {
+                check.fail(Some(format!("order {}: its last event has not reached the stock service", order.id)));
+            }
+            continue;
+        }
+        check.saw(goods_of(facts, order));
+    }
+    check
+}
+
+fn goods_of(facts: &Facts, order: &OrderFact) -> Option<String> {
+    let reservation = facts.reservations.get(&order.id);
+    let state = reservation.map_or("none", |reservation| reservation.state);
+    let lines: BTreeMap<&str, (i64, i64)> = reservation
+        .map(|r| r.lines.iter().map(|l| (l.product_id.as_str(), (l.quantity, l.restocked))).collect())
+        .unwrap_or_default();
+    if order.status == "cancelled" {
+        let kept = lines.iter().any(|(_, (quantity, restocked))| quantity != restocked);
+        return match state {
+            "held" => Some(format!("order {} is cancelled and still holds stock", order.id)),
+            "committed" if kept => Some(format!("order {} is cancelled and its goods are not back", order.id)),
+            _ => None,
+        };
+    }
+    if order.goods.is_empty() {
+        return None;
+    }
+    if state != "committed" {
+        return Some(format!("order {} is {} and its reservation is {state}", order.id, order.status));
+    }
+    let sold: BTreeMap<&str, i64> = lines.iter().map(|(product, (quantity, _))| (*product, *quantity)).collect();
+    let bought: BTreeMap<&str, i64> = order.goods.iter().map(|(product, quantity)| (product.as_str(), *quantity)).collect();
+    if sold != bought {
+        return Some(format!("order {}: bought {bought:?}, the stock service sold {sold:?}", order.id));
+    }
+    let back: BTreeMap<&str, i64> =
+        lines.iter().filter(|(_, (_, restocked))| *restocked > 0).map(|(product, (_, restocked))| (*product, *restocked)).collect();
+    let returned: BTreeMap<&str, i64> = order.restocked.iter().map(|(product, quantity)| (product.as_str(), *quantity)).collect();
+    (back != returned).then(|| format!("order {}: {returned:?} came back, the stock service put {back:?} on the shelf", order.id))
+}
+
+fn reservations_belong_to_orders(facts: &Facts) -> Check {
+    let mut check = Check::new("reservations belong to orders");
+    for reservation in facts.reservations.values() {
+        let young = facts.is_young(Timestamp::from_micros(reservation.updated_at));
+        check.pending += usize::from(young);
+        let unknown = !facts.orders.contains_key(&reservation.order_id) && reservation.state != "released" && !young;
+        check.saw(unknown.then(|| format!("reservation of {}: there is no such order", reservation.order_id)));
+    }
+    check
+}
+
+fn levels_follow_the_ledger(facts: &Facts) -> Check {
+    let mut check = Check::new("stock on hand = received - sold + returned, as the ledger says");
+    for level in &facts.levels {
+        let expected = level.adjusted - level.sold + level.restocked;
+        let wrong = level.on_hand != expected || level.on_hand < level.reserved || level.reserved < 0;
+        check.saw(wrong.then(|| {
+            format!(
+                "{} at {}: {} on hand, the ledger says {expected} ({} received, {} sold, {} returned); {} reserved",
+                level.product_id, level.place_id, level.on_hand, level.adjusted, level.sold, level.restocked, level.reserved
+            )
+        }));
+    }
+    check
+}
+
+fn reserved_is_what_is_held(facts: &Facts) -> Check {
+    let mut check = Check::new("reserved = open reservations");
+    let mut held: HashMap<(&str, &str), i64> = HashMap::new();
+    for reservation in facts.reservations.values().filter(|reservation| reservation.state == "held") {
+        let place = reservation.place_id.as_deref().unwrap_or_default();
+        for line in &reservation.lines {
+            *held.entry((line.product_id.as_str(), place)).or_default() += line.quantity;
+        }
+    }
+    for level in &facts.levels {
+        let open = held.remove(&(level.product_id.as_str(), level.place_id.as_str())).unwrap_or(0);
+        check.saw((level.reserved != open).then(|| {
+            format!("{} at {}: {} reserved, {open} in open reservations", level.product_id, level.place_id, level.reserved)
+        }));
+    }
+    for ((product, place), pieces) in held {
+        check.fail((pieces != 0).then(|| format!("{pieces} of {product} are held at {place}, where there is none")));
+    }
+    check
+}

@@ -1,0 +1,93 @@
+//! `souk audit`: a proof that stock, orders, money and events agree.
+//!
+//! It opens the stores by their URLs, running or not, asks each service's crate for plain facts, and joins
+//! them; it knows no schema. What is under way is counted as such: on a running fleet what is younger than
+//! a lease, on a stopped one what the next start goes on with.
+
+mod checks;
+mod events;
+mod facts;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+/// What `souk audit` takes.
+#[derive(Debug, Args)]
+pub struct Command {
+    /// Data folder of the fleet.
+    #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
+    data: PathBuf,
+    /// A store that is not in the data folder: customer, product, order, stock, payment, notification or bus.
+    #[arg(long = "store", value_name = "NAME=URL")]
+    stores: Vec<String>,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One promise and whether it holds.
+#[derive(Debug, Serialize)]
+pub(crate) struct Check {
+    name: &'static str,
+    ok: bool,
+    /// How many things were looked at.
+    count: usize,
+    /// How many of them are under way, so that nothing can be said yet.
+    pending: usize,
+    violations: Vec<String>,
+}
+
+impl Check {
+    fn new(name: &'static str) -> Self {
+        Self { name, ok: true, count: 0, pending: 0, violations: Vec::new() }
+    }
+
+    /// Counts one thing; `wrong` says what is wrong with it.
+    fn saw(&mut self, wrong: Option<String>) {
+        self.count += 1;
+        self.fail(wrong);
+    }
+
+    fn fail(&mut self, wrong: Option<String>) {
+        if let Some(wrong) = wrong {
+            self.ok = false;
+            self.violations.push(wrong);
+        }
+    }
+}
+
+/// Audits; false when a promise is broken.
+pub async fn run(command: Command) -> anyhow::Result<bool> {
+    let facts = facts::Facts::read(&command.data, &command.stores).await?;
+    let mut checks = checks::all(&facts);
+    checks.extend(events::all(&facts));
+    let ok = checks.iter().all(|check| check.ok);
+    print(&checks, ok, command.json)?;
+    Ok(ok)
+}
+
+/// Most violations of one check that are printed for people; JSON has all.
+const SHOWN: usize = 20;
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn print(checks: &[Check], ok: bool, json: bool) -> anyhow::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string(&serde_json::json!({"ok": ok, "checks": checks}))?);
+        return Ok(());
+    }
+    for check in checks {
+        let mark = if check.ok { "ok  " } else { "FAIL" };
+        let pending = if check.pending > 0 { format!(", {} under way", check.pending) } else { String::new() };
+        println!("{mark} {:>8}  {}{pending}", check.count, check.name);
+        for violation in check.violations.iter().take(SHOWN) {
+            println!("               {violation}");
+        }
+        if check.violations.len() > SHOWN {
+            println!("               and {} more; --json lists all", check.violations.len() - SHOWN);
+        }
+    }
+    println!("{}", if ok { "clean" } else { "NOT CLEAN" });
+    Ok(())
+}

@@ -1,0 +1,343 @@
+//! The seven services in one process, wired as they are in production: by their URLs and over the network.
+
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use bus::Bus;
+use chassis::{App, Context, CrashPoints, Listeners, Secret, config::load_with_prefix};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{data::Folder, sample};
+
+/// The `iss` of the local fleet's tokens; the same whatever its ports are.
+pub const ISSUER: &str = "souk";
+
+/// The services in the order of their ports from `--port-base`, with their usual ports.
+const PORTS: [(&str, u16); 9] = [
+    (gateway::NAME, 8080),
+    (customer::NAME, 8085),
+    (product::NAME, 8086),
+    (order::NAME, 8087),
+    (stock::NAME, 8088),
+    (payment::NAME, 8089),
+    (notification::NAME, 5001),
+    ("stock gRPC", 50052),
+    ("payment gRPC", 50051),
+];
+
+/// Which ports the fleet takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ports {
+    /// The usual ones.
+    Usual,
+    /// From this one upwards.
+    From(u16),
+    /// Whichever are free.
+    Free,
+}
+
+/// All crash points that the fleet knows.
+pub fn crash_points() -> Vec<&'static str> {
+    let mut all: Vec<&str> = [order::CRASH_POINTS, stock::CRASH_POINTS, payment::CRASH_POINTS, bus::CRASH_POINTS].concat();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// A fleet that serves.
+#[derive(Debug)]
+pub struct Fleet {
+    addresses: BTreeMap<&'static str, SocketAddr>,
+    services: BTreeMap<&'static str, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    shutdown: CancellationToken,
+    served: JoinHandle<std::io::Result<()>>,
+}
+
+/// What starts: the listeners are open before anything is built, so that every URL is known.
+struct Start<'a> {
+    folder: &'a Folder,
+    key: Secret,
+    crash: CrashPoints,
+    instance: String,
+    bus: Bus,
+    urls: BTreeMap<&'static str, String>,
+}
+
+impl Fleet {
+    /// Starts the fleet on a data folder, and loads the sample data if it is new there.
+    pub async fn start(folder: &Folder, ports: Ports, sample: Option<&sample::Sample>) -> anyhow::Result<Self> {
+        let crash_at = chassis::config::var("SOUK_CRASH_AT");
+        let crash = CrashPoints::parse(crash_at.as_deref(), &crash_points())?;
+        let mut listeners = listen(ports).await?;
+        let addresses: BTreeMap<&'static str, SocketAddr> = listeners
+            .iter()
+            .map(|(name, listener)| Ok((*name, listener.local_addr()?)))
+            .collect::<std::io::Result<_>>()?;
+        let urls = addresses.iter().map(|(name, address)| (*name, format!("http://{address}"))).collect();
+        let instance = Context::new_instance();
+        let bus_ctx = Context::new("bus", instance.clone(), CancellationToken::new(), crash.clone());
+        let bus = Bus::open(&folder.bus_url(), &bus_ctx).await?;
+        let start = Start { folder, key: folder.internal_key()?, crash, instance, bus, urls };
+        let apps = start.build(sample).await?;
+        let mut services = BTreeMap::new();
+        for (ctx, app) in apps {
+            let grpc = match ctx.name {
+                stock::NAME => listeners.remove("stock gRPC"),
+                payment::NAME => listeners.remove("payment gRPC"),
+                _ => None,
+            };
+            let http = listeners.remove(ctx.name).context("every service has its port")?;
+            let shutdown = ctx.shutdown.clone();
+            let name = ctx.name;
+            let served = tokio::spawn(async move { chassis::serve(app, &ctx, Listeners { http, grpc }).await });
+            services.insert(name, Running { shutdown, served });
+        }
+        Ok(Self { addresses, services })
+    }
+
+    /// The URL of a service.
+    pub fn url(&self, name: &str) -> String {
+        self.addresses.get(name).map(|address| format!("http://{address}")).unwrap_or_default()
+    }
+
+    /// The URLs of the services behind the gateway.
+    pub fn services(&self) -> Value {
+        [customer::NAME, order::NAME, product::NAME, stock::NAME, payment::NAME, notification::NAME]
+            .into_iter()
+            .map(|name| (name.to_owned(), json!(self.url(name))))
+            .collect::<serde_json::Map<String, Value>>()
+            .into()
+    }
+
+    /// The URLs of the gRPC ports.
+    pub fn grpc(&self) -> Value {
+        json!({"stock": self.url("stock gRPC"), "payment": self.url("payment gRPC")})
+    }
+
+    /// Waits until a service ends by itself, which it should not.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        loop {
+            if let Some((name, _)) = self.services.iter().find(|(_, running)| running.served.is_finished()) {
+                return anyhow::anyhow!("the {name} service has ended");
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Stops the services, those that ask before those that answer, so that what is under way is finished.
+    pub async fn stop(mut self) {
+        let waves: [&[&str]; 3] = [
+            &[gateway::NAME],
+            &[order::NAME, notification::NAME],
+            &[customer::NAME, product::NAME, stock::NAME, payment::NAME],
+        ];
+        for wave in waves {
+            let wave: Vec<Running> = wave.iter().filter_map(|name| self.services.remove(name)).collect();
+            for running in &wave {
+                running.shutdown.cancel();
+            }
+            for running in wave {
+                match running.served.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "a service did not stop cleanly"),
+                    Err(error) => tracing::warn!(%error, "a service did not stop cleanly"),
+                }
+            }
+        }
+    }
+}
+
+impl Start<'_> {
+    fn ctx(&self, name: &'static str) -> Context {
+        Context::new(name, self.instance.clone(), CancellationToken::new(), self.crash.clone())
+    }
+
+    fn url(&self, name: &str) -> String {
+        self.urls.get(name).cloned().unwrap_or_default()
+    }
+
+    fn jwks_url(&self) -> String {
+        format!("{}/.well-known/jwks.json", self.url(customer::NAME))
+    }
+
+    async fn build(&self, sample: Option<&sample::Sample>) -> anyhow::Result<Vec<(Context, App)>> {
+        let (customer, product, order, stock, payment, notification, gateway) = tokio::try_join!(
+            self.customer(sample),
+            self.product(sample),
+            self.order(),
+            self.stock(sample),
+            self.payment(),
+            self.notification(),
+            self.gateway(),
+        )?;
+        Ok(vec![customer, product, order, stock, payment, notification, gateway])
+    }
+
+    async fn customer(&self, sample: Option<&sample::Sample>) -> anyhow::Result<(Context, App)> {
+        let ctx = self.ctx(customer::NAME);
+        let config = load_with_prefix(
+            customer::NAME,
+            customer::Config {
+                database_url: self.folder.store_url(customer::NAME),
+                bus_url: self.folder.bus_url(),
+                issuer: ISSUER.into(),
+                jwks_url: self.jwks_url(),
+                internal_key: self.key.clone(),
+                order_url: self.url(order::NAME),
+                ..customer::Config::default()
+            },
+        )?;
+        if let Some(sample) = sample {
+            customer::seed(&config, &sample.users).await?;
+        }
+        let app = customer::build(config, customer::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
+        Ok((ctx, app))
+    }
+
+    async fn product(&self, sample: Option<&sample::Sample>) -> anyhow::Result<(Context, App)> {
+        let ctx = self.ctx(product::NAME);
+        let config = load_with_prefix(
+            product::NAME,
+            product::Config {
+                database_url: self.folder.store_url(product::NAME),
+                bus_url: self.folder.bus_url(),
+                issuer: ISSUER.into(),
+                jwks_url: self.jwks_url(),
+                internal_key: self.key.clone(),
+                ..product::Config::default()
+            },
+        )?;
+        if let Some(sample) = sample {
+            product::seed(&config, &sample.products).await?;
+        }
+        let app = product::build(config, product::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
+        Ok((ctx, app))
+    }
+
+    async fn order(&self) -> anyhow::Result<(Context, App)> {
+        let ctx = self.ctx(order::NAME);
+        let config = load_with_prefix(
+            order::NAME,
+            order::Config {
+                database_url: self.folder.store_url(order::NAME),
+                bus_url: self.folder.bus_url(),
+                issuer: ISSUER.into(),
+                jwks_url: self.jwks_url(),
+                internal_key: self.key.clone(),
+                customer_url: self.url(customer::NAME),
+                product_url: self.url(product::NAME),
+                stock_url: self.url(stock::NAME),
+                stock_grpc_url: self.url("stock gRPC"),
+                payment_grpc_url: self.url("payment gRPC"),
+                // The data folder is locked, so whoever had leases here is dead.
+                sole_replica: true,
+                ..order::Config::default()
+            },
+        )?;
+        let app = order::build(config, order::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
+        Ok((ctx, app))
+    }
+
+    async fn stock(&self, sample: Option<&sample::Sample>) -> anyhow::Result<(Context, App)> {
+        let ctx = self.ctx(stock::NAME);
+        let config = load_with_prefix(
+            stock::NAME,
+            stock::Config {
+                database_url: self.folder.store_url(stock::NAME),
+                bus_url: self.folder.bus_url(),
+                issuer: ISSUER.into(),
+                jwks_url: self.jwks_url(),
+                internal_key: self.key.clone(),
+                order_url: self.url(order::NAME),
+                ..stock::Config::default()
+            },
+        )?;
+        if let Some(sample) = sample {
+            stock::seed(&config, &sample.product_ids()).await?;
+        }
+        let app = stock::build(config, stock::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
+        Ok((ctx, app))
+    }
+
+    async fn payment(&self) -> anyhow::Result<(Context, App)> {
+        let ctx = self.ctx(payment::NAME);
+        let config = load_with_prefix(
+            payment::NAME,
+            payment::Config {
+                database_url: self.folder.store_url(payment::NAME),
+                bus_url: self.folder.bus_url(),
+                issuer: ISSUER.into(),
+                jwks_url: self.jwks_url(),
+                internal_key: self.key.clone(),
+                ..payment::Config::default()
+            },
+        )?;
+        let app = payment::build(config, payment::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
+        Ok((ctx, app))
+    }
+
+    async fn notification(&self) -> anyhow::Result<(Context, App)> {
+        let ctx = self.ctx(notification::NAME);
+        let config = load_with_prefix(
+            notification::NAME,
+            notification::Config {
+                database_url: self.folder.store_url(notification::NAME),
+                bus_url: self.folder.bus_url(),
+                issuer: ISSUER.into(),
+                jwks_url: self.jwks_url(),
+                internal_key: self.key.clone(),
+                ..notification::Config::default()
+            },
+        )?;
+        let app = notification::build(config, notification::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
+        Ok((ctx, app))
+    }
+
+    async fn gateway(&self) -> anyhow::Result<(Context, App)> {
+        let ctx = self.ctx(gateway::NAME);
+        let config = load_with_prefix(
+            gateway::NAME,
+            gateway::Config {
+                issuer: ISSUER.into(),
+                jwks_url: self.jwks_url(),
+                internal_key: self.key.clone(),
+                customer_url: self.url(customer::NAME),
+                product_url: self.url(product::NAME),
+                order_url: self.url(order::NAME),
+                stock_url: self.url(stock::NAME),
+                payment_grpc_url: self.url("payment gRPC"),
+                notification_url: self.url(notification::NAME),
+                ..gateway::Config::default()
+            },
+        )?;
+        let app = gateway::start(config, ctx.clone()).await?;
+        Ok((ctx, app))
+    }
+}
+
+/// Opens all ports; a port in use is told with its owner and the flag that mends it.
+async fn listen(ports: Ports) -> anyhow::Result<BTreeMap<&'static str, TcpListener>> {
+    let mut listeners = BTreeMap::new();
+    for (offset, (name, usual)) in (0_u16..).zip(PORTS) {
+        let port = match ports {
+            Ports::Usual => usual,
+            Ports::From(base) => base.checked_add(offset).context("--port-base is too high: nine ports are wanted from it on")?,
+            Ports::Free => 0,
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {
+            format!("port {port} of the {name} service cannot be opened; take others with --port-base N or --ephemeral")
+        })?;
+        listeners.insert(name, listener);
+    }
+    Ok(listeners)
+}

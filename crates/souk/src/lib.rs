@@ -1,1 +1,0 @@
-//! The fleet in one process, and its command line.

@@ -1,0 +1,43 @@
+//! Tokens for whoever may read the data folder.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::data;
+
+/// A fresh token of a user of the local fleet, issued from its store.
+pub async fn issue(folder: &Path, username: &str) -> anyhow::Result<String> {
+    let tokens = issue_all(folder, &[username]).await?;
+    tokens
+        .into_values()
+        .next()
+        .ok_or_else(|| anyhow::anyhow!("there is no user `{username}`; the sample data makes admin, manager and customer"))
+}
+
+/// Fresh tokens of those users that are there.
+pub async fn issue_all(folder: &Path, usernames: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
+    let config = customer::Config {
+        database_url: data::store_url(folder, customer::NAME),
+        issuer: crate::fleet::ISSUER.into(),
+        internal_key: data::read_key(folder)?,
+        ..customer::Config::default()
+    };
+    customer::tokens(&config, usernames).await
+}
+
+/// What `souk token` takes.
+#[derive(Debug, clap::Args)]
+pub struct Command {
+    /// User of the local fleet.
+    #[arg(default_value = "admin")]
+    username: String,
+    /// Data folder of the fleet.
+    #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
+    data: std::path::PathBuf,
+}
+
+/// Prints a token.
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    println!("{}", issue(&command.data, &command.username).await?);
+    Ok(())
+}

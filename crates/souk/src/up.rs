@@ -1,0 +1,148 @@
+//! `souk up`: the whole fleet in one process.
+
+use std::path::PathBuf;
+
+use chassis::telemetry;
+use clap::Args;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{
+    data::{Folder, Running},
+    fleet::{Fleet, Ports},
+    sample::{self, Sample},
+    token,
+};
+
+/// What `souk up` takes.
+#[derive(Debug, Clone, Args)]
+pub struct Command {
+    /// Folder of the stores and the bus.
+    #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
+    data: PathBuf,
+    /// Take nine ports from this one on, instead of the usual ones.
+    #[arg(long, value_name = "N")]
+    port_base: Option<u16>,
+    /// Temporary data and free ports; gone when it stops.
+    #[arg(long, conflicts_with_all = ["port_base"])]
+    ephemeral: bool,
+    /// Sample data of a first start: souk or none.
+    #[arg(long, default_value = sample::NAME, value_parser = [sample::NAME, "none"])]
+    sample: String,
+    /// One line of JSON on stdout when all services are ready.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Starts the fleet, says where it is, and runs it until SIGINT or SIGTERM.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    let begun = std::time::Instant::now();
+    let services = [
+        gateway::NAME, customer::NAME, product::NAME, order::NAME, stock::NAME, payment::NAME, notification::NAME,
+    ];
+    let mut options = telemetry::Options::from_env();
+    if chassis::config::var("RUST_LOG").is_none() {
+        options.filter = "warn".into();
+    }
+    let _telemetry = telemetry::init_with(&services, &options)?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let temporary = if command.ephemeral { Some(tempfile::tempdir()?) } else { None };
+    let path = temporary.as_ref().map_or(command.data.as_path(), tempfile::TempDir::path);
+    let folder = Folder::open(path)?;
+    let sample = wanted_sample(&folder, &command.sample)?;
+    let ports = match (command.ephemeral, command.port_base) {
+        (true, _) => Ports::Free,
+        (false, Some(base)) => Ports::From(base),
+        (false, None) => Ports::Usual,
+    };
+    let mut fleet = Fleet::start(&folder, ports, sample.as_ref()).await?;
+    if folder.sample().is_none() {
+        folder.set_sample(&command.sample)?;
+    }
+    folder.announce(&Running { gateway: fleet.url(gateway::NAME), services: fleet.services() })?;
+    let tokens = tokens(&folder).await?;
+    if command.json {
+        print_json(&fleet, &folder, &tokens, sample.as_ref());
+    } else {
+        print_welcome(&fleet, &folder, &tokens, sample.as_ref(), begun.elapsed());
+    }
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        error = fleet.failed() => Err(error),
+    };
+    folder.withdraw();
+    fleet.stop().await;
+    outcome
+}
+
+/// The sample data, if the folder is new. A folder holds one set, the first that was loaded.
+fn wanted_sample(folder: &Folder, wanted: &str) -> anyhow::Result<Option<Sample>> {
+    match folder.sample() {
+        None if wanted == sample::NAME => Ok(Some(Sample::new())),
+        Some(loaded) if loaded != wanted && wanted != sample::NAME && wanted != "none" => anyhow::bail!(
+            "{} holds the sample data `{loaded}`; take another folder with --data for `{wanted}`",
+            folder.path().display()
+        ),
+        _ => Ok(None),
+    }
+}
+
+/// Fresh tokens of the sample users that are there.
+async fn tokens(folder: &Folder) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+    let issued = token::issue_all(folder.path(), &["admin", "manager", "customer"]).await?;
+    Ok(issued.into_iter().map(|(name, token)| (name, json!(token))).collect())
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn print_json(fleet: &Fleet, folder: &Folder, tokens: &serde_json::Map<String, serde_json::Value>, sample: Option<&Sample>) {
+    let mut line = json!({
+        "ready": true,
+        "gateway": fleet.url(gateway::NAME),
+        "services": fleet.services(),
+        "grpc": fleet.grpc(),
+        "tokens": tokens,
+        "data": folder.path(),
+    });
+    if let Some(sample) = sample {
+        line["passwords"] = sample.users.iter().map(|user| (user.username.clone(), json!(user.password))).collect::<serde_json::Map<_, _>>().into();
+    }
+    println!("{line}");
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+fn print_welcome(
+    fleet: &Fleet,
+    folder: &Folder,
+    tokens: &serde_json::Map<String, serde_json::Value>,
+    sample: Option<&Sample>,
+    took: std::time::Duration,
+) {
+    let gateway = fleet.url(gateway::NAME);
+    println!("Souk is ready after {} ms: seven services, data in {}", took.as_millis(), folder.path().display());
+    println!();
+    println!("  gateway   {gateway}");
+    println!("  REST      {gateway}/docs");
+    println!("  GraphQL   {gateway}/graphql");
+    println!("  gRPC      stock {}, payment {}", fleet.url("stock gRPC"), fleet.url("payment gRPC"));
+    if let Some(sample) = sample {
+        println!();
+        println!("  Users of the sample data (shown once):");
+        for user in &sample.users {
+            println!("    {:9} {}", user.username, user.password);
+        }
+    }
+    if let Some(token) = tokens.get("customer").and_then(|token| token.as_str()) {
+        println!();
+        println!("  A customer's token, for an hour (another: souk token customer):");
+        println!();
+        println!("TOKEN={token}");
+        println!();
+        println!("  Place an order:");
+        println!();
+        println!("curl -s {gateway}/api/orders -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\");
+        println!("  -d '{{\"lines\":[{{\"product_id\":\"TEA-ASSAM-250\",\"quantity\":2}}]}}'");
+    }
+    println!();
+    println!("  Ctrl-C stops it; the next start goes on where it was.");
+}

@@ -1,0 +1,98 @@
+//! What becomes of orders moves the stock, each event once and in its order.
+
+use proto::stock::v1::HoldState;
+use serde_json::json;
+
+use crate::house::House;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_order_is_sold_and_its_returns_come_back_once() {
+    let house = House::open(|_| {}).await;
+    house.put("g", 10).await;
+    house.reserve("o1", &[("g", 4)]).await;
+    let lines = json!({ "lines": [{ "line_id": "1", "product_id": "g", "quantity": 4 }, { "line_id": "2", "name": "wrapping" }] });
+    house.hear("placed", "o1", 1, lines.clone()).await;
+    house.hear("confirmed", "o1", 2, lines.clone()).await;
+    assert_eq!(house.level("g").await, (6, 0));
+    let returned = |id: &str, quantity: i64, restock: bool| {
+        json!({ "lines": [], "return": { "id": id, "restock": restock,
+            "lines": [{ "line_id": "1", "product_id": "g", "quantity": quantity }, { "line_id": "2", "quantity": 1 }] } })
+    };
+    house
+        .hear("returned", "o1", 3, returned("r1", 1, true))
+        .await;
+    house
+        .hear("returned", "o1", 3, returned("r1", 1, true))
+        .await;
+    house
+        .hear("returned", "o1", 4, returned("r2", 1, false))
+        .await;
+    assert_eq!(house.level("g").await, (7, 0));
+    // An old event that comes again late finds that newer ones took effect.
+    house.hear("confirmed", "o1", 2, lines.clone()).await;
+    house.hear("cancelled", "o1", 5, lines).await;
+    assert_eq!(house.level("g").await, (10, 0));
+    let kinds: Vec<String> = house
+        .told("o1")
+        .await
+        .into_iter()
+        .map(|(kind, _)| kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "souk.stock.reserved",
+            "souk.stock.sold",
+            "souk.stock.restocked",
+            "souk.stock.restocked"
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_order_gives_back_what_it_holds() {
+    let house = House::open(|_| {}).await;
+    house.put("g", 10).await;
+    house.reserve("o1", &[("g", 4)]).await;
+    house.hear("cancelled", "o1", 2, json!({})).await;
+    assert_eq!(house.level("g").await, (10, 0));
+    assert_eq!(house.release("o1").await, HoldState::Released);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_its_time_only_what_nobody_wants_is_given_back() {
+    let house = House::open(|config| {
+        config.reservation_seconds = 0;
+        config.expire_every_ms = 20;
+    })
+    .await;
+    house.put("g", 10).await;
+    let known = |id: &str, status| {
+        house
+            .orders
+            .lock()
+            .expect("no panic before")
+            .insert(id.into(), status)
+    };
+    known("pending", "pending");
+    known("cancelled", "cancelled");
+    for order_id in ["pending", "cancelled", "unknown"] {
+        house.reserve(order_id, &[("g", 1)]).await;
+    }
+    let state = |facts: &stock::Facts, id: &str| {
+        facts
+            .reservations
+            .iter()
+            .find(|r| r.order_id == id)
+            .map(|r| r.state)
+    };
+    house
+        .until(|facts| {
+            state(facts, "cancelled") == Some("released")
+                && state(facts, "unknown") == Some("released")
+        })
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(house.level("g").await, (10, 1));
+    assert_eq!(house.commit("pending").await, HoldState::Committed);
+}
