@@ -76,18 +76,25 @@ pub(crate) struct ProductPatch {
     /// What it is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     name: Option<String>,
-    /// What it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    description: Option<String>,
-    /// Where it stands.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    category: Option<String>,
+    /// What it is; null takes it away.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    description: Option<Option<String>>,
+    /// Where it stands; null takes it away.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    category: Option<Option<String>>,
     /// Of one piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     price: Option<Amount>,
     /// Whether it is sold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     active: Option<bool>,
+}
+
+/// Tells a field that is null (take it away) from one that is left out (leave it).
+fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
 }
 
 /// Which products.
@@ -99,7 +106,7 @@ pub(crate) struct ProductQuery {
     search: Option<String>,
     /// Of this category.
     category: Option<String>,
-    /// Sold or not.
+    /// Sold (true, if not said) or no longer sold.
     active: Option<bool>,
     /// Rows wanted, 1 to 100; 20 if not said.
     limit: Option<u32>,
@@ -126,7 +133,7 @@ pub(crate) async fn list(
         if query.include_total == Some(true) { " totalCount" } else { "" }
     );
     let variables = json!({
-        "search": query.search, "category": query.category, "active": query.active, "first": limit, "after": query.cursor,
+        "search": query.search, "category": query.category, "active": query.active.unwrap_or(true), "first": limit, "after": query.cursor,
     });
     let mut data = ask(&gateway, &headers, &text, variables).await?;
     let catalog = data["catalog"].take();
@@ -165,11 +172,8 @@ pub(crate) async fn create(
     headers: HeaderMap,
     Json(new): Json<NewProduct>,
 ) -> Result<Response, Problem> {
-    let text = format!(
-        "mutation($id:ID,$name:String!,$description:String,$category:String,$price:Float!,$currency:String,$active:Boolean,$idempotencyKey:String){{addProduct(id:$id,name:$name,description:$description,category:$category,price:$price,currency:$currency,active:$active,idempotencyKey:$idempotencyKey){{{FIELDS}}}}}"
-    );
-    let mut data = ask(&gateway, &headers, &text, with_key(&headers, variables(&new)?)?).await?;
-    let product = data["addProduct"].take();
+    let variables = with_key(&headers, variables(&new)?)?;
+    let product = mutate(&gateway, &headers, "addProduct", variables).await?;
     let location = format!("/api/products/{}", product["id"].as_str().unwrap_or_default());
     let mut response = answer(StatusCode::CREATED, product)?;
     if let Ok(location) = HeaderValue::from_str(&location) {
@@ -205,11 +209,19 @@ pub(crate) async fn replace(
         return Err(Problem::invalid("id", "immutable", "the id in the body is not the one in the path"));
     }
     let mut variables = variables(&new)?;
-    // What is left out of a replacement is emptied.
-    for (field, empty) in [("description", json!("")), ("category", json!("")), ("active", json!(true))] {
+    // What is left out of a replacement is taken away.
+    for (field, empty) in [("description", Value::Null), ("category", Value::Null), ("active", json!(true))] {
         if variables[field].is_null() {
             variables[field] = empty;
         }
+    }
+    // A product's currency is for ever; saying the present one is no change.
+    if let Some(currency) = new.currency {
+        let now = ask(&gateway, &headers, "query($id:ID!){product(id:$id){currency}}", json!({"id": id})).await?;
+        if now["product"]["currency"].as_str().is_some_and(|now| now != currency.as_str()) {
+            return Err(Problem::invalid("currency", "immutable", "a product keeps its currency; make another product"));
+        }
+        variables.as_object_mut().map(|fields| fields.remove("currency"));
     }
     change(&gateway, &headers, id, variables).await
 }
@@ -220,11 +232,28 @@ async fn change(gateway: &Gateway, headers: &HeaderMap, id: String, mut variable
         let version = tag.trim_matches('"').parse::<i64>();
         variables["version"] = json!(version.map_err(|_| Problem::new(Kind::Stale, "If-Match is no version of this product."))?);
     }
-    let text = format!(
-        "mutation($id:ID!,$name:String,$description:String,$category:String,$price:Float,$active:Boolean,$version:Int){{updateProduct(id:$id,name:$name,description:$description,category:$category,price:$price,active:$active,version:$version){{{FIELDS}}}}}"
-    );
+    answer(StatusCode::OK, mutate(gateway, headers, "updateProduct", variables).await?)
+}
+
+/// Runs a mutation with the arguments that are given, since null is not the same as left out.
+async fn mutate(gateway: &Gateway, headers: &HeaderMap, name: &str, variables: Value) -> Result<Value, Problem> {
+    const TYPES: [(&str, &str); 9] = [
+        ("id", "ID!"),
+        ("name", "String!"),
+        ("description", "String"),
+        ("category", "String"),
+        ("price", "Float!"),
+        ("currency", "String"),
+        ("active", "Boolean!"),
+        ("version", "Int"),
+        ("idempotencyKey", "String"),
+    ];
+    let given: Vec<_> = TYPES.into_iter().filter(|(field, _)| variables.get(field).is_some()).collect();
+    let declared: Vec<String> = given.iter().map(|(field, kind)| format!("${field}:{kind}")).collect();
+    let passed: Vec<String> = given.iter().map(|(field, _)| format!("{field}:${field}")).collect();
+    let text = format!("mutation({}){{{name}({}){{{FIELDS}}}}}", declared.join(","), passed.join(","));
     let mut data = ask(gateway, headers, &text, variables).await?;
-    answer(StatusCode::OK, data["updateProduct"].take())
+    Ok(data[name].take())
 }
 
 /// Takes a product out of the catalogue; admins.
