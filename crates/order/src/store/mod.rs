@@ -50,3 +50,6 @@ pub(crate) struct Lease {
 
 /// The lease of an order, as it is to be renewed.
 pub(crate) type Leased = (OrderId, i64);
+
+#[cfg(test)]
+mod tests;

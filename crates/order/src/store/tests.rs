@@ -1,0 +1,170 @@
+//! The store's promises: a lease that was lost writes nothing, repeats find what they made.
+
+use commerce::{Amount, Currency, Id, OrderId, Quantity, Timestamp};
+use db::{Db, Options, query};
+
+use super::*;
+use crate::{
+    domain::{Line, Payment, PaymentMethod, State, StateAt, Status, Undo},
+    events,
+};
+
+async fn fresh() -> (tempfile::TempDir, Db) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", dir.path().join("order.db").display());
+    let db = Db::open(&url, &Options::default(), None).await.expect("opens");
+    db.migrate(&[bus::MIGRATIONS, MIGRATIONS].concat()).await.expect("migrates");
+    (dir, db)
+}
+
+fn order(id: &str) -> Order {
+    let now = Timestamp::from_micros(1_000_000);
+    let (quantity, unit_price) = (Quantity::new(2).expect("two"), Amount::from_minor(450));
+    Order {
+        id: OrderId::parse(id).expect("an id"),
+        number: 0,
+        customer_id: None,
+        place_id: Id::known("logistics".into()),
+        state: State::Created,
+        status: Status::Pending,
+        states: vec![StateAt { state: State::Created, at: now }],
+        lines: vec![Line {
+            line_id: line_id(1),
+            product_id: Some(Id::known("tea".into())),
+            name: "Tea".into(),
+            quantity,
+            returned: 0,
+            unit_price,
+            subtotal: Amount::from_minor(900),
+        }],
+        adjustments: Vec::new(),
+        total: Amount::from_minor(900),
+        currency: Currency::EUR,
+        payment: Payment { method: PaymentMethod::Card, status: "none".into(), id: None },
+        reason: None,
+        shipping_address: None,
+        notes: None,
+        placed_at: now,
+        created_at: now,
+        updated_at: now,
+        version: 1,
+        sequence: 1,
+    }
+}
+
+fn lease(owner: &str, until: i64) -> Lease {
+    Lease { owner: owner.into(), epoch: 1, until: Timestamp::from_micros(until) }
+}
+
+fn placement(id: &str, hash: &str, key: Option<&str>) -> Placement {
+    let key = key.map(|key| Key { subject: "me".into(), route: "orders", key: key.into() });
+    Placement { order: order(id), payload_hash: hash.into(), key, lease: lease("a", 100), traceparent: None }
+}
+
+async fn placed(db: &Db, placements: Vec<Placement>) -> Vec<Placed> {
+    let mut tx = db.write().await.expect("begins");
+    let placed = place(&mut tx, placements, events::placed).await.expect("places");
+    tx.commit().await.expect("commits");
+    placed
+}
+
+fn confirmation(held: &Order, epoch: i64) -> Settlement {
+    let mut order = held.clone();
+    order.status = Status::Confirmed;
+    order.reach(State::Confirmed, Timestamp::from_micros(2_000_000));
+    order.touch(Timestamp::from_micros(2_000_000));
+    let event = Box::new(events::confirmed(&order));
+    let answer = Answer { status: 201, body: "{\"exactly\": \"this\"}".into() };
+    Settlement { order, work: None, epoch, change: Change::Terminal { event, answer } }
+}
+
+async fn count(db: &Db, text: &str) -> i64 {
+    let mut tx = db.read().await.expect("reads");
+    query(text).fetch_one(&mut tx).await.expect("reads").get("n").expect("a number")
+}
+
+const EVENTS: &str = "select count(*) as n from outbox";
+
+#[tokio::test]
+async fn copies_in_one_batch_and_in_later_ones_find_the_first() {
+    let (_dir, db) = fresh().await;
+    let first = placed(&db, vec![placement("a", "h", Some("k")), placement("b", "h", Some("k")), placement("a", "other", None)]).await;
+    assert!(matches!(&first[0], Placed::New(order) if order.number == 1));
+    assert!(matches!(&first[1], Placed::KnownKey { order_id, payload_hash } if order_id.as_str() == "a" && payload_hash == "h"));
+    assert!(matches!(&first[2], Placed::KnownId { payload_hash, .. } if payload_hash == "h"));
+    let later = placed(&db, vec![placement("c", "x", Some("k")), placement("d", "h", None)]).await;
+    assert!(matches!(&later[0], Placed::KnownKey { payload_hash, .. } if payload_hash == "h"));
+    assert!(matches!(&later[1], Placed::New(order) if order.number == 2));
+    assert_eq!(count(&db, EVENTS).await, 2, "one event an order");
+}
+
+#[tokio::test]
+async fn a_replica_that_lost_its_lease_writes_nothing() {
+    let (_dir, db) = fresh().await;
+    placed(&db, vec![placement("a", "h", Some("k")), placement("b", "h", None)]).await;
+    let mut tx = db.write().await.expect("begins");
+    let now = Timestamp::from_micros(200);
+    let taken = take_over(&mut tx, "other", now, Timestamp::from_micros(300), false, 1).await.expect("takes over");
+    tx.commit().await.expect("commits");
+    assert_eq!(taken.len(), 1);
+    let (lost, kept) = (&taken[0].order, if taken[0].order.id.as_str() == "a" { "b" } else { "a" });
+    assert_eq!(taken[0].lease.epoch, 2);
+    let mut tx = db.write().await.expect("begins");
+    let kept = find(&mut tx, kept).await.expect("reads").expect("there").order;
+    let written = settle(&mut tx, vec![confirmation(lost, 1), confirmation(&kept, 1)]).await.expect("settles");
+    tx.commit().await.expect("commits");
+    assert_eq!(written, [false, true]);
+    let mut tx = db.read().await.expect("reads");
+    let held = find(&mut tx, lost.id.as_str()).await.expect("reads").expect("there");
+    assert_eq!((held.order.status, held.order.version), (Status::Pending, 1));
+    assert_eq!(count(&db, EVENTS).await, 3, "two placed, one confirmed");
+    let mut tx = db.write().await.expect("begins");
+    assert_eq!(renew(&mut tx, &[(lost.id.clone(), 1)], Timestamp::from_micros(900)).await.expect("renews"), 0);
+    assert_eq!(renew(&mut tx, &[(lost.id.clone(), 2)], Timestamp::from_micros(900)).await.expect("renews"), 1);
+}
+
+#[tokio::test]
+async fn leases_that_run_are_left_alone_unless_no_other_replica_can_be() {
+    let (_dir, db) = fresh().await;
+    placed(&db, vec![placement("a", "h", None)]).await;
+    let (now, until) = (Timestamp::from_micros(50), Timestamp::from_micros(300));
+    let mut tx = db.write().await.expect("begins");
+    assert!(!expired(&mut tx, now, false).await.expect("reads"));
+    assert!(take_over(&mut tx, "other", now, until, false, 10).await.expect("takes").is_empty());
+    assert_eq!(take_over(&mut tx, "other", now, until, true, 10).await.expect("takes").len(), 1);
+    assert!(take_over(&mut tx, "other", now, until, true, 10).await.expect("takes").is_empty(), "not from itself");
+    assert_eq!(release_leases(&mut tx, "other").await.expect("releases"), 1);
+    assert_eq!(take_over(&mut tx, "third", now, until, false, 10).await.expect("takes").len(), 1);
+}
+
+#[tokio::test]
+async fn the_answer_is_kept_byte_for_byte_with_the_terminal_state() {
+    let (_dir, db) = fresh().await;
+    let first = placed(&db, vec![placement("a", "h", Some("k"))]).await;
+    let Placed::New(order) = &first[0] else { panic!("new") };
+    let key = Key { subject: "me".into(), route: "orders", key: "k".into() };
+    let mut tx = db.write().await.expect("begins");
+    let (_, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
+    assert_eq!(answer, None, "no answer before the end");
+    settle(&mut tx, vec![confirmation(order, 1)]).await.expect("settles");
+    let (target, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
+    assert_eq!(target, "a");
+    assert_eq!(answer, Some(Answer { status: 201, body: "{\"exactly\": \"this\"}".into() }));
+}
+
+#[tokio::test]
+async fn a_decision_on_a_version_that_is_gone_is_not_written() {
+    let (_dir, db) = fresh().await;
+    placed(&db, vec![placement("a", "h", None)]).await;
+    let mut tx = db.write().await.expect("begins");
+    let held = find(&mut tx, "a").await.expect("reads").expect("there");
+    let work = Work::Cancel { undo: Undo { release: true, void: true }, reason: "x".into() };
+    let next = Lease { epoch: 2, ..lease("b", 500) };
+    assert!(!change(&mut tx, &held.order, Some(&work), (7, 1), &next).await.expect("runs"));
+    assert!(!change(&mut tx, &held.order, Some(&work), (1, 7), &next).await.expect("runs"));
+    assert!(change(&mut tx, &held.order, Some(&work), (1, 1), &next).await.expect("runs"));
+    let decided = find(&mut tx, "a").await.expect("reads").expect("there");
+    assert_eq!((decided.work, decided.lease.epoch), (Some(work), 2));
+    let refused = query("update orders set work = null where id = 'a'").execute(&mut tx).await.expect_err("the schema refuses");
+    assert_eq!(refused.constraint(), Some("orders_terminal_check"));
+}
