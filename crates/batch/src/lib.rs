@@ -67,6 +67,14 @@ where
         tasks.spawn(async move {
             let mut batch = Vec::with_capacity(most);
             while items.recv_many(&mut batch, most.max(1)).await > 0 {
+                // Whoever is about to run may be about to put in an item: let them, then look once more.
+                // With nobody else to run this costs nothing.
+                tokio::task::yield_now().await;
+                while batch.len() < most
+                    && let Ok(item) = items.try_recv()
+                {
+                    batch.push(item);
+                }
                 lead(&work, std::mem::take(&mut batch)).await;
             }
         });

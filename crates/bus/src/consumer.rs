@@ -12,6 +12,9 @@ use crate::{Embedded, Event, Outgoing, embedded::Logged};
 const BATCH: i64 = 256;
 /// How often the log is looked at without a wake-up, for what other processes publish.
 const POLL: Duration = Duration::from_millis(250);
+/// Shortest time from one batch to the next: the first event after a rest is taken at once, under load
+/// many share a transaction.
+const PACE: Duration = Duration::from_millis(20);
 /// How often offsets are stored. What is handled twice after a crash is dropped by the inbox.
 const STORE: Duration = Duration::from_millis(500);
 /// Tries before a message that cannot be handled goes to the dead letters.
@@ -75,6 +78,7 @@ pub(crate) async fn run<H: Handler>(
     let mut dirty = false;
     while !stopped.is_cancelled() {
         wake.mark_unchanged();
+        let begun = Instant::now();
         let messages = match consumer.log.read(&offsets, BATCH).await {
             Ok(messages) => messages,
             Err(error) => {
@@ -84,6 +88,7 @@ pub(crate) async fn run<H: Handler>(
             }
         };
         if let Some(last) = messages.last().map(|message| message.position) {
+            let full = messages.len() >= BATCH as usize;
             let new: Vec<Logged> = messages
                 .into_iter()
                 .filter(|m| offsets.get(&m.message.topic).is_none_or(|at| m.position > *at))
@@ -95,6 +100,9 @@ pub(crate) async fn run<H: Handler>(
                 *offset = (*offset).max(last);
             }
             dirty = true;
+            if !full {
+                tokio::time::sleep_until(begun + PACE).await;
+            }
         } else {
             tokio::select! {
                 () = stopped.cancelled() => {}

@@ -4,7 +4,7 @@ use std::{str::FromStr, time::Duration};
 
 use prometheus::{IntCounter, Registry};
 use sqlx::{
-    Sqlite, SqliteConnection, SqlitePool, Transaction,
+    ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
     pool::PoolConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -81,6 +81,9 @@ impl Db {
             .busy_timeout(options.patience)
             .foreign_keys(true)
             .synchronous(SqliteSynchronous::Full)
+            // A page that changes often goes from the log to the file once, not every megabyte.
+            .pragma("wal_autocheckpoint", "4000")
+            .disable_statement_logging()
             .statement_cache_capacity(64);
         let connect = if options.read_only {
             connect

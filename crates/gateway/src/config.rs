@@ -1,6 +1,10 @@
 //! What can be set of the gateway.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use auth::AuthConfig;
 use serde::{Deserialize, Serialize};
@@ -34,6 +38,8 @@ pub struct Config {
     pub notification_url: String,
     /// Seconds that a request may take until its answer begins; 10.
     pub timeout_seconds: u64,
+    /// Seconds for routes of one service instead: `{order=15,notification=30}`.
+    pub timeouts: BTreeMap<String, u64>,
     /// Seconds between health checks of an upstream; 5. One that is away is looked at every second.
     pub health_seconds: u64,
 }
@@ -54,12 +60,18 @@ impl Default for Config {
             payment_grpc_url: local(50051),
             notification_url: local(5001),
             timeout_seconds: 10,
+            timeouts: BTreeMap::new(),
             health_seconds: 5,
         }
     }
 }
 
 impl Config {
+    /// How long a request to a service may take until its answer begins.
+    pub fn timeout(&self, service: &str) -> Duration {
+        Duration::from_secs(self.timeouts.get(service).copied().unwrap_or(self.timeout_seconds))
+    }
+
     /// Whom the gateway believes, where it answers itself.
     pub fn auth(&self) -> AuthConfig {
         AuthConfig {

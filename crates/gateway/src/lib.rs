@@ -15,7 +15,7 @@ use axum::{
     extract::{FromRef, Request, State},
     routing::{any, get, post},
 };
-use chassis::{App, Context, Json};
+use chassis::{App, Context, Json, config::ConfigError};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -58,6 +58,7 @@ impl FromRef<Gateway> for auth::Verifier {
 impl Gateway {
     fn new(config: Config) -> anyhow::Result<Self> {
         let auth = config.auth();
+        check_timeouts(&config)?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(Duration::from_secs(2)));
@@ -93,12 +94,24 @@ impl Gateway {
     }
 }
 
+/// A time-out of a service that there is not would never be used.
+fn check_timeouts(config: &Config) -> anyhow::Result<()> {
+    const KNOWN: [&str; 6] = ["customer", "product", "order", "stock", "payment", "notification"];
+    match config.timeouts.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+        Some(name) => {
+            let known = KNOWN.join(", ");
+            Err(ConfigError::new(format!("timeouts: `{name}` is none of {known}")).into())
+        }
+        None => Ok(()),
+    }
+}
+
 /// Every route on one screen.
 fn router(gateway: Gateway) -> Router {
     let to = |pick: fn(&Gateway) -> &Upstream| {
         any(move |State(gateway): State<Gateway>, request: Request| async move {
-            let timeout = Duration::from_secs(gateway.config.timeout_seconds);
-            proxy::pass(&gateway.http, pick(&gateway), timeout, request).await
+            let upstream = pick(&gateway);
+            proxy::pass(&gateway.http, upstream, gateway.config.timeout(upstream.name), request).await
         })
     };
     let customer = to(|gateway| &gateway.customer);

@@ -192,7 +192,7 @@ pub(crate) async fn refund(
 /// A call in the name of a caller whose role the gateway has checked.
 fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Request<T>, Problem> {
     let mut request = Request::new(message);
-    request.set_timeout(std::time::Duration::from_secs(gateway.config.timeout_seconds));
+    request.set_timeout(gateway.config.timeout("payment"));
     chassis::trace::inject_grpc(request.metadata_mut());
     let token = gateway.key.mint(actor).map_err(Problem::internal)?;
     let value = format!("Bearer {token}").parse().map_err(|_| Problem::internal("a token is no header value"))?;

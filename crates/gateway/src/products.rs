@@ -1,7 +1,5 @@
 //! REST `/api/products`, bridged onto the product service's GraphQL.
 
-use std::time::Duration;
-
 use axum::{
     body::{Body, Bytes},
     extract::{Request, State},
@@ -308,7 +306,7 @@ async fn ask(gateway: &Gateway, headers: &HeaderMap, text: &str, variables: Valu
     if let Some(token) = headers.get(header::AUTHORIZATION) {
         request.headers_mut().insert(header::AUTHORIZATION, token.clone());
     }
-    let timeout = Duration::from_secs(gateway.config.timeout_seconds);
+    let timeout = gateway.config.timeout("product");
     let response = proxy::pass(&gateway.http, &gateway.product, timeout, request).await;
     let status = response.status();
     let bytes: Bytes = response

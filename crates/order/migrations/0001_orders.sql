@@ -82,3 +82,4 @@ create table idempotency (
   primary key (subject, route, key)
 );
 create index idempotency_target on idempotency (target_id) where status is null;
+create index idempotency_age on idempotency (created_at);

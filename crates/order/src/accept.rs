@@ -58,10 +58,16 @@ impl Checkout {
     /// Takes an order, or finds the one that the same request made before, and waits for its outcome
     /// until `deadline`.
     pub(crate) async fn accept(&self, asked: Asked, deadline: Instant) -> Result<Outcome, Error> {
-        if let Some(known) = self.known(&asked).await? {
-            return self.outcome_of(known, &asked, deadline).await;
-        }
-        let order = self.price(&asked).await?;
+        let order = match self.price(&asked).await {
+            Ok(order) => order,
+            // What could be sold when it was asked for first has its answer, whatever the catalogue says now.
+            Err(refused) => {
+                return match self.known(&asked).await? {
+                    Some(known) => self.outcome_of(known, &asked, deadline).await,
+                    None => Err(refused),
+                };
+            }
+        };
         let epoch = 1;
         let placement = Placement {
             order,
@@ -253,7 +259,7 @@ fn lines(
     let mut lines = Vec::with_capacity(asked.len());
     for (position, line) in asked.iter().enumerate() {
         let mut fail = |field: &str, rule: &str, message: String| {
-            errors.push(FieldError::new(&format!("lines[{position}].{field}"), rule, message));
+            errors.push(FieldError::new(format!("lines[{position}].{field}"), rule, message));
         };
         let (product_id, name, quantity, unit_price) = match line {
             AskedLine::AdHoc { name, quantity, unit_price } => (None, name.clone(), *quantity, *unit_price),

@@ -13,6 +13,7 @@ mod config;
 mod domain;
 mod error;
 mod events;
+mod follow;
 mod fulfil;
 mod leases;
 pub mod metrics;
@@ -76,7 +77,8 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let key = auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME);
     let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    let relay = Relay::start(&ctx, db.clone(), bus);
+    let relay = Relay::start(&ctx, db.clone(), bus.clone());
+    bus.subscribe(&ctx, follow::GROUP, follow::TOPICS, follow::Follower { db: db.clone() });
     let clients = clients::Clients::new(&config, &ctx, &key)?;
     let cursors = CursorKey::derive(config.internal_key.expose().as_bytes(), "orders");
     let checkout = checkout::Checkout::new(db.clone(), ctx.clone(), Arc::new(config), clients, relay);

@@ -88,7 +88,7 @@ impl Fleet {
         let bus_ctx = Context::new("bus", instance.clone(), CancellationToken::new(), crash.clone());
         let bus = Bus::open(&folder.bus_url(), &bus_ctx).await?;
         let start = Start { folder, key: folder.internal_key()?, crash, instance, bus, urls };
-        let apps = start.build(sample).await?;
+        let apps = Box::pin(start.build(sample)).await?;
         let mut services = BTreeMap::new();
         for (ctx, app) in apps {
             let grpc = match ctx.name {
@@ -135,10 +135,11 @@ impl Fleet {
     }
 
     /// Stops the services, those that ask before those that answer, so that what is under way is finished.
+    /// Notifications go with the gateway: their live streams would keep it waiting.
     pub async fn stop(mut self) {
         let waves: [&[&str]; 3] = [
-            &[gateway::NAME],
-            &[order::NAME, notification::NAME],
+            &[gateway::NAME, notification::NAME],
+            &[order::NAME],
             &[customer::NAME, product::NAME, stock::NAME, payment::NAME],
         ];
         for wave in waves {

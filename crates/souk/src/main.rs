@@ -14,6 +14,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+// Seven services allocate from many threads at once, where glibc's allocator is slow.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The back office of a retailer with several shops.
 #[derive(Debug, Parser)]
 #[command(version, about)]

@@ -20,7 +20,7 @@ pub struct Command {
     /// Folder of the stores and the bus.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: PathBuf,
-    /// Take nine ports from this one on, instead of the usual ones.
+    /// Take nine ports from this one on, instead of the usual ones; 0 takes any that are free.
     #[arg(long, value_name = "N")]
     port_base: Option<u16>,
     /// Temporary data and free ports; gone when it stops.
@@ -51,11 +51,11 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let folder = Folder::open(path)?;
     let sample = wanted_sample(&folder, &command.sample)?;
     let ports = match (command.ephemeral, command.port_base) {
-        (true, _) => Ports::Free,
+        (true, _) | (false, Some(0)) => Ports::Free,
         (false, Some(base)) => Ports::From(base),
         (false, None) => Ports::Usual,
     };
-    let mut fleet = Fleet::start(&folder, ports, sample.as_ref()).await?;
+    let mut fleet = Box::pin(Fleet::start(&folder, ports, sample.as_ref())).await?;
     if folder.sample().is_none() {
         folder.set_sample(&command.sample)?;
     }

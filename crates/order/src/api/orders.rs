@@ -147,12 +147,12 @@ impl NewLine {
         let quantity = match Quantity::new(self.quantity) {
             Ok(quantity) => quantity,
             Err(invalid) => {
-                errors.push(FieldError::new(&field("quantity"), "range", invalid.to_string()));
+                errors.push(FieldError::new(field("quantity"), "range", invalid.to_string()));
                 return Ok(None);
             }
         };
         if self.unit_price.is_some_and(Amount::is_negative) {
-            errors.push(FieldError::new(&field("unit_price"), "range", "0 or more"));
+            errors.push(FieldError::new(field("unit_price"), "range", "0 or more"));
         }
         if self.unit_price.is_some() {
             staff_only(caller, "set prices")?;
@@ -165,7 +165,7 @@ impl NewLine {
             }
             _ => {
                 let message = "either product_id, or name with unit_price";
-                errors.push(FieldError::new(&format!("lines[{position}]"), "shape", message));
+                errors.push(FieldError::new(format!("lines[{position}]"), "shape", message));
                 None
             }
         })

@@ -70,7 +70,7 @@ impl NewReturn {
             match Quantity::new(line.quantity) {
                 Ok(quantity) => lines.push((line.line_id, quantity)),
                 Err(invalid) => {
-                    errors.push(FieldError::new(&format!("lines[{position}].quantity"), "range", invalid.to_string()));
+                    errors.push(FieldError::new(format!("lines[{position}].quantity"), "range", invalid.to_string()));
                 }
             }
         }

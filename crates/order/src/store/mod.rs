@@ -15,9 +15,9 @@ use db::Migration;
 use crate::domain::{Order, Work};
 
 pub(crate) use rows::line_id;
-pub(crate) use place::{Key, Placed, Placement, find_key, place, put_key};
+pub(crate) use place::{Key, Placed, Placement, find_key, forget_keys, place, put_key};
 pub(crate) use read::{Filter, archive, everything, find, get, list, returns_of, count};
-pub(crate) use settle::{Answer, Change, Settlement, change, put_answer, settle};
+pub(crate) use settle::{note_payment, Answer, Change, Settlement, change, put_answer, settle};
 pub(crate) use work::{
     expired, find_return, insert_return, refunded, release_leases, renew, set_refund, take_over,
 };

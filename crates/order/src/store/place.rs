@@ -194,28 +194,30 @@ async fn insert_orders(tx: &mut Tx, new: &[Placement]) -> Result<()> {
 }
 
 async fn insert_keys(tx: &mut Tx, new: &[Placement]) -> Result<()> {
-    for placement in new {
-        if let Some(key) = &placement.key {
-            put_key(tx, key, &placement.payload_hash, placement.order.id.as_str(), placement.order.created_at).await?;
-        }
-    }
+    let keys = new.iter().filter_map(|placement| {
+        let key = placement.key.as_ref()?;
+        Some(key_row(key, &placement.payload_hash, placement.order.id.as_str(), placement.order.created_at))
+    });
+    insert("idempotency", KEY_COLUMNS, keys).execute(tx).await?;
     Ok(())
+}
+
+const KEY_COLUMNS: &[&str] = &["subject", "route", "key", "payload_hash", "target_id", "created_at"];
+
+fn key_row(key: &Key, payload_hash: &str, target_id: &str, now: Timestamp) -> Vec<Value> {
+    vec![
+        key.subject.as_str().into(),
+        key.route.into(),
+        key.key.as_str().into(),
+        payload_hash.into(),
+        target_id.into(),
+        now.micros().into(),
+    ]
 }
 
 /// Notes a key with what its request made.
 pub(crate) async fn put_key(tx: &mut Tx, key: &Key, payload_hash: &str, target_id: &str, now: Timestamp) -> Result<()> {
-    query(
-        "insert into idempotency (subject, route, key, payload_hash, target_id, created_at)
-         values ($1, $2, $3, $4, $5, $6)",
-    )
-    .bind(key.subject.as_str())
-    .bind(key.route)
-    .bind(key.key.as_str())
-    .bind(payload_hash)
-    .bind(target_id)
-    .bind(now.micros())
-    .execute(tx)
-    .await?;
+    insert("idempotency", KEY_COLUMNS, [key_row(key, payload_hash, target_id, now)]).execute(tx).await?;
     Ok(())
 }
 
@@ -236,4 +238,16 @@ pub(crate) async fn find_key(tx: &mut Tx, key: &Key) -> Result<Option<(String, S
         _ => None,
     };
     Ok(Some((row.get("target_id")?, row.get("payload_hash")?, answer)))
+}
+
+/// Forgets keys that are older than they are promised to be, a small batch at a time; tells how many.
+pub(crate) async fn forget_keys(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64> {
+    query(
+        "delete from idempotency where (subject, route, key) in
+           (select subject, route, key from idempotency where created_at < $1 and status is not null limit $2)",
+    )
+    .bind(before.micros())
+    .bind(limit)
+    .execute(tx)
+    .await
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use bus::NewEvent;
-use commerce::OrderId;
+use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, query};
 use serde::{Deserialize, Serialize};
 
@@ -176,4 +176,18 @@ pub(crate) async fn put_answer(tx: &mut Tx, target_id: &str, answer: &Answer) ->
         .execute(tx)
         .await?;
     Ok(())
+}
+
+/// Notes where the money of orders stands, as the payment service tells: `(order, status)`. Orders that are
+/// being driven are left to their driver, which asks itself.
+pub(crate) async fn note_payment(tx: &mut Tx, statuses: Vec<(String, String)>, now: Timestamp) -> Result<u64> {
+    let rows = statuses.into_iter().map(|(order, status)| vec![order.into(), status.into()]);
+    query(
+        "update orders set payment_status = r.value->>1, version = version + 1, updated_at = $2 from {rows $1} r
+         where orders.id = r.value->>0 and payment_status <> r.value->>1 and work is null",
+    )
+    .rows(rows)
+    .bind(now.micros())
+    .execute(tx)
+    .await
 }
