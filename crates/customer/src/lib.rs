@@ -46,6 +46,7 @@ pub struct Deps {
 /// Wires the service.
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
+    seed::first_admin(&config).await?;
     let db = Db::open(
         &config.database_url,
         &Options::default(),

@@ -43,6 +43,22 @@ pub async fn seed(config: &Config, users: &[SeedUser]) -> anyhow::Result<Vec<boo
     Ok(made)
 }
 
+/// Makes the first admin of a fleet that has none, if the settings name his password.
+pub(crate) async fn first_admin(config: &Config) -> anyhow::Result<()> {
+    if config.admin_password.is_empty() {
+        return Ok(());
+    }
+    let admin = SeedUser {
+        username: "admin".into(),
+        email: "admin@souk.example".into(),
+        name: "Head Office".into(),
+        password: config.admin_password.expose().to_owned(),
+        roles: vec![Role::Admin],
+        stores: Vec::new(),
+    };
+    seed(config, &[admin]).await.map(|_| ())
+}
+
 async fn make(store: &SqlStore, passwords: &Passwords, user: &SeedUser) -> Result<bool, Error> {
     if store.user_by_login(&user.username).await?.is_some() {
         return Ok(false);

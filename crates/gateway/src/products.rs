@@ -133,7 +133,7 @@ pub(crate) async fn list(
     let variables = json!({
         "search": query.search, "category": query.category, "active": query.active.unwrap_or(true), "first": limit, "after": query.cursor,
     });
-    let mut data = ask(&gateway, &headers, &text, variables).await?;
+    let mut data = ask(&gateway, &headers, &text, variables).await.map_err(unreadable_cursor)?;
     let catalog = data["catalog"].take();
     let nodes: Vec<Value> = catalog["edges"].as_array().into_iter().flatten().map(|edge| edge["node"].clone()).collect();
     let more = catalog["pageInfo"]["hasNextPage"].as_bool().unwrap_or(false);
@@ -143,6 +143,14 @@ pub(crate) async fn list(
         page: None,
         total: catalog["totalCount"].as_u64(),
     }))
+}
+
+/// In a query string a cursor that no list gave out is unreadable, as in every other list.
+fn unreadable_cursor(problem: Problem) -> Problem {
+    if problem.kind() == Kind::Invalid && problem.errors().iter().any(|error| error.field == "cursor") {
+        return Problem::new(Kind::Unreadable, problem.detail());
+    }
+    problem
 }
 
 /// A product by its SKU.

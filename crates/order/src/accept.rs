@@ -71,6 +71,7 @@ impl Checkout {
         let epoch = 1;
         let placement = Placement {
             order,
+            id_chosen: asked.id.is_some(),
             payload_hash: asked.payload_hash.clone(),
             key: asked.key.clone(),
             lease: self.lease(epoch),

@@ -114,7 +114,7 @@ pub(super) async fn create(
     };
     // A key's repeat is answered as the first time.
     let status = if asked.key.is_some() { StatusCode::CREATED } else { status };
-    answer(&state, &id, asked.key.as_ref(), status).await
+    answer(&state, &order.id, &id, asked.key.as_ref(), status).await
 }
 
 /// The return that the same key or id made before.
@@ -141,7 +141,7 @@ async fn known(state: &State, asked: &Asked) -> Result<Option<ReturnId>, Problem
 }
 
 /// Waits for the refund as long as a client does, and answers; a key's answer is kept once it is final.
-async fn answer(state: &State, id: &ReturnId, key: Option<&Key>, status: StatusCode) -> Result<Response, Problem> {
+async fn answer(state: &State, order_id: &OrderId, id: &ReturnId, key: Option<&Key>, status: StatusCode) -> Result<Response, Problem> {
     let checkout = &state.checkout;
     let deadline = Instant::now() + Duration::from_secs(checkout.config.checkout_seconds);
     let read = async {
@@ -163,11 +163,11 @@ async fn answer(state: &State, id: &ReturnId, key: Option<&Key>, status: StatusC
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
+    let path = format!("/api/orders/{order_id}/returns");
     match read.await.map_err(Problem::from)? {
-        Ok(stored) => Ok(request::stored(&format!("/api/orders/{id}"), stored)),
+        Ok(stored) => Ok(request::stored(&path, stored)),
         Err(None) => Err(Problem::not_found("return")),
         Err(Some(made)) => {
-            let path = format!("/api/orders/{}/returns", made.order_id);
             let body = store::Answer { status: status.as_u16(), body: serde_json::to_string(&made).unwrap_or_default() };
             if key.is_some() && made.refund.status != RefundStatus::Pending {
                 let write = async {

@@ -22,6 +22,8 @@ pub(crate) struct Key {
 pub(crate) struct Placement {
     /// Without its number, which the store gives.
     pub(crate) order: Order,
+    /// Whether the client chose the order's id, so that it may have come before.
+    pub(crate) id_chosen: bool,
     pub(crate) payload_hash: String,
     pub(crate) key: Option<Key>,
     pub(crate) lease: Lease,
@@ -47,7 +49,8 @@ pub(crate) async fn place(
     event: impl Fn(&Order) -> NewEvent,
 ) -> Result<Vec<Placed>> {
     let mut keys = known_keys(tx, placements.iter().filter_map(|p| p.key.as_ref())).await?;
-    let mut ids = known_ids(tx, placements.iter().map(|p| &p.order.id)).await?;
+    // An id that we made ourselves is new.
+    let mut ids = known_ids(tx, placements.iter().filter(|p| p.id_chosen).map(|p| &p.order.id)).await?;
     let mut answers = Vec::with_capacity(placements.len());
     let mut new: Vec<Placement> = Vec::with_capacity(placements.len());
     for placement in placements {
@@ -91,8 +94,12 @@ async fn known_ids<'a>(
     tx: &mut Tx,
     ids: impl Iterator<Item = &'a OrderId>,
 ) -> Result<HashMap<OrderId, String>> {
+    let ids: Vec<&OrderId> = ids.collect();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     query("select id, payload_hash from orders where id in {list $1}")
-        .list(ids.map(OrderId::as_str))
+        .list(ids.into_iter().map(OrderId::as_str))
         .fetch_all(tx)
         .await?
         .iter()

@@ -58,7 +58,7 @@ fn lease(owner: &str, until: i64) -> Lease {
 
 fn placement(id: &str, hash: &str, key: Option<&str>) -> Placement {
     let key = key.map(|key| Key { subject: "me".into(), route: "orders", key: key.into() });
-    Placement { order: order(id), payload_hash: hash.into(), key, lease: lease("a", 100), traceparent: None }
+    Placement { order: order(id), id_chosen: true, payload_hash: hash.into(), key, lease: lease("a", 100), traceparent: None }
 }
 
 async fn placed(db: &Db, placements: Vec<Placement>) -> Vec<Placed> {

@@ -1,1 +1,0 @@
-//! Dev-dependency: databases, clocks, chaos and clients for tests.
