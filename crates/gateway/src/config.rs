@@ -38,7 +38,7 @@ pub struct Config {
     pub notification_url: String,
     /// Seconds that a request may take until its answer begins; 10.
     pub timeout_seconds: u64,
-    /// Seconds for routes of one service instead: `{order=15,notification=30}`.
+    /// Seconds for routes of one service instead: `{"order":15,"notification":30}`.
     pub timeouts: BTreeMap<String, u64>,
     /// Seconds between health checks of an upstream; 5. One that is away is looked at every second.
     pub health_seconds: u64,

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::{Gateway, payments, products, proxy, upstream::Upstream};
+use crate::{state::Gateway, payments, products, proxy, upstream::Upstream};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -6,105 +6,26 @@ mod docs;
 mod payments;
 mod products;
 mod proxy;
+mod state;
 mod upstream;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{FromRef, Request, State},
+    extract::{Request, State},
     routing::{any, get, post},
 };
-use chassis::{App, Context, Json, config::ConfigError};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use proto::payment::v1::payments_client::PaymentsClient;
+use chassis::{App, Context, Json};
 use serde_json::{Value, json};
-use tonic::transport::{Channel, Endpoint};
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use config::Config;
-use upstream::{Http, Upstream};
+use state::Gateway;
+use upstream::Upstream;
 
 /// The service's name.
 pub const NAME: &str = "gateway";
-
-/// How long an idle connection to a service is kept.
-const IDLE: Duration = Duration::from_secs(60);
-
-/// What handlers need. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Gateway {
-    config: Arc<Config>,
-    http: Http,
-    customer: Upstream,
-    product: Upstream,
-    order: Upstream,
-    stock: Upstream,
-    notification: Upstream,
-    payment: PaymentsClient<Channel>,
-    verifier: auth::Verifier,
-    key: auth::InternalKey,
-}
-
-impl FromRef<Gateway> for auth::Verifier {
-    fn from_ref(gateway: &Gateway) -> Self {
-        gateway.verifier.clone()
-    }
-}
-
-impl Gateway {
-    fn new(config: Config) -> anyhow::Result<Self> {
-        let auth = config.auth();
-        check_timeouts(&config)?;
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(Duration::from_secs(2)));
-        let http = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
-        let channel = Endpoint::from_shared(config.payment_grpc_url.clone())?
-            .connect_timeout(Duration::from_secs(2))
-            .tcp_nodelay(true)
-            .connect_lazy();
-        Ok(Self {
-            http,
-            customer: Upstream::new("customer", &config.customer_url)?,
-            product: Upstream::new("product", &config.product_url)?,
-            order: Upstream::new("order", &config.order_url)?,
-            stock: Upstream::new("stock", &config.stock_url)?,
-            notification: Upstream::new("notification", &config.notification_url)?,
-            payment: PaymentsClient::new(channel),
-            verifier: auth::Verifier::new(&auth)?,
-            key: auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME),
-            config: Arc::new(config),
-        })
-    }
-
-    fn upstreams(&self) -> [&Upstream; 5] {
-        [&self.customer, &self.product, &self.order, &self.stock, &self.notification]
-    }
-
-    /// The services that describe a REST API.
-    fn described(&self) -> [&Upstream; 4] {
-        [&self.customer, &self.order, &self.stock, &self.notification]
-    }
-}
-
-/// A time-out of a service that there is not would never be used.
-fn check_timeouts(config: &Config) -> anyhow::Result<()> {
-    const KNOWN: [&str; 6] = ["customer", "product", "order", "stock", "payment", "notification"];
-    match config.timeouts.keys().find(|name| !KNOWN.contains(&name.as_str())) {
-        Some(name) => {
-            let known = KNOWN.join(", ");
-            Err(ConfigError::new(format!("timeouts: `{name}` is none of {known}")).into())
-        }
-        None => Ok(()),
-    }
-}
 
 /// Every route on one screen.
 fn router(gateway: Gateway) -> Router {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tonic::{Code, Request, Status};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::Gateway;
+use crate::state::Gateway;
 
 /// The money of an order.
 #[derive(Debug, Serialize, ToSchema)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{Gateway, proxy};
+use crate::{state::Gateway, proxy};
 
 const FIELDS: &str = "id number name description category price currency active version";
 
@@ -282,7 +282,7 @@ fn with_key(headers: &HeaderMap, mut variables: Value) -> Result<Value, Problem>
     if let Some(key) = headers.get("idempotency-key") {
         let key = key
             .to_str()
-            .map_err(|_| Problem::invalid("Idempotency-Key", "characters", "1 to 128 visible ASCII characters"))?;
+            .map_err(|_| Problem::invalid("Idempotency-Key", "characters", "1 to 255 visible ASCII characters"))?;
         variables["idempotencyKey"] = json!(key);
     }
     Ok(variables)

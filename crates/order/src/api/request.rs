@@ -18,8 +18,8 @@ const PREFER: HeaderName = HeaderName::from_static("prefer");
 pub(super) fn key(headers: &HeaderMap, subject: &str, route: &'static str) -> Result<Option<Key>, Problem> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().unwrap_or_default().trim();
-    if key.is_empty() || key.len() > 128 {
-        return Err(Problem::invalid("Idempotency-Key", "length", "1 to 128 visible ASCII characters"));
+    if key.is_empty() || key.len() > 255 {
+        return Err(Problem::invalid("Idempotency-Key", "length", "1 to 255 visible ASCII characters"));
     }
     Ok(Some(Key { subject: subject.to_owned(), route, key: key.to_owned() }))
 }
