@@ -1,1 +1,51 @@
-//! End-to-end tests.
+//! The harness of the end-to-end tests: the real `souk` binary as a child process, and its clients.
+//!
+//! The binary is the one beside the test executable (`target/<profile>/souk`, built by `cargo build -p souk`),
+//! or the one that `SOUK_BIN` names.
+
+mod audit;
+mod client;
+mod fleet;
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, bail};
+
+pub use audit::{Audit, audit, drained, souk, souk_text};
+pub use client::{Answer, Client};
+pub use fleet::Fleet;
+
+/// How long anything may take that is only a matter of time.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is an answer; fails when there is none in time.
+pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<Option<T>>>,
+{
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = ask().await? {
+            return Ok(found);
+        }
+        if begun.elapsed() > PATIENCE {
+            bail!("after {PATIENCE:?} still not: {what}");
+        }
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+/// Copies the files of a data folder that nobody runs on.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}

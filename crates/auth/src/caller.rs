@@ -32,15 +32,9 @@ impl Role {
 
     /// The role of that name, if there is one.
     pub fn parse(name: &str) -> Option<Self> {
-        [
-            Self::Admin,
-            Self::Manager,
-            Self::Clerk,
-            Self::Customer,
-            Self::Service,
-        ]
-        .into_iter()
-        .find(|role| role.as_str() == name)
+        [Self::Admin, Self::Manager, Self::Clerk, Self::Customer, Self::Service]
+            .into_iter()
+            .find(|role| role.as_str() == name)
     }
 }
 

@@ -80,14 +80,10 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     };
     let text = value.to_str().ok().and_then(|text| text.split_once(' '));
     match text {
-        Some((scheme, token))
-            if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() =>
-        {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
             Ok(Some(token.trim()))
         }
-        _ => Err(Problem::unauthenticated(
-            "The Authorization header must be: Bearer TOKEN.",
-        )),
+        _ => Err(Problem::unauthenticated("The Authorization header must be: Bearer TOKEN.")),
     }
 }
 
@@ -115,9 +111,9 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        caller(parts, state).await?.ok_or_else(|| {
-            Problem::unauthenticated("A token is wanted: Authorization: Bearer TOKEN.")
-        })
+        caller(parts, state)
+            .await?
+            .ok_or_else(|| Problem::unauthenticated("A token is wanted: Authorization: Bearer TOKEN."))
     }
 }
 

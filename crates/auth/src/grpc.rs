@@ -13,17 +13,13 @@ use crate::{Caller, Role, Verifier};
 /// What is added to the routes afterwards (health, reflection) stays open.
 pub fn protect(routes: Routes, verifier: Verifier) -> Routes {
     let router = routes.into_axum_router();
-    router
-        .route_layer(middleware::from_fn_with_state(verifier, verify))
-        .into()
+    router.route_layer(middleware::from_fn_with_state(verifier, verify)).into()
 }
 
 async fn verify(State(verifier): State<Verifier>, mut request: Request, next: Next) -> Response {
     let verified = match bearer(request.headers()) {
         Ok(Some(token)) => verifier.verify(token).await.map_err(Status::from),
-        Ok(None) => Err(Status::unauthenticated(
-            "metadata `authorization: Bearer TOKEN` is wanted",
-        )),
+        Ok(None) => Err(Status::unauthenticated("metadata `authorization: Bearer TOKEN` is wanted")),
         Err(problem) => Err(Status::from(problem)),
     };
     match verified {
@@ -37,17 +33,11 @@ async fn verify(State(verifier): State<Verifier>, mut request: Request, next: Ne
 
 /// The caller of a gRPC method, if he has one of the allowed roles.
 pub fn grpc_caller<T>(request: &tonic::Request<T>, allowed: &[Role]) -> Result<Caller, Status> {
-    let caller = request
-        .extensions()
-        .get::<Caller>()
-        .ok_or_else(|| Status::unauthenticated("nobody is signed in"))?;
+    let caller = request.extensions().get::<Caller>().ok_or_else(|| Status::unauthenticated("nobody is signed in"))?;
     if allowed.iter().any(|role| caller.is(*role)) {
         Ok(caller.clone())
     } else {
         let names: Vec<&str> = allowed.iter().map(|role| role.as_str()).collect();
-        Err(Status::permission_denied(format!(
-            "this is for: {}",
-            names.join(", ")
-        )))
+        Err(Status::permission_denied(format!("this is for: {}", names.join(", "))))
     }
 }

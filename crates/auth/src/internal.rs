@@ -31,31 +31,18 @@ impl InternalKey {
 
     /// Reads `SOUK_INTERNAL_KEY`.
     pub fn parse(secret: &Secret) -> Result<Self, AuthError> {
-        Ok(Self::with(SigningKey::from_text(
-            secret.expose(),
-            "internal_key (SOUK_INTERNAL_KEY)",
-        )?))
+        Ok(Self::with(SigningKey::from_text(secret.expose(), "internal_key (SOUK_INTERNAL_KEY)")?))
     }
 
     fn with(key: SigningKey) -> Self {
-        let minted = Cache::builder()
-            .max_capacity(1_000)
-            .time_to_live(REUSE)
-            .build();
-        Self {
-            service: "souk".into(),
-            key,
-            minted,
-        }
+        let minted = Cache::builder().max_capacity(1_000).time_to_live(REUSE).build();
+        Self { service: "souk".into(), key, minted }
     }
 
     /// The same key, used by the service of that name; its tokens say so in `sub`.
     pub fn for_service(mut self, service: &str) -> Self {
         self.service = service.to_owned();
-        self.minted = Cache::builder()
-            .max_capacity(1_000)
-            .time_to_live(REUSE)
-            .build();
+        self.minted = Cache::builder().max_capacity(1_000).time_to_live(REUSE).build();
         self
     }
 
@@ -81,9 +68,7 @@ impl InternalKey {
             roles: vec![Role::Service.as_str().into()],
             stores: Vec::new(),
             customer_id: None,
-            act: Some(Act {
-                sub: act.to_owned(),
-            }),
+            act: Some(Act { sub: act.to_owned() }),
         };
         let token = self.key.sign(&claims)?;
         self.minted.insert(act.to_owned(), token.clone());

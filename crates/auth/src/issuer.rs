@@ -42,18 +42,12 @@ pub struct Issued {
 impl Issuer {
     /// A new key under the issuer's name, the `iss` of its tokens.
     pub fn generate(name: impl Into<String>) -> Result<Self, AuthError> {
-        Ok(Self {
-            name: name.into(),
-            key: SigningKey::generate()?,
-        })
+        Ok(Self { name: name.into(), key: SigningKey::generate()? })
     }
 
     /// A key made before.
     pub fn from_pkcs8(name: impl Into<String>, pkcs8: &[u8]) -> Result<Self, AuthError> {
-        Ok(Self {
-            name: name.into(),
-            key: SigningKey::from_pkcs8(pkcs8, "the issuer's key")?,
-        })
+        Ok(Self { name: name.into(), key: SigningKey::from_pkcs8(pkcs8, "the issuer's key")? })
     }
 
     /// The private key, to be kept in the issuer's store and nowhere else.
@@ -82,19 +76,11 @@ impl Issuer {
             nbf: now,
             iat: now,
             jti: jti.clone(),
-            roles: new
-                .roles
-                .iter()
-                .map(|role| role.as_str().to_owned())
-                .collect(),
+            roles: new.roles.iter().map(|role| role.as_str().to_owned()).collect(),
             stores: new.stores,
             customer_id: new.customer_id,
             act: None,
         };
-        Ok(Issued {
-            token: self.key.sign(&claims)?,
-            expires_at: claims.exp,
-            jti,
-        })
+        Ok(Issued { token: self.key.sign(&claims)?, expires_at: claims.exp, jti })
     }
 }

@@ -67,20 +67,11 @@ struct Revoked {
 
 impl Keys {
     pub(crate) fn remote(url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            known: RwLock::default(),
-            fetching: Mutex::default(),
-            client: OnceLock::new(),
-        }
+        Self { url: url.to_owned(), known: RwLock::default(), fetching: Mutex::default(), client: OnceLock::new() }
     }
 
     pub(crate) fn local(local: &LocalKeys) -> Self {
-        let known = Known {
-            keys: usable(&local.jwks),
-            revoked: HashSet::new(),
-            local: Some(local.is_revoked.clone()),
-        };
+        let known = Known { keys: usable(&local.jwks), revoked: HashSet::new(), local: Some(local.is_revoked.clone()) };
         let keys = Self::remote("");
         keys.replace(known);
         keys
@@ -108,11 +99,7 @@ impl Keys {
             return Found::Unknown;
         }
         let mut fetching = self.fetching.lock().await;
-        if self.get(kid).is_none()
-            && fetching
-                .last
-                .is_none_or(|last| last.elapsed() >= MIN_INTERVAL)
-        {
+        if self.get(kid).is_none() && fetching.last.is_none_or(|last| last.elapsed() >= MIN_INTERVAL) {
             fetching.failed = self.fetch().await.is_err();
             fetching.last = Some(Instant::now());
         }
@@ -145,13 +132,9 @@ impl Keys {
 
     async fn fetch(&self) -> Result<(), String> {
         let jwks: Jwks = self.get_json(&self.url).await?;
-        let mut known = Known {
-            keys: usable(&jwks.keys),
-            ..Known::default()
-        };
+        let mut known = Known { keys: usable(&jwks.keys), ..Known::default() };
         if let Some(base) = self.url.strip_suffix(WELL_KNOWN) {
-            let listed: Result<Revoked, String> =
-                self.get_json(&format!("{base}/.well-known/revoked")).await;
+            let listed: Result<Revoked, String> = self.get_json(&format!("{base}/.well-known/revoked")).await;
             known.revoked = match listed {
                 Ok(list) => list.revoked.into_iter().collect(),
                 Err(_) => self.known().revoked.clone(),
@@ -162,31 +145,14 @@ impl Keys {
     }
 
     async fn get_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, String> {
-        let client = self.client.get_or_init(|| {
-            reqwest::Client::builder()
-                .timeout(TIMEOUT)
-                .no_proxy()
-                .build()
-                .ok()
-        });
+        let client = self.client.get_or_init(|| reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().ok());
         let client = client.as_ref().ok_or("no HTTP client")?;
-        let answer = client
-            .get(url)
-            .send()
-            .await
-            .and_then(reqwest::Response::error_for_status);
-        answer
-            .map_err(|err| err.to_string())?
-            .json()
-            .await
-            .map_err(|err| err.to_string())
+        let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
+        answer.map_err(|err| err.to_string())?.json().await.map_err(|err| err.to_string())
     }
 
     fn known(&self) -> Arc<Known> {
-        self.known
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn replace(&self, known: Known) {
@@ -199,11 +165,8 @@ fn usable(jwks: &[Value]) -> HashMap<String, DecodingKey> {
     let text = |jwk: &Value, name: &str| jwk[name].as_str().map(str::to_owned);
     let mut keys = HashMap::new();
     for jwk in jwks {
-        let fits = jwk["kty"] == "EC"
-            && jwk["crv"] == "P-256"
-            && (jwk["use"].is_null() || jwk["use"] == "sig");
-        let (Some(kid), Some(x), Some(y)) = (text(jwk, "kid"), text(jwk, "x"), text(jwk, "y"))
-        else {
+        let fits = jwk["kty"] == "EC" && jwk["crv"] == "P-256" && (jwk["use"].is_null() || jwk["use"] == "sig");
+        let (Some(kid), Some(x), Some(y)) = (text(jwk, "kid"), text(jwk, "x"), text(jwk, "y")) else {
             continue;
         };
         if let (true, Ok(key)) = (fits, DecodingKey::from_ec_components(&x, &y)) {

@@ -23,39 +23,29 @@ pub(crate) struct SigningKey {
 
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SigningKey")
-            .field("kid", &self.kid)
-            .finish_non_exhaustive()
+        f.debug_struct("SigningKey").field("kid", &self.kid).finish_non_exhaustive()
     }
 }
 
 impl SigningKey {
     pub(crate) fn generate() -> Result<Self, AuthError> {
-        let document =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
-                .map_err(|_| AuthError::Crypto)?;
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+            .map_err(|_| AuthError::Crypto)?;
         Self::from_pkcs8(document.as_ref(), "the new key")
     }
 
     pub(crate) fn from_pkcs8(pkcs8: &[u8], what: &'static str) -> Result<Self, AuthError> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
-            .map_err(|_| AuthError::Key { what })?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).map_err(|_| AuthError::Key { what })?;
         // An uncompressed point: a byte 4, then x and y of 32 bytes each.
         let (x, y) = match pair.public_key().as_ref() {
-            [4, point @ ..] if point.len() == 64 => (
-                BASE64_URL_SAFE_NO_PAD.encode(&point[..32]),
-                BASE64_URL_SAFE_NO_PAD.encode(&point[32..]),
-            ),
+            [4, point @ ..] if point.len() == 64 => {
+                (BASE64_URL_SAFE_NO_PAD.encode(&point[..32]), BASE64_URL_SAFE_NO_PAD.encode(&point[32..]))
+            }
             _ => return Err(AuthError::Key { what }),
         };
         let kid = thumbprint(&x, &y);
-        Ok(Self {
-            kid,
-            x,
-            y,
-            pkcs8: pkcs8.to_vec(),
-            encoding: EncodingKey::from_ec_der(pkcs8),
-        })
+        Ok(Self { kid, x, y, pkcs8: pkcs8.to_vec(), encoding: EncodingKey::from_ec_der(pkcs8) })
     }
 
     /// Reads PEM or plain base64.
@@ -66,9 +56,7 @@ impl SigningKey {
             .flat_map(str::chars)
             .filter(|char| !char.is_whitespace())
             .collect();
-        let pkcs8 = BASE64_STANDARD
-            .decode(base64)
-            .map_err(|_| AuthError::Key { what })?;
+        let pkcs8 = BASE64_STANDARD.decode(base64).map_err(|_| AuthError::Key { what })?;
         Self::from_pkcs8(&pkcs8, what)
     }
 
@@ -93,8 +81,7 @@ impl SigningKey {
     }
 
     pub(crate) fn sign(&self, claims: &Claims) -> Result<String, AuthError> {
-        jsonwebtoken::encode(&header(&self.kid), claims, &self.encoding)
-            .map_err(|_| AuthError::Crypto)
+        jsonwebtoken::encode(&header(&self.kid), claims, &self.encoding).map_err(|_| AuthError::Crypto)
     }
 }
 

@@ -19,8 +19,8 @@ pub use caller::{Caller, Role};
 pub use claims::AUDIENCE;
 pub use config::{AuthConfig, AuthError};
 pub use extract::{
-    AdminOnly, Allow, AnyUser, Anyone, Guard, ManagerOrAdmin, MaybeCaller, Open, ServiceOnly,
-    ServiceOrAdmin, ServiceOrStaff, Staff,
+    AdminOnly, Allow, AnyUser, Anyone, Guard, ManagerOrAdmin, MaybeCaller, Open, ServiceOnly, ServiceOrAdmin,
+    ServiceOrStaff, Staff,
 };
 pub use grpc::grpc_caller;
 pub use internal::InternalKey;

@@ -37,9 +37,7 @@ struct Inner {
 
 impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Verifier")
-            .field("issuer", &self.inner.issuer)
-            .finish_non_exhaustive()
+        f.debug_struct("Verifier").field("issuer", &self.inner.issuer).finish_non_exhaustive()
     }
 }
 
@@ -62,16 +60,8 @@ impl Verifier {
             Some((key.kid().to_owned(), key.decoding()?))
         };
         let cache = Cache::builder().max_capacity(CACHED_TOKENS).build();
-        let inner = Inner {
-            issuer: config.issuer.clone(),
-            keys,
-            internal,
-            cache,
-            polling: AtomicBool::new(false),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Inner { issuer: config.issuer.clone(), keys, internal, cache, polling: AtomicBool::new(false) };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Who the bearer is; 401 for a token that is not to be believed, 503 when the issuer's keys cannot be had.
@@ -100,29 +90,20 @@ impl Verifier {
     }
 
     async fn verify_anew(&self, bearer: &str) -> Result<Caller, Problem> {
-        let header = decode_header(bearer)
-            .map_err(|_| refused("is no signed JWT of a kind that is taken"))?;
+        let header = decode_header(bearer).map_err(|_| refused("is no signed JWT of a kind that is taken"))?;
         if header.alg != Algorithm::ES256 {
             return Err(refused("is not signed with ES256"));
         }
-        let typ = header
-            .typ
-            .as_deref()
-            .map(|typ| typ.trim_start_matches("application/"));
+        let typ = header.typ.as_deref().map(|typ| typ.trim_start_matches("application/"));
         if !typ.is_some_and(|typ| typ.eq_ignore_ascii_case(TYPE)) {
             return Err(refused("is no access token"));
         }
         if header.crit.is_some() {
             return Err(refused("demands what is not understood"));
         }
-        let kid = header
-            .kid
-            .as_deref()
-            .ok_or_else(|| refused("names no key"))?;
+        let kid = header.kid.as_deref().ok_or_else(|| refused("names no key"))?;
         match &self.inner.internal {
-            Some((known, key)) if known == kid => {
-                internal_caller(&check(bearer, key, internal::ISSUER)?)
-            }
+            Some((known, key)) if known == kid => internal_caller(&check(bearer, key, internal::ISSUER)?),
             _ => {
                 let key = self.issuer_key(kid).await?;
                 user(&check(bearer, &key, &self.inner.issuer)?)
@@ -138,11 +119,9 @@ impl Verifier {
         match found {
             Found::Key(key) => Ok(*key),
             Found::Unknown => Err(refused("is signed with an unknown key")),
-            Found::IssuerAway => Err(Problem::new(
-                Kind::Unavailable,
-                "The issuer's keys cannot be had at the moment.",
-            )
-            .retry_after(2)),
+            Found::IssuerAway => {
+                Err(Problem::new(Kind::Unavailable, "The issuer's keys cannot be had at the moment.").retry_after(2))
+            }
         }
     }
 }
@@ -179,12 +158,7 @@ fn check(bearer: &str, key: &DecodingKey, issuer: &str) -> Result<Claims, Proble
 }
 
 fn user(claims: &Claims) -> Result<Caller, Problem> {
-    if claims
-        .roles
-        .iter()
-        .any(|role| role == Role::Service.as_str())
-        || claims.act.is_some()
-    {
+    if claims.roles.iter().any(|role| role == Role::Service.as_str()) || claims.act.is_some() {
         return Err(refused("claims to be a service, which its key may not say"));
     }
     Ok(caller(claims))
@@ -201,11 +175,7 @@ fn caller(claims: &Claims) -> Caller {
     Caller {
         subject: claims.sub.clone(),
         // Roles that mean nothing here, as a foreign issuer may have, give nothing.
-        roles: claims
-            .roles
-            .iter()
-            .filter_map(|role| Role::parse(role))
-            .collect(),
+        roles: claims.roles.iter().filter_map(|role| Role::parse(role)).collect(),
         stores: claims.stores.clone(),
         customer_id: claims.customer_id.clone(),
         act: claims.act.as_ref().map(|act| act.sub.clone()),

@@ -41,9 +41,7 @@ impl<T, R, E> std::fmt::Debug for Item<T, R, E> {
 
 impl<T, R, E> Clone for Batcher<T, R, E> {
     fn clone(&self) -> Self {
-        Self {
-            queue: self.queue.clone(),
-        }
+        Self { queue: self.queue.clone() }
     }
 }
 
@@ -84,10 +82,7 @@ where
     /// Puts an item in and waits for its answer. If the caller goes away the work is done all the same.
     pub async fn run(&self, value: T) -> Result<R, Error<E>> {
         let (answer, answered) = oneshot::channel();
-        self.queue
-            .send(Item { value, answer })
-            .await
-            .map_err(|_| Error::Stopped)?;
+        self.queue.send(Item { value, answer }).await.map_err(|_| Error::Stopped)?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 }
@@ -137,7 +132,7 @@ mod tests {
     #[error("{0} is poison")]
     struct Poison(u32);
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_queues_while_the_leader_is_busy_is_done_at_once() {
         let sizes = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&sizes);

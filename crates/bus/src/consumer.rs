@@ -214,7 +214,12 @@ impl<H: Handler> Consumer<H> {
         let spans: Vec<tracing::Span> = events
             .iter()
             .filter_map(|event| {
-                let span = tracing::info_span!("consume", service = self.ctx.name, event.kind = event.kind, event.id = event.id);
+                let span = tracing::info_span!(
+                    "consume",
+                    service = self.ctx.name,
+                    event.kind = event.kind,
+                    event.id = event.id
+                );
                 chassis::trace::set_parent(&span, event.traceparent.as_deref()?);
                 Some(span)
             })

@@ -10,11 +10,8 @@ use tokio::sync::watch;
 
 use crate::{Error, Outgoing};
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    version: 1,
-    name: "log and offsets",
-    sql: include_str!("../migrations/embedded_log.sql"),
-}];
+const MIGRATIONS: &[Migration] =
+    &[Migration { version: 1, name: "log and offsets", sql: include_str!("../migrations/embedded_log.sql") }];
 
 /// Most publications that share one commit.
 const SHARED: usize = 64;
@@ -102,9 +99,7 @@ impl Embedded {
     /// Notes how far a group has come.
     pub(crate) async fn store_offsets(&self, group: &str, offsets: &HashMap<String, i64>) -> Result<(), db::Error> {
         let mut tx = self.db.write().await?;
-        let rows = offsets
-            .iter()
-            .map(|(topic, position)| vec![group.into(), topic.into(), (*position).into()]);
+        let rows = offsets.iter().map(|(topic, position)| vec![group.into(), topic.into(), (*position).into()]);
         insert("offsets", &["grp", "topic", "position"], rows)
             .suffix("on conflict (grp, topic) do update set position = max(position, excluded.position)")
             .execute(&mut tx)
@@ -129,9 +124,7 @@ impl Embedded {
         let options = Options { read_only: true, ..Options::default() };
         let db = Db::open(&format!("sqlite:{path}"), &options, None).await?;
         let mut tx = db.read().await?;
-        let rows = query("select position, topic, key, payload from log order by position")
-            .fetch_all(&mut tx)
-            .await?;
+        let rows = query("select position, topic, key, payload from log order by position").fetch_all(&mut tx).await?;
         let messages = rows.iter().map(logged).collect::<Result<_, _>>()?;
         drop(tx);
         db.close().await;
@@ -142,11 +135,7 @@ impl Embedded {
 fn logged(row: &db::Row) -> Result<Logged, db::Error> {
     Ok(Logged {
         position: row.get("position")?,
-        message: Outgoing {
-            topic: row.get("topic")?,
-            key: row.get("key")?,
-            payload: row.get("payload")?,
-        },
+        message: Outgoing { topic: row.get("topic")?, key: row.get("key")?, payload: row.get("payload")? },
     })
 }
 

@@ -23,11 +23,8 @@ pub use relay::{CRASH_POINTS, Relay};
 use chassis::Context;
 
 /// The tables of [`outbox`] and [`inbox`], to be migrated together with a service's own.
-pub const MIGRATIONS: &[db::Migration] = &[db::Migration {
-    version: 1,
-    name: "outbox and inbox",
-    sql: include_str!("../migrations/outbox_inbox.sql"),
-}];
+pub const MIGRATIONS: &[db::Migration] =
+    &[db::Migration { version: 1, name: "outbox and inbox", sql: include_str!("../migrations/outbox_inbox.sql") }];
 
 /// The broker, whichever the URL names.
 #[derive(Clone, Debug)]
@@ -50,10 +47,8 @@ pub enum Error {
 impl Bus {
     /// Opens the bus that the URL names: `embedded:PATH` is a durable log in that SQLite file.
     pub async fn open(url: &str, ctx: &Context) -> Result<Self, Error> {
-        let path = url
-            .strip_prefix("embedded:")
-            .filter(|path| !path.is_empty())
-            .ok_or_else(|| Error::Url(url.to_owned()))?;
+        let path =
+            url.strip_prefix("embedded:").filter(|path| !path.is_empty()).ok_or_else(|| Error::Url(url.to_owned()))?;
         Ok(Self(Arc::new(Embedded::open(path, ctx).await?)))
     }
 
@@ -71,9 +66,6 @@ impl Bus {
         topics: &'static [&'static str],
         handler: H,
     ) {
-        ctx.spawn(
-            "consumer",
-            consumer::run(ctx.clone(), Arc::clone(&self.0), group, topics, handler),
-        );
+        ctx.spawn("consumer", consumer::run(ctx.clone(), Arc::clone(&self.0), group, topics, handler));
     }
 }

@@ -31,17 +31,9 @@ pub async fn append(tx: &mut Tx, source: &str, events: Vec<NewEvent>) -> Result<
         let event = Event::wrap(source, new, now);
         // An envelope of texts and numbers always serialises.
         let payload = serde_json::to_string(&event).unwrap_or_default();
-        vec![
-            topic.into(),
-            event.subject.into(),
-            sequence.into(),
-            payload.into(),
-            now.micros().into(),
-        ]
+        vec![topic.into(), event.subject.into(), sequence.into(), payload.into(), now.micros().into()]
     });
-    insert("outbox", &["topic", "key", "sequence", "payload", "created_at"], rows)
-        .execute(tx)
-        .await?;
+    insert("outbox", &["topic", "key", "sequence", "payload", "created_at"], rows).execute(tx).await?;
     Ok(())
 }
 
@@ -55,11 +47,7 @@ pub(crate) async fn unpublished(tx: &mut Tx, limit: i64) -> Result<Vec<Stored>> 
         .map(|row| {
             Ok(Stored {
                 id: row.get("id")?,
-                message: Outgoing {
-                    topic: row.get("topic")?,
-                    key: row.get("key")?,
-                    payload: row.get("payload")?,
-                },
+                message: Outgoing { topic: row.get("topic")?, key: row.get("key")?, payload: row.get("payload")? },
             })
         })
         .collect()

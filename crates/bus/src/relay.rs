@@ -76,7 +76,10 @@ impl Worker {
                 }
                 Err(error) => {
                     if !failing {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "cannot publish; events wait in the outbox");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "cannot publish; events wait in the outbox"
+                        );
                     }
                     failing = true;
                     wait = (wait * 2).min(SLOWEST);

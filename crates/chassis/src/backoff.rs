@@ -19,11 +19,7 @@ pub fn forever() -> ExponentialBuilder {
 
 /// Tries until it works; `None` when the process stops first. Says so when it starts to fail, when the
 /// reason changes, and when it works again: once each.
-pub async fn until_ok<T, E, F, Fut>(
-    what: &str,
-    shutdown: &CancellationToken,
-    mut attempt: F,
-) -> Option<T>
+pub async fn until_ok<T, E, F, Fut>(what: &str, shutdown: &CancellationToken, mut attempt: F) -> Option<T>
 where
     E: Display,
     F: FnMut() -> Fut,

@@ -23,9 +23,7 @@ pub struct ConfigError {
 impl ConfigError {
     /// A mistake found after the settings were read, such as one in what a value means.
     pub fn new(mistake: impl Into<String>) -> Self {
-        Self {
-            mistakes: vec![mistake.into()],
-        }
+        Self { mistakes: vec![mistake.into()] }
     }
 }
 
@@ -53,17 +51,8 @@ pub fn load<C: DeserializeOwned + Serialize + Default>(service: &str) -> Result<
 }
 
 /// The settings of one service among several: `base`, file, `SOUK_<SERVICE>_<FIELD>`.
-pub fn load_with_prefix<C: DeserializeOwned + Serialize>(
-    service: &str,
-    base: C,
-) -> Result<C, ConfigError> {
-    let names = |field: &str| {
-        vec![format!(
-            "SOUK_{}_{}",
-            service.to_ascii_uppercase(),
-            field.to_ascii_uppercase()
-        )]
-    };
+pub fn load_with_prefix<C: DeserializeOwned + Serialize>(service: &str, base: C) -> Result<C, ConfigError> {
+    let names = |field: &str| vec![format!("SOUK_{}_{}", service.to_ascii_uppercase(), field.to_ascii_uppercase())];
     layer(base, service, file_table(service)?, &names, &var)
 }
 
@@ -71,24 +60,15 @@ fn file_table(service: &str) -> Result<Map<String, Value>, ConfigError> {
     let Some(path) = var("SOUK_CONFIG") else {
         return Ok(Map::new());
     };
-    let text = std::fs::read_to_string(&path).map_err(|err| {
-        ConfigError::new(format!(
-            "SOUK_CONFIG is {path:?}, which cannot be read: {err}"
-        ))
+    let text = std::fs::read_to_string(&path)
+        .map_err(|err| ConfigError::new(format!("SOUK_CONFIG is {path:?}, which cannot be read: {err}")))?;
+    let mut tables: BTreeMap<String, Value> = Figment::from(Toml::string(&text)).extract().map_err(|err| {
+        ConfigError::new(format!("SOUK_CONFIG is {path:?}, which is not the TOML that is wanted: {err}"))
     })?;
-    let mut tables: BTreeMap<String, Value> = Figment::from(Toml::string(&text))
-        .extract()
-        .map_err(|err| {
-            ConfigError::new(format!(
-                "SOUK_CONFIG is {path:?}, which is not the TOML that is wanted: {err}"
-            ))
-        })?;
     match tables.remove(service) {
         None => Ok(Map::new()),
         Some(Value::Object(table)) => Ok(table),
-        Some(other) => Err(ConfigError::new(format!(
-            "{service} in {path:?} is {other}, but a table is wanted"
-        ))),
+        Some(other) => Err(ConfigError::new(format!("{service} in {path:?} is {other}, but a table is wanted"))),
     }
 }
 
@@ -104,37 +84,24 @@ fn layer<C: DeserializeOwned + Serialize>(
 ) -> Result<C, ConfigError> {
     let mut mistakes = Vec::new();
     let Ok(Value::Object(mut fields)) = serde_json::to_value(base) else {
-        return Err(ConfigError::new(format!(
-            "the settings of {service} are no table"
-        )));
+        return Err(ConfigError::new(format!("the settings of {service} are no table")));
     };
     for (field, value) in file {
         if !fields.contains_key(&field) {
             let known: Vec<&str> = fields.keys().map(String::as_str).collect();
-            mistakes.push(format!(
-                "{service}.{field} in the file is unknown; known are: {}",
-                known.join(", ")
-            ));
+            mistakes.push(format!("{service}.{field} in the file is unknown; known are: {}", known.join(", ")));
         } else if let Err(why) = set::<C>(&mut fields, &field, vec![value.clone()]) {
-            mistakes.push(format!(
-                "{service}.{field} in the file is {}: {why}",
-                shown(&field, &value.to_string())
-            ));
+            mistakes.push(format!("{service}.{field} in the file is {}: {why}", shown(&field, &value.to_string())));
         }
     }
     for field in fields.keys().cloned().collect::<Vec<_>>() {
-        let Some((name, text)) = names(&field)
-            .into_iter()
-            .find_map(|name| environment(&name).map(|text| (name, text)))
+        let Some((name, text)) = names(&field).into_iter().find_map(|name| environment(&name).map(|text| (name, text)))
         else {
             continue;
         };
         let readings = readings(&text, &fields[&field]);
         if let Err(why) = set::<C>(&mut fields, &field, readings) {
-            mistakes.push(format!(
-                "{name} is {}: {why}",
-                shown(&field, &format!("{text:?}"))
-            ));
+            mistakes.push(format!("{name} is {}: {why}", shown(&field, &format!("{text:?}"))));
         }
     }
     if !mistakes.is_empty() {
@@ -148,11 +115,7 @@ fn layer<C: DeserializeOwned + Serialize>(
 fn readings(text: &str, now: &Value) -> Vec<Value> {
     let plain = Value::String(text.to_owned());
     let json = serde_json::from_str::<Value>(text).ok();
-    let list = Value::Array(
-        text.split(',')
-            .map(|item| Value::String(item.trim().to_owned()))
-            .collect(),
-    );
+    let list = Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect());
     let mut readings = match now {
         Value::String(_) => vec![plain],
         Value::Array(_) => json.into_iter().chain([list]).collect(),
@@ -165,11 +128,7 @@ fn readings(text: &str, now: &Value) -> Vec<Value> {
 }
 
 /// Puts the first reading that fits into the fields; says why none does.
-fn set<C: DeserializeOwned>(
-    fields: &mut Map<String, Value>,
-    field: &str,
-    readings: Vec<Value>,
-) -> Result<(), String> {
+fn set<C: DeserializeOwned>(fields: &mut Map<String, Value>, field: &str, readings: Vec<Value>) -> Result<(), String> {
     let mut why = String::new();
     for reading in readings {
         let mut tried = fields.clone();
@@ -189,9 +148,7 @@ fn set<C: DeserializeOwned>(
 
 /// A value as an error may show it: secrets not at all, URLs without their password.
 fn shown(field: &str, value: &str) -> String {
-    let secret = ["key", "secret", "password", "token"]
-        .iter()
-        .any(|word| field.contains(word));
+    let secret = ["key", "secret", "password", "token"].iter().any(|word| field.contains(word));
     if secret {
         return "(hidden)".into();
     }
@@ -240,11 +197,7 @@ mod tests {
     fn read(file: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let file = serde_json::from_str(file).unwrap();
         let names = |field: &str| vec![format!("SOUK_{}", field.to_ascii_uppercase())];
-        let environment = |name: &str| {
-            env.iter()
-                .find(|(known, _)| *known == name)
-                .map(|(_, text)| (*text).to_owned())
-        };
+        let environment = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
         layer(base(), "order", file, &names, &environment)
     }
 
@@ -256,39 +209,18 @@ mod tests {
             ("SOUK_UPSTREAMS", "http://a, http://b"),
             ("SOUK_LIMIT", "7"),
         ];
-        let config = read(
-            r#"{"port": 8999, "verbose": true, "bind": "0.0.0.0"}"#,
-            &env,
-        )
-        .unwrap();
-        assert_eq!(
-            (config.port, config.verbose, config.limit),
-            (9000, true, Some(7))
-        );
-        assert_eq!(
-            (config.bind.to_string().as_str(), config.name.as_deref()),
-            ("0.0.0.0", Some("123"))
-        );
+        let config = read(r#"{"port": 8999, "verbose": true, "bind": "0.0.0.0"}"#, &env).unwrap();
+        assert_eq!((config.port, config.verbose, config.limit), (9000, true, Some(7)));
+        assert_eq!((config.bind.to_string().as_str(), config.name.as_deref()), ("0.0.0.0", Some("123")));
         assert_eq!(config.upstreams, ["http://a", "http://b"]);
-        assert_eq!(
-            (config.database_url.as_str(), config.internal_key.expose()),
-            ("sqlite:x", "base")
-        );
+        assert_eq!((config.database_url.as_str(), config.internal_key.expose()), ("sqlite:x", "base"));
     }
 
     #[test]
     fn all_mistakes_are_told_at_once_with_name_and_value_and_without_secrets() {
-        let env = [
-            ("SOUK_PORT", "70000"),
-            ("SOUK_BIND", "localhost"),
-            ("SOUK_VERBOSE", "maybe"),
-            ("SOUK_UPSTREAMS", "[1]"),
-        ];
-        let err = read(
-            r#"{"prot": 1, "internal_key": 5, "database_url": "x"}"#,
-            &env,
-        )
-        .unwrap_err();
+        let env =
+            [("SOUK_PORT", "70000"), ("SOUK_BIND", "localhost"), ("SOUK_VERBOSE", "maybe"), ("SOUK_UPSTREAMS", "[1]")];
+        let err = read(r#"{"prot": 1, "internal_key": 5, "database_url": "x"}"#, &env).unwrap_err();
         let text = err.to_string();
         assert_eq!(err.mistakes.len(), 5, "{text}");
         for part in [
@@ -301,13 +233,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
-        assert!(
-            text.contains("order.internal_key in the file is (hidden)"),
-            "{text}"
-        );
-        assert_eq!(
-            shown("database_url", "\"postgres://u:p@h/x\""),
-            "\"postgres://***@h/x\""
-        );
+        assert!(text.contains("order.internal_key in the file is (hidden)"), "{text}");
+        assert_eq!(shown("database_url", "\"postgres://u:p@h/x\""), "\"postgres://***@h/x\"");
     }
 }

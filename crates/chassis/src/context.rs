@@ -35,14 +35,7 @@ impl Context {
         shutdown: CancellationToken,
         crash: CrashPoints,
     ) -> Self {
-        Self {
-            name,
-            instance: instance.into(),
-            metrics: Metrics::new(),
-            shutdown,
-            tasks: TaskTracker::new(),
-            crash,
-        }
+        Self { name, instance: instance.into(), metrics: Metrics::new(), shutdown, tasks: TaskTracker::new(), crash }
     }
 
     /// An instance id that no other replica has, now or later.

@@ -35,30 +35,15 @@ impl CrashPoints {
         let Some(spec) = spec.filter(|spec| !spec.is_empty()) else {
             return Ok(Self::none());
         };
-        let unknown = || UnknownCrashPoint {
-            spec: spec.to_owned(),
-            known: known.join(", "),
-        };
+        let unknown = || UnknownCrashPoint { spec: spec.to_owned(), known: known.join(", ") };
         let (name, count) = match spec.rsplit_once(':') {
-            Some((name, count)) => (
-                name,
-                count
-                    .parse()
-                    .ok()
-                    .filter(|count| *count > 0)
-                    .ok_or_else(unknown)?,
-            ),
+            Some((name, count)) => (name, count.parse().ok().filter(|count| *count > 0).ok_or_else(unknown)?),
             None => (spec, 1),
         };
         if !known.contains(&name) {
             return Err(unknown());
         }
-        Ok(Self {
-            armed: Some(Arc::new(Armed {
-                name: name.to_owned(),
-                left: AtomicU64::new(count),
-            })),
-        })
+        Ok(Self { armed: Some(Arc::new(Armed { name: name.to_owned(), left: AtomicU64::new(count) })) })
     }
 
     /// Aborts the process if this point is armed and its count is up.
@@ -85,18 +70,9 @@ mod tests {
         armed.reach("order.before_reserve");
         armed.reach("order.after_reserve");
         assert_eq!(armed.armed.unwrap().left.load(Ordering::Relaxed), 2);
-        for bad in [
-            "order.never",
-            "order.after_reserve:0",
-            "order.after_reserve:x",
-        ] {
-            let err = CrashPoints::parse(Some(bad), &known)
-                .unwrap_err()
-                .to_string();
-            assert!(
-                err.contains(bad) && err.contains("order.before_reserve"),
-                "{err}"
-            );
+        for bad in ["order.never", "order.after_reserve:0", "order.after_reserve:x"] {
+            let err = CrashPoints::parse(Some(bad), &known).unwrap_err().to_string();
+            assert!(err.contains(bad) && err.contains("order.before_reserve"), "{err}");
         }
     }
 }

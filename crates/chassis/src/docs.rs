@@ -12,7 +12,5 @@ pub fn openapi_docs(router: OpenApiRouter) -> Router {
     let (router, api) = router.split_for_parts();
     let ui = SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json"));
     let json = serde_json::to_value(&api).unwrap_or_default();
-    router
-        .route("/openapi.json", get(move || async move { Json(json) }))
-        .merge(ui)
+    router.route("/openapi.json", get(move || async move { Json(json) })).merge(ui)
 }

@@ -38,10 +38,7 @@ pub struct Query<T>(pub T);
 pub struct Path<T>(pub T);
 
 pub(crate) fn too_large() -> Problem {
-    Problem::new(
-        Kind::TooLarge,
-        format!("The body may have at most {BODY_LIMIT} bytes."),
-    )
+    Problem::new(Kind::TooLarge, format!("The body may have at most {BODY_LIMIT} bytes."))
 }
 
 /// The length that the client announces, when it announces one.
@@ -71,8 +68,7 @@ pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Pro
     }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame
-            .map_err(|err| Problem::new(Kind::Unreadable, "The body ended early.").because(err))?;
+        let frame = frame.map_err(|err| Problem::new(Kind::Unreadable, "The body ended early.").because(err))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -96,33 +92,19 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|err| {
         let path = err.path().to_string();
-        let detail = if path == "." {
-            err.inner().to_string()
-        } else {
-            format!("{path}: {}", err.inner())
-        };
+        let detail = if path == "." { err.inner().to_string() } else { format!("{path}: {}", err.inner()) };
         Problem::new(Kind::Unreadable, detail)
     })?;
-    json.end()
-        .map_err(|err| Problem::new(Kind::Unreadable, err.to_string()))?;
+    json.end().map_err(|err| Problem::new(Kind::Unreadable, err.to_string()))?;
     Ok(value)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-    else {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
         return false;
     };
-    let essence = value
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
-    essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"))
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
 async fn json_body<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Problem> {
@@ -132,10 +114,7 @@ async fn json_body<T: DeserializeOwned>(request: Request) -> Result<Option<T>, P
         return Ok(None);
     }
     if !is_json(&parts.headers) {
-        return Err(Problem::new(
-            Kind::UnsupportedMedia,
-            "The body must be application/json.",
-        ));
+        return Err(Problem::new(Kind::UnsupportedMedia, "The body must be application/json."));
     }
     parse_json(&bytes).map(Some)
 }
@@ -146,10 +125,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         match json_body(request).await? {
             Some(value) => Ok(Self(value)),
-            None => Err(Problem::new(
-                Kind::UnsupportedMedia,
-                "A body of application/json is wanted.",
-            )),
+            None => Err(Problem::new(Kind::UnsupportedMedia, "A body of application/json is wanted.")),
         }
     }
 }
@@ -189,9 +165,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
         match serde_json::to_vec(&self.0) {
             Ok(body) => {
                 let mut response = Response::new(Body::from(body));
-                response
-                    .headers_mut()
-                    .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 response
             }
             Err(err) => Problem::internal(err).into_response(),

@@ -36,19 +36,14 @@ pub async fn with_health_and_reflection(
 ) -> anyhow::Result<Routes> {
     let (reporter, health) = tonic_health::server::health_reporter();
     for service in services {
-        reporter
-            .set_service_status(*service, ServingStatus::Serving)
-            .await;
+        reporter.set_service_status(*service, ServingStatus::Serving).await;
     }
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(descriptors)
     };
-    Ok(routes
-        .add_service(health)
-        .add_service(builder().build_v1()?)
-        .add_service(builder().build_v1alpha()?))
+    Ok(routes.add_service(health).add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
 }
 
 struct Edge {
@@ -61,16 +56,8 @@ struct Edge {
 pub(crate) fn stack(routes: Routes, ctx: &Context) -> Router {
     let edge = Arc::new(Edge {
         service: ctx.name,
-        requests: ctx.metrics.counter(
-            "grpc_requests_total",
-            "gRPC calls answered.",
-            &["method", "code"],
-        ),
-        seconds: ctx.metrics.histogram(
-            "grpc_request_duration_seconds",
-            "Time to answer gRPC calls.",
-            &["method"],
-        ),
+        requests: ctx.metrics.counter("grpc_requests_total", "gRPC calls answered.", &["method", "code"]),
+        seconds: ctx.metrics.histogram("grpc_request_duration_seconds", "Time to answer gRPC calls.", &["method"]),
     });
     routes
         .prepare()
@@ -99,27 +86,14 @@ async fn observe(State(edge): State<Arc<Edge>>, request: Request, next: Next) ->
     trace::set_parent(&span, &traceparent.0);
     let response = next.run(request).instrument(span.clone()).await;
     // An unknown method must not make a new time series each.
-    let method = if grpc_status(response.headers()) == Some(Code::Unimplemented) {
-        "unmatched".into()
-    } else {
-        method
-    };
-    let mut call = Call {
-        edge,
-        span,
-        method,
-        begun,
-        code: None,
-        told: false,
-    };
+    let method = if grpc_status(response.headers()) == Some(Code::Unimplemented) { "unmatched".into() } else { method };
+    let mut call = Call { edge, span, method, begun, code: None, told: false };
     call.code = grpc_status(response.headers());
     response.map(|body| Body::new(Watched { body, call }))
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<Code> {
-    headers
-        .get("grpc-status")
-        .map(|value| Code::from_bytes(value.as_bytes()))
+    headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
 }
 
 /// One call until its trailers are through, or its caller is gone.
@@ -140,14 +114,8 @@ impl Call {
         // Without a status in headers or trailers the caller hung up before the end.
         let code = self.code.unwrap_or(Code::Cancelled);
         self.span.record("rpc.grpc.status_code", code as i32);
-        self.edge
-            .requests
-            .with_label_values(&[self.method.as_str(), &format!("{code:?}")])
-            .inc();
-        self.edge
-            .seconds
-            .with_label_values(&[self.method.as_str()])
-            .observe(self.begun.elapsed().as_secs_f64());
+        self.edge.requests.with_label_values(&[self.method.as_str(), &format!("{code:?}")]).inc();
+        self.edge.seconds.with_label_values(&[self.method.as_str()]).observe(self.begun.elapsed().as_secs_f64());
     }
 }
 
@@ -167,10 +135,7 @@ impl HttpBody for Watched {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Poller<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Poller<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled
             && let Some(code) = frame.trailers_ref().and_then(grpc_status)

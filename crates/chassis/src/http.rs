@@ -10,9 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{
-    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode};
 use prometheus::{HistogramVec, IntCounterVec};
 use serde_json::{Value, json};
@@ -51,11 +49,7 @@ struct Edge {
 pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready) -> Router {
     let edge = Arc::new(Edge {
         service: ctx.name,
-        requests: ctx.metrics.counter(
-            "http_requests_total",
-            "HTTP requests answered.",
-            &["method", "route", "status"],
-        ),
+        requests: ctx.metrics.counter("http_requests_total", "HTTP requests answered.", &["method", "route", "status"]),
         seconds: ctx.metrics.histogram(
             "http_request_duration_seconds",
             "Time to answer HTTP requests.",
@@ -73,28 +67,15 @@ fn own_routes(ctx: &Context, ready: Ready) -> Router {
     let shutdown = ctx.shutdown.clone();
     Router::new()
         .route("/health", get(async || Json(json!({"status": "healthy"}))))
-        .route(
-            "/ready",
-            get(move || readiness(ready.clone(), shutdown.is_cancelled())),
-        )
-        .route(
-            "/metrics",
-            get(render_metrics).with_state(ctx.metrics.clone()),
-        )
+        .route("/ready", get(move || readiness(ready.clone(), shutdown.is_cancelled())))
+        .route("/metrics", get(render_metrics).with_state(ctx.metrics.clone()))
 }
 
 async fn readiness(ready: Ready, stopping: bool) -> Response {
-    let outcome = if stopping {
-        Err("stopping".to_owned())
-    } else {
-        ready().await
-    };
+    let outcome = if stopping { Err("stopping".to_owned()) } else { ready().await };
     let (status, mut body) = match outcome {
         Ok(facts) => (StatusCode::OK, json!({"status": "ready", "facts": facts})),
-        Err(reason) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            json!({"status": "not ready", "reason": reason}),
-        ),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, json!({"status": "not ready", "reason": reason})),
     };
     if body["facts"].is_null() {
         body.as_object_mut().map(|members| members.remove("facts"));
@@ -103,11 +84,7 @@ async fn readiness(ready: Ready, stopping: bool) -> Response {
 }
 
 async fn render_metrics(State(metrics): State<Metrics>) -> Response {
-    (
-        [(CONTENT_TYPE, "text/plain; version=0.0.4")],
-        metrics.render(),
-    )
-        .into_response()
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
 }
 
 async fn limit(request: Request, next: Next) -> Response {
@@ -124,10 +101,7 @@ fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
 }
 
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     format!("panic: {}", text.unwrap_or("(no message)"))
 }
 
@@ -137,11 +111,7 @@ async fn observe(State(edge): State<Arc<Edge>>, mut request: Request, next: Next
     let traceparent = traceparent(request.headers());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("unmatched", MatchedPath::as_str)
-        .to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!(
         "request",
         service = edge.service,
@@ -154,10 +124,8 @@ async fn observe(State(edge): State<Arc<Edge>>, mut request: Request, next: Next
         trace_id = trace::trace_id(&traceparent.0),
     );
     trace::set_parent(&span, &traceparent.0);
-    let (request_id_header, trace_id) = (
-        HeaderValue::from_str(&id.0),
-        trace::trace_id(&traceparent.0).map(str::to_owned),
-    );
+    let (request_id_header, trace_id) =
+        (HeaderValue::from_str(&id.0), trace::trace_id(&traceparent.0).map(str::to_owned));
     request.extensions_mut().insert(id);
     request.extensions_mut().insert(traceparent);
 
@@ -167,12 +135,8 @@ async fn observe(State(edge): State<Arc<Edge>>, mut request: Request, next: Next
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     tracing::debug!(parent: &span, status = status.as_u16(), elapsed_ms = begun.elapsed().as_millis(), "answered");
-    edge.requests
-        .with_label_values(&[method.as_str(), &route, status.as_str()])
-        .inc();
-    edge.seconds
-        .with_label_values(&[method.as_str(), &route])
-        .observe(begun.elapsed().as_secs_f64());
+    edge.requests.with_label_values(&[method.as_str(), &route, status.as_str()]).inc();
+    edge.seconds.with_label_values(&[method.as_str(), &route]).observe(begun.elapsed().as_secs_f64());
 
     let headers = response.headers_mut();
     if let Ok(value) = request_id_header {
@@ -184,36 +148,22 @@ async fn observe(State(edge): State<Arc<Edge>>, mut request: Request, next: Next
 
 /// Headers that cost nothing and take away a browser's bad ideas; a route that sets its own keeps them.
 fn secure(headers: &mut HeaderMap) {
-    headers
-        .entry(X_CONTENT_TYPE_OPTIONS)
-        .or_insert(HeaderValue::from_static("nosniff"));
-    headers
-        .entry(X_FRAME_OPTIONS)
-        .or_insert(HeaderValue::from_static("DENY"));
-    headers
-        .entry(REFERRER_POLICY)
-        .or_insert(HeaderValue::from_static("no-referrer"));
-    headers
-        .entry(CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    headers.entry(X_FRAME_OPTIONS).or_insert(HeaderValue::from_static("DENY"));
+    headers.entry(REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }
 
 fn request_id(headers: &HeaderMap) -> RequestId {
-    let given = headers
-        .get(X_REQUEST_ID)
-        .and_then(|value| value.to_str().ok());
-    match given.filter(|id| {
-        !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic())
-    }) {
+    let given = headers.get(X_REQUEST_ID).and_then(|value| value.to_str().ok());
+    match given.filter(|id| !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic())) {
         Some(id) => RequestId(id.into()),
         None => RequestId(uuid::Uuid::now_v7().to_string().into()),
     }
 }
 
 pub(crate) fn traceparent(headers: &HeaderMap) -> TraceParent {
-    let given = headers
-        .get(trace::TRACEPARENT)
-        .and_then(|value| value.to_str().ok());
+    let given = headers.get(trace::TRACEPARENT).and_then(|value| value.to_str().ok());
     match given.filter(|text| trace::trace_id(text).is_some()) {
         Some(text) => TraceParent(text.into()),
         None => TraceParent(trace::fresh().into()),
@@ -236,10 +186,7 @@ fn complete(mut response: Response, path: &str, trace_id: Option<&str>) -> Respo
     members.insert("trace_id".into(), json!(trace_id));
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(CONTENT_LENGTH);
-    parts.headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
+    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     Response::from_parts(parts, Body::from(Value::Object(members).to_string()))
 }
 

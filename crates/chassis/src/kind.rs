@@ -48,12 +48,7 @@ struct Row {
 }
 
 const fn row(status: StatusCode, grpc: Code, graphql: &'static str, title: &'static str) -> Row {
-    Row {
-        status,
-        grpc,
-        graphql,
-        title,
-    }
+    Row { status, grpc, graphql, title }
 }
 
 impl Kind {
@@ -121,14 +116,11 @@ impl Kind {
 
     /// The kind that an HTTP status tells of, as far as it can be told.
     pub fn from_status(status: StatusCode) -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.status() == status)
-            .unwrap_or(if status.is_client_error() {
-                Self::Unreadable
-            } else {
-                Self::Internal
-            })
+        Self::ALL.into_iter().find(|kind| kind.status() == status).unwrap_or(if status.is_client_error() {
+            Self::Unreadable
+        } else {
+            Self::Internal
+        })
     }
 
     /// Whether the failure is ours (and worth an error in the log), not the caller's.

@@ -4,14 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// Upper bounds in seconds that suit requests and storage alike.
-const SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+const SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// The metrics registry of one service. Cheap to clone; asking for a metric twice gives the same one.
 #[derive(Clone, Debug, Default)]
@@ -44,18 +40,8 @@ impl Metrics {
     /// When name or labels are not what Prometheus allows; they are constants of the program.
     pub fn counter(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
         let mut known = self.known();
-        let make = || {
-            register(
-                &self.registry,
-                IntCounterVec::new(Opts::new(name, help), labels),
-                name,
-            )
-        };
-        known
-            .counters
-            .entry(name.to_owned())
-            .or_insert_with(make)
-            .clone()
+        let make = || register(&self.registry, IntCounterVec::new(Opts::new(name, help), labels), name);
+        known.counters.entry(name.to_owned()).or_insert_with(make).clone()
     }
 
     /// A gauge by its labels.
@@ -64,18 +50,8 @@ impl Metrics {
     /// When name or labels are not what Prometheus allows; they are constants of the program.
     pub fn gauge(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         let mut known = self.known();
-        let make = || {
-            register(
-                &self.registry,
-                IntGaugeVec::new(Opts::new(name, help), labels),
-                name,
-            )
-        };
-        known
-            .gauges
-            .entry(name.to_owned())
-            .or_insert_with(make)
-            .clone()
+        let make = || register(&self.registry, IntGaugeVec::new(Opts::new(name, help), labels), name);
+        known.gauges.entry(name.to_owned()).or_insert_with(make).clone()
     }
 
     /// A histogram of seconds by its labels.
@@ -90,28 +66,16 @@ impl Metrics {
     ///
     /// # Panics
     /// When name or labels are not what Prometheus allows; they are constants of the program.
-    pub fn histogram_with(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-        buckets: &[f64],
-    ) -> HistogramVec {
+    pub fn histogram_with(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> HistogramVec {
         let mut known = self.known();
         let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         let make = || register(&self.registry, HistogramVec::new(opts, labels), name);
-        known
-            .histograms
-            .entry(name.to_owned())
-            .or_insert_with(make)
-            .clone()
+        known.histograms.entry(name.to_owned()).or_insert_with(make).clone()
     }
 
     /// Everything in the text format of Prometheus.
     pub fn render(&self) -> String {
-        TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
-            .unwrap_or_else(|err| format!("# {err}\n"))
+        TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_else(|err| format!("# {err}\n"))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -120,11 +84,7 @@ impl Metrics {
     }
 }
 
-fn register<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    metric: prometheus::Result<C>,
-    name: &str,
-) -> C {
+fn register<C: Collector + Clone + 'static>(registry: &Registry, metric: prometheus::Result<C>, name: &str) -> C {
     let metric = metric.unwrap_or_else(|err| panic!("metric {name}: {err}"));
     if let Err(err) = registry.register(Box::new(metric.clone())) {
         panic!("metric {name}: {err}");

@@ -28,16 +28,8 @@ pub struct FieldError {
 
 impl FieldError {
     /// Says that `field` breaks `rule`.
-    pub fn new(
-        field: impl Into<String>,
-        rule: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            field: field.into(),
-            rule: rule.into(),
-            message: message.into(),
-        }
+    pub fn new(field: impl Into<String>, rule: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), rule: rule.into(), message: message.into() }
     }
 }
 
@@ -72,9 +64,7 @@ impl Problem {
             retry_after: None,
             source: None,
         };
-        Self {
-            inner: Box::new(inner),
-        }
+        Self { inner: Box::new(inner) }
     }
 
     /// One field breaks a rule (422).
@@ -141,11 +131,7 @@ impl Problem {
 
     /// The sentence for the caller; generic when the fault is ours.
     pub fn detail(&self) -> &str {
-        if self.inner.kind == Kind::Internal {
-            INTERNAL_DETAIL
-        } else {
-            &self.inner.detail
-        }
+        if self.inner.kind == Kind::Internal { INTERNAL_DETAIL } else { &self.inner.detail }
     }
 
     /// The fields that break rules.
@@ -182,8 +168,7 @@ impl Problem {
 
     fn chain(&self) -> String {
         let mut text = self.inner.detail.clone();
-        let mut next: Option<&(dyn Error + 'static)> =
-            self.inner.source.as_deref().map(|err| err as _);
+        let mut next: Option<&(dyn Error + 'static)> = self.inner.source.as_deref().map(|err| err as _);
         while let Some(err) = next {
             text.push_str(": ");
             text.push_str(&err.to_string());
@@ -212,17 +197,11 @@ impl IntoResponse for Problem {
         let mut response = Response::new(Body::from(Value::Object(members.clone()).to_string()));
         *response.status_mut() = self.kind().status();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.kind() == Kind::Unauthenticated {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        let retry = self
-            .inner
-            .retry_after
-            .or((self.kind() == Kind::Unavailable).then_some(1));
+        let retry = self.inner.retry_after.or((self.kind() == Kind::Unavailable).then_some(1));
         if let Some(seconds) = retry {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -244,19 +223,11 @@ mod tests {
 
     #[test]
     fn a_kind_means_the_same_on_every_protocol() {
-        let table: Vec<_> = Kind::ALL
-            .iter()
-            .map(|k| (k.status().as_u16(), k.grpc() as i32, k.graphql()))
-            .collect();
+        let table: Vec<_> = Kind::ALL.iter().map(|k| (k.status().as_u16(), k.grpc() as i32, k.graphql())).collect();
         assert_eq!(table[3], (404, 5, "NOT_FOUND"));
         assert_eq!(table[9], (422, 3, "INVALID"));
         let statuses: Vec<u16> = table.iter().map(|row| row.0).collect();
-        assert_eq!(
-            statuses,
-            [
-                400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 402, 429, 500, 502, 503, 504
-            ]
-        );
+        assert_eq!(statuses, [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 402, 429, 500, 502, 503, 504]);
         for kind in Kind::ALL {
             assert_eq!(Kind::from_status(kind.status()), kind);
         }
@@ -266,11 +237,7 @@ mod tests {
     fn the_cause_of_a_fault_of_ours_never_leaves() {
         let problem = Problem::internal(std::io::Error::other("password is hunter2"));
         assert!(problem.chain().contains("hunter2"));
-        assert!(
-            !Value::Object(problem.members())
-                .to_string()
-                .contains("hunter2")
-        );
+        assert!(!Value::Object(problem.members()).to_string().contains("hunter2"));
         let status = tonic::Status::from(problem);
         assert_eq!(status.code(), tonic::Code::Internal);
         assert!(!status.message().contains("hunter2"));
@@ -278,8 +245,7 @@ mod tests {
 
     #[test]
     fn members_carry_fields_and_extensions() {
-        let problem =
-            Problem::invalid("name", "length", "1 to 200 characters").with("order_id", "o-1");
+        let problem = Problem::invalid("name", "length", "1 to 200 characters").with("order_id", "o-1");
         let members = Value::Object(problem.members());
         assert_eq!(members["status"], 422);
         assert_eq!(members["order_id"], "o-1");

@@ -38,25 +38,16 @@ where
     let (settings, crash) = match (settings, crash) {
         (Ok(settings), Ok(crash)) => (settings, crash),
         (settings, crash) => {
-            let mistakes = settings
-                .err()
-                .map(|err| err.to_string())
-                .into_iter()
-                .chain(crash.err().map(|err| err.to_string()));
-            eprintln!(
-                "{name} cannot start:\n{}",
-                mistakes.collect::<Vec<_>>().join("\n")
-            );
+            let mistakes =
+                settings.err().map(|err| err.to_string()).into_iter().chain(crash.err().map(|err| err.to_string()));
+            eprintln!("{name} cannot start:\n{}", mistakes.collect::<Vec<_>>().join("\n"));
             return ExitCode::from(BAD_CONFIG);
         }
     };
     if std::env::args().nth(1).as_deref() == Some("healthcheck") {
         return healthcheck(&settings);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(err) => {
             eprintln!("{name} cannot start: {err}");
@@ -67,21 +58,12 @@ where
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => {
             eprintln!("{name} stopped: {err:#}");
-            if err.downcast_ref::<ConfigError>().is_some() {
-                ExitCode::from(BAD_CONFIG)
-            } else {
-                ExitCode::FAILURE
-            }
+            if err.downcast_ref::<ConfigError>().is_some() { ExitCode::from(BAD_CONFIG) } else { ExitCode::FAILURE }
         }
     }
 }
 
-async fn run<C, F, Fut>(
-    name: &'static str,
-    settings: C,
-    crash: CrashPoints,
-    start: F,
-) -> anyhow::Result<()>
+async fn run<C, F, Fut>(name: &'static str, settings: C, crash: CrashPoints, start: F) -> anyhow::Result<()>
 where
     C: Settings,
     F: FnOnce(C, Context) -> Fut,
@@ -111,16 +93,16 @@ where
 }
 
 async fn listen(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
-    TcpListener::bind((address, port))
-        .await
-        .map_err(|err| ConfigError::new(format!("cannot listen on {address} port {port}: {err}; SOUK_PORT (or PORT) and SOUK_GRPC_PORT choose others")).into())
+    TcpListener::bind((address, port)).await.map_err(|err| {
+        ConfigError::new(format!(
+            "cannot listen on {address} port {port}: {err}; SOUK_PORT (or PORT) and SOUK_GRPC_PORT choose others"
+        ))
+        .into()
+    })
 }
 
 fn stop_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (
-        signal(SignalKind::terminate())?,
-        signal(SignalKind::interrupt())?,
-    );
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}

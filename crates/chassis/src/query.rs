@@ -16,13 +16,7 @@ pub fn from_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
         let (name, value) = (decode(name)?, decode(value)?);
         match fields.iter_mut().find(|(known, _)| *known == name) {
             Some((_, values)) => values.values.push(value),
-            None => fields.push((
-                name.clone(),
-                Values {
-                    name,
-                    values: vec![value],
-                },
-            )),
+            None => fields.push((name.clone(), Values { name, values: vec![value] })),
         }
     }
     T::deserialize(MapDeserializer::<_, QueryError>::new(fields.into_iter()))
@@ -30,23 +24,15 @@ pub fn from_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
 }
 
 fn decode(text: &str) -> Result<String, Problem> {
-    let unreadable = || {
-        Problem::new(
-            Kind::Unreadable,
-            "The query string is not percent-encoded UTF-8.",
-        )
-    };
+    let unreadable = || Problem::new(Kind::Unreadable, "The query string is not percent-encoded UTF-8.");
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         match byte {
             b'+' => bytes.push(b' '),
             b'%' => {
-                let mut digit = || {
-                    rest.next()
-                        .and_then(|hex| char::from(hex).to_digit(16))
-                        .and_then(|hex| u8::try_from(hex).ok())
-                };
+                let mut digit =
+                    || rest.next().and_then(|hex| char::from(hex).to_digit(16)).and_then(|hex| u8::try_from(hex).ok());
                 let (Some(high), Some(low)) = (digit(), digit()) else {
                     return Err(unreadable());
                 };
@@ -83,11 +69,7 @@ struct Values {
 impl Values {
     fn one(mut self) -> Result<(String, String), QueryError> {
         if self.values.len() > 1 {
-            return Err(QueryError(format!(
-                "{} is given {} times",
-                self.name,
-                self.values.len()
-            )));
+            return Err(QueryError(format!("{} is given {} times", self.name, self.values.len())));
         }
         Ok((self.name, self.values.pop().unwrap_or_default()))
     }
@@ -130,29 +112,20 @@ impl<'de> Deserializer<'de> for Values {
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
         let (name, value) = self.one()?;
-        visitor
-            .visit_string(value)
-            .map_err(|err: QueryError| QueryError(format!("{name}: {err}")))
+        visitor.visit_string(value).map_err(|err: QueryError| QueryError(format!("{name}: {err}")))
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
         visitor.visit_some(self)
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, QueryError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, QueryError> {
         visitor.visit_newtype_struct(self)
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
         let name = self.name;
-        let items = self.values.into_iter().map(|value| Values {
-            name: name.clone(),
-            values: vec![value],
-        });
+        let items = self.values.into_iter().map(|value| Values { name: name.clone(), values: vec![value] });
         visitor.visit_seq(SeqDeserializer::new(items))
     }
 
@@ -163,9 +136,7 @@ impl<'de> Deserializer<'de> for Values {
         visitor: V,
     ) -> Result<V::Value, QueryError> {
         let (name, value) = self.one()?;
-        visitor
-            .visit_enum(value.into_deserializer())
-            .map_err(|err: QueryError| QueryError(format!("{name}: {err}")))
+        visitor.visit_enum(value.into_deserializer()).map_err(|err: QueryError| QueryError(format!("{name}: {err}")))
     }
 
     serde::forward_to_deserialize_any! {
@@ -188,18 +159,9 @@ mod tests {
 
     #[test]
     fn a_query_string_becomes_typed() {
-        let filter: Filter =
-            from_query("limit=5&id=a&search=M%C3%BCller+1&id=b&open=true").unwrap();
+        let filter: Filter = from_query("limit=5&id=a&search=M%C3%BCller+1&id=b&open=true").unwrap();
         let id = vec!["a".to_owned(), "b".to_owned()];
-        assert_eq!(
-            filter,
-            Filter {
-                limit: Some(5),
-                search: Some("Müller 1".into()),
-                id,
-                open: Some(true)
-            }
-        );
+        assert_eq!(filter, Filter { limit: Some(5), search: Some("Müller 1".into()), id, open: Some(true) });
         assert_eq!(from_query::<Filter>("").unwrap(), Filter::default());
     }
 
@@ -215,11 +177,7 @@ mod tests {
         ] {
             let problem = from_query::<Filter>(query).unwrap_err();
             assert_eq!(problem.kind(), Kind::Unreadable);
-            assert!(
-                problem.detail().contains(hint),
-                "{query}: {}",
-                problem.detail()
-            );
+            assert!(problem.detail().contains(hint), "{query}: {}", problem.detail());
         }
     }
 }

@@ -29,11 +29,7 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() {
-            "(none)"
-        } else {
-            "(hidden)"
-        })
+        f.write_str(if self.0.is_empty() { "(none)" } else { "(hidden)" })
     }
 }
 

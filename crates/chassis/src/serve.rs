@@ -56,16 +56,10 @@ pub fn always_ready() -> Ready {
 
 /// Serves until `ctx.shutdown` is cancelled, then drains for at most ten seconds.
 pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<()> {
-    let http = accept(
-        listeners.http,
-        edge::stack(app.http, ctx, app.ready),
-        ctx.shutdown.clone(),
-    );
+    let http = accept(listeners.http, edge::stack(app.http, ctx, app.ready), ctx.shutdown.clone());
     let grpc = async {
         match (listeners.grpc, app.grpc) {
-            (Some(listener), Some(routes)) => {
-                accept(listener, grpc::stack(routes, ctx), ctx.shutdown.clone()).await
-            }
+            (Some(listener), Some(routes)) => accept(listener, grpc::stack(routes, ctx), ctx.shutdown.clone()).await,
             _ => Ok(()),
         }
     };
@@ -74,23 +68,14 @@ pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<
     ctx.shutdown.cancel();
     ctx.tasks.close();
     if tokio::time::timeout(DRAIN, ctx.tasks.wait()).await.is_err() {
-        tracing::warn!(
-            service = ctx.name,
-            left = ctx.tasks.len(),
-            "tasks did not end in time and are dropped"
-        );
+        tracing::warn!(service = ctx.name, left = ctx.tasks.len(), "tasks did not end in time and are dropped");
     }
     served.map(|_| ())
 }
 
-fn accept(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-) -> impl Future<Output = io::Result<()>> {
-    let service = router
-        .into_service::<Body>()
-        .map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
+fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) -> impl Future<Output = io::Result<()>> {
+    let service =
+        router.into_service::<Body>().map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
     let service = TowerToHyperService::new(service);
     async move {
         let server = server();
@@ -109,9 +94,7 @@ fn accept(
             };
             // Small answers must not wait for an acknowledgement; without the option they are only slower.
             let _ = stream.set_nodelay(true);
-            let connection = server
-                .serve_connection(TokioIo::new(stream), service.clone())
-                .into_owned();
+            let connection = server.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
                 if let Err(err) = connection.await {
@@ -120,10 +103,7 @@ fn accept(
             });
         }
         drop(listener);
-        if tokio::time::timeout(DRAIN, graceful.shutdown())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
             tracing::warn!("connections did not end in time and are cut");
         }
         Ok(())
@@ -132,13 +112,7 @@ fn accept(
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
-    server
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(1024);
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    server.http2().timer(TokioTimer::new()).max_concurrent_streams(1024);
     server
 }

@@ -13,9 +13,7 @@ use opentelemetry::trace::{Span as _, SpanId, TraceContextExt, TracerProvider};
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{
-    BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor,
-};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SdkTracerProvider, Span, SpanData, SpanProcessor};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -37,11 +35,10 @@ pub struct Options {
 impl Options {
     /// Reads `SOUK_LOG_FORMAT`, `RUST_LOG` (default `info`) and the `OTEL_…` variables.
     pub fn from_env() -> Self {
-        let endpoint = config::var("OTEL_EXPORTER_OTLP_ENDPOINT")
-            .or_else(|| config::var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"));
+        let endpoint =
+            config::var("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| config::var("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"));
         let none = config::var("OTEL_TRACES_EXPORTER").is_some_and(|exporter| exporter == "none")
-            || config::var("OTEL_SDK_DISABLED")
-                .is_some_and(|disabled| disabled.eq_ignore_ascii_case("true"));
+            || config::var("OTEL_SDK_DISABLED").is_some_and(|disabled| disabled.eq_ignore_ascii_case("true"));
         Self {
             json: config::var("SOUK_LOG_FORMAT").is_some_and(|format| format == "json"),
             filter: config::var("RUST_LOG").unwrap_or_else(|| "info".into()),
@@ -91,27 +88,15 @@ pub fn init(services: &[&str]) -> Result<Guard, TelemetryError> {
 
 /// As [`init`], with the options given.
 pub fn init_with(services: &[&str], options: &Options) -> Result<Guard, TelemetryError> {
-    let filter = EnvFilter::try_new(&options.filter).map_err(|source| TelemetryError::Filter {
-        value: options.filter.clone(),
-        source,
-    })?;
+    let filter = EnvFilter::try_new(&options.filter)
+        .map_err(|source| TelemetryError::Filter { value: options.filter.clone(), source })?;
     let logs = if options.json {
-        fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_writer(std::io::stderr)
-            .boxed()
+        fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
     } else {
-        fmt::layer()
-            .with_ansi(std::io::stderr().is_terminal())
-            .with_writer(std::io::stderr)
-            .boxed()
+        fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).boxed()
     };
     let provider = provider(services, options)?;
-    tracing_subscriber::registry()
-        .with(span_layer(&provider))
-        .with(logs.with_filter(filter))
-        .try_init()?;
+    tracing_subscriber::registry().with(span_layer(&provider)).with(logs.with_filter(filter)).try_init()?;
     Ok(Guard { provider })
 }
 
@@ -119,10 +104,7 @@ pub fn init_with(services: &[&str], options: &Options) -> Result<Guard, Telemetr
 /// events always have a trace id; its own filter keeps that so whatever `RUST_LOG` says.
 fn span_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S>
 where
-    S: tracing::Subscriber
-        + for<'span> tracing_subscriber::registry::LookupSpan<'span>
-        + Send
-        + Sync,
+    S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span> + Send + Sync,
 {
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("souk"))
@@ -137,9 +119,7 @@ where
 pub fn ids_only() {
     let provider = SdkTracerProvider::builder().build();
     // The second test of a process finds it set up already.
-    let _ = tracing_subscriber::registry()
-        .with(span_layer(&provider))
-        .try_init();
+    let _ = tracing_subscriber::registry().with(span_layer(&provider)).try_init();
 }
 
 fn provider(services: &[&str], options: &Options) -> Result<SdkTracerProvider, TelemetryError> {
@@ -151,19 +131,10 @@ fn provider(services: &[&str], options: &Options) -> Result<SdkTracerProvider, T
     for service in services {
         let exporter = SpanExporter::builder().with_tonic().build()?;
         let mut lane = BatchSpanProcessor::builder(exporter).build();
-        lane.set_resource(
-            &Resource::builder()
-                .with_service_name((*service).to_owned())
-                .build(),
-        );
+        lane.set_resource(&Resource::builder().with_service_name((*service).to_owned()).build());
         lanes.push(((*service).to_owned(), lane));
     }
-    Ok(builder
-        .with_span_processor(ByService {
-            lanes,
-            open: Mutex::default(),
-        })
-        .build())
+    Ok(builder.with_span_processor(ByService { lanes, open: Mutex::default() }).build())
 }
 
 /// Gives each ended span to the exporter of its service: told by its `service` field, else by the span
@@ -181,29 +152,19 @@ impl ByService {
 
     fn lane_of(&self, data: &SpanData) -> Option<usize> {
         let attribute = |name: &str| {
-            data.attributes
-                .iter()
-                .find(|pair| pair.key.as_str() == name)
-                .map(|pair| pair.value.as_str().into_owned())
+            data.attributes.iter().find(|pair| pair.key.as_str() == name).map(|pair| pair.value.as_str().into_owned())
         };
         let head = |target: String| target.split("::").next().map(str::to_owned);
         attribute("service")
             .and_then(|name| self.lane(&name))
-            .or_else(|| {
-                attribute("target")
-                    .and_then(head)
-                    .and_then(|name| self.lane(&name))
-            })
+            .or_else(|| attribute("target").and_then(head).and_then(|name| self.lane(&name)))
     }
 }
 
 impl SpanProcessor for ByService {
     fn on_start(&self, span: &mut Span, cx: &OtelContext) {
         let own = span.exported_data().and_then(|data| {
-            let named = data
-                .attributes
-                .iter()
-                .any(|pair| pair.key.as_str() == "service");
+            let named = data.attributes.iter().any(|pair| pair.key.as_str() == "service");
             named.then(|| self.lane_of(&data)).flatten()
         });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,11 +175,7 @@ impl SpanProcessor for ByService {
     }
 
     fn on_end(&self, span: SpanData) {
-        let known = self
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&span.span_context.span_id());
+        let known = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&span.span_context.span_id());
         let lane = known.or_else(|| self.lane_of(&span)).unwrap_or(0);
         if let Some((_, processor)) = self.lanes.get(lane) {
             processor.on_end(span);
@@ -226,14 +183,10 @@ impl SpanProcessor for ByService {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        self.lanes
-            .iter()
-            .try_for_each(|(_, processor)| processor.force_flush())
+        self.lanes.iter().try_for_each(|(_, processor)| processor.force_flush())
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
-        self.lanes
-            .iter()
-            .try_for_each(|(_, processor)| processor.shutdown_with_timeout(timeout))
+        self.lanes.iter().try_for_each(|(_, processor)| processor.shutdown_with_timeout(timeout))
     }
 }

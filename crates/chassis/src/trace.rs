@@ -16,14 +16,7 @@ pub fn current_traceparent() -> Option<String> {
     let context = Span::current().context();
     let span = context.span();
     let ids = span.span_context();
-    ids.is_valid().then(|| {
-        format!(
-            "00-{}-{}-{:02x}",
-            ids.trace_id(),
-            ids.span_id(),
-            ids.trace_flags().to_u8() & 1
-        )
-    })
+    ids.is_valid().then(|| format!("00-{}-{}-{:02x}", ids.trace_id(), ids.span_id(), ids.trace_flags().to_u8() & 1))
 }
 
 /// Adds the current trace to the headers of an outgoing HTTP request.
@@ -35,9 +28,7 @@ pub fn inject(headers: &mut HeaderMap) {
 
 /// Adds the current trace to the metadata of an outgoing gRPC request.
 pub fn inject_grpc(metadata: &mut MetadataMap) {
-    if let Some(value) =
-        current_traceparent().and_then(|text| text.parse::<MetadataValue<Ascii>>().ok())
-    {
+    if let Some(value) = current_traceparent().and_then(|text| text.parse::<MetadataValue<Ascii>>().ok()) {
         metadata.insert(TRACEPARENT, value);
     }
 }
@@ -64,13 +55,9 @@ pub fn trace_id(traceparent: &str) -> Option<&str> {
 
 fn parse(traceparent: &str) -> Option<SpanContext> {
     let mut parts = traceparent.trim().split('-');
-    let (version, trace, span, flags) =
-        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let lower_hex = |text: &str, length: usize| {
-        text.len() == length
-            && text
-                .bytes()
-                .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
     // A later version may add fields after the flags; ff is forbidden, and version 00 has exactly four.
     if !lower_hex(version, 2) || version == "ff" || (version == "00" && parts.next().is_some()) {

@@ -50,16 +50,12 @@ impl Amount {
 
     /// The price of so many, or nothing where it is beyond the largest amount.
     pub fn checked_mul(self, quantity: Quantity) -> Option<Self> {
-        self.0
-            .checked_mul(i64::from(quantity.get()))
-            .and_then(Self::bounded)
+        self.0.checked_mul(i64::from(quantity.get())).and_then(Self::bounded)
     }
 
     /// The sum of many, or nothing where it is beyond the largest amount.
     pub fn sum(amounts: impl IntoIterator<Item = Self>) -> Option<Self> {
-        amounts
-            .into_iter()
-            .try_fold(Self::ZERO, |sum, amount| sum.checked_add(amount))
+        amounts.into_iter().try_fold(Self::ZERO, |sum, amount| sum.checked_add(amount))
     }
 
     fn bounded(minor: i64) -> Option<Self> {
@@ -81,11 +77,8 @@ impl FromStr for Amount {
 
     /// Reads the digits of a decimal number. Trailing zeros past the second decimal are no third decimal.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let bad = || {
-            Invalid(format!(
-                "`{text}` is no amount: a number with at most two decimals, at most 10000000000000"
-            ))
-        };
+        let bad =
+            || Invalid(format!("`{text}` is no amount: a number with at most two decimals, at most 10000000000000"));
         let (negative, digits) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -102,24 +95,15 @@ impl FromStr for Amount {
         // The value is `number` times ten to the power `shift`; wanted is a whole number of hundredths.
         let fraction = fraction.trim_end_matches('0');
         let number: i64 = format!("{whole}{fraction}").parse().map_err(|_| bad())?;
-        let shift = exponent.checked_add(2).ok_or_else(bad)?
-            - i32::try_from(fraction.len()).map_err(|_| bad())?;
+        let shift = exponent.checked_add(2).ok_or_else(bad)? - i32::try_from(fraction.len()).map_err(|_| bad())?;
         let minor = if number == 0 {
             Some(0)
         } else if shift >= 0 {
-            10_i64
-                .checked_pow(shift.unsigned_abs())
-                .and_then(|power| number.checked_mul(power))
+            10_i64.checked_pow(shift.unsigned_abs()).and_then(|power| number.checked_mul(power))
         } else {
-            10_i64
-                .checked_pow(shift.unsigned_abs())
-                .filter(|power| number % power == 0)
-                .map(|power| number / power)
+            10_i64.checked_pow(shift.unsigned_abs()).filter(|power| number % power == 0).map(|power| number / power)
         };
-        minor
-            .map(|minor| if negative { -minor } else { minor })
-            .and_then(Self::bounded)
-            .ok_or_else(bad)
+        minor.map(|minor| if negative { -minor } else { minor }).and_then(Self::bounded).ok_or_else(bad)
     }
 }
 
@@ -131,9 +115,7 @@ impl Serialize for Amount {
             Some(_) => short.trim_end_matches('0'),
             None => short,
         };
-        RawValue::from_string(short.to_owned())
-            .map_err(ser::Error::custom)?
-            .serialize(serializer)
+        RawValue::from_string(short.to_owned()).map_err(ser::Error::custom)?.serialize(serializer)
     }
 }
 
@@ -184,7 +166,9 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_refused() {
-        for text in ["12.345", "", ".5", "5.", "1e99", "--1", "NaN", "\"1\"", "10000000000000.01", "1e-3", "1e2147483647"] {
+        for text in
+            ["12.345", "", ".5", "5.", "1e99", "--1", "NaN", "\"1\"", "10000000000000.01", "1e-3", "1e2147483647"]
+        {
             assert!(text.parse::<Amount>().is_err(), "{text}");
         }
     }

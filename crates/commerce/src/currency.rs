@@ -40,9 +40,9 @@ impl FromStr for Currency {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         match text.as_bytes() {
             [a, b, c] if [a, b, c].iter().all(|l| l.is_ascii_uppercase()) => Ok(Self([*a, *b, *c])),
-            _ => Err(Invalid(format!(
-                "`{text}` is no currency: three capital letters as in ISO 4217, for example EUR"
-            ))),
+            _ => {
+                Err(Invalid(format!("`{text}` is no currency: three capital letters as in ISO 4217, for example EUR")))
+            }
         }
     }
 }
@@ -55,9 +55,7 @@ impl Serialize for Currency {
 
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'_, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        Cow::<'_, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -78,18 +78,13 @@ impl<K> Id<K> {
             Ok(Self::known(text.to_owned()))
         } else {
             let shown: String = text.chars().take(70).collect();
-            Err(Invalid(format!(
-                "`{shown}` is no id: 1 to 64 letters, digits or - . _ ~ : @"
-            )))
+            Err(Invalid(format!("`{shown}` is no id: 1 to 64 letters, digits or - . _ ~ : @")))
         }
     }
 
     /// Takes an id that is known to be one, as from our own store.
     pub fn known(text: String) -> Self {
-        Self {
-            text: text.into_boxed_str(),
-            kind: PhantomData,
-        }
+        Self { text: text.into_boxed_str(), kind: PhantomData }
     }
 
     /// The text.
@@ -100,10 +95,7 @@ impl<K> Id<K> {
 
 impl<K> Clone for Id<K> {
     fn clone(&self) -> Self {
-        Self {
-            text: self.text.clone(),
-            kind: PhantomData,
-        }
+        Self { text: self.text.clone(), kind: PhantomData }
     }
 }
 impl<K> PartialEq for Id<K> {

@@ -11,9 +11,7 @@ mod time;
 
 pub use amount::Amount;
 pub use currency::Currency;
-pub use id::{
-    CustomerId, Id, LineId, OrderId, PaymentId, PlaceId, ProductId, ReturnId, UserId, kind,
-};
+pub use id::{CustomerId, Id, LineId, OrderId, PaymentId, PlaceId, ProductId, ReturnId, UserId, kind};
 pub use quantity::Quantity;
 pub use time::Timestamp;
 

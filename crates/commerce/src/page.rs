@@ -118,10 +118,7 @@ impl PageQuery {
     pub fn window<P: DeserializeOwned>(&self, key: &CursorKey) -> Result<Window<P>, BadPage> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(BadPage {
-                field: "limit",
-                message: format!("{limit} is not from 1 to {MAX_LIMIT}"),
-            });
+            return Err(BadPage { field: "limit", message: format!("{limit} is not from 1 to {MAX_LIMIT}") });
         }
         let offset = match self.page {
             None => 0,
@@ -131,16 +128,11 @@ impl PageQuery {
                 .filter(|offset| offset.saturating_add(limit) <= MAX_NUMBERED_ROWS)
                 .ok_or_else(|| BadPage {
                     field: "page",
-                    message: format!(
-                        "pages count from 1 and reach {MAX_NUMBERED_ROWS} rows; use cursor beyond"
-                    ),
+                    message: format!("pages count from 1 and reach {MAX_NUMBERED_ROWS} rows; use cursor beyond"),
                 })?,
         };
         if self.page.is_some() && self.cursor.is_some() {
-            return Err(BadPage {
-                field: "page",
-                message: "either page or cursor, not both".into(),
-            });
+            return Err(BadPage { field: "page", message: "either page or cursor, not both".into() });
         }
         Ok(Window {
             limit,
@@ -169,16 +161,8 @@ impl<P: Serialize> Window<P> {
         let wanted = self.limit as usize;
         let more = rows.len() > wanted;
         rows.truncate(wanted);
-        let next_cursor = rows
-            .last()
-            .filter(|_| more)
-            .map(|last| key.encode(&position(last)));
-        Page {
-            data: rows,
-            next_cursor,
-            page: self.page,
-            total,
-        }
+        let next_cursor = rows.last().filter(|_| more).map(|last| key.encode(&position(last)));
+        Page { data: rows, next_cursor, page: self.page, total }
     }
 }
 

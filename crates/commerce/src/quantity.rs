@@ -21,12 +21,7 @@ impl Quantity {
             .ok()
             .filter(|n| (1..=Self::MAX).contains(n))
             .map(Self)
-            .ok_or_else(|| {
-                Invalid(format!(
-                    "{number} is no quantity: a whole number from 1 to {}",
-                    Self::MAX
-                ))
-            })
+            .ok_or_else(|| Invalid(format!("{number} is no quantity: a whole number from 1 to {}", Self::MAX)))
     }
 
     /// The number.
@@ -49,10 +44,6 @@ impl utoipa::ToSchema for Quantity {
 
 impl utoipa::PartialSchema for Quantity {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-        ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(1))
-            .maximum(Some(Self::MAX))
-            .into()
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(Self::MAX)).into()
     }
 }

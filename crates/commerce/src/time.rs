@@ -59,14 +59,10 @@ impl FromStr for Timestamp {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        DateTime::parse_from_rfc3339(text)
-            .map(|time| Self(time.timestamp_micros()))
-            .map_err(|_| {
-                let shown: String = text.chars().take(40).collect();
-                Invalid(format!(
-                    "`{shown}` is no time: RFC 3339, for example 2026-01-31T12:00:00Z"
-                ))
-            })
+        DateTime::parse_from_rfc3339(text).map(|time| Self(time.timestamp_micros())).map_err(|_| {
+            let shown: String = text.chars().take(40).collect();
+            Invalid(format!("`{shown}` is no time: RFC 3339, for example 2026-01-31T12:00:00Z"))
+        })
     }
 }
 
@@ -78,9 +74,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<'_, str>::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        Cow::<'_, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 

@@ -26,23 +26,11 @@ pub struct CustomerFact {
 
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
-    let db = Db::open(
-        url,
-        &Options {
-            read_only: true,
-            ..Options::default()
-        },
-        None,
-    )
-    .await?;
+    let db = Db::open(url, &Options { read_only: true, ..Options::default() }, None).await?;
     let store = SqlStore::new(db.clone());
     let mut facts = Facts::default();
     loop {
-        let after = facts
-            .customers
-            .last()
-            .map(|customer| customer.id.clone())
-            .unwrap_or_default();
+        let after = facts.customers.last().map(|customer| customer.id.clone()).unwrap_or_default();
         let page = store.customer_facts(&after).await?;
         if page.is_empty() {
             break;

@@ -37,32 +37,20 @@ struct Order {
 
 impl Orders {
     pub(crate) fn new(url: &str) -> Self {
-        Self {
-            url: url.trim_end_matches('/').to_owned(),
-            client: OnceLock::new(),
-        }
+        Self { url: url.trim_end_matches('/').to_owned(), client: OnceLock::new() }
     }
 
     /// Cancels all open orders of a customer, in the name of the admin who deletes him: the order service
     /// judges by his own token whether he may.
-    pub(crate) async fn cancel_open(
-        &self,
-        customer_id: &str,
-        authorization: &str,
-    ) -> Result<(), Error> {
+    pub(crate) async fn cancel_open(&self, customer_id: &str, authorization: &str) -> Result<(), Error> {
         for status in OPEN {
             for round in 0.. {
-                let open = self
-                    .open(customer_id, status, authorization)
-                    .await
-                    .map_err(Error::OrdersAway)?;
+                let open = self.open(customer_id, status, authorization).await.map_err(Error::OrdersAway)?;
                 if open.is_empty() {
                     break;
                 }
                 if round == ROUNDS {
-                    return Err(Error::OrdersAway(anyhow::anyhow!(
-                        "orders stay open although they were cancelled"
-                    )));
+                    return Err(Error::OrdersAway(anyhow::anyhow!("orders stay open although they were cancelled")));
                 }
                 for order in open {
                     self.cancel(&order.id, authorization).await?;
@@ -72,24 +60,10 @@ impl Orders {
         Ok(())
     }
 
-    async fn open(
-        &self,
-        customer_id: &str,
-        status: &str,
-        authorization: &str,
-    ) -> anyhow::Result<Vec<Order>> {
+    async fn open(&self, customer_id: &str, status: &str, authorization: &str) -> anyhow::Result<Vec<Order>> {
         let request = self.client()?.get(format!("{}/api/orders", self.url));
-        let query = [
-            ("customer_id", customer_id),
-            ("status", status),
-            ("limit", PAGE),
-        ];
-        let answer = request
-            .query(&query)
-            .headers(trace())
-            .header("authorization", authorization)
-            .send()
-            .await?;
+        let query = [("customer_id", customer_id), ("status", status), ("limit", PAGE)];
+        let answer = request.query(&query).headers(trace()).header("authorization", authorization).send().await?;
         Ok(answer.error_for_status()?.json::<Page>().await?.data)
     }
 
@@ -100,26 +74,18 @@ impl Orders {
             .headers(trace())
             .header("authorization", authorization)
             .json(&json!({"reason": "customer deleted"}));
-        let answer = request
-            .send()
-            .await
-            .map_err(|err| Error::OrdersAway(err.into()))?;
+        let answer = request.send().await.map_err(|err| Error::OrdersAway(err.into()))?;
         match answer.status() {
             status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(()),
-            StatusCode::CONFLICT => Err(Error::OrderStays {
-                order_id: order_id.to_owned(),
-                reason: detail(answer).await,
-            }),
-            status => Err(Error::OrdersAway(anyhow::anyhow!(
-                "cancel answered {status}"
-            ))),
+            StatusCode::CONFLICT => {
+                Err(Error::OrderStays { order_id: order_id.to_owned(), reason: detail(answer).await })
+            }
+            status => Err(Error::OrdersAway(anyhow::anyhow!("cancel answered {status}"))),
         }
     }
 
     fn client(&self) -> anyhow::Result<&Client> {
-        let client = self
-            .client
-            .get_or_init(|| Client::builder().timeout(TIMEOUT).no_proxy().build().ok());
+        let client = self.client.get_or_init(|| Client::builder().timeout(TIMEOUT).no_proxy().build().ok());
         client.as_ref().context("no HTTP client")
     }
 }
@@ -132,8 +98,5 @@ fn trace() -> http::HeaderMap {
 
 async fn detail(answer: Response) -> String {
     let problem: serde_json::Value = answer.json().await.unwrap_or_default();
-    problem["detail"]
-        .as_str()
-        .unwrap_or("it is no longer open")
-        .to_owned()
+    problem["detail"].as_str().unwrap_or("it is no longer open").to_owned()
 }

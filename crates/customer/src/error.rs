@@ -119,9 +119,7 @@ impl From<Error> for Problem {
             Error::Invalid(fields) => Self::fields(fields),
             Error::Page(bad) => Self::invalid(bad.field, "range", bad.message),
             Error::Stale { version } => Self::new(kind, detail).with("version", version),
-            Error::OrderStays { order_id, .. } => {
-                Self::new(kind, detail).with("order_id", order_id)
-            }
+            Error::OrderStays { order_id, .. } => Self::new(kind, detail).with("order_id", order_id),
             Error::Store(_) | Error::Token(_) | Error::Password(_) | Error::OrdersAway(_) => {
                 Self::new(kind, detail).because(error)
             }

@@ -28,13 +28,7 @@ pub(crate) async fn forget(tx: &mut Tx, customer: &Customer) -> Result<(), Error
 }
 
 async fn tell(tx: &mut Tx, kind: &'static str, customer: &Customer) -> Result<(), Error> {
-    let event = NewEvent::new(
-        TOPIC,
-        kind,
-        customer.id.as_str(),
-        customer.sequence,
-        &data(customer),
-    );
+    let event = NewEvent::new(TOPIC, kind, customer.id.as_str(), customer.sequence, &data(customer));
     Ok(outbox::append(tx, crate::NAME, vec![event]).await?)
 }
 

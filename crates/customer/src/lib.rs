@@ -47,17 +47,10 @@ pub struct Deps {
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
     seed::first_admin(&config).await?;
-    let db = Db::open(
-        &config.database_url,
-        &Options::default(),
-        Some(ctx.metrics.registry()),
-    )
-    .await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat())
-        .await?;
+    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
     let store: Arc<dyn Store> = Arc::new(SqlStore::new(db.clone()));
-    let tokens =
-        tokens::Tokens::open(Arc::clone(&store), &config.issuer, config.token_ttl_seconds).await?;
+    let tokens = tokens::Tokens::open(Arc::clone(&store), &config.issuer, config.token_ttl_seconds).await?;
     let secret = config.internal_key.expose().as_bytes();
     let api = api::Api {
         verifier: Verifier::with_local_keys(&config.auth(), &tokens.local_keys())?,
@@ -69,11 +62,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         user_cursors: CursorKey::derive(secret, "users"),
         store: Arc::clone(&store),
     };
-    Ok(App {
-        http: api::routes(api),
-        grpc: None,
-        ready: ready(store),
-    })
+    Ok(App { http: api::routes(api), grpc: None, ready: ready(store) })
 }
 
 /// Opens what the configuration names, and wires the service.

@@ -21,32 +21,20 @@ pub(crate) struct Passwords {
 
 impl Passwords {
     pub(crate) fn new() -> Self {
-        Self {
-            slots: Arc::new(Semaphore::new(AT_ONCE)),
-        }
+        Self { slots: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// The hash of a new password, with its salt and parameters.
     pub(crate) async fn hash(&self, password: String) -> Result<String, Error> {
-        self.run(move |argon| Ok(argon.hash_password(password.as_bytes())?.to_string()))
-            .await
+        self.run(move |argon| Ok(argon.hash_password(password.as_bytes())?.to_string())).await
     }
 
     /// Whether the password is the one of the hash. Without a hash (there is no such user) it takes the same
     /// time to say no, so that the time does not tell who exists.
-    pub(crate) async fn verify(
-        &self,
-        password: String,
-        hash: Option<String>,
-    ) -> Result<bool, Error> {
+    pub(crate) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
         self.run(move |argon| match hash {
-            Some(hash) => Ok(argon
-                .verify_password(password.as_bytes(), hash.as_str())
-                .is_ok()),
-            None => argon
-                .hash_password(password.as_bytes())
-                .map(|_| false)
-                .map_err(Error::from),
+            Some(hash) => Ok(argon.verify_password(password.as_bytes(), hash.as_str()).is_ok()),
+            None => argon.hash_password(password.as_bytes()).map(|_| false).map_err(Error::from),
         })
         .await
     }
@@ -56,10 +44,8 @@ impl Passwords {
         T: Send + 'static,
         F: FnOnce(Argon2<'static>) -> Result<T, Error> + Send + 'static,
     {
-        let slot = Arc::clone(&self.slots)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Defect("no slot for a password"))?;
+        let slot =
+            Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Error::Defect("no slot for a password"))?;
         tokio::task::spawn_blocking(move || {
             let _slot = slot;
             let params = Params::new(MEMORY_KIB, PASSES, LANES, None)

@@ -36,9 +36,11 @@ pub async fn seed(config: &Config, users: &[SeedUser]) -> anyhow::Result<Vec<boo
     let db = open(config).await?;
     let store = SqlStore::new(db.clone());
     let passwords = Passwords::new();
-    let made =
-        futures::future::try_join_all(users.iter().map(|user| make(&store, &passwords, user)))
-            .await?;
+    // One after the other: each hash takes 19 MiB, and a start should stay small.
+    let mut made = Vec::with_capacity(users.len());
+    for user in users {
+        made.push(make(&store, &passwords, user).await?);
+    }
     db.close().await;
     Ok(made)
 }
@@ -63,13 +65,8 @@ async fn make(store: &SqlStore, passwords: &Passwords, user: &SeedUser) -> Resul
     if store.user_by_login(&user.username).await?.is_some() {
         return Ok(false);
     }
-    let credentials = Credentials::checked(
-        &user.username,
-        &user.email,
-        Some(user.name.clone()),
-        &user.password,
-    )
-    .map_err(Error::Invalid)?;
+    let credentials = Credentials::checked(&user.username, &user.email, Some(user.name.clone()), &user.password)
+        .map_err(Error::Invalid)?;
     let new = NewUser {
         credentials,
         password_hash: passwords.hash(user.password.clone()).await?,
@@ -86,10 +83,7 @@ async fn make(store: &SqlStore, passwords: &Passwords, user: &SeedUser) -> Resul
 }
 
 /// Fresh tokens for users by their names; who is not there is left out.
-pub async fn tokens(
-    config: &Config,
-    usernames: &[&str],
-) -> anyhow::Result<BTreeMap<String, String>> {
+pub async fn tokens(config: &Config, usernames: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
     let db = open(config).await?;
     let store: Arc<dyn Store> = Arc::new(SqlStore::new(db.clone()));
     let tokens = Tokens::open(Arc::clone(&store), &config.issuer, config.token_ttl_seconds).await?;

@@ -26,23 +26,15 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     /// Takes the signing keys from the store, and makes one at the first start.
-    pub(crate) async fn open(
-        store: Arc<dyn Store>,
-        issuer_name: &str,
-        ttl_seconds: u32,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn open(store: Arc<dyn Store>, issuer_name: &str, ttl_seconds: u32) -> Result<Self, Error> {
         let mut issuers = Vec::new();
         for pkcs8 in store.signing_keys().await? {
-            let pkcs8 = BASE64_STANDARD
-                .decode(pkcs8)
-                .map_err(|_| Error::Defect("a kept signing key is not base64"))?;
+            let pkcs8 = BASE64_STANDARD.decode(pkcs8).map_err(|_| Error::Defect("a kept signing key is not base64"))?;
             issuers.push(Issuer::from_pkcs8(issuer_name, &pkcs8)?);
         }
         if issuers.is_empty() {
             let issuer = Issuer::generate(issuer_name)?;
-            store
-                .add_signing_key(issuer.kid(), &BASE64_STANDARD.encode(issuer.pkcs8()))
-                .await?;
+            store.add_signing_key(issuer.kid(), &BASE64_STANDARD.encode(issuer.pkcs8())).await?;
             issuers.push(issuer);
         }
         let jwks = issuers.iter().map(Issuer::jwk).collect();
@@ -59,16 +51,9 @@ impl Tokens {
     /// For this service's own verifier.
     pub(crate) fn local_keys(&self) -> LocalKeys {
         let revoked = Arc::clone(&self.revoked);
-        let is_revoked = Arc::new(move |jti: &str| {
-            revoked
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains_key(jti)
-        });
-        LocalKeys {
-            jwks: self.jwks.as_ref().clone(),
-            is_revoked,
-        }
+        let is_revoked =
+            Arc::new(move |jti: &str| revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(jti));
+        LocalKeys { jwks: self.jwks.as_ref().clone(), is_revoked }
     }
 
     /// The public keys.
@@ -85,17 +70,13 @@ impl Tokens {
             customer_id: user.customer_id.as_ref().map(|id| id.as_str().to_owned()),
             ttl_seconds: self.ttl_seconds,
         })?;
-        self.store
-            .note_token(&issued.jti, &user.id, issued.expires_at)
-            .await?;
+        self.store.note_token(&issued.jti, &user.id, issued.expires_at).await?;
         Ok(issued)
     }
 
     /// Ends the caller's token, durably.
     pub(crate) async fn revoke(&self, caller: &Caller) -> Result<(), Error> {
-        self.store
-            .revoke_token(&caller.jti, &caller.subject, caller.expires_at)
-            .await?;
+        self.store.revoke_token(&caller.jti, &caller.subject, caller.expires_at).await?;
         self.remember([(caller.jti.clone(), caller.expires_at)]);
         Ok(())
     }
@@ -110,11 +91,7 @@ impl Tokens {
     pub(crate) fn revoked(&self) -> Vec<String> {
         let now = now();
         let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
-        revoked
-            .iter()
-            .filter(|(_, expires_at)| **expires_at >= now)
-            .map(|(jti, _)| jti.clone())
-            .collect()
+        revoked.iter().filter(|(_, expires_at)| **expires_at >= now).map(|(jti, _)| jti.clone()).collect()
     }
 
     fn remember(&self, ended: impl IntoIterator<Item = (String, i64)>) {

@@ -61,10 +61,9 @@ impl From<sqlx::Error> for Error {
                     None => Self::Defect(source),
                 }
             }
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Unavailable(source),
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                Self::Unavailable(source)
+            }
             _ => Self::Defect(source),
         }
     }
@@ -72,8 +71,7 @@ impl From<sqlx::Error> for Error {
 
 fn not_now(code: &str) -> bool {
     // The low byte of an extended code is its primary code.
-    code.parse::<i64>()
-        .is_ok_and(|code| code::NOT_NOW.contains(&(code & 0xff)))
+    code.parse::<i64>().is_ok_and(|code| code::NOT_NOW.contains(&(code & 0xff)))
 }
 
 /// Postgres names constraints itself; SQLite tells the columns, which are turned into the same name.
@@ -83,10 +81,7 @@ fn constraint(code: &str, message: &str) -> Option<String> {
     match code {
         code::PRIMARY_KEY | code::ROWID => Some(format!("{table}_pkey")),
         code::UNIQUE => {
-            let columns: Vec<&str> = told
-                .split(", ")
-                .filter_map(|column| column.split('.').nth(1))
-                .collect();
+            let columns: Vec<&str> = told.split(", ").filter_map(|column| column.split('.').nth(1)).collect();
             Some(format!("{table}_{}_key", columns.join("_")))
         }
         code::CHECK => Some(told.to_owned()),

@@ -25,11 +25,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            readers: 2,
-            patience: Duration::from_secs(5),
-            read_only: false,
-        }
+        Self { readers: 2, patience: Duration::from_secs(5), read_only: false }
     }
 }
 
@@ -52,8 +48,8 @@ pub(crate) struct Counters {
 impl Counters {
     fn new(registry: Option<&Registry>) -> Result<Self> {
         let counter = |name: &str, help: &str| -> Result<IntCounter> {
-            let counter = IntCounter::new(name, help)
-                .map_err(|e| Error::Defect(sqlx::Error::Configuration(e.into())))?;
+            let counter =
+                IntCounter::new(name, help).map_err(|e| Error::Defect(sqlx::Error::Configuration(e.into())))?;
             if let Some(registry) = registry {
                 // A service that opens two databases shares the counters of the first.
                 let _ = registry.register(Box::new(counter.clone()));
@@ -85,11 +81,7 @@ impl Db {
             .pragma("wal_autocheckpoint", "4000")
             .disable_statement_logging()
             .statement_cache_capacity(64);
-        let connect = if options.read_only {
-            connect
-        } else {
-            connect.journal_mode(SqliteJournalMode::Wal)
-        };
+        let connect = if options.read_only { connect } else { connect.journal_mode(SqliteJournalMode::Wal) };
         let pool = |connections: u32| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
@@ -101,11 +93,7 @@ impl Db {
         };
         let writer = pool(1).connect_with(connect.clone()).await?;
         let readers = pool(options.readers.max(1)).connect_lazy_with(connect);
-        Ok(Self {
-            writer,
-            readers,
-            counters: Counters::new(registry)?,
-        })
+        Ok(Self { writer, readers, counters: Counters::new(registry)? })
     }
 
     /// Brings the schema up to date. Steps of several parts go in together, by version.
@@ -156,10 +144,7 @@ impl Db {
     }
 
     fn tx(&self, inner: Inner) -> Tx {
-        Tx {
-            inner,
-            counters: self.counters.clone(),
-        }
+        Tx { inner, counters: self.counters.clone() }
     }
 }
 

@@ -92,17 +92,12 @@ pub struct Query {
 pub fn query(text: impl Into<String>) -> Query {
     let mut text = text.into();
     if text.contains('{') {
-        text = text
-            .replace("{list ", "(select value from json_each(")
-            .replace("{rows ", "json_each(")
-            .replace('}', ")");
+        text =
+            text.replace("{list ", "(select value from json_each(").replace("{rows ", "json_each(").replace('}', ")");
         // `{list $1}` opened two brackets, `{rows $1}` one.
         text = close_lists(text);
     }
-    Query {
-        text,
-        values: Vec::new(),
-    }
+    Query { text, values: Vec::new() }
 }
 
 fn close_lists(text: String) -> String {
@@ -187,13 +182,9 @@ impl Query {
 }
 
 fn json_rows(rows: impl IntoIterator<Item = Vec<Value>>) -> String {
-    let rows: Vec<Json> = rows
-        .into_iter()
-        .map(|row| Json::Array(row.into_iter().map(Json::from).collect()))
-        .collect();
+    let rows: Vec<Json> = rows.into_iter().map(|row| Json::Array(row.into_iter().map(Json::from).collect())).collect();
     Json::Array(rows).to_string()
 }
-
 
 /// Many rows into one table by one statement.
 #[derive(Debug)]
@@ -211,12 +202,7 @@ pub fn insert(
     columns: &'static [&'static str],
     rows: impl IntoIterator<Item = Vec<Value>>,
 ) -> Insert {
-    Insert {
-        table,
-        columns,
-        rows: rows.into_iter().collect(),
-        suffix: "",
-    }
+    Insert { table, columns, rows: rows.into_iter().collect(), suffix: "" }
 }
 
 impl Insert {
@@ -227,9 +213,7 @@ impl Insert {
     }
 
     fn query(self) -> Query {
-        let cells: Vec<String> = (0..self.columns.len())
-            .map(|n| format!("value->>{n}"))
-            .collect();
+        let cells: Vec<String> = (0..self.columns.len()).map(|n| format!("value->>{n}")).collect();
         // `where true` keeps SQLite from reading `on conflict` as the join condition of the select.
         query(format!(
             "insert into {} ({}) select {} from json_each($1) where true {}",

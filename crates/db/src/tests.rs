@@ -29,12 +29,14 @@ async fn many_rows_go_in_and_come_back_by_list_and_rows() {
     let mut tx = db.write().await.expect("begins");
     let rows = (0..500).map(|n| good(&format!("g'{n}\"é"), n, n));
     assert_eq!(insert("goods", COLUMNS, rows).execute(&mut tx).await.expect("inserts"), 500);
-    let changed = query("update goods set n = n + cast(r.value->>1 as bigint) from {rows $1} r where goods.id = r.value->>0 and n > $2")
-        .rows([vec!["g'7\"é".into(), 3.into()], vec!["g'0\"é".into(), 3.into()]])
-        .bind(0)
-        .execute(&mut tx)
-        .await
-        .expect("updates");
+    let changed = query(
+        "update goods set n = n + cast(r.value->>1 as bigint) from {rows $1} r where goods.id = r.value->>0 and n > $2",
+    )
+    .rows([vec!["g'7\"é".into(), 3.into()], vec!["g'0\"é".into(), 3.into()]])
+    .bind(0)
+    .execute(&mut tx)
+    .await
+    .expect("updates");
     assert_eq!(changed, 1);
     let found = query("select n from goods where id in {list $1} and place in {list $2} order by n")
         .list(["g'7\"é", "g'0\"é", "none"])

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use axum::{body::Body, extract::{Request, State}};
+use axum::{
+    body::Body,
+    extract::{Request, State},
+};
 use chassis::{Json, Problem};
 use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use crate::{state::Gateway, payments, products, proxy, upstream::Upstream};
+use crate::{payments, products, proxy, state::Gateway, upstream::Upstream};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -16,8 +19,15 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 #[openapi(
     info(title = "Souk", description = "The whole fleet through its one front door. GraphQL is at `/graphql`."),
     paths(
-        products::list, products::get, products::create, products::update, products::replace, products::delete,
-        payments::list, payments::get, payments::refund
+        products::list,
+        products::get,
+        products::create,
+        products::update,
+        products::replace,
+        products::delete,
+        payments::list,
+        payments::get,
+        payments::refund
     )
 )]
 pub(crate) struct Own;
@@ -51,9 +61,7 @@ async fn fetch(gateway: &Gateway, upstream: &Upstream) -> Option<Value> {
 /// Adds one service's paths and schemas; its schemas get its name in front, since two may call
 /// different things the same.
 fn merge(into: &mut Value, from: Value, service: &str) {
-    let renamed = from
-        .to_string()
-        .replace("#/components/schemas/", &format!("#/components/schemas/{service}."));
+    let renamed = from.to_string().replace("#/components/schemas/", &format!("#/components/schemas/{service}."));
     let mut from: Value = serde_json::from_str(&renamed).unwrap_or_default();
     let take = |value: &mut Value| match value.take() {
         Value::Object(map) => map,

@@ -165,7 +165,9 @@ pub(crate) async fn refund(
     }
     let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or_default());
     let key = key
-        .map(|key| ReturnId::parse(key).map_err(|invalid| Problem::invalid("Idempotency-Key", "shape", invalid.to_string())))
+        .map(|key| {
+            ReturnId::parse(key).map_err(|invalid| Problem::invalid("Idempotency-Key", "shape", invalid.to_string()))
+        })
         .transpose()?;
     // Without an id or key of the client's, every request is a refund of its own.
     let op_id = new.id.or(key).unwrap_or_else(ReturnId::new);
@@ -178,12 +180,16 @@ pub(crate) async fn refund(
     };
     let request = request(&gateway, &caller.actor(), payment::OperateRequest { items: vec![operation] })?;
     let answer = gateway.payment.clone().refund(request).await.map_err(|status| problem(&status))?.into_inner();
-    let result = answer.results.into_iter().next().ok_or_else(|| {
-        Problem::new(Kind::BadGateway, "The payment service answered nothing.")
-    })?;
+    let result = answer
+        .results
+        .into_iter()
+        .next()
+        .ok_or_else(|| Problem::new(Kind::BadGateway, "The payment service answered nothing."))?;
     match (result.outcome(), result.payment) {
         (payment::Outcome::Done, Some(done)) => Ok((StatusCode::CREATED, Json(Payment::from(done))).into_response()),
-        (payment::Outcome::InDoubt, Some(open)) => Ok((StatusCode::ACCEPTED, Json(Payment::from(open))).into_response()),
+        (payment::Outcome::InDoubt, Some(open)) => {
+            Ok((StatusCode::ACCEPTED, Json(Payment::from(open))).into_response())
+        }
         (payment::Outcome::Invalid, _) => Err(Problem::invalid("amount", "refund", result.reason)),
         _ => Err(Problem::new(Kind::Conflict, result.reason)),
     }

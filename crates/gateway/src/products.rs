@@ -6,14 +6,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::{FieldError, Json, Kind, Path, Problem, Query};
-use commerce::{Amount, Currency, ProductId, page::{DEFAULT_LIMIT, MAX_LIMIT, Page}};
+use commerce::{
+    Amount, Currency, ProductId,
+    page::{DEFAULT_LIMIT, MAX_LIMIT, Page},
+};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::{state::Gateway, proxy};
+use crate::{proxy, state::Gateway};
 
 const FIELDS: &str = "id number name description category price currency active version";
 
@@ -135,7 +138,8 @@ pub(crate) async fn list(
     });
     let mut data = ask(&gateway, &headers, &text, variables).await.map_err(unreadable_cursor)?;
     let catalog = data["catalog"].take();
-    let nodes: Vec<Value> = catalog["edges"].as_array().into_iter().flatten().map(|edge| edge["node"].clone()).collect();
+    let nodes: Vec<Value> =
+        catalog["edges"].as_array().into_iter().flatten().map(|edge| edge["node"].clone()).collect();
     let more = catalog["pageInfo"]["hasNextPage"].as_bool().unwrap_or(false);
     Ok(Json(Page {
         data: read(Value::Array(nodes))?,
@@ -225,7 +229,11 @@ pub(crate) async fn replace(
     if let Some(currency) = new.currency {
         let now = ask(&gateway, &headers, "query($id:ID!){product(id:$id){currency}}", json!({"id": id})).await?;
         if now["product"]["currency"].as_str().is_some_and(|now| now != currency.as_str()) {
-            return Err(Problem::invalid("currency", "immutable", "a product keeps its currency; make another product"));
+            return Err(Problem::invalid(
+                "currency",
+                "immutable",
+                "a product keeps its currency; make another product",
+            ));
         }
         variables.as_object_mut().map(|fields| fields.remove("currency"));
     }
@@ -236,7 +244,8 @@ async fn change(gateway: &Gateway, headers: &HeaderMap, id: String, mut variable
     variables["id"] = json!(id);
     if let Some(tag) = headers.get(header::IF_MATCH).and_then(|tag| tag.to_str().ok()).filter(|tag| *tag != "*") {
         let version = tag.trim_matches('"').parse::<i64>();
-        variables["version"] = json!(version.map_err(|_| Problem::new(Kind::Stale, "If-Match is no version of this product."))?);
+        variables["version"] =
+            json!(version.map_err(|_| Problem::new(Kind::Stale, "If-Match is no version of this product."))?);
     }
     answer(StatusCode::OK, mutate(gateway, headers, "updateProduct", variables).await?)
 }

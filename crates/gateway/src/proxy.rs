@@ -58,9 +58,11 @@ pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mu
                 .because(error)
                 .into_response()
         }
-        Ok(Err(error)) => Problem::new(Kind::BadGateway, format!("The {} service broke off its answer.", upstream.name))
-            .because(error)
-            .into_response(),
+        Ok(Err(error)) => {
+            Problem::new(Kind::BadGateway, format!("The {} service broke off its answer.", upstream.name))
+                .because(error)
+                .into_response()
+        }
         Ok(Ok(mut answer)) => {
             remove_hop_by_hop(answer.headers_mut());
             answer.map(Body::new)

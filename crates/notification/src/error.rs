@@ -14,7 +14,9 @@ impl From<Error> for Problem {
     fn from(Error::Store(error): Error) -> Self {
         match error {
             db::Error::Unavailable(_) => {
-                Self::new(Kind::Unavailable, "The notification store does not answer; try again.").retry_after(1).because(error)
+                Self::new(Kind::Unavailable, "The notification store does not answer; try again.")
+                    .retry_after(1)
+                    .because(error)
             }
             error => Self::internal(error),
         }

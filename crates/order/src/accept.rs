@@ -3,17 +3,13 @@
 use std::{collections::HashMap, time::Duration};
 
 use chassis::{FieldError, Kind, Problem};
-use commerce::{
-    Amount, Currency, CustomerId, Id, OrderId, PlaceId, ProductId, Quantity, Timestamp,
-};
+use commerce::{Amount, Currency, CustomerId, Id, OrderId, PlaceId, ProductId, Quantity, Timestamp};
 use tokio::time::Instant;
 
 use crate::{
     checkout::Checkout,
     clients::Product,
-    domain::{
-        Address, Adjustment, Line, Order, Payment, PaymentMethod, State, StateAt, Status,
-    },
+    domain::{Address, Adjustment, Line, Order, Payment, PaymentMethod, State, StateAt, Status},
     error::Error,
     store::{self, Answer, Held, Key, Placed, Placement},
 };
@@ -115,13 +111,23 @@ impl Checkout {
         Ok(None)
     }
 
-    async fn outcome_of(&self, known: (OrderId, String, bool), asked: &Asked, deadline: Instant) -> Result<Outcome, Error> {
+    async fn outcome_of(
+        &self,
+        known: (OrderId, String, bool),
+        asked: &Asked,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
         let (order_id, payload_hash, by_key) = known;
         if payload_hash != asked.payload_hash {
             return Err(if by_key {
-                Problem::invalid("Idempotency-Key", "reused", "this key came before with another payload; use a new one")
+                Problem::invalid(
+                    "Idempotency-Key",
+                    "reused",
+                    "this key came before with another payload; use a new one",
+                )
             } else {
-                Problem::new(Kind::Conflict, "An order with this id exists, with other contents.").with("order_id", &order_id)
+                Problem::new(Kind::Conflict, "An order with this id exists, with other contents.")
+                    .with("order_id", &order_id)
             }
             .into());
         }
@@ -169,10 +175,7 @@ impl Checkout {
 
     /// Makes the order that is asked for, at the catalogue's prices; every field that cannot be is named.
     async fn price(&self, asked: &Asked) -> Result<Order, Error> {
-        let place_id = asked
-            .place_id
-            .clone()
-            .unwrap_or_else(|| Id::known(self.config.default_place.clone()));
+        let place_id = asked.place_id.clone().unwrap_or_else(|| Id::known(self.config.default_place.clone()));
         let ids: Vec<String> = asked
             .lines
             .iter()
@@ -201,7 +204,8 @@ impl Checkout {
         }
         let currency = asked.currency.unwrap_or(self.config.currency);
         let lines = lines(&asked.lines, &products, currency, &mut errors);
-        let total = Amount::sum(lines.iter().map(|line| line.subtotal).chain(asked.adjustments.iter().map(|a| a.amount)));
+        let total =
+            Amount::sum(lines.iter().map(|line| line.subtotal).chain(asked.adjustments.iter().map(|a| a.amount)));
         if total.is_none_or(Amount::is_negative) && errors.is_empty() {
             errors.push(FieldError::new("adjustments", "total", "the total must be from 0 to 10000000000000"));
         }
@@ -270,7 +274,11 @@ fn lines(
                     continue;
                 };
                 if product.currency != currency {
-                    fail("product_id", "currency", format!("`{id}` is sold in {}, the order is in {currency}", product.currency));
+                    fail(
+                        "product_id",
+                        "currency",
+                        format!("`{id}` is sold in {}, the order is in {currency}", product.currency),
+                    );
                     continue;
                 }
                 (Some(id.clone()), product.name.clone(), *quantity, unit_price.unwrap_or(product.price))

@@ -72,16 +72,7 @@ impl Checkout {
                 write(db.clone(), ctx.clone(), relay.clone(), writes)
             })
         };
-        Self {
-            meters: Meters::new(&ctx.metrics),
-            driving: Driving::default(),
-            db,
-            ctx,
-            config,
-            clients,
-            relay,
-            writer,
-        }
+        Self { meters: Meters::new(&ctx.metrics), driving: Driving::default(), db, ctx, config, clients, relay, writer }
     }
 
     /// A fresh lease of this replica.
@@ -204,11 +195,7 @@ impl Checkout {
             .into_iter()
             .map(|(product, quantity)| stock::Line { product_id: product.into(), quantity })
             .collect();
-        let wanted = stock::OrderLines {
-            order_id: order.id.to_string(),
-            place_id: order.place_id.to_string(),
-            lines,
-        };
+        let wanted = stock::OrderLines { order_id: order.id.to_string(), place_id: order.place_id.to_string(), lines };
         self.ctx.crash.reach("order.reserve.before");
         let answer = self.clients.reserve(wanted).await;
         self.ctx.crash.reach("order.reserve.after");
@@ -371,7 +358,9 @@ fn refusal_answer(order: &Order, refusal: &Refusal, shortages: &[stock::Shortage
     if !shortages.is_empty() {
         let shortages: Vec<serde_json::Value> = shortages
             .iter()
-            .map(|s| serde_json::json!({"product_id": s.product_id, "requested": s.requested, "available": s.available}))
+            .map(
+                |s| serde_json::json!({"product_id": s.product_id, "requested": s.requested, "available": s.available}),
+            )
             .collect();
         problem = problem.with("shortages", shortages);
     }
@@ -405,7 +394,8 @@ async fn write(db: Db, ctx: Context, relay: Relay, writes: Vec<Write>) -> Result
         }
     }
     let mut tx = db.write().await?;
-    let placed = if placements.is_empty() { Vec::new() } else { store::place(&mut tx, placements, events::placed).await? };
+    let placed =
+        if placements.is_empty() { Vec::new() } else { store::place(&mut tx, placements, events::placed).await? };
     let settled = if settlements.is_empty() { Vec::new() } else { store::settle(&mut tx, settlements).await? };
     reach(&ctx, &kinds, |point| point.0);
     tx.commit().await?;

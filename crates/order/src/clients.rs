@@ -79,7 +79,11 @@ impl Clients {
         let http = reqwest::Client::builder().timeout(STEP).connect_timeout(STEP).build()?;
         let web = Web { http, key: key.clone() };
         let channel = |url: &str| -> anyhow::Result<Channel> {
-            Ok(Endpoint::from_shared(url.to_owned())?.connect_timeout(STEP).timeout(STEP).tcp_nodelay(true).connect_lazy())
+            Ok(Endpoint::from_shared(url.to_owned())?
+                .connect_timeout(STEP)
+                .timeout(STEP)
+                .tcp_nodelay(true)
+                .connect_lazy())
         };
         let stock = StockCalls { client: StockClient::new(channel(&config.stock_grpc_url)?), key: key.clone() };
         let pay = PaymentCalls { client: PaymentsClient::new(channel(&config.payment_grpc_url)?), key: key.clone() };
@@ -205,14 +209,14 @@ impl Web {
                 "variables": {"ids": ids},
             });
             let answer: Answer = self.json("product", self.http.post(url).json(&body)).await?;
-            let data = answer
-                .data
-                .ok_or_else(|| Error::Answer("product", format!("{:?}", answer.errors)))?;
+            let data = answer.data.ok_or_else(|| Error::Answer("product", format!("{:?}", answer.errors)))?;
             found.extend(data.products.into_iter().flatten().map(|product| (product.id.clone(), product)));
         }
         Ok(asked
             .iter()
-            .map(|ids| ids.iter().filter_map(|id| found.get_key_value(id)).map(|(id, p)| (id.clone(), p.clone())).collect())
+            .map(|ids| {
+                ids.iter().filter_map(|id| found.get_key_value(id)).map(|(id, p)| (id.clone(), p.clone())).collect()
+            })
             .collect())
     }
 
@@ -228,11 +232,7 @@ impl Web {
             anonymised_at: Option<String>,
         }
         let wanted: HashSet<&str> = asked.iter().map(String::as_str).collect();
-        let query: Vec<(&str, &str)> = wanted
-            .into_iter()
-            .map(|id| ("id", id))
-            .chain([("limit", "100")])
-            .collect();
+        let query: Vec<(&str, &str)> = wanted.into_iter().map(|id| ("id", id)).chain([("limit", "100")]).collect();
         let answer: Answer = self.json("customer", self.http.get(url).query(&query)).await?;
         let found: HashSet<&str> =
             answer.data.iter().filter(|c| c.anonymised_at.is_none()).map(|c| c.id.as_str()).collect();

@@ -100,11 +100,7 @@ async fn forget_keys(checkout: &Checkout) -> Result<(), db::Error> {
 /// One round; tells whether there is more to take over at once.
 async fn sweep(checkout: &Checkout, first: bool) -> Result<bool, db::Error> {
     let driving = checkout.driving.all();
-    checkout
-        .meters
-        .driven
-        .with_label_values::<&str>(&[])
-        .set(i64::try_from(driving.len()).unwrap_or(i64::MAX));
+    checkout.meters.driven.with_label_values::<&str>(&[]).set(i64::try_from(driving.len()).unwrap_or(i64::MAX));
     let now = Timestamp::now();
     let until = checkout.lease(0).until;
     let mut tx = checkout.db.read().await?;

@@ -27,7 +27,11 @@ impl Meters {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         Self {
             outcomes: metrics.counter(OUTCOMES, "Sagas that ended, by outcome.", &["outcome"]),
-            duration: metrics.histogram(DURATION, "Seconds from accepting an order to its terminal state.", &["outcome"]),
+            duration: metrics.histogram(
+                DURATION,
+                "Seconds from accepting an order to its terminal state.",
+                &["outcome"],
+            ),
             driven: metrics.gauge(DRIVEN, "Orders that this replica drives now.", &[]),
             takeovers: metrics.counter(TAKEOVERS, "Orders taken over from a replica that is gone.", &[]),
             lost: metrics.counter(LOST_LEASES, "Writes refused because the lease was somebody else's.", &[]),

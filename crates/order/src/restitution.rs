@@ -125,7 +125,13 @@ impl Checkout {
         Ok(true)
     }
 
-    async fn store_refunds(&self, id: &OrderId, epoch: i64, settled: &[Return], status: Option<String>) -> Result<(), Error> {
+    async fn store_refunds(
+        &self,
+        id: &OrderId,
+        epoch: i64,
+        settled: &[Return],
+        status: Option<String>,
+    ) -> Result<(), Error> {
         let mut tx = self.db.write().await?;
         let mut held = store::get(&mut tx, id).await?;
         if held.lease.epoch != epoch {

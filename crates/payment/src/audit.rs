@@ -40,10 +40,7 @@ pub struct PaymentFact {
 
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
-    let options = Options {
-        read_only: true,
-        ..Options::default()
-    };
+    let options = Options { read_only: true, ..Options::default() };
     let db = Db::open(url, &options, None).await?;
     let mut tx = db.snapshot().await?;
     let mut facts = Facts::default();
@@ -52,19 +49,17 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         let page = store::payments::audit_page(&mut tx, &after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.order_id.as_str().to_owned();
-        facts
-            .payments
-            .extend(page.iter().map(|payment| PaymentFact {
-                order_id: payment.order_id.as_str().to_owned(),
-                kind: payment.kind.as_str(),
-                amount: payment.amount.minor(),
-                captured: payment.captured.minor(),
-                refunded: payment.refunded.minor(),
-                method: payment.method.as_str(),
-                status: payment.status.as_str(),
-                last_sequence: payment.sequence,
-                updated_at: payment.updated_at.micros(),
-            }));
+        facts.payments.extend(page.iter().map(|payment| PaymentFact {
+            order_id: payment.order_id.as_str().to_owned(),
+            kind: payment.kind.as_str(),
+            amount: payment.amount.minor(),
+            captured: payment.captured.minor(),
+            refunded: payment.refunded.minor(),
+            method: payment.method.as_str(),
+            status: payment.status.as_str(),
+            last_sequence: payment.sequence,
+            updated_at: payment.updated_at.micros(),
+        }));
     }
     facts.events = bus::outbox::all(&mut tx).await?;
     Ok(facts)

@@ -107,9 +107,7 @@ impl Config {
             ("sandbox_lost_answer_rate", self.sandbox_lost_answer_rate),
         ] {
             if !(0.0..=1.0).contains(&rate) {
-                return Err(ConfigError::new(format!(
-                    "{name} is {rate}, but must be from 0 to 1"
-                )));
+                return Err(ConfigError::new(format!("{name} is {rate}, but must be from 0 to 1")));
             }
         }
         Ok(())
@@ -117,9 +115,7 @@ impl Config {
 
     /// Whether the sandbox is to behave like a foreign provider.
     pub fn sandbox_is_remote(&self) -> bool {
-        self.sandbox_latency_ms > 0
-            || self.sandbox_failure_rate > 0.0
-            || self.sandbox_lost_answer_rate > 0.0
+        self.sandbox_latency_ms > 0 || self.sandbox_failure_rate > 0.0 || self.sandbox_lost_answer_rate > 0.0
     }
 
     /// By what the sandbox decides.

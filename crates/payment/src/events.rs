@@ -92,15 +92,6 @@ pub(crate) fn event(payment: &Payment, place: usize, happening: Happening) -> bu
         Happening::Voided => "souk.payment.voided",
         Happening::Refunded => "souk.payment.refunded",
     };
-    let body = PaymentBody {
-        operation: payment.operations.get(place).map(Into::into),
-        ..PaymentBody::from(payment)
-    };
-    bus::NewEvent::new(
-        TOPIC,
-        kind,
-        payment.order_id.as_str(),
-        payment.sequence,
-        &body,
-    )
+    let body = PaymentBody { operation: payment.operations.get(place).map(Into::into), ..PaymentBody::from(payment) };
+    bus::NewEvent::new(TOPIC, kind, payment.order_id.as_str(), payment.sequence, &body)
 }

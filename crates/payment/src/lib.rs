@@ -57,14 +57,8 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
     config.check()?;
     let verifier = Verifier::new(&config.auth())?;
-    let db = Db::open(
-        &config.database_url,
-        &Options::default(),
-        Some(ctx.metrics.registry()),
-    )
-    .await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat())
-        .await?;
+    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
     let relay = Relay::start(&ctx, db.clone(), bus);
     let sandbox = Sandbox::new(&config, db.clone());
     let provider = Provider {
@@ -74,21 +68,14 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     };
     let settling = Settling::new(&config, &ctx, db.clone(), provider.clone());
     let till = Till::open(&ctx, &db, relay, provider, settling);
-    ctx.spawn(
-        "resolver",
-        settle::resolve_for_ever(till.clone(), ctx.clone()),
-    );
+    ctx.spawn("resolver", settle::resolve_for_ever(till.clone(), ctx.clone()));
     let api = Api {
         till,
         db: db.clone(),
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "payments"),
         currency: config.currency,
     };
-    Ok(App {
-        http: api::http(),
-        grpc: Some(api::grpc(api, verifier).await?),
-        ready: ready(db),
-    })
+    Ok(App { http: api::http(), grpc: Some(api::grpc(api, verifier).await?), ready: ready(db) })
 }
 
 /// Opens what the configuration names, and wires the service.

@@ -7,5 +7,4 @@ pub(crate) const OPERATIONS_HELP: &str = "Operations on payments, by operation a
 /// Payments that the resolver found in doubt, by whether it could settle them: label `settled`.
 pub(crate) const RESOLVED: &str = "payment_resolved_total";
 /// Its help text.
-pub(crate) const RESOLVED_HELP: &str =
-    "Payments in doubt taken up again, by whether that settled them.";
+pub(crate) const RESOLVED_HELP: &str = "Payments in doubt taken up again, by whether that settled them.";

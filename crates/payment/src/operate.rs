@@ -35,12 +35,7 @@ pub(crate) enum Task {
     /// Take the payment in hand, to talk to the provider about it.
     Claim(OrderId),
     /// Write down what the provider said; nothing if it did not answer.
-    Settle {
-        order_id: OrderId,
-        op: Op,
-        op_id: String,
-        verdict: Option<Verdict>,
-    },
+    Settle { order_id: OrderId, op: Op, op_id: String, verdict: Option<Verdict> },
 }
 
 impl Task {
@@ -88,13 +83,7 @@ pub(crate) struct Till {
 
 impl Till {
     /// Opens the till.
-    pub(crate) fn open(
-        ctx: &Context,
-        db: &Db,
-        relay: Relay,
-        provider: Provider,
-        settling: Settling,
-    ) -> Self {
+    pub(crate) fn open(ctx: &Context, db: &Db, relay: Relay, provider: Provider, settling: Settling) -> Self {
         let desk = Desk {
             db: db.clone(),
             relay,
@@ -110,11 +99,7 @@ impl Till {
         Self {
             calls,
             settling,
-            operations: ctx.metrics.counter(
-                metrics::OPERATIONS,
-                metrics::OPERATIONS_HELP,
-                &["op", "outcome"],
-            ),
+            operations: ctx.metrics.counter(metrics::OPERATIONS, metrics::OPERATIONS_HELP, &["op", "outcome"]),
         }
     }
 
@@ -122,9 +107,7 @@ impl Till {
     pub(crate) async fn operate(&self, changes: Vec<Change>) -> Result<Vec<Answer>, Error> {
         let tasks: Vec<Task> = changes.into_iter().map(Task::Change).collect();
         let mut answers = self.run(tasks.clone()).await?;
-        let doubtful: Vec<usize> = (0..answers.len())
-            .filter(|n| answers[*n].reply == Reply::InDoubt)
-            .collect();
+        let doubtful: Vec<usize> = (0..answers.len()).filter(|n| answers[*n].reply == Reply::InDoubt).collect();
         if !doubtful.is_empty() {
             self.ask_provider(&tasks, &answers, &doubtful).await;
             // Settled operations answer for themselves when they are asked for again.
@@ -141,9 +124,7 @@ impl Till {
                     Reply::InDoubt => "in_doubt",
                     Reply::Invalid(_) => "invalid",
                 };
-                self.operations
-                    .with_label_values(&[change.act.op().as_str(), outcome])
-                    .inc();
+                self.operations.with_label_values(&[change.act.op().as_str(), outcome]).inc();
             }
         }
         Ok(answers)
@@ -151,13 +132,10 @@ impl Till {
 
     /// Puts tasks through the desk.
     pub(crate) async fn run(&self, tasks: Vec<Task>) -> Result<Vec<Answer>, Error> {
-        self.calls
-            .run(Arc::new(tasks))
-            .await
-            .map_err(|err| match err {
-                batch::Error::Failed(err) => (*err).clone(),
-                batch::Error::Stopped => Error::Stopping,
-            })
+        self.calls.run(Arc::new(tasks)).await.map_err(|err| match err {
+            batch::Error::Failed(err) => (*err).clone(),
+            batch::Error::Stopped => Error::Stopping,
+        })
     }
 
     async fn ask_provider(&self, tasks: &[Task], answers: &[Answer], doubtful: &[usize]) {
@@ -206,10 +184,7 @@ impl Desk {
             answers => answers?,
         };
         let mut answers = answers.into_iter();
-        Ok(calls
-            .iter()
-            .map(|call| answers.by_ref().take(call.len()).collect())
-            .collect())
+        Ok(calls.iter().map(|call| answers.by_ref().take(call.len()).collect()).collect())
     }
 
     async fn alone(&self, task: &Task) -> Result<Answer, Error> {
@@ -234,14 +209,9 @@ impl Desk {
         let purses = match &self.provider.local {
             None => Purses::default(),
             Some(sandbox) => {
-                let payers = books
-                    .values()
-                    .filter_map(|payment| payment.customer_id.as_ref());
+                let payers = books.values().filter_map(|payment| payment.customer_id.as_ref());
                 let payers = payers.chain(tasks.iter().filter_map(|task| match task {
-                    Task::Change(Change {
-                        act: Act::Authorize(terms),
-                        ..
-                    }) => terms.customer_id.as_ref(),
+                    Task::Change(Change { act: Act::Authorize(terms), .. }) => terms.customer_id.as_ref(),
                     _ => None,
                 }));
                 sandbox.purses(&mut tx, payers).await?
@@ -249,15 +219,7 @@ impl Desk {
         };
         let fresh: BTreeSet<&str> = tasks
             .iter()
-            .filter(|task| {
-                matches!(
-                    task,
-                    Task::Change(Change {
-                        act: Act::Authorize(_),
-                        ..
-                    })
-                )
-            })
+            .filter(|task| matches!(task, Task::Change(Change { act: Act::Authorize(_), .. })))
             .map(|task| task.order_id().as_str())
             .filter(|order_id| !books.contains_key(*order_id))
             .collect();
@@ -265,17 +227,14 @@ impl Desk {
             0 => 0,
             count => store::payments::take_numbers(&mut tx, count).await?,
         };
-        let mut page =
-            Page::open(&self.provider, self.lease, self.pause).with(books, purses, next_number);
+        let mut page = Page::open(&self.provider, self.lease, self.pause).with(books, purses, next_number);
         let answers: Vec<Answer> = tasks.iter().map(|task| page.task(task)).collect();
         if page.is_clean() {
             return Ok(answers);
         }
         let points = page.crash_points();
         page.save(&mut tx).await?;
-        points
-            .iter()
-            .for_each(|(before, _)| self.crash.reach(before));
+        points.iter().for_each(|(before, _)| self.crash.reach(before));
         tx.commit().await?;
         points.iter().for_each(|(_, after)| self.crash.reach(after));
         self.relay.wake();

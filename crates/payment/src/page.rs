@@ -51,12 +51,7 @@ impl<'a> Page<'a> {
     }
 
     /// The same page with what was loaded for it.
-    pub(crate) fn with(
-        mut self,
-        books: HashMap<String, Payment>,
-        purses: Purses,
-        next_number: i64,
-    ) -> Self {
+    pub(crate) fn with(mut self, books: HashMap<String, Payment>, purses: Purses, next_number: i64) -> Self {
         self.books = books;
         self.purses = purses;
         self.next_number = next_number;
@@ -68,12 +63,7 @@ impl<'a> Page<'a> {
         match task {
             Task::Change(change) => self.change(change),
             Task::Claim(order_id) => self.claim(order_id),
-            Task::Settle {
-                order_id,
-                op,
-                op_id,
-                verdict,
-            } => {
+            Task::Settle { order_id, op, op_id, verdict } => {
                 self.settle(order_id, *op, op_id, verdict.clone());
                 self.answer(order_id, Reply::Done, false)
             }
@@ -102,10 +92,7 @@ impl<'a> Page<'a> {
                 let place = self.record(change);
                 match &self.provider.local {
                     Some(sandbox) => {
-                        let payer = self
-                            .books
-                            .get(order_id.as_str())
-                            .and_then(|p| p.customer_id.clone());
+                        let payer = self.books.get(order_id.as_str()).and_then(|p| p.customer_id.clone());
                         let verdict = sandbox.decide(&mut self.purses, payer.as_ref(), demand);
                         self.conclude(order_id.as_str(), place, verdict)
                     }
@@ -136,9 +123,8 @@ impl<'a> Page<'a> {
             return;
         };
         // Somebody else's lease may have led to the same answer before.
-        let Some(place) = payment
-            .find(op, op_id)
-            .filter(|place| payment.operations[*place].outcome == Outcome::InDoubt)
+        let Some(place) =
+            payment.find(op, op_id).filter(|place| payment.operations[*place].outcome == Outcome::InDoubt)
         else {
             return;
         };
@@ -148,8 +134,7 @@ impl<'a> Page<'a> {
             Some(verdict) => {
                 self.conclude(order_id.as_str(), place, verdict);
                 let settled = self.books.get_mut(order_id.as_str());
-                if let Some(payment) = settled.filter(|payment| payment.first_in_doubt().is_none())
-                {
+                if let Some(payment) = settled.filter(|payment| payment.first_in_doubt().is_none()) {
                     payment.claimed_until = self.now;
                 }
             }
@@ -174,29 +159,17 @@ impl<'a> Page<'a> {
 
     fn conclude(&mut self, order_id: &str, place: usize, verdict: Verdict) -> Answer {
         let Some(payment) = self.books.get_mut(order_id) else {
-            return Answer {
-                reply: Reply::InDoubt,
-                payment: None,
-                holds: false,
-            };
+            return Answer { reply: Reply::InDoubt, payment: None, holds: false };
         };
         self.touched.insert((order_id.to_owned(), place));
         if let Some(happening) = conclude(payment, place, verdict, self.now) {
             self.events.push(events::event(payment, place, happening));
         }
-        Answer {
-            reply: reply_of(payment, place),
-            payment: visible(payment),
-            holds: false,
-        }
+        Answer { reply: reply_of(payment, place), payment: visible(payment), holds: false }
     }
 
     fn answer(&self, order_id: &OrderId, reply: Reply, holds: bool) -> Answer {
-        Answer {
-            reply,
-            payment: self.books.get(order_id.as_str()).and_then(visible),
-            holds,
-        }
+        Answer { reply, payment: self.books.get(order_id.as_str()).and_then(visible), holds }
     }
 
     /// Whether nothing has to be saved.
@@ -213,11 +186,8 @@ impl<'a> Page<'a> {
             .chain(self.claimed.iter().map(String::as_str))
             .collect();
         let payments: Vec<&Payment> = orders.iter().filter_map(|id| self.books.get(*id)).collect();
-        let operations: Vec<(&Payment, usize)> = self
-            .touched
-            .iter()
-            .filter_map(|(order_id, place)| Some((self.books.get(order_id)?, *place)))
-            .collect();
+        let operations: Vec<(&Payment, usize)> =
+            self.touched.iter().filter_map(|(order_id, place)| Some((self.books.get(order_id)?, *place))).collect();
         store::payments::save(tx, &payments, &operations).await?;
         self.purses.save(tx).await?;
         bus::outbox::append(tx, crate::NAME, self.events).await?;
@@ -230,15 +200,9 @@ impl<'a> Page<'a> {
             .iter()
             .filter_map(|(order_id, place)| self.books.get(order_id)?.operations.get(*place))
             .filter_map(|operation| match operation.op {
-                Op::Authorize => Some((
-                    "payment.authorize.before_commit",
-                    "payment.authorize.after_commit",
-                )),
+                Op::Authorize => Some(("payment.authorize.before_commit", "payment.authorize.after_commit")),
                 Op::Void => Some(("payment.void.before_commit", "payment.void.after_commit")),
-                Op::Refund => Some((
-                    "payment.refund.before_commit",
-                    "payment.refund.after_commit",
-                )),
+                Op::Refund => Some(("payment.refund.before_commit", "payment.refund.after_commit")),
                 Op::Capture => None,
             })
             .collect()

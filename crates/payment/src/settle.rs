@@ -76,12 +76,7 @@ pub(crate) async fn drive(till: &Till, order_id: OrderId, holds: bool) {
     }
 }
 
-async fn try_drive(
-    till: &Till,
-    order_id: &OrderId,
-    holds: bool,
-    fresh: &mut bool,
-) -> Result<bool, Error> {
+async fn try_drive(till: &Till, order_id: &OrderId, holds: bool, fresh: &mut bool) -> Result<bool, Error> {
     if !holds && !claim(till, order_id).await? {
         return Ok(false);
     }
@@ -94,20 +89,14 @@ async fn try_drive(
         };
         let verdict = match demand_of(&payment, place) {
             Judgement::Decided(verdict) => Some(verdict),
-            Judgement::Ask(demand) => {
-                ask(&till.settling.provider, &payment, place, demand, *fresh).await
-            }
+            Judgement::Ask(demand) => ask(&till.settling.provider, &payment, place, demand, *fresh).await,
             _ => None,
         };
         *fresh = false;
         let settled = verdict.is_some();
         let operation = &payment.operations[place];
-        let task = Task::Settle {
-            order_id: order_id.clone(),
-            op: operation.op,
-            op_id: operation.op_id.clone(),
-            verdict,
-        };
+        let task =
+            Task::Settle { order_id: order_id.clone(), op: operation.op, op_id: operation.op_id.clone(), verdict };
         till.run(vec![task]).await?;
         if !settled {
             return Ok(false);
@@ -116,13 +105,7 @@ async fn try_drive(
 }
 
 /// What the provider says about one operation; nothing if it does not answer.
-async fn ask(
-    provider: &Provider,
-    payment: &Payment,
-    place: usize,
-    demand: Demand,
-    fresh: bool,
-) -> Option<Verdict> {
+async fn ask(provider: &Provider, payment: &Payment, place: usize, demand: Demand, fresh: bool) -> Option<Verdict> {
     let call = Call::of(payment, place, demand);
     let mut unsent = fresh;
     for _ in 0..TRIES {
@@ -161,17 +144,13 @@ async fn claim(till: &Till, order_id: &OrderId) -> Result<bool, Error> {
 async fn load(db: &Db, order_id: &OrderId) -> Result<Option<Payment>, Error> {
     let mut tx = db.snapshot().await?;
     let orders = [order_id.as_str()].into();
-    Ok(store::payments::of_orders(&mut tx, &orders)
-        .await?
-        .remove(order_id.as_str()))
+    Ok(store::payments::of_orders(&mut tx, &orders).await?.remove(order_id.as_str()))
 }
 
 /// Takes up, again and again, what is in doubt and in nobody's hands: of this run, of dead replicas and of
 /// runs before.
 pub(crate) async fn resolve_for_ever(till: Till, ctx: Context) {
-    let resolved = ctx
-        .metrics
-        .counter(metrics::RESOLVED, metrics::RESOLVED_HELP, &["settled"]);
+    let resolved = ctx.metrics.counter(metrics::RESOLVED, metrics::RESOLVED_HELP, &["settled"]);
     let mut last = String::new();
     loop {
         tokio::select! {
@@ -201,9 +180,7 @@ async fn resolve(till: &Till, resolved: &prometheus::IntCounterVec) -> Result<()
     }
     while let Some(driven) = drives.join_next().await {
         let settled = matches!(driven, Ok(Ok(true)));
-        resolved
-            .with_label_values(&[if settled { "yes" } else { "no" }])
-            .inc();
+        resolved.with_label_values(&[if settled { "yes" } else { "no" }]).inc();
     }
     Ok(())
 }

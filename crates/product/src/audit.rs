@@ -26,23 +26,11 @@ pub struct ProductFact {
 
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
-    let db = Db::open(
-        url,
-        &Options {
-            read_only: true,
-            ..Options::default()
-        },
-        None,
-    )
-    .await?;
+    let db = Db::open(url, &Options { read_only: true, ..Options::default() }, None).await?;
     let store = Store::new(db.clone());
     let mut facts = Facts::default();
     loop {
-        let after = facts
-            .products
-            .last()
-            .map(|product| product.id.clone())
-            .unwrap_or_default();
+        let after = facts.products.last().map(|product| product.id.clone()).unwrap_or_default();
         let page = store.facts(&after).await?;
         if page.is_empty() {
             break;

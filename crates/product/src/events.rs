@@ -21,8 +21,6 @@ pub(crate) async fn deleted(tx: &mut Tx, product: Product) -> Result<(), Error> 
 }
 
 async fn tell(tx: &mut Tx, kind: &'static str, products: &[Product]) -> Result<(), Error> {
-    let event = |product: &Product| {
-        NewEvent::new(TOPIC, kind, product.id.as_str(), product.sequence, product)
-    };
+    let event = |product: &Product| NewEvent::new(TOPIC, kind, product.id.as_str(), product.sequence, product);
     Ok(outbox::append(tx, crate::NAME, products.iter().map(event).collect()).await?)
 }

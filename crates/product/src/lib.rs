@@ -41,14 +41,8 @@ pub struct Deps {
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
     let verifier = Verifier::new(&config.auth())?;
-    let db = Db::open(
-        &config.database_url,
-        &Options::default(),
-        Some(ctx.metrics.registry()),
-    )
-    .await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat())
-        .await?;
+    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
     let store = Store::new(db.clone());
     let api = api::Api {
         store: store.clone(),
@@ -56,11 +50,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "products"),
         currency: config.currency,
     };
-    Ok(App {
-        http: api::routes(api, verifier),
-        grpc: None,
-        ready: ready(store),
-    })
+    Ok(App { http: api::routes(api, verifier), grpc: None, ready: ready(store) })
 }
 
 /// Opens what the configuration names, and wires the service.

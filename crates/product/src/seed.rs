@@ -41,9 +41,7 @@ pub async fn seed(config: &Config, products: &[SeedProduct]) -> anyhow::Result<u
         }
         .checked()
     });
-    let made = Store::new(db.clone())
-        .add_missing(new.collect::<Result<_, _>>()?)
-        .await?;
+    let made = Store::new(db.clone()).add_missing(new.collect::<Result<_, _>>()?).await?;
     db.close().await;
     Ok(made)
 }

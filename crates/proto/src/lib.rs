@@ -2,12 +2,7 @@
 
 /// Stock: check, reserve, release, commit.
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
-#[allow(
-    clippy::all,
-    clippy::too_many_lines,
-    clippy::allow_attributes_without_reason,
-    reason = "generated"
-)]
+#[allow(clippy::all, clippy::too_many_lines, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod stock {
     /// The only version so far.
     pub mod v1 {
@@ -17,12 +12,7 @@ pub mod stock {
 
 /// Payments: authorise, capture, void, refund, read.
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
-#[allow(
-    clippy::all,
-    clippy::too_many_lines,
-    clippy::allow_attributes_without_reason,
-    reason = "generated"
-)]
+#[allow(clippy::all, clippy::too_many_lines, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod payment {
     /// The only version so far.
     pub mod v1 {
@@ -32,12 +22,7 @@ pub mod payment {
 
 /// The payment service of an older fleet, which had no package.
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
-#[allow(
-    clippy::all,
-    clippy::too_many_lines,
-    clippy::allow_attributes_without_reason,
-    reason = "generated"
-)]
+#[allow(clippy::all, clippy::too_many_lines, clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod legacy {
     tonic::include_proto!("_");
 }

@@ -12,7 +12,10 @@ use db::{Db, Migration, Options, query};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::remote::{Remote, Target};
+use crate::{
+    out::say,
+    remote::{Remote, Target},
+};
 
 /// What `souk bench` takes.
 #[derive(Debug, Args)]
@@ -109,7 +112,8 @@ struct Run {
 async fn load(remote: &Remote, clients: usize, span: Duration) -> Vec<Run> {
     let deadline = Instant::now() + span;
     let body: Arc<str> = json!({"lines": [{"product_id": PRODUCT, "quantity": 1}]}).to_string().into();
-    let clients: Vec<_> = (0..clients).map(|_| tokio::spawn(client(remote.clone(), Arc::clone(&body), deadline))).collect();
+    let clients: Vec<_> =
+        (0..clients).map(|_| tokio::spawn(client(remote.clone(), Arc::clone(&body), deadline))).collect();
     let mut runs = Vec::new();
     for client in clients {
         runs.push(client.await.unwrap_or_default());
@@ -153,10 +157,7 @@ async fn counters(remote: &Remote) -> Option<BTreeMap<&'static str, f64>> {
     for url in remote.services.as_object()?.values().filter_map(Value::as_str) {
         let text = remote.http.get(format!("{url}/metrics")).send().await.ok()?.text().await.ok()?;
         for (name, sum) in &mut sums {
-            *sum += text
-                .lines()
-                .filter_map(|line| line.strip_prefix(*name)?.trim().parse::<f64>().ok())
-                .sum::<f64>();
+            *sum += text.lines().filter_map(|line| line.strip_prefix(*name)?.trim().parse::<f64>().ok()).sum::<f64>();
         }
     }
     Some(sums)
@@ -199,10 +200,15 @@ fn figures(
 
 /// What one writer does that commits each row for itself, for two seconds.
 async fn single_row_commits(folder: &std::path::Path) -> anyhow::Result<f64> {
-    const TABLE: &[Migration] = &[Migration { version: 1, name: "bench", sql: "create table rows (id integer primary key, text text not null)" }];
+    const TABLE: &[Migration] = &[Migration {
+        version: 1,
+        name: "bench",
+        sql: "create table rows (id integer primary key, text text not null)",
+    }];
     const SPAN: Duration = Duration::from_secs(2);
     let folder = tempfile::tempdir_in(if folder.is_dir() { folder } else { std::path::Path::new(".") })?;
-    let db = Db::open(&format!("sqlite:{}", folder.path().join("bench.db").display()), &Options::default(), None).await?;
+    let db =
+        Db::open(&format!("sqlite:{}", folder.path().join("bench.db").display()), &Options::default(), None).await?;
     db.migrate(TABLE).await?;
     let text = "x".repeat(200);
     let begun = Instant::now();
@@ -218,19 +224,25 @@ async fn single_row_commits(folder: &std::path::Path) -> anyhow::Result<f64> {
     Ok(rate)
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn print(figures: &Figures, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string(figures)?);
+        say!("{}", serde_json::to_string(figures)?);
         return Ok(());
     }
     let known = |figure: Option<f64>| figure.map_or("not known".to_owned(), |figure| format!("{figure:.2}"));
-    println!("{} clients, {:.1} s: {} orders confirmed, {} refused, {} failed", figures.concurrency, figures.seconds, figures.orders, figures.refused, figures.failed);
-    println!("orders per second                  {:>9.0}", figures.orders_per_second);
-    println!("single-row FULL commits per second {:>9.0}", figures.single_row_commits_per_second);
-    println!("orders per single-row commit       {:>9.2}", figures.orders_per_single_row_commit);
-    println!("latency p50, p99 (ms)              {:>9.2} {:.2}", figures.p50_ms, figures.p99_ms);
-    println!("SQL statements per order           {:>9}", known(figures.sql_statements_per_order));
-    println!("durable commits per order          {:>9}", known(figures.durable_commits_per_order));
+    say!(
+        "{} clients, {:.1} s: {} orders confirmed, {} refused, {} failed",
+        figures.concurrency,
+        figures.seconds,
+        figures.orders,
+        figures.refused,
+        figures.failed
+    );
+    say!("orders per second                  {:>9.0}", figures.orders_per_second);
+    say!("single-row FULL commits per second {:>9.0}", figures.single_row_commits_per_second);
+    say!("orders per single-row commit       {:>9.2}", figures.orders_per_single_row_commit);
+    say!("latency p50, p99 (ms)              {:>9.2} {:.2}", figures.p50_ms, figures.p99_ms);
+    say!("SQL statements per order           {:>9}", known(figures.sql_statements_per_order));
+    say!("durable commits per order          {:>9}", known(figures.durable_commits_per_order));
     Ok(())
 }

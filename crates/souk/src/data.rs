@@ -34,7 +34,8 @@ impl Folder {
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let what = || format!("cannot use the data folder {}", path.display());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(what)?;
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).with_context(what)?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(path.join("lock")).with_context(what)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.canonicalize().with_context(what)?, _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => {
@@ -99,7 +100,8 @@ pub fn store_url(folder: &Path, service: &str) -> String {
 /// The fleet's own key in a folder.
 pub fn read_key(folder: &Path) -> anyhow::Result<Secret> {
     let path = folder.join("internal.key");
-    let key = fs::read_to_string(&path).with_context(|| format!("no fleet has run on {}; start one with `souk up`", folder.display()))?;
+    let key = fs::read_to_string(&path)
+        .with_context(|| format!("no fleet has run on {}; start one with `souk up`", folder.display()))?;
     Ok(Secret::new(key))
 }
 
@@ -107,7 +109,10 @@ pub fn read_key(folder: &Path) -> anyhow::Result<Secret> {
 pub fn running(folder: &Path) -> anyhow::Result<Running> {
     let path = folder.join("fleet.json");
     let text = fs::read(&path).with_context(|| {
-        format!("no fleet runs on {}; start one with `souk up`, or name another with --data or --gateway", folder.display())
+        format!(
+            "no fleet runs on {}; start one with `souk up`, or name another with --data or --gateway",
+            folder.display()
+        )
     })?;
     serde_json::from_slice(&text).with_context(|| format!("{} is damaged; start the fleet again", path.display()))
 }
@@ -116,7 +121,8 @@ pub fn running(folder: &Path) -> anyhow::Result<Running> {
 fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let what = || format!("cannot write {}", path.display());
     let part = path.with_extension("part");
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part).with_context(what)?;
+    let mut file =
+        OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part).with_context(what)?;
     file.write_all(bytes).with_context(what)?;
     file.sync_all().with_context(what)?;
     fs::rename(&part, path).with_context(what)

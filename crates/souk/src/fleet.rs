@@ -44,7 +44,8 @@ pub enum Ports {
 
 /// All crash points that the fleet knows.
 pub fn crash_points() -> Vec<&'static str> {
-    let mut all: Vec<&str> = [order::CRASH_POINTS, stock::CRASH_POINTS, payment::CRASH_POINTS, bus::CRASH_POINTS].concat();
+    let mut all: Vec<&str> =
+        [order::CRASH_POINTS, stock::CRASH_POINTS, payment::CRASH_POINTS, bus::CRASH_POINTS].concat();
     all.sort_unstable();
     all.dedup();
     all
@@ -332,7 +333,9 @@ async fn listen(ports: Ports) -> anyhow::Result<BTreeMap<&'static str, TcpListen
     for (offset, (name, usual)) in (0_u16..).zip(PORTS) {
         let port = match ports {
             Ports::Usual => usual,
-            Ports::From(base) => base.checked_add(offset).context("--port-base is too high: nine ports are wanted from it on")?,
+            Ports::From(base) => {
+                base.checked_add(offset).context("--port-base is too high: nine ports are wanted from it on")?
+            }
             Ports::Free => 0,
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {

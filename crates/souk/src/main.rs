@@ -5,6 +5,7 @@ mod bench;
 mod data;
 mod fleet;
 mod import;
+mod out;
 mod remote;
 mod sample;
 mod token;
@@ -13,6 +14,8 @@ mod up;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::out::say;
 
 // Seven services allocate from many threads at once, where glibc's allocator is slow.
 #[global_allocator]
@@ -64,7 +67,6 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command.unwrap_or(Command::Up(cli.up)) {
         Command::Up(command) => Box::pin(up::run(command)).await?,
@@ -77,7 +79,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Bench(command) => Box::pin(bench::run(command)).await?,
         Command::Token(command) => token::run(command).await?,
         Command::Openapi(command) => openapi::run(&command)?,
-        Command::CrashPoints => println!("{}", fleet::crash_points().join("\n")),
+        Command::CrashPoints => say!("{}", fleet::crash_points().join("\n")),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -85,6 +87,8 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 /// `souk openapi`.
 mod openapi {
     use clap::Args;
+
+    use crate::out::say;
 
     /// What `souk openapi` takes.
     #[derive(Debug, Args)]
@@ -94,7 +98,6 @@ mod openapi {
     }
 
     /// Prints the description.
-    #[expect(clippy::print_stdout, reason = "the command's answer")]
     pub fn run(command: &Command) -> anyhow::Result<()> {
         let description = match command.service.as_str() {
             customer::NAME => customer::openapi(),
@@ -104,7 +107,7 @@ mod openapi {
             notification::NAME => notification::openapi(),
             other => anyhow::bail!("{other}: there are customer, order, stock, payment and notification"),
         };
-        println!("{}", serde_json::to_string_pretty(&description)?);
+        say!("{}", serde_json::to_string_pretty(&description)?);
         Ok(())
     }
 }

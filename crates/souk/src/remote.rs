@@ -1,6 +1,9 @@
 //! A running fleet, as its clients see it: through the gateway.
 
-use std::{path::PathBuf, time::{Duration, Instant}};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -54,7 +57,9 @@ impl Remote {
         match health {
             Ok(answer) if answer.status().is_success() => Ok(remote),
             Ok(answer) => bail!("{} answers {}; is it a Souk gateway?", remote.gateway, answer.status()),
-            Err(error) => Err(error).context(format!("no fleet answers at {}; start one with `souk up`", remote.gateway)),
+            Err(error) => {
+                Err(error).context(format!("no fleet answers at {}; start one with `souk up`", remote.gateway))
+            }
         }
     }
 
@@ -85,7 +90,8 @@ impl Remote {
         let begun = Instant::now();
         let mut wait = Duration::from_millis(50);
         loop {
-            let mut request = self.http.request(method.clone(), format!("{}{path}", self.gateway)).bearer_auth(&self.token);
+            let mut request =
+                self.http.request(method.clone(), format!("{}{path}", self.gateway)).bearer_auth(&self.token);
             if let Some(body) = body {
                 request = request.json(body);
             }
@@ -99,7 +105,9 @@ impl Remote {
                 Err(error) => anyhow::Error::new(error),
             };
             if begun.elapsed() > PATIENCE {
-                return Err(error).context("the fleet does not answer; start it again and repeat the command, nothing is taken twice");
+                return Err(error).context(
+                    "the fleet does not answer; start it again and repeat the command, nothing is taken twice",
+                );
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(2));
@@ -111,6 +119,9 @@ impl Remote {
 fn again(status: StatusCode) -> bool {
     matches!(
         status,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT
+            | StatusCode::TOO_MANY_REQUESTS
     )
 }

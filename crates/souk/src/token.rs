@@ -2,15 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use crate::data;
+use crate::{data, out::say};
 
 /// A fresh token of a user of the local fleet, issued from its store.
 pub async fn issue(folder: &Path, username: &str) -> anyhow::Result<String> {
     let tokens = issue_all(folder, &[username]).await?;
-    tokens
-        .into_values()
-        .next()
-        .ok_or_else(|| anyhow::anyhow!("there is no user `{username}`; the sample data makes admin, manager and customer"))
+    tokens.into_values().next().ok_or_else(|| {
+        anyhow::anyhow!("there is no user `{username}`; the sample data makes admin, manager and customer")
+    })
 }
 
 /// Fresh tokens of those users that are there.
@@ -36,8 +35,7 @@ pub struct Command {
 }
 
 /// Prints a token.
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 pub async fn run(command: Command) -> anyhow::Result<()> {
-    println!("{}", issue(&command.data, &command.username).await?);
+    say!("{}", issue(&command.data, &command.username).await?);
     Ok(())
 }

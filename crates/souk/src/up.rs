@@ -10,6 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     data::{Folder, Running},
     fleet::{Fleet, Ports},
+    out::say,
     sample::{self, Sample},
     token,
 };
@@ -20,7 +21,7 @@ pub struct Command {
     /// Folder of the stores and the bus.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: PathBuf,
-    /// Take nine ports from this one on, instead of the usual ones; 0 takes any that are free.
+    /// Take nine ports from this one on, instead of the usual ones; 0: whichever are free. 0 takes any that are free.
     #[arg(long, value_name = "N")]
     port_base: Option<u16>,
     /// Temporary data and free ports; gone when it stops.
@@ -37,9 +38,8 @@ pub struct Command {
 /// Starts the fleet, says where it is, and runs it until SIGINT or SIGTERM.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     let begun = std::time::Instant::now();
-    let services = [
-        gateway::NAME, customer::NAME, product::NAME, order::NAME, stock::NAME, payment::NAME, notification::NAME,
-    ];
+    let services =
+        [gateway::NAME, customer::NAME, product::NAME, order::NAME, stock::NAME, payment::NAME, notification::NAME];
     let mut options = telemetry::Options::from_env();
     if chassis::config::var("RUST_LOG").is_none() {
         options.filter = "warn".into();
@@ -62,9 +62,9 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     folder.announce(&Running { gateway: fleet.url(gateway::NAME), services: fleet.services() })?;
     let tokens = tokens(&folder).await?;
     if command.json {
-        print_json(&fleet, &folder, &tokens, sample.as_ref());
+        print_json(&fleet, &folder, &tokens, sample.as_ref())?;
     } else {
-        print_welcome(&fleet, &folder, &tokens, sample.as_ref(), begun.elapsed());
+        print_welcome(&fleet, &folder, &tokens, sample.as_ref(), begun.elapsed())?;
     }
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(()),
@@ -94,8 +94,12 @@ async fn tokens(folder: &Folder) -> anyhow::Result<serde_json::Map<String, serde
     Ok(issued.into_iter().map(|(name, token)| (name, json!(token))).collect())
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn print_json(fleet: &Fleet, folder: &Folder, tokens: &serde_json::Map<String, serde_json::Value>, sample: Option<&Sample>) {
+fn print_json(
+    fleet: &Fleet,
+    folder: &Folder,
+    tokens: &serde_json::Map<String, serde_json::Value>,
+    sample: Option<&Sample>,
+) -> anyhow::Result<()> {
     let mut line = json!({
         "ready": true,
         "gateway": fleet.url(gateway::NAME),
@@ -105,44 +109,50 @@ fn print_json(fleet: &Fleet, folder: &Folder, tokens: &serde_json::Map<String, s
         "data": folder.path(),
     });
     if let Some(sample) = sample {
-        line["passwords"] = sample.users.iter().map(|user| (user.username.clone(), json!(user.password))).collect::<serde_json::Map<_, _>>().into();
+        line["passwords"] = sample
+            .users
+            .iter()
+            .map(|user| (user.username.clone(), json!(user.password)))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
     }
-    println!("{line}");
+    say!("{line}");
+    Ok(())
 }
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn print_welcome(
     fleet: &Fleet,
     folder: &Folder,
     tokens: &serde_json::Map<String, serde_json::Value>,
     sample: Option<&Sample>,
     took: std::time::Duration,
-) {
+) -> anyhow::Result<()> {
     let gateway = fleet.url(gateway::NAME);
-    println!("Souk is ready after {} ms: seven services, data in {}", took.as_millis(), folder.path().display());
-    println!();
-    println!("  gateway   {gateway}");
-    println!("  REST      {gateway}/docs");
-    println!("  GraphQL   {gateway}/graphql");
-    println!("  gRPC      stock {}, payment {}", fleet.url("stock gRPC"), fleet.url("payment gRPC"));
+    say!("Souk is ready after {} ms: seven services, data in {}", took.as_millis(), folder.path().display());
+    say!("");
+    say!("  gateway   {gateway}");
+    say!("  REST      {gateway}/docs");
+    say!("  GraphQL   {gateway}/graphql");
+    say!("  gRPC      stock {}, payment {}", fleet.url("stock gRPC"), fleet.url("payment gRPC"));
     if let Some(sample) = sample {
-        println!();
-        println!("  Users of the sample data (shown once):");
+        say!("");
+        say!("  Users of the sample data (shown once):");
         for user in &sample.users {
-            println!("    {:9} {}", user.username, user.password);
+            say!("    {:9} {}", user.username, user.password);
         }
     }
     if let Some(token) = tokens.get("customer").and_then(|token| token.as_str()) {
-        println!();
-        println!("  A customer's token, for an hour (another: souk token customer):");
-        println!();
-        println!("TOKEN={token}");
-        println!();
-        println!("  Place an order:");
-        println!();
-        println!("curl -s {gateway}/api/orders -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\");
-        println!("  -d '{{\"lines\":[{{\"product_id\":\"TEA-ASSAM-250\",\"quantity\":2}}]}}'");
+        say!("");
+        say!("  A customer's token, for an hour (another: souk token customer):");
+        say!("");
+        say!("TOKEN={token}");
+        say!("");
+        say!("  Place an order:");
+        say!("");
+        say!("curl -s {gateway}/api/orders -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\");
+        say!("  -d '{{\"lines\":[{{\"product_id\":\"TEA-ASSAM-250\",\"quantity\":2}}]}}'");
     }
-    println!();
-    println!("  Ctrl-C stops it; the next start goes on where it was.");
+    say!("");
+    say!("  Ctrl-C stops it; the next start goes on where it was.");
+    Ok(())
 }

@@ -34,10 +34,7 @@ async fn every_event_of_a_run_is_as_the_file_says() -> anyhow::Result<()> {
     let begun = Instant::now();
     let missing = |messages: &[Message]| -> Vec<Told> {
         let produced: BTreeSet<&Told> = messages.iter().map(|message| &message.told).collect();
-        wanted
-            .difference(&produced)
-            .map(|told| (*told).clone())
-            .collect()
+        wanted.difference(&produced).map(|told| (*told).clone()).collect()
     };
     while !missing(&messages).is_empty() && begun.elapsed() < PATIENCE {
         sleep(Duration::from_millis(100)).await;
@@ -45,10 +42,7 @@ async fn every_event_of_a_run_is_as_the_file_says() -> anyhow::Result<()> {
     }
     assert_eq!(missing(&messages), [], "in the file, but never published");
 
-    let wrong: Vec<String> = messages
-        .iter()
-        .flat_map(|message| contract.check(message))
-        .collect();
+    let wrong: Vec<String> = messages.iter().flat_map(|message| contract.check(message)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
@@ -66,37 +60,22 @@ impl Contract {
         let mut compiler = Compiler::new();
         compiler.set_default_draft(Draft::V7);
         compiler.enable_format_assertions();
-        compiler.register_format(Format {
-            name: "amount",
-            func: is_amount,
-        });
+        compiler.register_format(Format { name: "amount", func: is_amount });
         let compile = |error: boon::CompileError| anyhow::anyhow!("docs/asyncapi.yaml: {error}");
         compiler.add_resource(URL, file.clone()).map_err(compile)?;
-        let mut contract = Self {
-            schemas: Schemas::new(),
-            kinds: BTreeMap::new(),
-        };
+        let mut contract = Self { schemas: Schemas::new(), kinds: BTreeMap::new() };
         for channel in file["channels"].as_object().context("channels")?.values() {
             let topic = channel["address"].as_str().context("an address")?;
             if topic.ends_with(".dlq") {
                 continue;
             }
-            for message in channel["messages"]
-                .as_object()
-                .context("messages")?
-                .values()
-            {
+            for message in channel["messages"].as_object().context("messages")?.values() {
                 let place = message["$ref"].as_str().context("a reference")?;
                 let name = file.pointer(&format!("{}/name", place.trim_start_matches('#')));
-                let name = name
-                    .and_then(Value::as_str)
-                    .with_context(|| format!("{place} has no name"))?;
-                let schema = compiler
-                    .compile(&format!("{URL}{place}/payload"), &mut contract.schemas)
-                    .map_err(compile)?;
-                let twice = contract
-                    .kinds
-                    .insert((topic.to_owned(), name.to_owned()), schema);
+                let name = name.and_then(Value::as_str).with_context(|| format!("{place} has no name"))?;
+                let schema =
+                    compiler.compile(&format!("{URL}{place}/payload"), &mut contract.schemas).map_err(compile)?;
+                let twice = contract.kinds.insert((topic.to_owned(), name.to_owned()), schema);
                 ensure!(twice.is_none(), "{name} stands twice on {topic}");
             }
         }
@@ -157,29 +136,14 @@ impl Fleet {
             .kill_on_drop(true)
             .spawn()?;
         let stdout = process.stdout.take().context("its stdout")?;
-        let line =
-            tokio::time::timeout(PATIENCE, BufReader::new(stdout).lines().next_line()).await??;
+        let line = tokio::time::timeout(PATIENCE, BufReader::new(stdout).lines().next_line()).await??;
         let ready = serde_json::from_str(&line.context("the fleet did not start")?)?;
-        Ok(Self {
-            ready,
-            http: reqwest::Client::new(),
-            _process: process,
-            _data: data,
-        })
+        Ok(Self { ready, http: reqwest::Client::new(), _process: process, _data: data })
     }
 
     /// Calls the gateway as head office; the answer must have that status.
-    async fn call(
-        &self,
-        status: u16,
-        method: Method,
-        path: &str,
-        body: Value,
-    ) -> anyhow::Result<Value> {
-        let url = format!(
-            "{}{path}",
-            self.ready["gateway"].as_str().context("a gateway")?
-        );
+    async fn call(&self, status: u16, method: Method, path: &str, body: Value) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.ready["gateway"].as_str().context("a gateway")?);
         let token = self.ready["tokens"]["admin"].as_str().context("a token")?;
         let mut request = self.http.request(method.clone(), url).bearer_auth(token);
         if !body.is_null() {
@@ -187,10 +151,7 @@ impl Fleet {
         }
         let answer = request.send().await?;
         let (got, text) = (answer.status().as_u16(), answer.text().await?);
-        ensure!(
-            got == status,
-            "{method} {path}: {got} instead of {status}: {text}"
-        );
+        ensure!(got == status, "{method} {path}: {got} instead of {status}: {text}");
         Ok(serde_json::from_str(&text).unwrap_or_default())
     }
 
@@ -202,11 +163,7 @@ impl Fleet {
             .map(|logged| {
                 let body: Value = serde_json::from_str(&logged.message.payload)?;
                 let kind = body["type"].as_str().unwrap_or("no CloudEvent").to_owned();
-                Ok(Message {
-                    told: (logged.message.topic, kind),
-                    key: logged.message.key,
-                    body,
-                })
+                Ok(Message { told: (logged.message.topic, kind), key: logged.message.key, body })
             })
             .collect()
     }
@@ -216,14 +173,10 @@ impl Fleet {
 async fn journey(fleet: &Fleet) -> anyhow::Result<()> {
     let customer = json!({"name": "Ada Example", "first_name": "Ada", "last_name": "Example", "email": "ada@shop.example",
         "address": {"line1": "1 Market Street", "city": "Town", "postal_code": "10000", "country": "DE"}});
-    let customer = fleet
-        .call(201, Method::POST, "/api/customers", customer)
-        .await?;
+    let customer = fleet.call(201, Method::POST, "/api/customers", customer).await?;
     let id = customer["id"].as_str().context("an id")?;
     let path = format!("/api/customers/{id}");
-    fleet
-        .call(200, Method::PATCH, &path, json!({"phone": "+49 40 123456"}))
-        .await?;
+    fleet.call(200, Method::PATCH, &path, json!({"phone": "+49 40 123456"})).await?;
 
     goods(fleet).await?;
     orders(fleet, id).await?;
@@ -234,34 +187,18 @@ async fn journey(fleet: &Fleet) -> anyhow::Result<()> {
 }
 
 async fn goods(fleet: &Fleet) -> anyhow::Result<()> {
-    let product = json!({"id": "LANTERN", "name": "Lantern", "description": "Tin and glass", "category": "home", "price": 12.35});
-    fleet
-        .call(201, Method::POST, "/api/products", product)
-        .await?;
-    fleet
-        .call(
-            200,
-            Method::PATCH,
-            "/api/products/LANTERN",
-            json!({"price": 9.99}),
-        )
-        .await?;
+    let product =
+        json!({"id": "LANTERN", "name": "Lantern", "description": "Tin and glass", "category": "home", "price": 12.35});
+    fleet.call(201, Method::POST, "/api/products", product).await?;
+    fleet.call(200, Method::PATCH, "/api/products/LANTERN", json!({"price": 9.99})).await?;
     let short_lived = json!({"id": "MISTAKE", "name": "Mistake", "price": 1});
-    fleet
-        .call(201, Method::POST, "/api/products", short_lived)
-        .await?;
-    fleet
-        .call(204, Method::DELETE, "/api/products/MISTAKE", Value::Null)
-        .await?;
+    fleet.call(201, Method::POST, "/api/products", short_lived).await?;
+    fleet.call(204, Method::DELETE, "/api/products/MISTAKE", Value::Null).await?;
 
     let received = json!({"product_id": "LANTERN", "place_id": "logistics", "delta": 20, "reason": "delivery"});
-    fleet
-        .call(201, Method::POST, "/api/stock/adjustments", received)
-        .await?;
+    fleet.call(201, Method::POST, "/api/stock/adjustments", received).await?;
     let path = "/api/stock/levels/LANTERN/logistics/threshold";
-    fleet
-        .call(200, Method::PUT, path, json!({"threshold": 15}))
-        .await?;
+    fleet.call(200, Method::PUT, path, json!({"threshold": 15})).await?;
     Ok(())
 }
 
@@ -275,51 +212,22 @@ async fn orders(fleet: &Fleet, customer: &str) -> anyhow::Result<()> {
     let order = fleet.call(201, Method::POST, "/api/orders", full).await?;
     let path = format!("/api/orders/{}", order["id"].as_str().context("an id")?);
     for status in ["processing", "shipped", "delivered"] {
-        fleet
-            .call(
-                200,
-                Method::PUT,
-                &format!("{path}/status"),
-                json!({"status": status}),
-            )
-            .await?;
+        fleet.call(200, Method::PUT, &format!("{path}/status"), json!({"status": status})).await?;
     }
     let back = json!({"lines": [{"line_id": order["lines"][0]["line_id"], "quantity": 1}], "reason": "broken"});
-    fleet
-        .call(201, Method::POST, &format!("{path}/returns"), back)
-        .await?;
+    fleet.call(201, Method::POST, &format!("{path}/returns"), back).await?;
 
     let order = json!({"customer_id": customer, "lines": [lanterns(1)]});
     let order = fleet.call(201, Method::POST, "/api/orders", order).await?;
-    let path = format!(
-        "/api/orders/{}/cancel",
-        order["id"].as_str().context("an id")?
-    );
-    fleet
-        .call(
-            200,
-            Method::POST,
-            &path,
-            json!({"reason": "changed my mind"}),
-        )
-        .await?;
+    let path = format!("/api/orders/{}/cancel", order["id"].as_str().context("an id")?);
+    fleet.call(200, Method::POST, &path, json!({"reason": "changed my mind"})).await?;
 
-    let dear =
-        json!({"lines": [lanterns(1), {"name": "Chandelier", "quantity": 1, "unit_price": 900}]});
+    let dear = json!({"lines": [lanterns(1), {"name": "Chandelier", "quantity": 1, "unit_price": 900}]});
     fleet.call(402, Method::POST, "/api/orders", dear).await?;
-    fleet
-        .call(
-            409,
-            Method::POST,
-            "/api/orders",
-            json!({"lines": [lanterns(1_000)]}),
-        )
-        .await?;
+    fleet.call(409, Method::POST, "/api/orders", json!({"lines": [lanterns(1_000)]})).await?;
     for method in ["cash", "on_account"] {
         let walk_in = json!({"payment": {"method": method}, "lines": [lanterns(1)]});
-        fleet
-            .call(201, Method::POST, "/api/orders", walk_in)
-            .await?;
+        fleet.call(201, Method::POST, "/api/orders", walk_in).await?;
     }
     Ok(())
 }

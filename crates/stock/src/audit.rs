@@ -72,18 +72,11 @@ pub struct LineFact {
 
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
-    let options = Options {
-        read_only: true,
-        ..Options::default()
-    };
+    let options = Options { read_only: true, ..Options::default() };
     let db = Db::open(url, &options, None).await?;
     let mut tx = db.snapshot().await?;
     let mut facts = Facts {
-        levels: store::lists::sums(&mut tx)
-            .await?
-            .into_iter()
-            .map(LevelFact::from)
-            .collect(),
+        levels: store::lists::sums(&mut tx).await?.into_iter().map(LevelFact::from).collect(),
         ..Facts::default()
     };
     let mut after = String::new();
@@ -91,9 +84,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         let page = store::books::audit_page(&mut tx, &after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.order_id.as_str().to_owned();
-        facts
-            .reservations
-            .extend(page.into_iter().map(ReservationFact::from));
+        facts.reservations.extend(page.into_iter().map(ReservationFact::from));
     }
     facts.events = bus::outbox::all(&mut tx).await?;
     facts.heard = bus::inbox::all(&mut tx).await?;
@@ -117,14 +108,11 @@ impl From<store::lists::Sums> for LevelFact {
 
 impl From<crate::domain::Reservation> for ReservationFact {
     fn from(reservation: crate::domain::Reservation) -> Self {
-        let lines = reservation
-            .lines
-            .into_iter()
-            .map(|(product_id, line)| LineFact {
-                product_id: product_id.into(),
-                quantity: line.quantity,
-                restocked: line.restocked,
-            });
+        let lines = reservation.lines.into_iter().map(|(product_id, line)| LineFact {
+            product_id: product_id.into(),
+            quantity: line.quantity,
+            restocked: line.restocked,
+        });
         Self {
             order_id: reservation.order_id.into(),
             place_id: reservation.place_id.map(Into::into),

@@ -56,10 +56,6 @@ impl Orders {
             return Ok(Wanted::No);
         }
         let order: OrderBody = answer.error_for_status()?.json().await?;
-        Ok(if order.status == "cancelled" {
-            Wanted::No
-        } else {
-            Wanted::Yes
-        })
+        Ok(if order.status == "cancelled" { Wanted::No } else { Wanted::Yes })
     }
 }

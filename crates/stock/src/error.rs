@@ -61,14 +61,12 @@ impl From<Error> for Problem {
     fn from(err: Error) -> Self {
         let kind = err.kind();
         match err {
-            Error::Rejected(
-                ref why @ Rejection::BelowReserved {
-                    on_hand, reserved, ..
-                },
-            ) => Self::new(kind, why.to_string())
-                .with("on_hand", on_hand)
-                .with("reserved", reserved)
-                .with("available", on_hand - reserved),
+            Error::Rejected(ref why @ Rejection::BelowReserved { on_hand, reserved, .. }) => {
+                Self::new(kind, why.to_string())
+                    .with("on_hand", on_hand)
+                    .with("reserved", reserved)
+                    .with("available", on_hand - reserved)
+            }
             Error::Rejected(ref why @ Rejection::UnknownPlace { .. }) => {
                 Self::fields(vec![FieldError::new("place_id", "exists", why.to_string())])
             }

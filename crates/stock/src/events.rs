@@ -72,9 +72,7 @@ pub(crate) fn event(told: &Told) -> NewEvent {
         Told::Reserved(reservation) => of_order("souk.stock.reserved", reservation, &[], ""),
         Told::Released(reservation) => of_order("souk.stock.released", reservation, &[], ""),
         Told::Sold(reservation) => of_order("souk.stock.sold", reservation, &[], ""),
-        Told::Restocked(reservation, back, reason) => {
-            of_order("souk.stock.restocked", reservation, back, reason)
-        }
+        Told::Restocked(reservation, back, reason) => of_order("souk.stock.restocked", reservation, back, reason),
         Told::Low(slot, level) => of_level("souk.stock.low", slot, level, None),
         Told::Adjusted(level, adjustment) => {
             let wish = &adjustment.wish;
@@ -90,12 +88,7 @@ pub(crate) fn event(told: &Told) -> NewEvent {
     }
 }
 
-fn of_order(
-    kind: &'static str,
-    reservation: &Reservation,
-    back: &[(ProductId, i64)],
-    reason: &str,
-) -> NewEvent {
+fn of_order(kind: &'static str, reservation: &Reservation, back: &[(ProductId, i64)], reason: &str) -> NewEvent {
     let lines = reservation.lines.iter().map(|(product_id, line)| LineBody {
         product_id,
         quantity: line.quantity,
@@ -106,31 +99,14 @@ fn of_order(
         place_id: reservation.place_id.as_ref(),
         state: reservation.state.as_str(),
         lines: lines.collect(),
-        restocked: back
-            .iter()
-            .map(|(product_id, quantity)| QuantityBody {
-                product_id,
-                quantity: *quantity,
-            })
-            .collect(),
+        restocked: back.iter().map(|(product_id, quantity)| QuantityBody { product_id, quantity: *quantity }).collect(),
         reason,
         updated_at: reservation.updated_at,
     };
-    NewEvent::new(
-        TOPIC,
-        kind,
-        reservation.order_id.as_str(),
-        reservation.sequence,
-        &body,
-    )
+    NewEvent::new(TOPIC, kind, reservation.order_id.as_str(), reservation.sequence, &body)
 }
 
-fn of_level(
-    kind: &'static str,
-    slot: &Slot,
-    level: &Level,
-    adjustment: Option<AdjustmentBody<'_>>,
-) -> NewEvent {
+fn of_level(kind: &'static str, slot: &Slot, level: &Level, adjustment: Option<AdjustmentBody<'_>>) -> NewEvent {
     let body = LevelBody {
         product_id: &slot.product_id,
         place_id: &slot.place_id,

@@ -37,9 +37,7 @@ pub(crate) struct Expirer {
 impl Expirer {
     /// Looks again and again until the process stops.
     pub(crate) async fn run(self, ctx: Context) {
-        let expired = ctx
-            .metrics
-            .counter(metrics::EXPIRED, metrics::EXPIRED_HELP, &["answer"]);
+        let expired = ctx.metrics.counter(metrics::EXPIRED, metrics::EXPIRED_HELP, &["answer"]);
         let mut last = String::new();
         let mut forgot: Option<Instant> = None;
         loop {
@@ -54,10 +52,7 @@ impl Expirer {
                     tracing::warn!(error = %err, "old answers cannot be forgotten");
                 }
             }
-            let said = looked
-                .err()
-                .map(|err| format!("{err:#}"))
-                .unwrap_or_default();
+            let said = looked.err().map(|err| format!("{err:#}")).unwrap_or_default();
             if said != last && !said.is_empty() {
                 tracing::warn!(error = %said, "reservations past their time cannot be settled; they are kept");
             }

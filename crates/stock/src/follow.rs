@@ -42,14 +42,9 @@ impl Follower {
             Answer::State(Some(State::Released | State::Held)) if event.kind == CONFIRMED => {
                 "confirmed, but its stock was released".to_owned()
             }
-            Answer::State(None) if event.kind == CONFIRMED => {
-                "confirmed, but nothing was reserved for it".to_owned()
-            }
+            Answer::State(None) if event.kind == CONFIRMED => "confirmed, but nothing was reserved for it".to_owned(),
             Answer::Restocked(refused) if !refused.is_empty() => {
-                let what: Vec<String> = refused
-                    .iter()
-                    .map(|(id, quantity)| format!("{quantity} of {id}"))
-                    .collect();
+                let what: Vec<String> = refused.iter().map(|(id, quantity)| format!("{quantity} of {id}")).collect();
                 format!("more came back than was sold: {}", what.join(", "))
             }
             _ => return,
@@ -81,11 +76,7 @@ fn tasks(event: &Event) -> Result<Vec<Task>, Failure> {
             .filter(|returned| returned.restock)
             .map(|returned| (returned.by_product(), format!("return {}", returned.id)))
             .filter(|(lines, _)| !lines.is_empty())
-            .map(|(lines, reason)| Task::Restock {
-                order_id,
-                lines,
-                reason,
-            })
+            .map(|(lines, reason)| Task::Restock { order_id, lines, reason })
             .into_iter()
             .collect(),
         _ => Vec::new(),

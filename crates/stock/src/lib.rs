@@ -62,22 +62,10 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let orders = Orders::new(&config.order_url, InternalKey::parse(&config.internal_key)?)?;
     let db = open(&config, Some(&ctx)).await?;
     let relay = Relay::start(&ctx, db.clone(), bus.clone());
-    let desk = Desk {
-        db: db.clone(),
-        relay: Some(relay),
-        crash: ctx.crash.clone(),
-        hold: config.hold(),
-    };
+    let desk = Desk { db: db.clone(), relay: Some(relay), crash: ctx.crash.clone(), hold: config.hold() };
     let counter = Counter::open(&ctx, desk.clone());
-    let misfits = ctx
-        .metrics
-        .counter(metrics::MISFITS, metrics::MISFITS_HELP, &["kind"]);
-    bus.subscribe(
-        &ctx,
-        events::GROUP,
-        events::HEARS,
-        Follower { desk, misfits },
-    );
+    let misfits = ctx.metrics.counter(metrics::MISFITS, metrics::MISFITS_HELP, &["kind"]);
+    bus.subscribe(&ctx, events::GROUP, events::HEARS, Follower { desk, misfits });
     let expirer = Expirer {
         db: db.clone(),
         counter: counter.clone(),
@@ -92,33 +80,17 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         verifier,
         cursors: Cursors::derive(config.internal_key.expose().as_bytes()),
         logistics: config.logistics_place.clone(),
-        reservations: ctx.metrics.counter(
-            metrics::RESERVATIONS,
-            metrics::RESERVATIONS_HELP,
-            &["outcome"],
-        ),
+        reservations: ctx.metrics.counter(metrics::RESERVATIONS, metrics::RESERVATIONS_HELP, &["outcome"]),
     };
-    Ok(App {
-        http: api::http(api.clone()),
-        grpc: Some(api::grpc(api).await?),
-        ready: ready(db),
-    })
+    Ok(App { http: api::http(api.clone()), grpc: Some(api::grpc(api).await?), ready: ready(db) })
 }
 
 /// The store as this version wants it, with the logistics centre in it.
 async fn open(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
     let registry = ctx.map(|ctx| ctx.metrics.registry());
     let db = Db::open(&config.database_url, &Options::default(), registry).await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat())
-        .await?;
-    seed::open_place(
-        &db,
-        &config.logistics_place,
-        "Logistics centre",
-        "logistics",
-        None,
-    )
-    .await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
+    seed::open_place(&db, &config.logistics_place, "Logistics centre", "logistics", None).await?;
     Ok(db)
 }
 

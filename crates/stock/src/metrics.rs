@@ -7,8 +7,7 @@ pub(crate) const RESERVATIONS_HELP: &str = "Reservations asked for, by outcome."
 /// Reservations past their time, by what the order service said: label `answer`.
 pub(crate) const EXPIRED: &str = "stock_expired_total";
 /// Its help text.
-pub(crate) const EXPIRED_HELP: &str =
-    "Reservations past their time, by whether the order still wants them.";
+pub(crate) const EXPIRED_HELP: &str = "Reservations past their time, by whether the order still wants them.";
 /// Order events that found the stock in another state than they should: label `kind`.
 pub(crate) const MISFITS: &str = "stock_event_misfits_total";
 /// Its help text.

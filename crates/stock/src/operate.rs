@@ -33,11 +33,7 @@ pub(crate) const SYSTEM: &str = "souk";
 #[derive(Debug, Clone)]
 pub(crate) enum Task {
     /// Set goods aside.
-    Reserve {
-        order_id: OrderId,
-        place_id: PlaceId,
-        lines: BTreeMap<ProductId, i64>,
-    },
+    Reserve { order_id: OrderId, place_id: PlaceId, lines: BTreeMap<ProductId, i64> },
     /// Give them back.
     Release(OrderId),
     /// Turn them into a sale.
@@ -45,11 +41,7 @@ pub(crate) enum Task {
     /// The order is cancelled, whatever it has.
     Cancel(OrderId),
     /// Sold goods came back.
-    Restock {
-        order_id: OrderId,
-        lines: BTreeMap<ProductId, i64>,
-        reason: String,
-    },
+    Restock { order_id: OrderId, lines: BTreeMap<ProductId, i64>, reason: String },
     /// Ask again later whether a reservation is wanted.
     Keep(OrderId, Duration),
     /// Put in and take out by hand, all or nothing; with the key under which the answer is remembered.
@@ -91,13 +83,10 @@ impl Counter {
 
     /// Does what is asked, one answer for each task in their order.
     pub(crate) async fn run(&self, tasks: Vec<Task>) -> Result<Vec<Answer>, Error> {
-        self.calls
-            .run(Arc::new(tasks))
-            .await
-            .map_err(|err| match err {
-                batch::Error::Failed(err) => (*err).clone(),
-                batch::Error::Stopped => Error::Stopping,
-            })
+        self.calls.run(Arc::new(tasks)).await.map_err(|err| match err {
+            batch::Error::Failed(err) => (*err).clone(),
+            batch::Error::Stopped => Error::Stopping,
+        })
     }
 
     /// Does one thing.
@@ -132,10 +121,7 @@ impl Desk {
             answers => answers?,
         };
         let mut answers = answers.into_iter();
-        Ok(calls
-            .iter()
-            .map(|call| answers.by_ref().take(call.len()).collect())
-            .collect())
+        Ok(calls.iter().map(|call| answers.by_ref().take(call.len()).collect()).collect())
     }
 
     /// Does adjustments outside of any call; gives how many were new.
@@ -159,9 +145,9 @@ impl Desk {
             Err(err) if err.is_constraint() => {
                 tracing::error!(?task, error = %err, "the schema refused a movement of stock");
                 Ok(match task {
-                    Task::Reserve { .. } => Answer::Reserved(Reserved::Invalid(
-                        "it contradicts what is on the books".into(),
-                    )),
+                    Task::Reserve { .. } => {
+                        Answer::Reserved(Reserved::Invalid("it contradicts what is on the books".into()))
+                    }
                     Task::Adjust(..) => Answer::Adjusted(Err(err)),
                     Task::Threshold(..) => Answer::Threshold(Err(err)),
                     _ => return Err(err),
@@ -185,19 +171,10 @@ impl Desk {
     }
 
     /// Does what fresh events call for, in the transaction that remembers them. `plan` gives each event's tasks.
-    pub(crate) async fn follow(
-        &self,
-        events: &[Event],
-        plan: &[Vec<Task>],
-    ) -> Result<Vec<Vec<Answer>>, Error> {
+    pub(crate) async fn follow(&self, events: &[Event], plan: &[Vec<Task>]) -> Result<Vec<Vec<Answer>>, Error> {
         let mut tx = self.db.write().await?;
         let fresh = bus::inbox::fresh(&mut tx, events).await?;
-        let wanted = || {
-            plan.iter()
-                .zip(&fresh)
-                .filter(|(_, fresh)| **fresh)
-                .flat_map(|(tasks, _)| tasks)
-        };
+        let wanted = || plan.iter().zip(&fresh).filter(|(_, fresh)| **fresh).flat_map(|(tasks, _)| tasks);
         let mut book = self.load(&mut tx, &wanted().collect::<Vec<_>>()).await?;
         let mut answers = Vec::with_capacity(events.len());
         for (tasks, fresh) in plan.iter().zip(&fresh) {
@@ -220,11 +197,7 @@ impl Desk {
         let mut needs = Needs::default();
         for task in tasks {
             match task {
-                Task::Reserve {
-                    order_id,
-                    place_id,
-                    lines,
-                } => {
+                Task::Reserve { order_id, place_id, lines } => {
                     needs.orders.insert(order_id.as_str());
                     needs.places.insert(place_id.as_str());
                     needs.products.extend(lines.keys().map(|id| id.as_str()));
@@ -249,11 +222,7 @@ impl Desk {
                 }
             }
         }
-        let mut book = Book {
-            now: Timestamp::now(),
-            hold: self.hold,
-            ..Book::default()
-        };
+        let mut book = Book { now: Timestamp::now(), hold: self.hold, ..Book::default() };
         books::load(tx, needs, &mut book).await?;
         Ok(book)
     }
@@ -261,15 +230,8 @@ impl Desk {
     async fn finish(&self, mut tx: Tx, book: Book) -> Result<(), Error> {
         books::save(&mut tx, &book).await?;
         let points = crash_points(&book);
-        bus::outbox::append(
-            &mut tx,
-            crate::NAME,
-            book.told.iter().map(events::event).collect(),
-        )
-        .await?;
-        points
-            .iter()
-            .for_each(|(before, _)| self.crash.reach(before));
+        bus::outbox::append(&mut tx, crate::NAME, book.told.iter().map(events::event).collect()).await?;
+        points.iter().for_each(|(before, _)| self.crash.reach(before));
         tx.commit().await?;
         points.iter().for_each(|(_, after)| self.crash.reach(after));
         if let Some(relay) = &self.relay {
@@ -281,35 +243,25 @@ impl Desk {
 
 async fn perform(tx: &mut Tx, book: &mut Book, task: &Task) -> Result<Answer, Error> {
     Ok(match task {
-        Task::Reserve {
-            order_id,
-            place_id,
-            lines,
-        } => Answer::Reserved(book.reserve(order_id, place_id, lines)),
+        Task::Reserve { order_id, place_id, lines } => Answer::Reserved(book.reserve(order_id, place_id, lines)),
         Task::Release(order_id) => Answer::State(Some(book.release(order_id))),
         Task::Commit(order_id) => Answer::State(book.commit(order_id, SYSTEM)),
         Task::Cancel(order_id) => {
             book.cancel(order_id, SYSTEM);
             Answer::State(None)
         }
-        Task::Restock {
-            order_id,
-            lines,
-            reason,
-        } => Answer::Restocked(book.restock(order_id, Some(lines), reason, SYSTEM)),
+        Task::Restock { order_id, lines, reason } => {
+            Answer::Restocked(book.restock(order_id, Some(lines), reason, SYSTEM))
+        }
         Task::Keep(order_id, pause) => {
             book.keep(order_id, *pause);
             Answer::Kept
         }
-        Task::Adjust(wishes, asked) => {
-            Answer::Adjusted(adjust(tx, book, wishes, asked.as_ref()).await?)
-        }
+        Task::Adjust(wishes, asked) => Answer::Adjusted(adjust(tx, book, wishes, asked.as_ref()).await?),
         Task::Threshold(slot, threshold) if book.places.contains(&slot.place_id) => {
             Answer::Threshold(Ok(book.set_threshold(slot, *threshold)))
         }
-        Task::Threshold(slot, _) => {
-            Answer::Threshold(Err(Error::UnknownPlace(slot.place_id.to_string())))
-        }
+        Task::Threshold(slot, _) => Answer::Threshold(Err(Error::UnknownPlace(slot.place_id.to_string()))),
     })
 }
 
@@ -348,16 +300,10 @@ fn crash_points(book: &Book) -> BTreeSet<(&'static str, &'static str)> {
     book.told
         .iter()
         .filter_map(|told| match told {
-            Told::Reserved(_) => {
-                Some(("stock.reserve.before_commit", "stock.reserve.after_commit"))
-            }
-            Told::Released(_) => {
-                Some(("stock.release.before_commit", "stock.release.after_commit"))
-            }
+            Told::Reserved(_) => Some(("stock.reserve.before_commit", "stock.reserve.after_commit")),
+            Told::Released(_) => Some(("stock.release.before_commit", "stock.release.after_commit")),
             Told::Sold(_) => Some(("stock.commit.before_commit", "stock.commit.after_commit")),
-            Told::Restocked(..) => {
-                Some(("stock.restock.before_commit", "stock.restock.after_commit"))
-            }
+            Told::Restocked(..) => Some(("stock.restock.before_commit", "stock.restock.after_commit")),
             Told::Adjusted(..) | Told::Low(..) => None,
         })
         .collect()

@@ -57,21 +57,13 @@ pub async fn seed(config: &Config, products: &[ProductId]) -> anyhow::Result<usi
         open_place(&db, &id, name, "store", Some(city)).await?;
         places.push((id, STORE));
     }
-    let desk = Desk {
-        db: db.clone(),
-        relay: None,
-        crash: CrashPoints::none(),
-        hold: config.hold(),
-    };
+    let desk = Desk { db: db.clone(), relay: None, crash: CrashPoints::none(), hold: config.hold() };
     let mut opened = 0;
     for products in products.chunks(AT_ONCE) {
         let wishes = products.iter().flat_map(|product_id| {
             places.iter().map(|(place_id, delta)| Wish {
                 id: format!("opening:{}:{}", place_id, short(product_id)),
-                slot: Slot {
-                    place_id: place_id.clone(),
-                    product_id: product_id.clone(),
-                },
+                slot: Slot { place_id: place_id.clone(), product_id: product_id.clone() },
                 delta: *delta,
                 reason: "opening stock of the sample data".into(),
                 actor: SYSTEM.into(),

@@ -4,9 +4,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use auth::{
-    AdminOnly, Allow, AuthConfig, Caller, InternalKey, Issuer, LocalKeys, NewToken, Role, Verifier,
-};
+use auth::{AdminOnly, Allow, AuthConfig, Caller, InternalKey, Issuer, LocalKeys, NewToken, Role, Verifier};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::FromRef;
@@ -41,30 +39,12 @@ impl House {
     fn new() -> Self {
         let issuer = Issuer::generate(ISSUER).unwrap();
         let internal = InternalKey::generate().unwrap();
-        let config = AuthConfig {
-            issuer: ISSUER.into(),
-            jwks_url: String::new(),
-            internal_key: internal.to_secret(),
-        };
+        let config = AuthConfig { issuer: ISSUER.into(), jwks_url: String::new(), internal_key: internal.to_secret() };
         let revoked: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = revoked.clone();
-        let is_revoked =
-            Arc::new(move |jti: &str| seen.lock().unwrap().iter().any(|known| known == jti));
-        let verifier = Verifier::with_local_keys(
-            &config,
-            &LocalKeys {
-                jwks: vec![issuer.jwk()],
-                is_revoked,
-            },
-        )
-        .unwrap();
-        Self {
-            issuer,
-            internal,
-            config,
-            revoked,
-            verifier,
-        }
+        let is_revoked = Arc::new(move |jti: &str| seen.lock().unwrap().iter().any(|known| known == jti));
+        let verifier = Verifier::with_local_keys(&config, &LocalKeys { jwks: vec![issuer.jwk()], is_revoked }).unwrap();
+        Self { issuer, internal, config, revoked, verifier }
     }
 
     fn header(&self) -> Header {
@@ -76,12 +56,7 @@ impl House {
 
     /// Signs with the issuer's own key, whatever the claims.
     fn sign(&self, header: &Header, claims: &Value) -> String {
-        encode(
-            header,
-            claims,
-            &EncodingKey::from_ec_der(self.issuer.pkcs8()),
-        )
-        .unwrap()
+        encode(header, claims, &EncodingKey::from_ec_der(self.issuer.pkcs8())).unwrap()
     }
 
     fn token(&self, roles: &[Role]) -> auth::Issued {
@@ -108,16 +83,8 @@ async fn a_good_token_tells_who_calls_until_it_is_revoked() {
     let house = House::new();
     let issued = house.token(&[Role::Manager, Role::Customer]);
     let caller = house.verifier.verify(&issued.token).await.unwrap();
-    assert_eq!(
-        (caller.subject.as_str(), caller.customer_id.as_deref()),
-        ("u-1", Some("c-1"))
-    );
-    assert!(
-        caller.is_staff()
-            && !caller.is_admin()
-            && caller.may_act_in("berlin")
-            && !caller.may_act_in("paris")
-    );
+    assert_eq!((caller.subject.as_str(), caller.customer_id.as_deref()), ("u-1", Some("c-1")));
+    assert!(caller.is_staff() && !caller.is_admin() && caller.may_act_in("berlin") && !caller.may_act_in("paris"));
     assert_eq!(caller.expires_at, issued.expires_at);
 
     house.revoked.lock().unwrap().push(issued.jti);
@@ -136,67 +103,37 @@ async fn forged_signatures_and_headers_are_refused() {
     let house = House::new();
     let (good, claims) = (house.header(), good_claims());
     let unchanged = forge(&house, |_, _| {});
-    assert!(
-        house.verifier.verify(&unchanged).await.is_ok(),
-        "it is the measure of the others"
-    );
+    assert!(house.verifier.verify(&unchanged).await.is_ok(), "it is the measure of the others");
 
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
-    let none = format!(
-        "{}.{}.",
-        part(&json!({"alg": "none", "typ": "at+jwt"})),
-        part(&claims)
-    );
+    let none = format!("{}.{}.", part(&json!({"alg": "none", "typ": "at+jwt"})), part(&claims));
     house.refuses("alg none", &none).await;
 
     let mut hs256 = Header::new(Algorithm::HS256);
     (hs256.typ, hs256.kid) = (good.typ.clone(), good.kid.clone());
     let jwk = house.issuer.jwk();
     for secret in [jwk["x"].as_str().unwrap().to_owned(), jwk.to_string()] {
-        let token = encode(
-            &hs256,
-            &claims,
-            &EncodingKey::from_secret(secret.as_bytes()),
-        )
-        .unwrap();
+        let token = encode(&hs256, &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap();
         house.refuses("HS256 with the public key", &token).await;
     }
 
     let other = Issuer::generate(ISSUER).unwrap();
     let stolen_kid = encode(&good, &claims, &EncodingKey::from_ec_der(other.pkcs8())).unwrap();
-    house
-        .refuses("another key under the known kid", &stolen_kid)
-        .await;
+    house.refuses("another key under the known kid", &stolen_kid).await;
     let unknown_kid = forge(&house, |header, _| header.kid = Some(other.kid().into()));
     house.refuses("an unknown kid", &unknown_kid).await;
 
-    house
-        .refuses(
-            "wrong typ",
-            &forge(&house, |header, _| header.typ = Some("JWT".into())),
-        )
-        .await;
-    house
-        .refuses("no typ", &forge(&house, |header, _| header.typ = None))
-        .await;
-    house
-        .refuses("no kid", &forge(&house, |header, _| header.kid = None))
-        .await;
-    house
-        .refuses(
-            "critical extension",
-            &forge(&house, |header, _| header.crit = Some(vec!["x".into()])),
-        )
-        .await;
+    house.refuses("wrong typ", &forge(&house, |header, _| header.typ = Some("JWT".into()))).await;
+    house.refuses("no typ", &forge(&house, |header, _| header.typ = None)).await;
+    house.refuses("no kid", &forge(&house, |header, _| header.kid = None)).await;
+    house.refuses("critical extension", &forge(&house, |header, _| header.crit = Some(vec!["x".into()]))).await;
     for nonsense in ["", "a.b.c", "x", &"a".repeat(1 << 20), "ü.ü.ü"] {
         house.refuses("nonsense", nonsense).await;
     }
     let mut broken = unchanged.into_bytes();
     let middle = broken.len() / 2;
     broken[middle] ^= 1;
-    house
-        .refuses("a flipped bit", &String::from_utf8_lossy(&broken))
-        .await;
+    house.refuses("a flipped bit", &String::from_utf8_lossy(&broken)).await;
 }
 
 #[tokio::test]
@@ -211,29 +148,14 @@ async fn claims_that_do_not_fit_are_refused_although_well_signed() {
         ("from the future", "iat", json!(now() + 60)),
         ("no subject", "sub", json!("")),
         ("no id", "jti", json!("")),
-        (
-            "role service from the users' key",
-            "roles",
-            json!(["service"]),
-        ),
-        (
-            "role service among others",
-            "roles",
-            json!(["admin", "service"]),
-        ),
+        ("role service from the users' key", "roles", json!(["service"])),
+        ("role service among others", "roles", json!(["admin", "service"])),
         ("acting for somebody", "act", json!({"sub": "u-2"})),
     ] {
-        house
-            .refuses(
-                what,
-                &forge(&house, |_, claims| claims[claim] = value.clone()),
-            )
-            .await;
+        house.refuses(what, &forge(&house, |_, claims| claims[claim] = value.clone())).await;
     }
     for missing in ["exp", "nbf", "iat", "aud", "iss", "sub", "jti"] {
-        let token = forge(&house, |_, claims| {
-            drop(claims.as_object_mut().unwrap().remove(missing))
-        });
+        let token = forge(&house, |_, claims| drop(claims.as_object_mut().unwrap().remove(missing)));
         house.refuses(missing, &token).await;
     }
 }
@@ -241,56 +163,27 @@ async fn claims_that_do_not_fit_are_refused_although_well_signed() {
 #[tokio::test]
 async fn only_the_fleets_key_makes_a_service() {
     let house = House::new();
-    let token = house
-        .internal
-        .clone()
-        .for_service("order")
-        .mint("u-7")
-        .unwrap();
+    let token = house.internal.clone().for_service("order").mint("u-7").unwrap();
     let caller = house.verifier.verify(&token).await.unwrap();
     assert!(caller.is_service() && !caller.is_staff());
-    assert_eq!(
-        (caller.subject.as_str(), caller.actor().as_str()),
-        ("order", "u-7")
-    );
-    assert_eq!(
-        house.internal.mint("u-8").unwrap(),
-        house.internal.mint("u-8").unwrap(),
-        "minted once, used again"
-    );
+    assert_eq!((caller.subject.as_str(), caller.actor().as_str()), ("order", "u-7"));
+    assert_eq!(house.internal.mint("u-8").unwrap(), house.internal.mint("u-8").unwrap(), "minted once, used again");
 
-    house
-        .refuses(
-            "another fleet's key",
-            &InternalKey::generate().unwrap().mint("u-7").unwrap(),
-        )
-        .await;
+    house.refuses("another fleet's key", &InternalKey::generate().unwrap().mint("u-7").unwrap()).await;
     let deaf = Verifier::new(&AuthConfig {
         internal_key: chassis::Secret::default(),
         jwks_url: "http://127.0.0.1:9/".into(),
         ..house.config.clone()
     });
-    assert_eq!(
-        deaf.unwrap().verify(&token).await.unwrap_err().kind(),
-        Kind::Unavailable
-    );
-    let bad = AuthConfig {
-        internal_key: chassis::Secret::new("c2VjcmV0"),
-        ..house.config
-    };
+    assert_eq!(deaf.unwrap().verify(&token).await.unwrap_err().kind(), Kind::Unavailable);
+    let bad = AuthConfig { internal_key: chassis::Secret::new("c2VjcmV0"), ..house.config };
     let err = Verifier::new(&bad).unwrap_err().to_string();
-    assert!(
-        err.contains("SOUK_INTERNAL_KEY") && !err.contains("c2VjcmV0"),
-        "{err}"
-    );
+    assert!(err.contains("SOUK_INTERNAL_KEY") && !err.contains("c2VjcmV0"), "{err}");
 }
 
 #[tokio::test]
 async fn keys_that_the_issuer_changes_are_followed() {
-    let (old, new) = (
-        Issuer::generate(ISSUER).unwrap(),
-        Issuer::generate(ISSUER).unwrap(),
-    );
+    let (old, new) = (Issuer::generate(ISSUER).unwrap(), Issuer::generate(ISSUER).unwrap());
     let published = Arc::new(Mutex::new(vec![old.jwk()]));
     let (keys, looks) = (published.clone(), Arc::new(Mutex::new(0)));
     let counted = looks.clone();
@@ -303,22 +196,12 @@ async fn keys_that_the_issuer_changes_are_followed() {
                 async move { body }
             }),
         )
-        .route(
-            "/.well-known/revoked",
-            get(|| async { Json(json!({"revoked": ["j-revoked"]})) }),
-        );
+        .route("/.well-known/revoked", get(|| async { Json(json!({"revoked": ["j-revoked"]})) }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!(
-        "http://{}/.well-known/jwks.json",
-        listener.local_addr().unwrap()
-    );
+    let url = format!("http://{}/.well-known/jwks.json", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
-    let verifier = Verifier::new(&AuthConfig {
-        issuer: ISSUER.into(),
-        jwks_url: url,
-        ..AuthConfig::default()
-    })
-    .unwrap();
+    let verifier =
+        Verifier::new(&AuthConfig { issuer: ISSUER.into(), jwks_url: url, ..AuthConfig::default() }).unwrap();
     let token = |issuer: &Issuer, jti: &str| {
         let mut header = Header::new(Algorithm::ES256);
         (header.typ, header.kid) = (Some("at+jwt".into()), Some(issuer.kid().into()));
@@ -328,17 +211,10 @@ async fn keys_that_the_issuer_changes_are_followed() {
     };
 
     assert!(verifier.verify(&token(&old, "j-1")).await.is_ok());
-    let refused = verifier
-        .verify(&token(&old, "j-revoked"))
-        .await
-        .unwrap_err();
+    let refused = verifier.verify(&token(&old, "j-revoked")).await.unwrap_err();
     assert!(refused.detail().contains("revoked"), "{refused}");
     assert!(verifier.verify(&token(&new, "j-2")).await.is_err());
-    assert_eq!(
-        *looks.lock().unwrap(),
-        1,
-        "unknown keys do not make for a look each"
-    );
+    assert_eq!(*looks.lock().unwrap(), 1, "unknown keys do not make for a look each");
 
     *published.lock().unwrap() = vec![new.jwk()];
     tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
@@ -361,10 +237,7 @@ async fn a_handler_names_who_may_call_it() {
     let house = House::new();
     let app = Router::new()
         .route("/me", get(|caller: Caller| async move { caller.subject }))
-        .route(
-            "/admin",
-            get(|caller: Allow<AdminOnly>| async move { caller.subject.clone() }),
-        )
+        .route("/admin", get(|caller: Allow<AdminOnly>| async move { caller.subject.clone() }))
         .with_state(State(house.verifier.clone()));
     let ask = |path: &str, header: Option<String>| {
         let mut request = http::Request::get(path);
@@ -378,31 +251,12 @@ async fn a_handler_names_who_may_call_it() {
     let clerk = house.token(&[Role::Clerk]).token;
     let anonymous = ask("/me", None).await;
     assert_eq!(
-        (
-            anonymous.status().as_u16(),
-            &anonymous.headers()["www-authenticate"]
-        ),
+        (anonymous.status().as_u16(), &anonymous.headers()["www-authenticate"]),
         (401, &"Bearer".parse().unwrap())
     );
-    assert_eq!(
-        ask("/me", Some(format!("Basic {clerk}"))).await.status(),
-        401
-    );
-    assert_eq!(
-        ask("/me", Some(format!("bearer {clerk}"))).await.status(),
-        200
-    );
-    assert_eq!(
-        ask("/admin", Some(format!("Bearer {clerk}")))
-            .await
-            .status(),
-        403
-    );
+    assert_eq!(ask("/me", Some(format!("Basic {clerk}"))).await.status(), 401);
+    assert_eq!(ask("/me", Some(format!("bearer {clerk}"))).await.status(), 200);
+    assert_eq!(ask("/admin", Some(format!("Bearer {clerk}"))).await.status(), 403);
     let admin = house.token(&[Role::Admin]).token;
-    assert_eq!(
-        ask("/admin", Some(format!("Bearer {admin}")))
-            .await
-            .status(),
-        200
-    );
+    assert_eq!(ask("/admin", Some(format!("Bearer {admin}"))).await.status(), 200);
 }

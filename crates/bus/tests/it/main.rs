@@ -213,7 +213,10 @@ async fn poison_goes_to_the_dead_letters_with_its_reason_and_what_has_to_wait_is
         .map(|logged| logged.message.payload.as_str())
         .collect();
     assert_eq!(dead.len(), 2, "{dead:?}");
-    assert!(dead.iter().any(|letter| letter.contains("it is poison") && letter.contains("souk.order.placed")), "{dead:?}");
+    assert!(
+        dead.iter().any(|letter| letter.contains("it is poison") && letter.contains("souk.order.placed")),
+        "{dead:?}"
+    );
     assert!(dead.iter().any(|letter| letter.contains("no CloudEvent")), "{dead:?}");
     stop(ctx, bus).await;
 }

@@ -35,10 +35,7 @@ pub(super) fn seen(headers: &HeaderMap) -> Result<Option<i64>, Problem> {
     if text == "*" {
         return Ok(None);
     }
-    let version = text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-        .and_then(|text| text.parse().ok());
+    let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).and_then(|text| text.parse().ok());
     // A tag that was never given out is of no version that there is.
     Ok(Some(version.unwrap_or(-1)))
 }
@@ -54,23 +51,10 @@ pub(super) fn idempotency_key(
         return Ok(None);
     };
     let key = value.to_str().unwrap_or_default();
-    if key.is_empty()
-        || key.len() > 255
-        || !key
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() || byte == b' ')
-    {
-        return Err(Problem::new(
-            Kind::Unreadable,
-            "Idempotency-Key must be 1 to 255 visible characters.",
-        ));
+    if key.is_empty() || key.len() > 255 || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
+        return Err(Problem::new(Kind::Unreadable, "Idempotency-Key must be 1 to 255 visible characters."));
     }
-    Ok(Some(Key {
-        subject: subject.to_owned(),
-        route,
-        key: key.to_owned(),
-        payload_hash: payload_hash.to_owned(),
-    }))
+    Ok(Some(Key { subject: subject.to_owned(), route, key: key.to_owned(), payload_hash: payload_hash.to_owned() }))
 }
 
 /// A fingerprint of a payload: the same for the same values, however they were written.
@@ -82,12 +66,7 @@ pub(super) fn fingerprint(payload: &impl Serialize) -> Result<String, Problem> {
 /// What a creation answers: made now so that it can be kept for repeats.
 pub(super) fn reply(body: &impl Serialize, created: bool, location: String, version: i64) -> Reply {
     Reply {
-        status: if created {
-            StatusCode::CREATED
-        } else {
-            StatusCode::OK
-        }
-        .as_u16(),
+        status: if created { StatusCode::CREATED } else { StatusCode::OK }.as_u16(),
         // Views are structs of texts and numbers, which always serialise.
         body: serde_json::to_string(body).unwrap_or_default(),
         location,

@@ -128,12 +128,7 @@ pub(crate) struct DeleteCustomer {
 }
 
 fn render(customer: &Customer, created: bool) -> Reply {
-    reply(
-        &CustomerView::from(customer),
-        created,
-        format!("/api/customers/{}", customer.id),
-        customer.version,
-    )
+    reply(&CustomerView::from(customer), created, format!("/api/customers/{}", customer.id), customer.version)
 }
 
 /// Lists customers, in the order of their numbers. A customer sees himself.
@@ -145,28 +140,12 @@ pub(super) async fn list_customers(
     Query(query): Query<ListCustomers>,
 ) -> Result<Json<Page<CustomerView>>, Problem> {
     if query.id.len() > MAX_IDS {
-        return Err(Problem::invalid(
-            "id",
-            "count",
-            format!("at most {MAX_IDS}"),
-        ));
+        return Err(Problem::invalid("id", "count", format!("at most {MAX_IDS}")));
     }
-    if query
-        .search
-        .as_ref()
-        .is_some_and(|search| search.len() > 200)
-    {
-        return Err(Problem::invalid(
-            "search",
-            "length",
-            "at most 200 characters",
-        ));
+    if query.search.as_ref().is_some_and(|search| search.len() > 200) {
+        return Err(Problem::invalid("search", "length", "at most 200 characters"));
     }
-    let mut filter = Filter {
-        ids: query.id,
-        email: query.email,
-        search: query.search,
-    };
+    let mut filter = Filter { ids: query.id, email: query.email, search: query.search };
     if !caller.is_staff() && !caller.is_service() {
         let own = caller.customer_id.clone().unwrap_or_default();
         if filter.ids.is_empty() || filter.ids.contains(&own) {
@@ -175,19 +154,11 @@ pub(super) async fn list_customers(
             filter.ids = vec![String::new()];
         }
     }
-    let page = PageQuery {
-        limit: query.limit,
-        cursor: query.cursor,
-        page: query.page,
-        include_total: query.include_total,
-    };
-    let window = page
-        .window::<i64>(&api.customer_cursors)
-        .map_err(Error::from)?;
+    let page =
+        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
+    let window = page.window::<i64>(&api.customer_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.customers(filter, window.clone()).await?;
-    let page = window.page(&api.customer_cursors, rows, total, |customer| {
-        customer.number
-    });
+    let page = window.page(&api.customer_cursors, rows, total, |customer| customer.number);
     Ok(Json(Page {
         data: page.data.iter().map(CustomerView::from).collect(),
         next_cursor: page.next_cursor,
@@ -217,11 +188,7 @@ pub(super) async fn create_customer(
         address: body.address,
     };
     let profile = profile.checked().map_err(Error::Invalid)?;
-    let new = NewCustomer {
-        id: body.id,
-        profile,
-        created_from: payload_hash,
-    };
+    let new = NewCustomer { id: body.id, profile, created_from: payload_hash };
     let reply = api.store.create_customer(new, key, render).await?;
     api.relay.wake();
     Ok(reply)
@@ -236,11 +203,7 @@ pub(super) async fn get_customer(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let id = visible(&caller, &id)?;
-    let customer = api
-        .store
-        .customer(&id)
-        .await?
-        .ok_or(Error::NotFound("customer"))?;
+    let customer = api.store.customer(&id).await?.ok_or(Error::NotFound("customer"))?;
     Ok(versioned(customer.version, CustomerView::from(&customer)))
 }
 
@@ -255,14 +218,7 @@ pub(super) async fn replace_customer(
     headers: HeaderMap,
     Json(profile): Json<Profile>,
 ) -> Result<Response, Problem> {
-    change(
-        api,
-        &caller,
-        &id,
-        &headers,
-        Change::Replace(Box::new(profile)),
-    )
-    .await
+    change(api, &caller, &id, &headers, Change::Replace(Box::new(profile))).await
 }
 
 /// Changes what is sent: absent stays, null goes (RFC 7386).
@@ -279,18 +235,9 @@ pub(super) async fn change_customer(
     change(api, &caller, &id, &headers, Change::Merge(patch)).await
 }
 
-async fn change(
-    api: Api,
-    caller: &Caller,
-    id: &str,
-    headers: &HeaderMap,
-    change: Change,
-) -> Result<Response, Problem> {
+async fn change(api: Api, caller: &Caller, id: &str, headers: &HeaderMap, change: Change) -> Result<Response, Problem> {
     let id = visible(caller, id)?;
-    let customer = api
-        .store
-        .change_customer(&id, seen(headers)?, change)
-        .await?;
+    let customer = api.store.change_customer(&id, seen(headers)?, change).await?;
     api.relay.wake();
     Ok(versioned(customer.version, CustomerView::from(&customer)))
 }
@@ -309,22 +256,12 @@ pub(super) async fn delete_customer(
     let id = visible(&caller, &id)?;
     let seen = seen(&headers)?;
     if query.cancel_open {
-        let customer = api
-            .store
-            .customer(&id)
-            .await?
-            .ok_or(Error::NotFound("customer"))?;
+        let customer = api.store.customer(&id).await?.ok_or(Error::NotFound("customer"))?;
         if seen.is_some_and(|seen| seen != customer.version) {
-            return Err(Error::Stale {
-                version: customer.version,
-            }
-            .into());
+            return Err(Error::Stale { version: customer.version }.into());
         }
-        let token = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok());
-        let token =
-            token.ok_or_else(|| Problem::new(Kind::Unauthenticated, "A token is wanted."))?;
+        let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = token.ok_or_else(|| Problem::new(Kind::Unauthenticated, "A token is wanted."))?;
         api.orders.cancel_open(id.as_str(), token).await?;
     }
     let ended = api.store.anonymise_customer(&id, seen).await?;

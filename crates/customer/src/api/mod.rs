@@ -55,21 +55,10 @@ struct Described;
 
 fn described() -> OpenApiRouter<Api> {
     let mut description = Described::openapi();
-    let bearer = SecurityScheme::Http(
-        Http::builder()
-            .scheme(HttpAuthScheme::Bearer)
-            .bearer_format("JWT")
-            .build(),
-    );
-    description
-        .components
-        .get_or_insert_default()
-        .add_security_scheme("bearer", bearer);
+    let bearer = SecurityScheme::Http(Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build());
+    description.components.get_or_insert_default().add_security_scheme("bearer", bearer);
     OpenApiRouter::with_openapi(description)
-        .routes(routes!(
-            customers::list_customers,
-            customers::create_customer
-        ))
+        .routes(routes!(customers::list_customers, customers::create_customer))
         .routes(routes!(
             customers::get_customer,
             customers::replace_customer,

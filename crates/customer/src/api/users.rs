@@ -49,11 +49,7 @@ impl From<&User> for UserView {
             username: user.username.clone(),
             email: user.email.clone(),
             name: user.name.clone(),
-            roles: user
-                .roles
-                .iter()
-                .map(|role| role.as_str().to_owned())
-                .collect(),
+            roles: user.roles.iter().map(|role| role.as_str().to_owned()).collect(),
             stores: user.stores.clone(),
             customer_id: user.customer_id.clone(),
             created_at: user.created_at,
@@ -147,12 +143,7 @@ pub(crate) struct ListUsers {
 }
 
 pub(crate) fn render(user: &User, created: bool) -> Reply {
-    reply(
-        &UserView::from(user),
-        created,
-        format!("/api/users/{}", user.id),
-        user.version,
-    )
+    reply(&UserView::from(user), created, format!("/api/users/{}", user.id), user.version)
 }
 
 fn signed_in(user: &User, issued: Issued) -> SignedIn {
@@ -168,13 +159,9 @@ fn signed_in(user: &User, issued: Issued) -> SignedIn {
 /// Takes no Idempotency-Key: the answer holds a token, and nobody has proved yet who he is.
 #[utoipa::path(post, path = "/api/users/register", tag = "users", request_body = Register,
     responses((status = 201, body = SignedIn), (status = 409, description = "Username or e-mail address is taken"), (status = 422)))]
-pub(super) async fn register(
-    State(api): State<Api>,
-    _: Open,
-    Json(body): Json<Register>,
-) -> Result<Response, Problem> {
-    let credentials = Credentials::checked(&body.username, &body.email, body.name, &body.password)
-        .map_err(Error::Invalid)?;
+pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<Register>) -> Result<Response, Problem> {
+    let credentials =
+        Credentials::checked(&body.username, &body.email, body.name, &body.password).map_err(Error::Invalid)?;
     let new = NewUser {
         credentials,
         password_hash: api.passwords.hash(body.password).await?,
@@ -193,19 +180,11 @@ pub(super) async fn register(
 /// Gives a token for a password.
 #[utoipa::path(post, path = "/api/users/login", tag = "users", request_body = Login,
     responses((status = 200, body = SignedIn), (status = 401), (status = 422)))]
-pub(super) async fn login(
-    State(api): State<Api>,
-    _: Open,
-    Json(body): Json<Login>,
-) -> Result<Json<SignedIn>, Problem> {
+pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Login>) -> Result<Json<SignedIn>, Problem> {
     let login = match (body.email, body.username) {
         (Some(login), None) | (None, Some(login)) => login,
         _ => {
-            return Err(Problem::invalid(
-                "email",
-                "one_of",
-                "either email or username",
-            ));
+            return Err(Problem::invalid("email", "one_of", "either email or username"));
         }
     };
     // What no password can be is not worth hashing; the time tells nothing but that.
@@ -223,25 +202,15 @@ pub(super) async fn login(
 
 /// Ends the caller's token.
 #[utoipa::path(post, path = "/api/users/logout", tag = "users", security(("bearer" = [])), responses((status = 204)))]
-pub(super) async fn logout(
-    State(api): State<Api>,
-    caller: Allow<AnyUser>,
-) -> Result<StatusCode, Problem> {
+pub(super) async fn logout(State(api): State<Api>, caller: Allow<AnyUser>) -> Result<StatusCode, Problem> {
     api.tokens.revoke(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// The user behind the token.
 #[utoipa::path(get, path = "/api/users/me", tag = "users", security(("bearer" = [])), responses((status = 200, body = UserView)))]
-pub(super) async fn me(
-    State(api): State<Api>,
-    caller: Allow<AnyUser>,
-) -> Result<Json<UserView>, Problem> {
-    let user = api
-        .store
-        .user(&UserId::known(caller.subject.clone()))
-        .await?
-        .ok_or(Error::NotFound("user"))?;
+pub(super) async fn me(State(api): State<Api>, caller: Allow<AnyUser>) -> Result<Json<UserView>, Problem> {
+    let user = api.store.user(&UserId::known(caller.subject.clone())).await?.ok_or(Error::NotFound("user"))?;
     Ok(Json(UserView::from(&user)))
 }
 
@@ -253,19 +222,11 @@ pub(super) async fn list_users(
     _: Allow<AdminOnly>,
     Query(query): Query<ListUsers>,
 ) -> Result<Json<Page<UserView>>, Problem> {
-    let page = PageQuery {
-        limit: query.limit,
-        cursor: query.cursor,
-        page: query.page,
-        include_total: query.include_total,
-    };
-    let window = page
-        .window::<String>(&api.user_cursors)
-        .map_err(Error::from)?;
+    let page =
+        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
+    let window = page.window::<String>(&api.user_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.users(window.clone()).await?;
-    let page = window.page(&api.user_cursors, rows, total, |user| {
-        user.id.as_str().to_owned()
-    });
+    let page = window.page(&api.user_cursors, rows, total, |user| user.id.as_str().to_owned());
     Ok(Json(Page {
         data: page.data.iter().map(UserView::from).collect(),
         next_cursor: page.next_cursor,
@@ -290,12 +251,7 @@ pub(super) async fn create_user(
     let (credentials, roles) = match (credentials, roles) {
         (Ok(credentials), Ok(roles)) => (credentials, roles),
         (credentials, roles) => {
-            let broken = credentials
-                .err()
-                .into_iter()
-                .chain(roles.err())
-                .flatten()
-                .collect();
+            let broken = credentials.err().into_iter().chain(roles.err()).flatten().collect();
             return Err(Error::Invalid(broken).into());
         }
     };

@@ -23,11 +23,9 @@ impl Change {
                 if !patch.is_object() {
                     return Err(Error::Unreadable("A merge patch is a JSON object.".into()));
                 }
-                let mut document =
-                    serde_json::to_value(now).map_err(|_| Error::Defect("a profile is no JSON"))?;
+                let mut document = serde_json::to_value(now).map_err(|_| Error::Defect("a profile is no JSON"))?;
                 merge(&mut document, patch);
-                serde_json::from_value(document)
-                    .map_err(|err| Error::Unreadable(err.to_string()))?
+                serde_json::from_value(document).map_err(|err| Error::Unreadable(err.to_string()))?
             }
         };
         changed.checked().map_err(Error::Invalid)
@@ -69,40 +67,18 @@ mod tests {
         let changed = Change::Merge(patch).apply(&profile).unwrap();
         let address = changed.address.unwrap();
         assert_eq!(
-            (
-                changed.name.as_deref(),
-                changed.email,
-                changed.phone.as_deref()
-            ),
+            (changed.name.as_deref(), changed.email, changed.phone.as_deref()),
             (Some("Ada"), None, Some("+44 20 1234"))
         );
-        assert_eq!(
-            (
-                address.line1.as_str(),
-                address.city,
-                address.country.as_deref()
-            ),
-            ("1 Main St", None, Some("GB"))
-        );
+        assert_eq!((address.line1.as_str(), address.city, address.country.as_deref()), ("1 Main St", None, Some("GB")));
 
-        assert!(matches!(
-            Change::Merge(json!({"name": null})).apply(&profile),
-            Err(Error::Invalid(_))
-        ));
+        assert!(matches!(Change::Merge(json!({"name": null})).apply(&profile), Err(Error::Invalid(_))));
         assert!(
             matches!(Change::Merge(json!({"colour": "red"})).apply(&profile), Err(Error::Unreadable(text)) if text.contains("colour"))
         );
-        assert!(matches!(
-            Change::Merge(json!([])).apply(&profile),
-            Err(Error::Unreadable(_))
-        ));
-        let none = Profile {
-            name: Some("Bo".into()),
-            ..Profile::default()
-        };
-        let added = Change::Merge(json!({"address": {"line1": "2 Side St", "line2": null}}))
-            .apply(&none)
-            .unwrap();
+        assert!(matches!(Change::Merge(json!([])).apply(&profile), Err(Error::Unreadable(_))));
+        let none = Profile { name: Some("Bo".into()), ..Profile::default() };
+        let added = Change::Merge(json!({"address": {"line1": "2 Side St", "line2": null}})).apply(&none).unwrap();
         assert_eq!(added.address.unwrap().line1, "2 Side St");
     }
 }

@@ -65,11 +65,7 @@ impl Profile {
         let first_name = rules.optional("first_name", self.first_name, 100);
         let last_name = rules.optional("last_name", self.last_name, 100);
         let composed = || {
-            let parts: Vec<&str> = [&first_name, &last_name]
-                .into_iter()
-                .flatten()
-                .map(String::as_str)
-                .collect();
+            let parts: Vec<&str> = [&first_name, &last_name].into_iter().flatten().map(String::as_str).collect();
             (!parts.is_empty()).then(|| parts.join(" "))
         };
         let name = rules.required("name", self.name.or_else(composed), 200);
@@ -121,26 +117,13 @@ impl Customer {
 
     /// The same customer after a change that is to be told.
     pub(crate) fn changed(&self, profile: Profile, now: Timestamp) -> Self {
-        Self {
-            profile,
-            updated_at: now,
-            version: self.version + 1,
-            sequence: self.sequence + 1,
-            ..self.clone()
-        }
+        Self { profile, updated_at: now, version: self.version + 1, sequence: self.sequence + 1, ..self.clone() }
     }
 
     /// The same customer with nothing personal left.
     pub(crate) fn anonymised(&self, now: Timestamp) -> Self {
-        let profile = Profile {
-            name: Some(ANONYMISED.into()),
-            ..Profile::default()
-        };
-        Self {
-            anonymised_at: Some(now),
-            created_from: None,
-            ..self.changed(profile, now)
-        }
+        let profile = Profile { name: Some(ANONYMISED.into()), ..Profile::default() };
+        Self { anonymised_at: Some(now), created_from: None, ..self.changed(profile, now) }
     }
 }
 
@@ -157,17 +140,6 @@ pub(crate) struct NewCustomer {
 
 /// What a search looks at, in small letters.
 pub(crate) fn search_text(profile: &Profile) -> String {
-    let parts = [
-        &profile.name,
-        &profile.first_name,
-        &profile.last_name,
-        &profile.email,
-        &profile.phone,
-    ];
-    parts
-        .into_iter()
-        .flatten()
-        .map(|part| part.to_lowercase())
-        .collect::<Vec<_>>()
-        .join("\n")
+    let parts = [&profile.name, &profile.first_name, &profile.last_name, &profile.email, &profile.phone];
+    parts.into_iter().flatten().map(|part| part.to_lowercase()).collect::<Vec<_>>().join("\n")
 }

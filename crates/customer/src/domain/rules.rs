@@ -11,11 +11,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// The value, if no rule was broken on the way.
     pub(crate) fn verdict<T>(self, value: T) -> Result<T, Vec<FieldError>> {
-        if self.broken.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.broken)
-        }
+        if self.broken.is_empty() { Ok(value) } else { Err(self.broken) }
     }
 
     /// Notes that a field breaks a rule.
@@ -35,12 +31,7 @@ impl Rules {
     }
 
     /// The same for a text that may be absent, but not empty.
-    pub(crate) fn optional(
-        &mut self,
-        field: &str,
-        value: Option<String>,
-        max: usize,
-    ) -> Option<String> {
+    pub(crate) fn optional(&mut self, field: &str, value: Option<String>, max: usize) -> Option<String> {
         value.map(|value| self.text(field, &value, max))
     }
 
@@ -61,11 +52,7 @@ impl Rules {
     pub(crate) fn email(&mut self, field: &str, value: &str) -> String {
         let value = value.trim();
         if !is_email(value) {
-            self.breaks(
-                field,
-                "email",
-                "an address like name@example.org, at most 254 characters",
-            );
+            self.breaks(field, "email", "an address like name@example.org, at most 254 characters");
         }
         value.to_owned()
     }
@@ -91,9 +78,7 @@ fn is_email(value: &str) -> bool {
             && label.len() <= 63
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label
-                .chars()
-                .all(|char| char.is_alphanumeric() || char == '-')
+            && label.chars().all(|char| char.is_alphanumeric() || char == '-')
     };
     let local_char = |char: char| char.is_alphanumeric() || ".!#$%&'*+/=?^_`{|}~-".contains(char);
     value.len() <= 254
@@ -112,19 +97,13 @@ mod tests {
 
     #[test]
     fn e_mail_addresses_are_told_from_nonsense() {
-        for good in [
-            "a@b.de",
-            "first.last+tag@sub.example.org",
-            "müller@bücher.example",
-            "o'neil@x-y.io",
-        ] {
+        for good in ["a@b.de", "first.last+tag@sub.example.org", "müller@bücher.example", "o'neil@x-y.io"] {
             assert!(is_email(good), "{good}");
         }
         let long = format!("{}@example.org", "a".repeat(65));
-        for bad in [
-            "", "a", "@b.de", "a@", "a@b", "a@b..de", "a b@c.de", "a@-b.de", ".a@b.de", "a@b.de\n",
-            "a@b@c,de", &long,
-        ] {
+        for bad in
+            ["", "a", "@b.de", "a@", "a@b", "a@b..de", "a b@c.de", "a@-b.de", ".a@b.de", "a@b.de\n", "a@b@c,de", &long]
+        {
             assert!(!is_email(bad), "{bad:?}");
         }
     }
@@ -136,10 +115,7 @@ mod tests {
         rules.optional("city", Some("x".repeat(11)), 10);
         rules.optional("line", Some("a\nb".into()), 10);
         rules.phone("phone", "call me");
-        assert_eq!(
-            rules.optional("fits", Some(" ÄÖÜ ".into()), 3).as_deref(),
-            Some("ÄÖÜ")
-        );
+        assert_eq!(rules.optional("fits", Some(" ÄÖÜ ".into()), 3).as_deref(), Some("ÄÖÜ"));
         let broken = rules.verdict(()).unwrap_err();
         let fields: Vec<&str> = broken.iter().map(|broken| broken.field.as_str()).collect();
         assert_eq!(fields, ["name", "city", "line", "phone"]);

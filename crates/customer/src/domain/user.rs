@@ -62,19 +62,12 @@ impl Credentials {
             rules.breaks("password", "length", "8 to 200 characters");
         }
         let name = rules.required("name", name.or_else(|| Some(username.clone())), 200);
-        rules.verdict(Self {
-            username,
-            email,
-            name,
-        })
+        rules.verdict(Self { username, email, name })
     }
 }
 
 /// The roles that a person may be given; `service` is none of them.
-pub(crate) fn check_roles(
-    roles: &[String],
-    stores: &[String],
-) -> Result<Vec<Role>, Vec<FieldError>> {
+pub(crate) fn check_roles(roles: &[String], stores: &[String]) -> Result<Vec<Role>, Vec<FieldError>> {
     let mut rules = Rules::default();
     let mut known = Vec::new();
     for role in roles {
@@ -84,21 +77,13 @@ pub(crate) fn check_roles(
                     known.push(role);
                 }
             }
-            _ => rules.breaks(
-                "roles",
-                "role",
-                "each one of: admin, manager, clerk, customer",
-            ),
+            _ => rules.breaks("roles", "role", "each one of: admin, manager, clerk, customer"),
         }
     }
     if roles.is_empty() {
         rules.breaks("roles", "required", "at least one");
     }
-    if stores.len() > 100
-        || stores
-            .iter()
-            .any(|store| commerce::PlaceId::parse(store).is_err())
-    {
+    if stores.len() > 100 || stores.iter().any(|store| commerce::PlaceId::parse(store).is_err()) {
         rules.breaks("stores", "id", "at most 100 ids of places");
     }
     rules.verdict(known)

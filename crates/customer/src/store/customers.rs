@@ -30,10 +30,7 @@ pub(super) async fn create(
     let (customer, created) = match known {
         Some(known) if known.created_from.as_ref() == Some(&new.created_from) => (known, false),
         Some(_) => return Err(Error::IdTaken),
-        None => (
-            add(&mut tx, new.id, new.profile, Some(new.created_from)).await?,
-            true,
-        ),
+        None => (add(&mut tx, new.id, new.profile, Some(new.created_from)).await?, true),
     };
     let reply = render(&customer, created);
     repeats::keep(&mut tx, key.as_ref(), customer.id.as_str(), &reply).await?;
@@ -70,18 +67,14 @@ pub(super) async fn add(
         sequence: 1,
         anonymised_at: None,
     };
-    insert("customers", CUSTOMER_COLUMNS, [customer_row(&customer)])
-        .execute(tx)
-        .await?;
+    insert("customers", CUSTOMER_COLUMNS, [customer_row(&customer)]).execute(tx).await?;
     events::created(tx, &customer).await?;
     Ok(customer)
 }
 
 pub(super) async fn load(tx: &mut Tx, id: &CustomerId) -> Result<Option<Customer>, Error> {
-    let row = query(format!("select {CUSTOMER} from customers where id = $1"))
-        .bind(id.as_str())
-        .fetch_optional(tx)
-        .await?;
+    let row =
+        query(format!("select {CUSTOMER} from customers where id = $1")).bind(id.as_str()).fetch_optional(tx).await?;
     row.as_ref().map(customer).transpose()
 }
 
@@ -104,29 +97,15 @@ pub(super) async fn list(
         conditions.push(format!("id in {{list ${}}}", place(ids.into())));
     }
     if let Some(email) = filter.email {
-        conditions.push(format!(
-            "email_lower = ${}",
-            place(email.to_lowercase().into())
-        ));
+        conditions.push(format!("email_lower = ${}", place(email.to_lowercase().into())));
     }
     if let Some(search) = filter.search {
-        conditions.push(format!(
-            "search like ${} escape '\\'",
-            place(contains(&search).into())
-        ));
+        conditions.push(format!("search like ${} escape '\\'", place(contains(&search).into())));
     }
     let mut tx = store.db.snapshot().await?;
     let total = if window.include_total {
-        let text = format!(
-            "select count(*) as n from customers where {}",
-            conditions.join(" and ")
-        );
-        let counted = values
-            .iter()
-            .cloned()
-            .fold(query(text), db::Query::bind)
-            .fetch_one(&mut tx)
-            .await?;
+        let text = format!("select count(*) as n from customers where {}", conditions.join(" and "));
+        let counted = values.iter().cloned().fold(query(text), db::Query::bind).fetch_one(&mut tx).await?;
         Some(u64::try_from(counted.get::<i64>("n")?).unwrap_or(0))
     } else {
         None
@@ -171,9 +150,7 @@ pub(super) async fn change(
     change: Change,
 ) -> Result<Customer, Error> {
     let mut tx = store.db.write().await?;
-    let before = load(&mut tx, id)
-        .await?
-        .ok_or(Error::NotFound("customer"))?;
+    let before = load(&mut tx, id).await?.ok_or(Error::NotFound("customer"))?;
     if before.anonymised_at.is_some() {
         return Err(Error::Anonymised);
     }
@@ -191,9 +168,7 @@ pub(super) async fn change(
 
 fn check_seen(customer: &Customer, seen: Option<i64>) -> Result<(), Error> {
     match seen {
-        Some(seen) if seen != customer.version => Err(Error::Stale {
-            version: customer.version,
-        }),
+        Some(seen) if seen != customer.version => Err(Error::Stale { version: customer.version }),
         _ => Ok(()),
     }
 }
@@ -224,15 +199,9 @@ async fn save(tx: &mut Tx, customer: &Customer) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) async fn anonymise(
-    store: &SqlStore,
-    id: &CustomerId,
-    seen: Option<i64>,
-) -> Result<Vec<String>, Error> {
+pub(super) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i64>) -> Result<Vec<String>, Error> {
     let mut tx = store.db.write().await?;
-    let before = load(&mut tx, id)
-        .await?
-        .ok_or(Error::NotFound("customer"))?;
+    let before = load(&mut tx, id).await?.ok_or(Error::NotFound("customer"))?;
     if before.anonymised_at.is_some() {
         return Ok(Vec::new());
     }
@@ -260,13 +229,11 @@ pub(super) async fn anonymise(
 
 pub(super) async fn facts(store: &SqlStore, after: &str) -> Result<Vec<CustomerFact>, Error> {
     let mut tx = store.db.read().await?;
-    let rows = query(
-        "select id, sequence, anonymised_at from customers where id > $1 order by id limit $2",
-    )
-    .bind(after)
-    .bind(FACTS_PAGE)
-    .fetch_all(&mut tx)
-    .await?;
+    let rows = query("select id, sequence, anonymised_at from customers where id > $1 order by id limit $2")
+        .bind(after)
+        .bind(FACTS_PAGE)
+        .fetch_all(&mut tx)
+        .await?;
     rows.iter()
         .map(|row| {
             Ok(CustomerFact {

@@ -18,10 +18,7 @@ pub(super) async fn note_token(
     revoked: bool,
 ) -> Result<(), Error> {
     let mut tx = store.db.write().await?;
-    query("delete from tokens where expires_at < $1")
-        .bind(now_seconds())
-        .execute(&mut tx)
-        .await?;
+    query("delete from tokens where expires_at < $1").bind(now_seconds()).execute(&mut tx).await?;
     query(
         "insert into tokens (jti, user_id, expires_at, revoked) values ($1, $2, $3, $4) \
          on conflict (jti) do update set revoked = excluded.revoked",
@@ -38,11 +35,10 @@ pub(super) async fn note_token(
 
 /// Ends all tokens of a user; gives their ids.
 pub(super) async fn end_tokens(tx: &mut Tx, user: &str) -> Result<Vec<String>, Error> {
-    let rows =
-        query("update tokens set revoked = 1 where user_id = $1 and revoked = 0 returning jti")
-            .bind(user)
-            .fetch_all(tx)
-            .await?;
+    let rows = query("update tokens set revoked = 1 where user_id = $1 and revoked = 0 returning jti")
+        .bind(user)
+        .fetch_all(tx)
+        .await?;
     rows.iter().map(|row| Ok(row.get("jti")?)).collect()
 }
 
@@ -52,16 +48,12 @@ pub(super) async fn revoked(store: &SqlStore) -> Result<Vec<(String, i64)>, Erro
         .bind(now_seconds())
         .fetch_all(&mut tx)
         .await?;
-    rows.iter()
-        .map(|row| Ok((row.get("jti")?, row.get("expires_at")?)))
-        .collect()
+    rows.iter().map(|row| Ok((row.get("jti")?, row.get("expires_at")?))).collect()
 }
 
 pub(super) async fn signing_keys(store: &SqlStore) -> Result<Vec<String>, Error> {
     let mut tx = store.db.read().await?;
-    let rows = query("select pkcs8 from signing_keys order by created_at desc, kid")
-        .fetch_all(&mut tx)
-        .await?;
+    let rows = query("select pkcs8 from signing_keys order by created_at desc, kid").fetch_all(&mut tx).await?;
     rows.iter().map(|row| Ok(row.get("pkcs8")?)).collect()
 }
 

@@ -52,44 +52,21 @@ pub(crate) struct Filter {
 /// The port. Every write is one transaction with the event that tells of it.
 pub(crate) trait Store: Send + Sync + 'static {
     /// Makes a customer; a repeat (by key, or by id with the same payload) changes nothing.
-    fn create_customer(
-        &self,
-        new: NewCustomer,
-        key: Option<Key>,
-        render: Render<Customer>,
-    ) -> Answered<'_, Reply>;
+    fn create_customer(&self, new: NewCustomer, key: Option<Key>, render: Render<Customer>) -> Answered<'_, Reply>;
     /// One customer.
     fn customer<'a>(&'a self, id: &'a CustomerId) -> Answered<'a, Option<Customer>>;
     /// Customers in the order of their numbers, and how many there are if that was asked.
-    fn customers(
-        &self,
-        filter: Filter,
-        window: Window<i64>,
-    ) -> Answered<'_, (Vec<Customer>, Option<u64>)>;
+    fn customers(&self, filter: Filter, window: Window<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)>;
     /// Changes a profile; a change that changes nothing leaves no trace.
-    fn change_customer<'a>(
-        &'a self,
-        id: &'a CustomerId,
-        seen: Option<i64>,
-        change: Change,
-    ) -> Answered<'a, Customer>;
+    fn change_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>, change: Change) -> Answered<'a, Customer>;
     /// Takes everything personal away: from the customer, his user, kept answers and events. Gives the ids of
     /// the tokens that end by it.
-    fn anonymise_customer<'a>(
-        &'a self,
-        id: &'a CustomerId,
-        seen: Option<i64>,
-    ) -> Answered<'a, Vec<String>>;
+    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> Answered<'a, Vec<String>>;
     /// Every customer as the auditor sees them, after an id.
     fn customer_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<CustomerFact>>;
 
     /// Makes a user, and the customer that he is when asked for.
-    fn create_user(
-        &self,
-        new: NewUser,
-        key: Option<Key>,
-        render: Render<User>,
-    ) -> Answered<'_, (Option<User>, Reply)>;
+    fn create_user(&self, new: NewUser, key: Option<Key>, render: Render<User>) -> Answered<'_, (Option<User>, Reply)>;
     /// One user.
     fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>>;
     /// The user of that name or e-mail address.
@@ -105,15 +82,9 @@ pub(crate) trait Store: Send + Sync + 'static {
     ) -> Answered<'a, (User, Vec<String>)>;
 
     /// Notes a token that was given out; what has expired is forgotten.
-    fn note_token<'a>(
-        &'a self,
-        jti: &'a str,
-        user: &'a UserId,
-        expires_at: i64,
-    ) -> Answered<'a, ()>;
+    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> Answered<'a, ()>;
     /// Ends a token.
-    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64)
-    -> Answered<'a, ()>;
+    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()>;
     /// Revoked tokens that have not expired, with their ends in seconds since 1970.
     fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>>;
     /// The signing keys (PKCS#8 in base64), newest first.

@@ -30,8 +30,7 @@ pub(super) async fn find(tx: &mut Tx, key: Option<&Key>) -> Result<Option<Reply>
         return Err(Error::KeyReused);
     }
     Ok(Some(Reply {
-        status: u16::try_from(row.get::<i64>("status")?)
-            .map_err(|_| Error::Defect("a kept status is no status"))?,
+        status: u16::try_from(row.get::<i64>("status")?).map_err(|_| Error::Defect("a kept status is no status"))?,
         body: row.get("body")?,
         location: row.get("location")?,
         etag: row.get("etag")?,
@@ -39,12 +38,7 @@ pub(super) async fn find(tx: &mut Tx, key: Option<&Key>) -> Result<Option<Reply>
 }
 
 /// Keeps the answer, in the transaction of its effect.
-pub(super) async fn keep(
-    tx: &mut Tx,
-    key: Option<&Key>,
-    about: &str,
-    reply: &Reply,
-) -> Result<(), Error> {
+pub(super) async fn keep(tx: &mut Tx, key: Option<&Key>, about: &str, reply: &Reply) -> Result<(), Error> {
     let Some(key) = key else { return Ok(()) };
     query(
         "insert into idempotency (subject, route, key, payload_hash, about, status, body, location, etag, created_at) \
@@ -67,9 +61,6 @@ pub(super) async fn keep(
 
 /// Drops the answers that are about somebody.
 pub(super) async fn forget(tx: &mut Tx, about: &str) -> Result<(), Error> {
-    query("delete from idempotency where about = $1")
-        .bind(about)
-        .execute(tx)
-        .await?;
+    query("delete from idempotency where about = $1").bind(about).execute(tx).await?;
     Ok(())
 }

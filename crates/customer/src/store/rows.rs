@@ -46,9 +46,7 @@ pub(super) const USER_COLUMNS: &[&str] = &[
 
 pub(super) fn customer(row: &Row) -> Result<Customer, Error> {
     let address: Option<String> = row.get("address")?;
-    let address = address
-        .map(|text| serde_json::from_str::<Address>(&text))
-        .transpose();
+    let address = address.map(|text| serde_json::from_str::<Address>(&text)).transpose();
     Ok(Customer {
         id: CustomerId::known(row.get("id")?),
         number: row.get("number")?,
@@ -65,18 +63,13 @@ pub(super) fn customer(row: &Row) -> Result<Customer, Error> {
         updated_at: Timestamp::from_micros(row.get("updated_at")?),
         version: row.get("version")?,
         sequence: row.get("sequence")?,
-        anonymised_at: row
-            .get::<Option<i64>>("anonymised_at")?
-            .map(Timestamp::from_micros),
+        anonymised_at: row.get::<Option<i64>>("anonymised_at")?.map(Timestamp::from_micros),
     })
 }
 
 pub(super) fn address_text(profile: &Profile) -> Option<String> {
     // A struct of texts always serialises.
-    profile
-        .address
-        .as_ref()
-        .and_then(|address| serde_json::to_string(address).ok())
+    profile.address.as_ref().and_then(|address| serde_json::to_string(address).ok())
 }
 
 pub(super) fn email_lower(profile: &Profile) -> Option<String> {
@@ -116,14 +109,9 @@ pub(super) fn user(row: &Row) -> Result<User, Error> {
         email: row.get("email")?,
         name: row.get("name")?,
         password_hash: row.get("password_hash")?,
-        roles: list("roles")?
-            .iter()
-            .filter_map(|role| Role::parse(role))
-            .collect(),
+        roles: list("roles")?.iter().filter_map(|role| Role::parse(role)).collect(),
         stores: list("stores")?,
-        customer_id: row
-            .get::<Option<String>>("customer_id")?
-            .map(CustomerId::known),
+        customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::known),
         created_at: Timestamp::from_micros(row.get("created_at")?),
         version: row.get("version")?,
     })

@@ -10,11 +10,8 @@ use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
 
 /// The schema. Versions go on where those of the bus end.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 101,
-    name: "customers and users",
-    sql: include_str!("../../migrations/0001_init.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 101, name: "customers and users", sql: include_str!("../../migrations/0001_init.sql") }];
 
 /// The SQL adapter.
 #[derive(Clone, Debug)]
@@ -38,12 +35,7 @@ pub(super) async fn next_number(tx: &mut Tx, kind: &str) -> Result<i64, Error> {
 }
 
 impl Store for SqlStore {
-    fn create_customer(
-        &self,
-        new: NewCustomer,
-        key: Option<Key>,
-        render: Render<Customer>,
-    ) -> Answered<'_, Reply> {
+    fn create_customer(&self, new: NewCustomer, key: Option<Key>, render: Render<Customer>) -> Answered<'_, Reply> {
         Box::pin(customers::create(self, new, key, render))
     }
 
@@ -51,28 +43,15 @@ impl Store for SqlStore {
         Box::pin(async move { customers::load(&mut self.db.read().await?, id).await })
     }
 
-    fn customers(
-        &self,
-        filter: Filter,
-        window: Window<i64>,
-    ) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
+    fn customers(&self, filter: Filter, window: Window<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
         Box::pin(customers::list(self, filter, window))
     }
 
-    fn change_customer<'a>(
-        &'a self,
-        id: &'a CustomerId,
-        seen: Option<i64>,
-        change: Change,
-    ) -> Answered<'a, Customer> {
+    fn change_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>, change: Change) -> Answered<'a, Customer> {
         Box::pin(customers::change(self, id, seen, change))
     }
 
-    fn anonymise_customer<'a>(
-        &'a self,
-        id: &'a CustomerId,
-        seen: Option<i64>,
-    ) -> Answered<'a, Vec<String>> {
+    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> Answered<'a, Vec<String>> {
         Box::pin(customers::anonymise(self, id, seen))
     }
 
@@ -80,12 +59,7 @@ impl Store for SqlStore {
         Box::pin(customers::facts(self, after))
     }
 
-    fn create_user(
-        &self,
-        new: NewUser,
-        key: Option<Key>,
-        render: Render<User>,
-    ) -> Answered<'_, (Option<User>, Reply)> {
+    fn create_user(&self, new: NewUser, key: Option<Key>, render: Render<User>) -> Answered<'_, (Option<User>, Reply)> {
         Box::pin(users::create(self, new, key, render))
     }
 
@@ -110,27 +84,11 @@ impl Store for SqlStore {
         Box::pin(users::set_roles(self, id, roles, stores))
     }
 
-    fn note_token<'a>(
-        &'a self,
-        jti: &'a str,
-        user: &'a UserId,
-        expires_at: i64,
-    ) -> Answered<'a, ()> {
-        Box::pin(keys::note_token(
-            self,
-            jti,
-            user.as_str(),
-            expires_at,
-            false,
-        ))
+    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> Answered<'a, ()> {
+        Box::pin(keys::note_token(self, jti, user.as_str(), expires_at, false))
     }
 
-    fn revoke_token<'a>(
-        &'a self,
-        jti: &'a str,
-        user: &'a str,
-        expires_at: i64,
-    ) -> Answered<'a, ()> {
+    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()> {
         Box::pin(keys::note_token(self, jti, user, expires_at, true))
     }
 

@@ -26,9 +26,7 @@ pub(super) async fn create(
                 .await?
                 .filter(|customer| customer.anonymised_at.is_none())
                 .map(|_| id)
-                .ok_or_else(|| {
-                    Error::invalid("customer_id", "exists", "there is no such customer")
-                })?,
+                .ok_or_else(|| Error::invalid("customer_id", "exists", "there is no such customer"))?,
         ),
         None => None,
     };
@@ -45,17 +43,11 @@ pub(super) async fn create(
         version: 1,
     };
     if new.with_customer {
-        let profile = Profile {
-            name: Some(made.name.clone()),
-            email: Some(made.email.clone()),
-            ..Profile::default()
-        };
+        let profile = Profile { name: Some(made.name.clone()), email: Some(made.email.clone()), ..Profile::default() };
         let customer = customers::add(&mut tx, None, profile, None).await?;
         made.customer_id = Some(customer.id);
     }
-    insert("users", USER_COLUMNS, [user_row(&made)])
-        .execute(&mut tx)
-        .await?;
+    insert("users", USER_COLUMNS, [user_row(&made)]).execute(&mut tx).await?;
     let reply = render(&made, true);
     repeats::keep(&mut tx, key.as_ref(), made.id.as_str(), &reply).await?;
     tx.commit().await?;
@@ -63,21 +55,14 @@ pub(super) async fn create(
 }
 
 pub(super) async fn load(tx: &mut Tx, id: &str) -> Result<Option<User>, Error> {
-    let row = query(format!("select {USER} from users where id = $1"))
-        .bind(id)
-        .fetch_optional(tx)
-        .await?;
+    let row = query(format!("select {USER} from users where id = $1")).bind(id).fetch_optional(tx).await?;
     row.as_ref().map(user).transpose()
 }
 
 pub(super) async fn by_login(store: &SqlStore, login: &str) -> Result<Option<User>, Error> {
     let mut tx = store.db.read().await?;
     // A username has no @, an address has one.
-    let column = if login.contains('@') {
-        "email_lower"
-    } else {
-        "username_lower"
-    };
+    let column = if login.contains('@') { "email_lower" } else { "username_lower" };
     let row = query(format!("select {USER} from users where {column} = $1"))
         .bind(login.trim().to_lowercase())
         .fetch_optional(&mut tx)
@@ -85,27 +70,20 @@ pub(super) async fn by_login(store: &SqlStore, login: &str) -> Result<Option<Use
     row.as_ref().map(user).transpose()
 }
 
-pub(super) async fn list(
-    store: &SqlStore,
-    window: Window<String>,
-) -> Result<(Vec<User>, Option<u64>), Error> {
+pub(super) async fn list(store: &SqlStore, window: Window<String>) -> Result<(Vec<User>, Option<u64>), Error> {
     let mut tx = store.db.snapshot().await?;
     let total = if window.include_total {
-        let row = query("select count(*) as n from users")
-            .fetch_one(&mut tx)
-            .await?;
+        let row = query("select count(*) as n from users").fetch_one(&mut tx).await?;
         Some(u64::try_from(row.get::<i64>("n")?).unwrap_or(0))
     } else {
         None
     };
-    let rows = query(format!(
-        "select {USER} from users where id > $1 order by id limit $2 offset $3"
-    ))
-    .bind(window.after.clone().unwrap_or_default())
-    .bind(window.fetch())
-    .bind(window.offset)
-    .fetch_all(&mut tx)
-    .await?;
+    let rows = query(format!("select {USER} from users where id > $1 order by id limit $2 offset $3"))
+        .bind(window.after.clone().unwrap_or_default())
+        .bind(window.fetch())
+        .bind(window.offset)
+        .fetch_all(&mut tx)
+        .await?;
     Ok((rows.iter().map(user).collect::<Result<_, _>>()?, total))
 }
 
@@ -116,18 +94,15 @@ pub(super) async fn set_roles(
     stores: Vec<String>,
 ) -> Result<(User, Vec<String>), Error> {
     let mut tx = store.db.write().await?;
-    let mut user = load(&mut tx, id.as_str())
-        .await?
-        .ok_or(Error::NotFound("user"))?;
+    let mut user = load(&mut tx, id.as_str()).await?.ok_or(Error::NotFound("user"))?;
     if user.roles == roles && user.stores == stores {
         return Ok((user, Vec::new()));
     }
     if user.roles.contains(&Role::Admin) && !roles.contains(&Role::Admin) {
-        let row =
-            query("select count(*) as n from users where id <> $1 and roles like '%\"admin\"%'")
-                .bind(id.as_str())
-                .fetch_one(&mut tx)
-                .await?;
+        let row = query("select count(*) as n from users where id <> $1 and roles like '%\"admin\"%'")
+            .bind(id.as_str())
+            .fetch_one(&mut tx)
+            .await?;
         if row.get::<i64>("n")? == 0 {
             return Err(Error::LastAdmin);
         }

@@ -18,33 +18,19 @@ type Cancelled = Arc<Mutex<Vec<String>>>;
 fn orders(cancelled: Cancelled) -> Router {
     async fn list(State(cancelled): State<Cancelled>, request: Request) -> Json<Value> {
         let query = request.uri().query().unwrap();
-        let open = ["pending", "confirmed"]
-            .iter()
-            .filter(|status| query.contains(**status));
+        let open = ["pending", "confirmed"].iter().filter(|status| query.contains(**status));
         let open: Vec<Value> = open
             .filter(|status| !cancelled.lock().unwrap().iter().any(|id| id == **status))
             .map(|status| json!({"id": status}))
             .collect();
         Json(json!({"data": open, "next_cursor": null}))
     }
-    async fn cancel(
-        State(cancelled): State<Cancelled>,
-        Path(id): Path<String>,
-        request: Request,
-    ) -> StatusCode {
-        assert!(
-            request.headers()["authorization"]
-                .to_str()
-                .unwrap()
-                .starts_with("Bearer ey")
-        );
+    async fn cancel(State(cancelled): State<Cancelled>, Path(id): Path<String>, request: Request) -> StatusCode {
+        assert!(request.headers()["authorization"].to_str().unwrap().starts_with("Bearer ey"));
         cancelled.lock().unwrap().push(id);
         StatusCode::OK
     }
-    Router::new()
-        .route("/api/orders", get(list))
-        .route("/api/orders/{id}/cancel", post(cancel))
-        .with_state(cancelled)
+    Router::new().route("/api/orders", get(list)).route("/api/orders/{id}/cancel", post(cancel)).with_state(cancelled)
 }
 
 #[tokio::test]
@@ -58,78 +44,31 @@ async fn deleting_leaves_the_customer_without_anything_personal() {
 
     let me = house.register("bob").await;
     let token = me["token"].as_str().unwrap();
-    let path = format!(
-        "/api/customers/{}",
-        me["user"]["customer_id"].as_str().unwrap()
-    );
-    let key = house
-        .request("POST", "/api/customers", &house.clerk)
-        .header("idempotency-key", "k");
+    let path = format!("/api/customers/{}", me["user"]["customer_id"].as_str().unwrap());
+    let key = house.request("POST", "/api/customers", &house.clerk).header("idempotency-key", "k");
     key.json(&ada()).send().await.unwrap();
 
-    let stale = house
-        .request("DELETE", &path, &house.admin)
-        .header("if-match", "\"7\"")
-        .send()
-        .await
-        .unwrap();
+    let stale = house.request("DELETE", &path, &house.admin).header("if-match", "\"7\"").send().await.unwrap();
     problem(stale, 412).await;
-    let gone = house
-        .request("DELETE", &format!("{path}?cancel_open=true"), &house.admin)
-        .send()
-        .await
-        .unwrap();
+    let gone = house.request("DELETE", &format!("{path}?cancel_open=true"), &house.admin).send().await.unwrap();
     assert_eq!(gone.status(), 204);
     assert_eq!(*cancelled.lock().unwrap(), ["pending", "confirmed"]);
-    assert_eq!(
-        house
-            .request("DELETE", &path, &house.admin)
-            .send()
-            .await
-            .unwrap()
-            .status(),
-        204
-    );
+    assert_eq!(house.request("DELETE", &path, &house.admin).send().await.unwrap().status(), 204);
 
     let left: Value = house.get(&path, &house.admin).await.json().await.unwrap();
-    assert_eq!(
-        (&left["name"], left.get("email")),
-        (&json!("Anonymised"), None)
-    );
+    assert_eq!((&left["name"], left.get("email")), (&json!("Anonymised"), None));
     problem(house.get(&path, token).await, 401).await;
     let again = json!({"username": "bob", "password": "correct horse"});
-    problem(
-        house.send("POST", "/api/users/login", "", &again).await,
-        401,
-    )
-    .await;
-    problem(
-        house
-            .send("PATCH", &path, &house.admin, &json!({"name": "Bob"}))
-            .await,
-        409,
-    )
-    .await;
+    problem(house.send("POST", "/api/users/login", "", &again).await, 401).await;
+    problem(house.send("PATCH", &path, &house.admin, &json!({"name": "Bob"})).await, 409).await;
     house.register("bob").await;
 
-    let facts = customer::audit_facts(&house.config.database_url)
-        .await
-        .unwrap();
+    let facts = customer::audit_facts(&house.config.database_url).await.unwrap();
     let told = facts.customers.iter().find(|fact| fact.anonymised).unwrap();
     assert_eq!(told.last_sequence, 2);
-    let about: Vec<_> = facts
-        .events
-        .iter()
-        .filter(|event| event.subject == told.id)
-        .collect();
-    assert_eq!(
-        about.iter().map(|event| event.sequence).collect::<Vec<_>>(),
-        [1, 2]
-    );
-    assert!(
-        about.iter().all(|event| !event.payload.contains("bob")),
-        "{about:?}"
-    );
+    let about: Vec<_> = facts.events.iter().filter(|event| event.subject == told.id).collect();
+    assert_eq!(about.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2]);
+    assert!(about.iter().all(|event| !event.payload.contains("bob")), "{about:?}");
     assert!(about[1].payload.contains("souk.customer.anonymised"));
 }
 
@@ -137,22 +76,10 @@ async fn deleting_leaves_the_customer_without_anything_personal() {
 async fn a_customer_stays_when_his_orders_cannot_be_asked_for() {
     let house = House::start().await;
     let id = house.make(&ada()).await["id"].as_str().unwrap().to_owned();
-    let answer = house
-        .request(
-            "DELETE",
-            &format!("/api/customers/{id}?cancel_open=true"),
-            &house.admin,
-        )
-        .send()
-        .await
-        .unwrap();
+    let answer =
+        house.request("DELETE", &format!("/api/customers/{id}?cancel_open=true"), &house.admin).send().await.unwrap();
     assert!(answer.headers().contains_key("retry-after"));
     problem(answer, 503).await;
-    let still: Value = house
-        .get(&format!("/api/customers/{id}"), &house.admin)
-        .await
-        .json()
-        .await
-        .unwrap();
+    let still: Value = house.get(&format!("/api/customers/{id}"), &house.admin).await.json().await.unwrap();
     assert_eq!(still["name"], "Ada Lovelace");
 }

@@ -47,45 +47,17 @@ impl House {
         };
         let users = [staff("admin", Role::Admin), staff("clerk", Role::Clerk)];
         assert_eq!(customer::seed(&config, &users).await.unwrap(), [true, true]);
-        assert_eq!(
-            customer::seed(&config, &users).await.unwrap(),
-            [false, false]
-        );
-        let tokens = customer::tokens(&config, &["admin", "clerk", "nobody"])
-            .await
-            .unwrap();
+        assert_eq!(customer::seed(&config, &users).await.unwrap(), [false, false]);
+        let tokens = customer::tokens(&config, &["admin", "clerk", "nobody"]).await.unwrap();
         assert_eq!(tokens.len(), 2);
 
-        let ctx = Context::new(
-            customer::NAME,
-            "test",
-            CancellationToken::new(),
-            CrashPoints::none(),
-        );
+        let ctx = Context::new(customer::NAME, "test", CancellationToken::new(), CrashPoints::none());
         let bus = Bus::open(&config.bus_url, &ctx).await.unwrap();
-        let app = customer::build(
-            config.clone(),
-            Deps {
-                ctx: ctx.clone(),
-                bus,
-            },
-        )
-        .await
-        .unwrap();
+        let app = customer::build(config.clone(), Deps { ctx: ctx.clone(), bus }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = ctx.clone();
-        tokio::spawn(async move {
-            chassis::serve(
-                app,
-                &serving,
-                Listeners {
-                    http: listener,
-                    grpc: None,
-                },
-            )
-            .await
-        });
+        tokio::spawn(async move { chassis::serve(app, &serving, Listeners { http: listener, grpc: None }).await });
         Self {
             url,
             config,
@@ -101,29 +73,15 @@ impl House {
     pub(crate) fn request(&self, method: &str, path: &str, token: &str) -> RequestBuilder {
         let method: Method = method.parse().unwrap();
         let request = self.client.request(method, format!("{}{path}", self.url));
-        if token.is_empty() {
-            request
-        } else {
-            request.bearer_auth(token)
-        }
+        if token.is_empty() { request } else { request.bearer_auth(token) }
     }
 
     pub(crate) async fn get(&self, path: &str, token: &str) -> Response {
         self.request("GET", path, token).send().await.unwrap()
     }
 
-    pub(crate) async fn send(
-        &self,
-        method: &str,
-        path: &str,
-        token: &str,
-        body: &Value,
-    ) -> Response {
-        self.request(method, path, token)
-            .json(body)
-            .send()
-            .await
-            .unwrap()
+    pub(crate) async fn send(&self, method: &str, path: &str, token: &str, body: &Value) -> Response {
+        self.request(method, path, token).json(body).send().await.unwrap()
     }
 
     pub(crate) async fn make(&self, body: &Value) -> Value {

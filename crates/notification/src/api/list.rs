@@ -52,7 +52,8 @@ pub(super) async fn list(
         kind: query.kind,
         severity: query.severity,
     };
-    let paging = PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
+    let paging =
+        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
     page(&state, &filter, &paging).await
 }
 

@@ -54,19 +54,15 @@ pub(super) async fn stream(
         .try_acquire_owned()
         .map_err(|_| Problem::new(Kind::Unavailable, "Too many live streams; try again later.").retry_after(30))?;
     let last = match headers.get("last-event-id") {
-        Some(id) => id.to_str().ok().and_then(|id| id.parse::<i64>().ok()).ok_or_else(|| {
-            Problem::new(Kind::Unreadable, "Last-Event-ID: not a number of this stream")
-        })?,
+        Some(id) => id
+            .to_str()
+            .ok()
+            .and_then(|id| id.parse::<i64>().ok())
+            .ok_or_else(|| Problem::new(Kind::Unreadable, "Last-Event-ID: not a number of this stream"))?,
         None => newest(&state).await.map_err(Problem::from)?,
     };
-    let live = Live {
-        filter,
-        last,
-        ready: Vec::new().into_iter(),
-        expires_at: caller.expires_at,
-        _permit: permit,
-        state,
-    };
+    let live =
+        Live { filter, last, ready: Vec::new().into_iter(), expires_at: caller.expires_at, _permit: permit, state };
     let events = stream::unfold(live, |mut live| async move {
         let notice = live.next().await?;
         let event = Event::default()
@@ -103,7 +99,9 @@ impl Live {
                     continue;
                 }
                 Ok(_) => {}
-                Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "a live stream waits for the store"),
+                Err(error) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, "a live stream waits for the store")
+                }
             }
             let shutdown = self.state.ctx.shutdown.clone();
             tokio::select! {

@@ -128,7 +128,10 @@ fn sentence(kind: &str, subject: &str, payload: &Payload) -> Option<(Severity, S
         }
         "stock.adjusted" => {
             let product = payload.product_id.as_deref().unwrap_or(subject);
-            info(because(format!("Stock of {product} was adjusted at {}", payload.place_id.as_deref().unwrap_or("its place"))))
+            info(because(format!(
+                "Stock of {product} was adjusted at {}",
+                payload.place_id.as_deref().unwrap_or("its place")
+            )))
         }
         "customer.created" => info("Customer account opened".into()),
         "customer.updated" => info("Customer details changed".into()),

@@ -6,11 +6,8 @@ use db::{Migration, Query, Result, Row, Tx, Value, insert, query};
 use crate::domain::{Notice, Scope, Severity};
 
 /// The tables of this service, beside those of the bus.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 100,
-    name: "notifications",
-    sql: include_str!("../../migrations/0001_notifications.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 100, name: "notifications", sql: include_str!("../../migrations/0001_notifications.sql") }];
 
 /// Which notifications.
 #[derive(Debug, Clone)]
@@ -81,7 +78,8 @@ pub(crate) async fn add(tx: &mut Tx, notices: Vec<Notice>) -> Result<u64> {
             notice.place_id.into(),
         ]
     });
-    const INTO: &[&str] = &["id", "at", "kind", "severity", "message", "subject", "order_id", "customer_id", "place_id"];
+    const INTO: &[&str] =
+        &["id", "at", "kind", "severity", "message", "subject", "order_id", "customer_id", "place_id"];
     insert("notifications", INTO, rows).suffix("on conflict (id) do nothing").execute(tx).await
 }
 

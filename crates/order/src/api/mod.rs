@@ -54,11 +54,7 @@ fn visible(caller: &Caller, order: Order) -> Result<Order, Problem> {
 
 /// 403 for a customer who asks for what only staff may.
 fn staff_only(caller: &Caller, what: &str) -> Result<(), Problem> {
-    if caller.is_staff() {
-        Ok(())
-    } else {
-        Err(Problem::forbidden(format!("Only staff may {what}.")))
-    }
+    if caller.is_staff() { Ok(()) } else { Err(Problem::forbidden(format!("Only staff may {what}."))) }
 }
 
 /// Whether a caller is staff of that place, or has no staff role to be bound by.
@@ -84,9 +80,8 @@ fn if_match(headers: &http::HeaderMap, version: i64) -> Result<(), Problem> {
     match headers.get(http::header::IF_MATCH).map(http::HeaderValue::to_str) {
         None => Ok(()),
         Some(Ok(tag)) if tag == "*" || tag.trim_matches('"') == version.to_string() => Ok(()),
-        Some(_) => Err(Problem::new(
-            Kind::Stale,
-            format!("The order has changed: its version is {version}. Read it again."),
-        )),
+        Some(_) => {
+            Err(Problem::new(Kind::Stale, format!("The order has changed: its version is {version}. Read it again.")))
+        }
     }
 }

@@ -142,7 +142,12 @@ impl NewOrder {
 }
 
 impl NewLine {
-    fn check(self, position: usize, caller: &Caller, errors: &mut Vec<FieldError>) -> Result<Option<AskedLine>, Problem> {
+    fn check(
+        self,
+        position: usize,
+        caller: &Caller,
+        errors: &mut Vec<FieldError>,
+    ) -> Result<Option<AskedLine>, Problem> {
         let field = |name: &str| format!("lines[{position}].{name}");
         let quantity = match Quantity::new(self.quantity) {
             Ok(quantity) => quantity,
@@ -323,12 +328,8 @@ pub(super) async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Order>>, Problem> {
     let filter = query.filter(&caller)?;
-    let paging = PageQuery {
-        limit: query.limit,
-        cursor: query.cursor,
-        page: query.page,
-        include_total: query.include_total,
-    };
+    let paging =
+        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
     let window = paging.window::<i64>(&state.cursors).map_err(|BadPage { field, message }| bad(field, message))?;
     let db = &state.checkout.db;
     let page = async {
@@ -456,7 +457,12 @@ pub(super) async fn cancel(
     cancel_order(&state, &caller, order, reason).await
 }
 
-async fn cancel_order(state: &State, caller: &Caller, order: Order, reason: Option<String>) -> Result<Response, Problem> {
+async fn cancel_order(
+    state: &State,
+    caller: &Caller,
+    order: Order,
+    reason: Option<String>,
+) -> Result<Response, Problem> {
     let checkout = &state.checkout;
     let deadline = Instant::now() + Duration::from_secs(checkout.config.checkout_seconds);
     match checkout.cancel(&order.id, &caller.actor(), reason).await.map_err(Problem::from)? {

@@ -9,7 +9,10 @@ use chassis::{FieldError, Problem};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::{domain::Order, store::{Answer, Key}};
+use crate::{
+    domain::Order,
+    store::{Answer, Key},
+};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const PREFER: HeaderName = HeaderName::from_static("prefer");

@@ -130,9 +130,11 @@ async fn known(state: &State, asked: &Asked) -> Result<Option<ReturnId>, Problem
     };
     let (by_key, by_id) = read.await.map_err(Problem::from)?;
     match (by_key, by_id) {
-        (Some((_, hash, _)), _) if hash != asked.payload_hash => {
-            Err(Problem::invalid("Idempotency-Key", "reused", "this key came before with another payload; use a new one"))
-        }
+        (Some((_, hash, _)), _) if hash != asked.payload_hash => Err(Problem::invalid(
+            "Idempotency-Key",
+            "reused",
+            "this key came before with another payload; use a new one",
+        )),
         (Some((target, ..)), _) => Ok(Some(ReturnId::known(target))),
         (None, Some((made, hash))) if hash == asked.payload_hash => Ok(Some(made.id)),
         (None, Some(_)) => Err(Problem::new(Kind::Conflict, "A return with this id exists, with other contents.")),
@@ -141,7 +143,13 @@ async fn known(state: &State, asked: &Asked) -> Result<Option<ReturnId>, Problem
 }
 
 /// Waits for the refund as long as a client does, and answers; a key's answer is kept once it is final.
-async fn answer(state: &State, order_id: &OrderId, id: &ReturnId, key: Option<&Key>, status: StatusCode) -> Result<Response, Problem> {
+async fn answer(
+    state: &State,
+    order_id: &OrderId,
+    id: &ReturnId,
+    key: Option<&Key>,
+    status: StatusCode,
+) -> Result<Response, Problem> {
     let checkout = &state.checkout;
     let deadline = Instant::now() + Duration::from_secs(checkout.config.checkout_seconds);
     let read = async {
@@ -168,7 +176,8 @@ async fn answer(state: &State, order_id: &OrderId, id: &ReturnId, key: Option<&K
         Ok(stored) => Ok(request::stored(&path, stored)),
         Err(None) => Err(Problem::not_found("return")),
         Err(Some(made)) => {
-            let body = store::Answer { status: status.as_u16(), body: serde_json::to_string(&made).unwrap_or_default() };
+            let body =
+                store::Answer { status: status.as_u16(), body: serde_json::to_string(&made).unwrap_or_default() };
             if key.is_some() && made.refund.status != RefundStatus::Pending {
                 let write = async {
                     let mut tx = checkout.db.write().await?;

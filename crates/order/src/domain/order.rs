@@ -142,9 +142,7 @@ impl PaymentMethod {
 
     /// Reads what [`PaymentMethod::as_str`] writes.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Card, Self::Cash, Self::OnAccount]
-            .into_iter()
-            .find(|method| method.as_str() == text)
+        [Self::Card, Self::Cash, Self::OnAccount].into_iter().find(|method| method.as_str() == text)
     }
 }
 

@@ -110,11 +110,8 @@ pub fn plan_return(
     let mut price = Amount::ZERO;
     let mut lines = Vec::with_capacity(wanted.lines.len());
     for (position, (line_id, quantity)) in wanted.lines.into_iter().enumerate() {
-        let line = order
-            .lines
-            .iter_mut()
-            .find(|line| line.line_id == line_id)
-            .ok_or(ReturnRefused::UnknownLine(position))?;
+        let line =
+            order.lines.iter_mut().find(|line| line.line_id == line_id).ok_or(ReturnRefused::UnknownLine(position))?;
         let left = line.quantity.get() - line.returned;
         if quantity.get() > left {
             return Err(ReturnRefused::TooMany(position, left));

@@ -169,17 +169,10 @@ impl Saga {
             }
             (Phase::Confirming, Event::Stored) => self.to(Phase::Confirmed),
             (Phase::Deciding(undo, refusal), Event::Stored) => self.to(undoing(undo, refusal)),
-            (Phase::Voiding(undo, refusal), Event::Voided) => {
-                self.to(undoing(Undo { void: false, ..undo }, refusal))
-            }
+            (Phase::Voiding(undo, refusal), Event::Voided) => self.to(undoing(Undo { void: false, ..undo }, refusal)),
             (Phase::Releasing(refusal), Event::Released) => self.to(Phase::Cancelling(refusal)),
-            (Phase::Cancelling(refusal), Event::Stored) => {
-                self.to(Phase::Cancelled(refusal))
-            }
-            (
-                Phase::Confirming | Phase::Deciding(..) | Phase::Cancelling(_),
-                Event::LostLease,
-            ) => self.to(Phase::Lost),
+            (Phase::Cancelling(refusal), Event::Stored) => self.to(Phase::Cancelled(refusal)),
+            (Phase::Confirming | Phase::Deciding(..) | Phase::Cancelling(_), Event::LostLease) => self.to(Phase::Lost),
             _ => self,
         }
     }

@@ -36,16 +36,9 @@ impl State {
 
     /// Reads what [`State::as_str`] writes.
     pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Created,
-            Self::StockChecked,
-            Self::StockReserved,
-            Self::Paid,
-            Self::Confirmed,
-            Self::Cancelled,
-        ]
-        .into_iter()
-        .find(|state| state.as_str() == text)
+        [Self::Created, Self::StockChecked, Self::StockReserved, Self::Paid, Self::Confirmed, Self::Cancelled]
+            .into_iter()
+            .find(|state| state.as_str() == text)
     }
 }
 
@@ -69,14 +62,8 @@ pub enum Status {
 
 impl Status {
     /// All, in the order of an order's life.
-    pub const ALL: [Self; 6] = [
-        Self::Pending,
-        Self::Confirmed,
-        Self::Processing,
-        Self::Shipped,
-        Self::Delivered,
-        Self::Cancelled,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Pending, Self::Confirmed, Self::Processing, Self::Shipped, Self::Delivered, Self::Cancelled];
 
     /// As it is written.
     pub const fn as_str(self) -> &'static str {
@@ -100,9 +87,7 @@ impl Status {
     pub const fn may_become(self, to: Self) -> bool {
         matches!(
             (self, to),
-            (Self::Confirmed, Self::Processing)
-                | (Self::Processing, Self::Shipped)
-                | (Self::Shipped, Self::Delivered)
+            (Self::Confirmed, Self::Processing) | (Self::Processing, Self::Shipped) | (Self::Shipped, Self::Delivered)
         )
     }
 
@@ -113,10 +98,7 @@ impl Status {
 
     /// Whether goods of an order that stands here may come back.
     pub const fn may_return(self) -> bool {
-        matches!(
-            self,
-            Self::Confirmed | Self::Processing | Self::Shipped | Self::Delivered
-        )
+        matches!(self, Self::Confirmed | Self::Processing | Self::Shipped | Self::Delivered)
     }
 }
 

@@ -14,20 +14,15 @@ use db::Migration;
 
 use crate::domain::{Order, Work};
 
-pub(crate) use rows::line_id;
 pub(crate) use place::{Key, Placed, Placement, find_key, forget_keys, place, put_key};
-pub(crate) use read::{Filter, archive, everything, find, get, list, returns_of, count};
-pub(crate) use settle::{note_payment, Answer, Change, Settlement, change, put_answer, settle};
-pub(crate) use work::{
-    expired, find_return, insert_return, refunded, release_leases, renew, set_refund, take_over,
-};
+pub(crate) use read::{Filter, archive, count, everything, find, get, list, returns_of};
+pub(crate) use rows::line_id;
+pub(crate) use settle::{Answer, Change, Settlement, change, note_payment, put_answer, settle};
+pub(crate) use work::{expired, find_return, insert_return, refunded, release_leases, renew, set_refund, take_over};
 
 /// The tables of this service, beside those of the bus.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 100,
-    name: "orders",
-    sql: include_str!("../../migrations/0001_orders.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 100, name: "orders", sql: include_str!("../../migrations/0001_orders.sql") }];
 
 /// An order with what is still to be done for it, and under which lease.
 #[derive(Debug, Clone)]

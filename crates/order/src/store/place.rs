@@ -86,14 +86,12 @@ pub(crate) async fn place(
     }
     insert_orders(tx, &new).await?;
     insert_keys(tx, &new).await?;
-    bus::outbox::append(tx, crate::NAME, new.iter().map(|p| event(&p.order).traced(p.traceparent.clone())).collect()).await?;
+    bus::outbox::append(tx, crate::NAME, new.iter().map(|p| event(&p.order).traced(p.traceparent.clone())).collect())
+        .await?;
     Ok(answers)
 }
 
-async fn known_ids<'a>(
-    tx: &mut Tx,
-    ids: impl Iterator<Item = &'a OrderId>,
-) -> Result<HashMap<OrderId, String>> {
+async fn known_ids<'a>(tx: &mut Tx, ids: impl Iterator<Item = &'a OrderId>) -> Result<HashMap<OrderId, String>> {
     let ids: Vec<&OrderId> = ids.collect();
     if ids.is_empty() {
         return Ok(HashMap::new());
@@ -107,10 +105,7 @@ async fn known_ids<'a>(
         .collect()
 }
 
-async fn known_keys<'a>(
-    tx: &mut Tx,
-    keys: impl Iterator<Item = &'a Key>,
-) -> Result<HashMap<Key, (OrderId, String)>> {
+async fn known_keys<'a>(tx: &mut Tx, keys: impl Iterator<Item = &'a Key>) -> Result<HashMap<Key, (OrderId, String)>> {
     let mut found = HashMap::new();
     let wanted: Vec<&Key> = keys.collect();
     if wanted.is_empty() {
@@ -146,9 +141,30 @@ async fn next_numbers(tx: &mut Tx, count: usize) -> Result<i64> {
 
 async fn insert_orders(tx: &mut Tx, new: &[Placement]) -> Result<()> {
     const COLUMNS: &[&str] = &[
-        "id", "number", "customer_id", "place_id", "state", "status", "states", "adjustments", "total", "currency",
-        "payment_method", "payment_status", "shipping", "notes", "placed_at", "created_at", "updated_at", "version",
-        "sequence", "payload_hash", "work", "lease_owner", "lease_epoch", "lease_until",
+        "id",
+        "number",
+        "customer_id",
+        "place_id",
+        "state",
+        "status",
+        "states",
+        "adjustments",
+        "total",
+        "currency",
+        "payment_method",
+        "payment_status",
+        "shipping",
+        "notes",
+        "placed_at",
+        "created_at",
+        "updated_at",
+        "version",
+        "sequence",
+        "payload_hash",
+        "work",
+        "lease_owner",
+        "lease_epoch",
+        "lease_until",
     ];
     let work = to_json(&Work::Checkout);
     let orders = new.iter().map(|placement| {

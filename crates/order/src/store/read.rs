@@ -89,10 +89,7 @@ pub(crate) async fn count(tx: &mut Tx, filter: &Filter) -> Result<u64> {
 
 /// An order by its id.
 pub(crate) async fn find(tx: &mut Tx, id: &str) -> Result<Option<Held>> {
-    let found = query(format!("select {} from orders where id = $1", rows::COLUMNS))
-        .bind(id)
-        .fetch_all(tx)
-        .await?;
+    let found = query(format!("select {} from orders where id = $1", rows::COLUMNS)).bind(id).fetch_all(tx).await?;
     Ok(rows::with_lines(tx, &found).await?.pop())
 }
 

@@ -9,7 +9,8 @@ use super::{Held, Lease};
 use crate::domain::{Line, Order, Payment, PaymentMethod, State, Status};
 
 /// The columns that [`held`] reads.
-pub(super) const COLUMNS: &str = "id, number, customer_id, place_id, state, status, states, adjustments, total, currency,
+pub(super) const COLUMNS: &str =
+    "id, number, customer_id, place_id, state, status, states, adjustments, total, currency,
   payment_method, payment_status, payment_id, reason, shipping, notes, placed_at, created_at, updated_at,
   version, sequence, archived, payload_hash, refusal, work, lease_owner, lease_epoch, lease_until";
 
@@ -42,10 +43,7 @@ fn held(row: &Row) -> Result<Held> {
         lines: Vec::new(),
         adjustments: json(&row.get::<String>("adjustments")?, "orders.adjustments")?,
         total: Amount::from_minor(row.get("total")?),
-        currency: row
-            .get::<String>("currency")?
-            .parse::<Currency>()
-            .map_err(|_| unreadable("orders.currency"))?,
+        currency: row.get::<String>("currency")?.parse::<Currency>().map_err(|_| unreadable("orders.currency"))?,
         payment: Payment {
             method: PaymentMethod::parse(&row.get::<String>("payment_method")?)
                 .ok_or_else(|| unreadable("orders.payment_method"))?,
@@ -64,11 +62,7 @@ fn held(row: &Row) -> Result<Held> {
     Ok(Held {
         order,
         work: optional("work")?.map(|text| json(&text, "orders.work")).transpose()?,
-        lease: Lease {
-            owner: row.get("lease_owner")?,
-            epoch: row.get("lease_epoch")?,
-            until: time("lease_until")?,
-        },
+        lease: Lease { owner: row.get("lease_owner")?, epoch: row.get("lease_epoch")?, until: time("lease_until")? },
         payload_hash: row.get("payload_hash")?,
         refusal: optional("refusal")?.map(|text| json(&text, "orders.refusal")).transpose()?,
         archived: row.get("archived")?,

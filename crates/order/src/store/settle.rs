@@ -153,9 +153,9 @@ pub(crate) async fn change(
     if changed == 0 {
         return Ok(false);
     }
-    let rows = (1_i64..).zip(&order.lines).map(|(position, line)| {
-        vec![order.id.as_str().into(), position.into(), line.returned.into()]
-    });
+    let rows = (1_i64..)
+        .zip(&order.lines)
+        .map(|(position, line)| vec![order.id.as_str().into(), position.into(), line.returned.into()]);
     query(
         "update order_lines set returned = cast(r.value->>2 as bigint) from {rows $1} r
          where order_id = r.value->>0 and position = cast(r.value->>1 as bigint)

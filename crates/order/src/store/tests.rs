@@ -58,7 +58,14 @@ fn lease(owner: &str, until: i64) -> Lease {
 
 fn placement(id: &str, hash: &str, key: Option<&str>) -> Placement {
     let key = key.map(|key| Key { subject: "me".into(), route: "orders", key: key.into() });
-    Placement { order: order(id), id_chosen: true, payload_hash: hash.into(), key, lease: lease("a", 100), traceparent: None }
+    Placement {
+        order: order(id),
+        id_chosen: true,
+        payload_hash: hash.into(),
+        key,
+        lease: lease("a", 100),
+        traceparent: None,
+    }
 }
 
 async fn placed(db: &Db, placements: Vec<Placement>) -> Vec<Placed> {
@@ -88,9 +95,15 @@ const EVENTS: &str = "select count(*) as n from outbox";
 #[tokio::test]
 async fn copies_in_one_batch_and_in_later_ones_find_the_first() {
     let (_dir, db) = fresh().await;
-    let first = placed(&db, vec![placement("a", "h", Some("k")), placement("b", "h", Some("k")), placement("a", "other", None)]).await;
+    let first = placed(
+        &db,
+        vec![placement("a", "h", Some("k")), placement("b", "h", Some("k")), placement("a", "other", None)],
+    )
+    .await;
     assert!(matches!(&first[0], Placed::New(order) if order.number == 1));
-    assert!(matches!(&first[1], Placed::KnownKey { order_id, payload_hash } if order_id.as_str() == "a" && payload_hash == "h"));
+    assert!(
+        matches!(&first[1], Placed::KnownKey { order_id, payload_hash } if order_id.as_str() == "a" && payload_hash == "h")
+    );
     assert!(matches!(&first[2], Placed::KnownId { payload_hash, .. } if payload_hash == "h"));
     let later = placed(&db, vec![placement("c", "x", Some("k")), placement("d", "h", None)]).await;
     assert!(matches!(&later[0], Placed::KnownKey { payload_hash, .. } if payload_hash == "h"));
@@ -165,6 +178,7 @@ async fn a_decision_on_a_version_that_is_gone_is_not_written() {
     assert!(change(&mut tx, &held.order, Some(&work), (1, 1), &next).await.expect("runs"));
     let decided = find(&mut tx, "a").await.expect("reads").expect("there");
     assert_eq!((decided.work, decided.lease.epoch), (Some(work), 2));
-    let refused = query("update orders set work = null where id = 'a'").execute(&mut tx).await.expect_err("the schema refuses");
+    let refused =
+        query("update orders set work = null where id = 'a'").execute(&mut tx).await.expect_err("the schema refuses");
     assert_eq!(refused.constraint(), Some("orders_terminal_check"));
 }

@@ -8,7 +8,14 @@ use crate::domain::{RefundStatus, Return};
 
 /// Takes over open orders whose lease has run out (or, with `all`, every open order: on a store that
 /// no other replica uses, every lease found is dead).
-pub(crate) async fn take_over(tx: &mut Tx, me: &str, now: Timestamp, until: Timestamp, all: bool, limit: i64) -> Result<Vec<Held>> {
+pub(crate) async fn take_over(
+    tx: &mut Tx,
+    me: &str,
+    now: Timestamp,
+    until: Timestamp,
+    all: bool,
+    limit: i64,
+) -> Result<Vec<Held>> {
     let taken = query(format!(
         "update orders set lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = $2
          where id in (select id from orders where work is not null and (lease_until < $3 or $4 = 1)
@@ -52,10 +59,7 @@ pub(crate) async fn renew(tx: &mut Tx, leased: &[Leased], until: Timestamp) -> R
 
 /// Lets go of all leases of a replica that stops, so that nobody has to wait for them to run out.
 pub(crate) async fn release_leases(tx: &mut Tx, me: &str) -> Result<u64> {
-    query("update orders set lease_until = 0 where lease_owner = $1 and work is not null")
-        .bind(me)
-        .execute(tx)
-        .await
+    query("update orders set lease_until = 0 where lease_owner = $1 and work is not null").bind(me).execute(tx).await
 }
 
 /// Writes a return with its refund.

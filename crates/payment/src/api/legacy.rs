@@ -21,18 +21,14 @@ const KEY: &str = "idempotency-key";
 
 #[tonic::async_trait]
 impl PaymentService for Api {
-    async fn pay(
-        &self,
-        request: Request<PaymentRequest>,
-    ) -> Result<Response<PaymentResponse>, Status> {
+    async fn pay(&self, request: Request<PaymentRequest>) -> Result<Response<PaymentResponse>, Status> {
         let op_id = match request.metadata().get(KEY).map(|key| key.to_str()) {
             None => "pay".to_owned(),
             Some(Ok(key)) if wire::any_id(key).is_ok() => key.to_owned(),
             Some(_) => return Err(Status::invalid_argument("idempotency-key is no id")),
         };
         let request = request.into_inner();
-        Id::<()>::parse(&request.order_id)
-            .map_err(|err| Status::invalid_argument(format!("orderId: {err}")))?;
+        Id::<()>::parse(&request.order_id).map_err(|err| Status::invalid_argument(format!("orderId: {err}")))?;
         let amount = cents(request.amount)?;
         // The order's own payment answers for it: this call charges nothing for an order of this house.
         let known = self.known(&request.order_id).await.map_err(Problem::from)?;
@@ -41,9 +37,7 @@ impl PaymentService for Api {
             None => self.pay_apart(&request.order_id, amount, op_id).await?,
         };
         let status = if paid { "SUCCESS" } else { "DECLINED" };
-        Ok(Response::new(PaymentResponse {
-            status: status.into(),
-        }))
+        Ok(Response::new(PaymentResponse { status: status.into() }))
     }
 }
 
@@ -51,24 +45,13 @@ impl Api {
     async fn known(&self, order_id: &str) -> Result<Option<Payment>, Error> {
         let mut tx = self.db.snapshot().await?;
         let orders = [order_id].into();
-        Ok(store::payments::of_orders(&mut tx, &orders)
-            .await?
-            .remove(order_id))
+        Ok(store::payments::of_orders(&mut tx, &orders).await?.remove(order_id))
     }
 
     /// A payment under an id that this house does not know: in a namespace of its own, once per id.
-    async fn pay_apart(
-        &self,
-        order_id: &str,
-        amount: Amount,
-        op_id: String,
-    ) -> Result<bool, Status> {
-        let order_id = OrderId::parse(&format!("{LEGACY}{order_id}")).map_err(|_| {
-            Status::invalid_argument(format!(
-                "orderId is longer than {} letters",
-                64 - LEGACY.len()
-            ))
-        })?;
+    async fn pay_apart(&self, order_id: &str, amount: Amount, op_id: String) -> Result<bool, Status> {
+        let order_id = OrderId::parse(&format!("{LEGACY}{order_id}"))
+            .map_err(|_| Status::invalid_argument(format!("orderId is longer than {} letters", 64 - LEGACY.len())))?;
         if let Some(payment) = self.known(order_id.as_str()).await.map_err(Problem::from)? {
             return stored(&payment, amount);
         }
@@ -80,25 +63,13 @@ impl Api {
             method: Method::Card,
             capture: true,
         };
-        let change = Change {
-            order_id,
-            op_id,
-            act: Act::Authorize(terms),
-            note: String::new(),
-        };
-        let answer = self
-            .till
-            .operate(vec![change])
-            .await
-            .map_err(Problem::from)?
-            .pop();
+        let change = Change { order_id, op_id, act: Act::Authorize(terms), note: String::new() };
+        let answer = self.till.operate(vec![change]).await.map_err(Problem::from)?.pop();
         match answer.map(|answer| (answer.reply, answer.payment)) {
             Some((Reply::Done, _)) => Ok(true),
             Some((Reply::InDoubt, _)) | None => Err(in_doubt()),
             // Somebody was faster with another key: what came of his call answers.
-            Some((Reply::Refused(_) | Reply::Invalid(_), Some(payment))) => {
-                stored(&payment, amount)
-            }
+            Some((Reply::Refused(_) | Reply::Invalid(_), Some(payment))) => stored(&payment, amount),
             Some((Reply::Refused(_) | Reply::Invalid(_), None)) => Ok(false),
         }
     }
@@ -109,10 +80,9 @@ fn stored(payment: &Payment, amount: Amount) -> Result<bool, Status> {
     match payment.status {
         Standing::InDoubt => Err(in_doubt()),
         Standing::Refused | Standing::Voided | Standing::Tombstone => Ok(false),
-        Standing::Authorised
-        | Standing::Captured
-        | Standing::PartlyRefunded
-        | Standing::Refunded => Ok(payment.amount == amount),
+        Standing::Authorised | Standing::Captured | Standing::PartlyRefunded | Standing::Refunded => {
+            Ok(payment.amount == amount)
+        }
     }
 }
 
@@ -125,14 +95,9 @@ fn cents(amount: f32) -> Result<Amount, Status> {
     let cents = (f64::from(amount) * 100.0).round();
     // NaN compares false, so it is refused here too.
     if !(1.0..=1e12).contains(&cents) {
-        return Err(Status::invalid_argument(format!(
-            "amount is {amount}, but must be a number above 0"
-        )));
+        return Err(Status::invalid_argument(format!("amount is {amount}, but must be a number above 0")));
     }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "a whole number in range, just checked"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "a whole number in range, just checked")]
     Ok(Amount::from_minor(cents as i64))
 }
 
@@ -142,28 +107,10 @@ mod tests {
 
     #[test]
     fn a_float_becomes_the_cents_that_were_meant() {
-        for (float, minor) in [
-            (19.99, 1999),
-            (0.1, 10),
-            (1.005, 100),
-            (600.0, 60_000),
-            (0.01, 1),
-        ] {
-            assert_eq!(
-                cents(float).expect("an amount"),
-                Amount::from_minor(minor),
-                "{float}"
-            );
+        for (float, minor) in [(19.99, 1999), (0.1, 10), (1.005, 100), (600.0, 60_000), (0.01, 1)] {
+            assert_eq!(cents(float).expect("an amount"), Amount::from_minor(minor), "{float}");
         }
-        for float in [
-            0.0,
-            -1.0,
-            0.004,
-            f32::NAN,
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-            f32::MAX,
-        ] {
+        for float in [0.0, -1.0, 0.004, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
             assert!(cents(float).is_err(), "{float}");
         }
     }

@@ -9,10 +9,7 @@ use auth::Verifier;
 use axum::Router;
 use commerce::{Currency, page::CursorKey};
 use db::Db;
-use proto::{
-    legacy::payment_service_server::PaymentServiceServer,
-    payment::v1::payments_server::PaymentsServer,
-};
+use proto::{legacy::payment_service_server::PaymentServiceServer, payment::v1::payments_server::PaymentsServer};
 use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;

@@ -4,8 +4,8 @@ use auth::{Role, grpc_caller};
 use chassis::Problem;
 use commerce::page::{DEFAULT_LIMIT, MAX_LIMIT};
 use proto::payment::v1::{
-    AuthorizeRequest, GetRequest, GetResponse, ListRequest, ListResponse, OperateRequest,
-    OperationResponse, payments_server::Payments,
+    AuthorizeRequest, GetRequest, GetResponse, ListRequest, ListResponse, OperateRequest, OperationResponse,
+    payments_server::Payments,
 };
 use tonic::{Request, Response, Status};
 
@@ -26,40 +26,23 @@ const READ: &[Role] = &[Role::Service, Role::Admin];
 
 #[tonic::async_trait]
 impl Payments for Api {
-    async fn authorize(
-        &self,
-        request: Request<AuthorizeRequest>,
-    ) -> Result<Response<OperationResponse>, Status> {
+    async fn authorize(&self, request: Request<AuthorizeRequest>) -> Result<Response<OperationResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
         let items = request.into_inner().items;
         check_count(items.len())?;
-        self.operate(items.into_iter().map(wire::authorization).collect())
-            .await
+        self.operate(items.into_iter().map(wire::authorization).collect()).await
     }
 
-    async fn capture(
-        &self,
-        request: Request<OperateRequest>,
-    ) -> Result<Response<OperationResponse>, Status> {
-        self.operations(request, |amount| {
-            Ok(Act::Capture(wire::amount_or_all(amount)?))
-        })
-        .await
+    async fn capture(&self, request: Request<OperateRequest>) -> Result<Response<OperationResponse>, Status> {
+        self.operations(request, |amount| Ok(Act::Capture(wire::amount_or_all(amount)?))).await
     }
 
-    async fn void(
-        &self,
-        request: Request<OperateRequest>,
-    ) -> Result<Response<OperationResponse>, Status> {
+    async fn void(&self, request: Request<OperateRequest>) -> Result<Response<OperationResponse>, Status> {
         self.operations(request, |_| Ok(Act::Void)).await
     }
 
-    async fn refund(
-        &self,
-        request: Request<OperateRequest>,
-    ) -> Result<Response<OperationResponse>, Status> {
-        self.operations(request, |amount| Ok(Act::Refund(wire::amount(amount)?)))
-            .await
+    async fn refund(&self, request: Request<OperateRequest>) -> Result<Response<OperationResponse>, Status> {
+        self.operations(request, |amount| Ok(Act::Refund(wire::amount(amount)?))).await
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
@@ -70,9 +53,7 @@ impl Payments for Api {
             wire::any_id(id).map_err(Status::invalid_argument)?;
         }
         let found = self.find(&ids).await.map_err(Problem::from)?;
-        Ok(Response::new(GetResponse {
-            payments: found.iter().map(wire::payment).collect(),
-        }))
+        Ok(Response::new(GetResponse { payments: found.iter().map(wire::payment).collect() }))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
@@ -82,9 +63,7 @@ impl Payments for Api {
             0 => DEFAULT_LIMIT,
             limit if limit <= MAX_LIMIT => limit,
             limit => {
-                return Err(Status::invalid_argument(format!(
-                    "limit {limit} is more than {MAX_LIMIT}"
-                )));
+                return Err(Status::invalid_argument(format!("limit {limit} is more than {MAX_LIMIT}")));
             }
         };
         let filter = self.filter(request)?;
@@ -94,10 +73,7 @@ impl Payments for Api {
         let last = payments.last().and_then(|payment| payment.number);
         Ok(Response::new(ListResponse {
             payments: payments.iter().map(wire::payment).collect(),
-            next_cursor: last
-                .filter(|_| more)
-                .map(|last| self.cursors.encode(&last))
-                .unwrap_or_default(),
+            next_cursor: last.filter(|_| more).map(|last| self.cursors.encode(&last)).unwrap_or_default(),
         }))
     }
 }
@@ -111,21 +87,12 @@ impl Api {
         grpc_caller(&request, CHANGE)?;
         let items = request.into_inner().items;
         check_count(items.len())?;
-        self.operate(
-            items
-                .into_iter()
-                .map(|item| wire::operation(item, &act))
-                .collect(),
-        )
-        .await
+        self.operate(items.into_iter().map(|item| wire::operation(item, &act)).collect()).await
     }
 
     /// Does what can be read, and answers each item in its place.
     async fn operate(&self, items: Vec<Item>) -> Result<Response<OperationResponse>, Status> {
-        let changes = items
-            .iter()
-            .filter_map(|item| item.change.clone().ok())
-            .collect::<Vec<_>>();
+        let changes = items.iter().filter_map(|item| item.change.clone().ok()).collect::<Vec<_>>();
         let answers = match changes.is_empty() {
             true => Vec::new(),
             false => self.till.operate(changes).await.map_err(Problem::from)?,
@@ -146,11 +113,7 @@ impl Api {
         store::payments::find(&mut tx, ids).await
     }
 
-    async fn page(
-        &self,
-        filter: &store::payments::Filter,
-        limit: u32,
-    ) -> Result<Vec<crate::domain::Payment>, Error> {
+    async fn page(&self, filter: &store::payments::Filter, limit: u32) -> Result<Vec<crate::domain::Payment>, Error> {
         let mut tx = self.db.snapshot().await?;
         store::payments::list(&mut tx, filter, i64::from(limit) + 1).await
     }
@@ -163,9 +126,9 @@ impl Api {
             .map_err(|bad| Status::invalid_argument(bad.to_string()))?;
         let status = text(request.status)
             .map(|word| match Standing::parse(&word) {
-                None | Some(Standing::Tombstone) => Err(Status::invalid_argument(format!(
-                    "`{word}` is no status of a payment"
-                ))),
+                None | Some(Standing::Tombstone) => {
+                    Err(Status::invalid_argument(format!("`{word}` is no status of a payment")))
+                }
                 Some(status) => Ok(status),
             })
             .transpose()?;
@@ -173,11 +136,7 @@ impl Api {
         if let Some(id) = &order_id {
             wire::any_id(id).map_err(Status::invalid_argument)?;
         }
-        Ok(store::payments::Filter {
-            order_id,
-            status,
-            before,
-        })
+        Ok(store::payments::Filter { order_id, status, before })
     }
 }
 
@@ -185,7 +144,5 @@ fn check_count(count: usize) -> Result<(), Status> {
     if (1..=MOST_ITEMS).contains(&count) {
         return Ok(());
     }
-    Err(Status::invalid_argument(format!(
-        "{count} items; 1 to {MOST_ITEMS} are taken at once"
-    )))
+    Err(Status::invalid_argument(format!("{count} items; 1 to {MOST_ITEMS} are taken at once")))
 }

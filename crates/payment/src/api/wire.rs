@@ -24,12 +24,8 @@ pub(crate) struct Item {
 
 pub(crate) fn authorization(item: pb::Authorization) -> Item {
     let terms = |item: &pb::Authorization| -> Result<Act, String> {
-        let method = Method::parse(&item.method).ok_or_else(|| {
-            format!(
-                "method is `{}`, but must be card or cash",
-                short(&item.method)
-            )
-        })?;
+        let method = Method::parse(&item.method)
+            .ok_or_else(|| format!("method is `{}`, but must be card or cash", short(&item.method)))?;
         let customer_id = match item.customer_id.as_str() {
             "" => None,
             id => Some(CustomerId::parse(id).map_err(|err| format!("customer_id: {err}"))?),
@@ -37,24 +33,17 @@ pub(crate) fn authorization(item: pb::Authorization) -> Item {
         Ok(Act::Authorize(Terms {
             kind: Kind::Order,
             amount: amount(item.amount)?,
-            currency: item.currency.parse().map_err(|_| {
-                format!(
-                    "currency is `{}`, but must be three capital letters",
-                    short(&item.currency)
-                )
-            })?,
+            currency: item
+                .currency
+                .parse()
+                .map_err(|_| format!("currency is `{}`, but must be three capital letters", short(&item.currency)))?,
             customer_id,
             method,
             capture: item.capture,
         }))
     };
-    let change =
-        terms(&item).and_then(|act| change(&item.order_id, &item.op_id, act, String::new()));
-    Item {
-        order_id: item.order_id,
-        op_id: item.op_id,
-        change,
-    }
+    let change = terms(&item).and_then(|act| change(&item.order_id, &item.op_id, act, String::new()));
+    Item { order_id: item.order_id, op_id: item.op_id, change }
 }
 
 pub(crate) fn operation(item: pb::Operation, act: impl Fn(i64) -> Result<Act, String>) -> Item {
@@ -63,11 +52,7 @@ pub(crate) fn operation(item: pb::Operation, act: impl Fn(i64) -> Result<Act, St
     } else {
         act(item.amount).and_then(|act| change(&item.order_id, &item.op_id, act, item.reason))
     };
-    Item {
-        order_id: item.order_id,
-        op_id: item.op_id,
-        change,
-    }
+    Item { order_id: item.order_id, op_id: item.op_id, change }
 }
 
 fn change(order_id: &str, op_id: &str, act: Act, note: String) -> Result<Change, String> {
@@ -77,9 +62,7 @@ fn change(order_id: &str, op_id: &str, act: Act, note: String) -> Result<Change,
     }
     Ok(Change {
         order_id: OrderId::parse(order_id).map_err(|err| format!("order_id: {err}"))?,
-        op_id: any_id(op_id)
-            .map(|()| op_id.to_owned())
-            .map_err(|err| format!("op_id: {err}"))?,
+        op_id: any_id(op_id).map(|()| op_id.to_owned()).map_err(|err| format!("op_id: {err}"))?,
         act,
         note,
     })
@@ -87,9 +70,7 @@ fn change(order_id: &str, op_id: &str, act: Act, note: String) -> Result<Change,
 
 /// Checks an id of whatever kind.
 pub(crate) fn any_id(id: &str) -> Result<(), String> {
-    Id::<()>::parse(id)
-        .map(|_| ())
-        .map_err(|err| err.to_string())
+    Id::<()>::parse(id).map(|_| ()).map_err(|err| err.to_string())
 }
 
 /// An amount above zero.
@@ -97,18 +78,12 @@ pub(crate) fn amount(minor: i64) -> Result<Amount, String> {
     if (1..=MOST).contains(&minor) {
         return Ok(Amount::from_minor(minor));
     }
-    Err(format!(
-        "amount is {minor}, but must be from 1 to {MOST} minor units"
-    ))
+    Err(format!("amount is {minor}, but must be from 1 to {MOST} minor units"))
 }
 
 /// An amount above zero, or 0 for everything.
 pub(crate) fn amount_or_all(minor: i64) -> Result<Option<Amount>, String> {
-    if minor == 0 {
-        Ok(None)
-    } else {
-        amount(minor).map(Some)
-    }
+    if minor == 0 { Ok(None) } else { amount(minor).map(Some) }
 }
 
 pub(crate) fn invalid(item: &Item, why: &str) -> pb::OperationResult {
@@ -122,21 +97,13 @@ pub(crate) fn result(item: &Item, answer: Option<Answer>) -> pb::OperationResult
     let (outcome, reason) = match answer.reply {
         Reply::Done => (pb::Outcome::Done, String::new()),
         Reply::Refused(why) => (pb::Outcome::Refused, why),
-        Reply::InDoubt => (
-            pb::Outcome::InDoubt,
-            "the provider has not answered yet".into(),
-        ),
+        Reply::InDoubt => (pb::Outcome::InDoubt, "the provider has not answered yet".into()),
         Reply::Invalid(why) => (pb::Outcome::Invalid, why),
     };
     result_of(item, outcome, reason, answer.payment.as_ref().map(payment))
 }
 
-fn result_of(
-    item: &Item,
-    outcome: pb::Outcome,
-    reason: String,
-    payment: Option<pb::Payment>,
-) -> pb::OperationResult {
+fn result_of(item: &Item, outcome: pb::Outcome, reason: String, payment: Option<pb::Payment>) -> pb::OperationResult {
     pb::OperationResult {
         order_id: item.order_id.clone(),
         op_id: item.op_id.clone(),
@@ -147,25 +114,18 @@ fn result_of(
 }
 
 pub(crate) fn payment(payment: &Payment) -> pb::Payment {
-    let operations = payment
-        .operations
-        .iter()
-        .map(|operation| pb::PaymentOperation {
-            op: operation.op.as_str().into(),
-            op_id: operation.op_id.clone(),
-            amount: operation.amount.minor(),
-            at: operation.at.micros() / 1_000,
-            outcome: operation.outcome.as_str().into(),
-        });
+    let operations = payment.operations.iter().map(|operation| pb::PaymentOperation {
+        op: operation.op.as_str().into(),
+        op_id: operation.op_id.clone(),
+        amount: operation.amount.minor(),
+        at: operation.at.micros() / 1_000,
+        outcome: operation.outcome.as_str().into(),
+    });
     pb::Payment {
         id: payment.id.as_str().into(),
         number: payment.number.unwrap_or_default(),
         order_id: payment.order_id.as_str().into(),
-        customer_id: payment
-            .customer_id
-            .as_ref()
-            .map(|id| id.as_str().to_owned())
-            .unwrap_or_default(),
+        customer_id: payment.customer_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default(),
         amount: payment.amount.minor(),
         currency: payment.currency.as_str().into(),
         method: payment.method.as_str().into(),

@@ -26,12 +26,7 @@ impl Call {
     pub(crate) fn of(payment: &Payment, place: usize, demand: Demand) -> Self {
         let operation = &payment.operations[place];
         Self {
-            key: format!(
-                "{}:{}:{}",
-                payment.order_id,
-                operation.op.as_str(),
-                operation.op_id
-            ),
+            key: format!("{}:{}:{}", payment.order_id, operation.op.as_str(), operation.op_id),
             customer_id: payment.customer_id.clone(),
             demand,
         }
@@ -82,10 +77,7 @@ impl Provider {
     }
 }
 
-async fn within<T>(
-    limit: Duration,
-    call: impl Future<Output = Result<T, NoAnswer>>,
-) -> Result<T, NoAnswer> {
+async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, NoAnswer>>) -> Result<T, NoAnswer> {
     match tokio::time::timeout(limit, call).await {
         Ok(answer) => answer,
         Err(_) => Err(NoAnswer(format!("not within {} ms", limit.as_millis()))),

@@ -52,10 +52,7 @@ impl Sandbox {
             db,
             rules: config.sandbox_rules(),
             balance: config.sandbox_balance.map(|money| money.0),
-            balances: balances
-                .iter()
-                .map(|(id, money)| (id.clone(), money.0))
-                .collect(),
+            balances: balances.iter().map(|(id, money)| (id.clone(), money.0)).collect(),
             latency: Duration::from_millis(config.sandbox_latency_ms),
             failure_rate: config.sandbox_failure_rate,
             lost_answer_rate: config.sandbox_lost_answer_rate,
@@ -69,9 +66,8 @@ impl Sandbox {
         customers: impl Iterator<Item = &'a CustomerId>,
     ) -> Result<Purses, Error> {
         let first = |id: &str| self.0.balances.get(id).copied().or(self.0.balance);
-        let limited: HashMap<String, Amount> = customers
-            .filter_map(|id| Some((id.as_str().to_owned(), first(id.as_str())?)))
-            .collect();
+        let limited: HashMap<String, Amount> =
+            customers.filter_map(|id| Some((id.as_str().to_owned(), first(id.as_str())?))).collect();
         if limited.is_empty() {
             return Ok(Purses::default());
         }
@@ -81,32 +77,20 @@ impl Sandbox {
             .into_iter()
             .map(|(id, first)| {
                 let amount = known.get(&id).copied().unwrap_or(first);
-                (
-                    id,
-                    Purse {
-                        amount,
-                        changed: false,
-                    },
-                )
+                (id, Purse { amount, changed: false })
             })
             .collect();
         Ok(Purses { held })
     }
 
     /// Decides a demand by rules and purse.
-    pub(crate) fn decide(
-        &self,
-        purses: &mut Purses,
-        customer: Option<&CustomerId>,
-        demand: Demand,
-    ) -> Verdict {
+    pub(crate) fn decide(&self, purses: &mut Purses, customer: Option<&CustomerId>, demand: Demand) -> Verdict {
         let purse = customer.and_then(|id| purses.held.get_mut(id.as_str()));
         match purse {
             None => sandbox::decide(&self.0.rules, customer, demand, None),
             Some(purse) => {
                 let before = purse.amount;
-                let verdict =
-                    sandbox::decide(&self.0.rules, customer, demand, Some(&mut purse.amount));
+                let verdict = sandbox::decide(&self.0.rules, customer, demand, Some(&mut purse.amount));
                 purse.changed |= purse.amount != before;
                 verdict
             }

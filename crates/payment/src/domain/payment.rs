@@ -224,16 +224,12 @@ impl Payment {
 
     /// The operation that this one repeats.
     pub(crate) fn find(&self, op: Op, op_id: &str) -> Option<usize> {
-        self.operations
-            .iter()
-            .position(|known| known.op == op && known.op_id == op_id)
+        self.operations.iter().position(|known| known.op == op && known.op_id == op_id)
     }
 
     /// The first operation that the provider has not been heard about. Operations are settled in order.
     pub(crate) fn first_in_doubt(&self) -> Option<usize> {
-        self.operations
-            .iter()
-            .position(|known| known.outcome == Outcome::InDoubt)
+        self.operations.iter().position(|known| known.outcome == Outcome::InDoubt)
     }
 
     /// True where there will never be a payment.

@@ -73,10 +73,9 @@ pub(crate) fn judge(payment: Option<&Payment>, change: &Change) -> Judgement {
     };
     if payment.is_tombstone() {
         return match &change.act {
-            Act::Authorize(_) => Judgement::TooLate(format!(
-                "order {} was voided before it was authorised",
-                change.order_id
-            )),
+            Act::Authorize(_) => {
+                Judgement::TooLate(format!("order {} was voided before it was authorised", change.order_id))
+            }
             Act::Void => match payment.find(Op::Void, &change.op_id) {
                 Some(place) => Judgement::Repeat(place),
                 None => Judgement::Decided(Verdict::Done),
@@ -135,12 +134,7 @@ pub(crate) fn record(
 }
 
 /// Ends an operation and books what follows. Tells what others are to hear, with `sequence` already counted.
-pub(crate) fn conclude(
-    payment: &mut Payment,
-    place: usize,
-    verdict: Verdict,
-    at: Timestamp,
-) -> Option<Happening> {
+pub(crate) fn conclude(payment: &mut Payment, place: usize, verdict: Verdict, at: Timestamp) -> Option<Happening> {
     let op = payment.operations[place].op;
     let said = payment.operations[place].said;
     let amount = moved(payment, op, said);
@@ -239,10 +233,7 @@ fn authorize(method: Method, amount: Amount) -> Judgement {
 
 /// The rules on a payment of which nothing is in doubt, or of which all before this operation is settled.
 fn rule(payment: &Payment, op: Op, said: Amount) -> Judgement {
-    let voided = payment
-        .operations
-        .iter()
-        .any(|known| known.op == Op::Void && known.outcome == Outcome::Done);
+    let voided = payment.operations.iter().any(|known| known.op == Op::Void && known.outcome == Outcome::Done);
     let demand = match op {
         Op::Authorize => return refused("the order has a payment already"),
         Op::Void if was_refused(payment) => return Judgement::Decided(Verdict::Done),
@@ -253,10 +244,7 @@ fn rule(payment: &Payment, op: Op, said: Amount) -> Judgement {
         Op::Capture if payment.captured > Amount::ZERO => return refused("it is captured already"),
         _ if voided => return refused("the payment was voided"),
         Op::Capture if said > payment.amount => {
-            return refused(&format!(
-                "{said} is more than the {} authorised",
-                payment.amount
-            ));
+            return refused(&format!("{said} is more than the {} authorised", payment.amount));
         }
         Op::Capture => {
             let amount = moved(payment, op, said);
@@ -289,10 +277,7 @@ fn moved(payment: &Payment, op: Op, said: Amount) -> Amount {
 }
 
 fn was_refused(payment: &Payment) -> bool {
-    payment
-        .operations
-        .first()
-        .is_some_and(|first| first.op == Op::Authorize && first.outcome == Outcome::Refused)
+    payment.operations.first().is_some_and(|first| first.op == Op::Authorize && first.outcome == Outcome::Refused)
 }
 
 fn status_of(payment: &Payment) -> Status {
@@ -322,17 +307,12 @@ fn differs(payment: &Payment, place: usize, act: &Act) -> Option<String> {
     let known = &payment.operations[place];
     let what = format!("{} {}", known.op.as_str(), known.op_id);
     if known.said != act.said() {
-        return Some(format!(
-            "{what} was asked for {} before, now for {}",
-            known.said,
-            act.said()
-        ));
+        return Some(format!("{what} was asked for {} before, now for {}", known.said, act.said()));
     }
     match act {
-        Act::Authorize(terms) if terms.currency != payment.currency => Some(format!(
-            "{what} was asked for in {} before, now in {}",
-            payment.currency, terms.currency
-        )),
+        Act::Authorize(terms) if terms.currency != payment.currency => {
+            Some(format!("{what} was asked for in {} before, now in {}", payment.currency, terms.currency))
+        }
         Act::Authorize(terms) if terms.method != payment.method => Some(format!(
             "{what} was asked for by {} before, now by {}",
             payment.method.as_str(),

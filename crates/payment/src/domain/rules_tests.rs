@@ -17,20 +17,11 @@ fn authorize(minor: i64, method: Method, capture: bool) -> Act {
 }
 
 fn change(op_id: u8, act: Act) -> Change {
-    Change {
-        order_id: OrderId::known("o".into()),
-        op_id: op_id.to_string(),
-        act,
-        note: String::new(),
-    }
+    Change { order_id: OrderId::known("o".into()), op_id: op_id.to_string(), act, note: String::new() }
 }
 
 /// Does a change as the till does, with a provider that says `verdict`, or nothing.
-fn perform(
-    payment: &mut Option<Payment>,
-    change: &Change,
-    verdict: Option<Verdict>,
-) -> (Judgement, Option<Happening>) {
+fn perform(payment: &mut Option<Payment>, change: &Change, verdict: Option<Verdict>) -> (Judgement, Option<Happening>) {
     let judgement = judge(payment.as_ref(), change);
     let verdict = match &judgement {
         Judgement::Repeat(_) | Judgement::Invalid(_) | Judgement::TooLate(_) => {
@@ -41,14 +32,8 @@ fn perform(
         Judgement::Wait => None,
     };
     let place = record(payment, change, Timestamp::default(), PaymentId::new);
-    let happening = verdict.and_then(|verdict| {
-        conclude(
-            payment.as_mut().expect("just recorded"),
-            place,
-            verdict,
-            Timestamp::default(),
-        )
-    });
+    let happening = verdict
+        .and_then(|verdict| conclude(payment.as_mut().expect("just recorded"), place, verdict, Timestamp::default()));
     (judgement, happening)
 }
 
@@ -62,37 +47,21 @@ fn refund(minor: i64) -> Act {
 
 fn state(payment: &Option<Payment>) -> (Status, i64, i64) {
     let payment = payment.as_ref().expect("a payment");
-    (
-        payment.status,
-        payment.captured.minor(),
-        payment.refunded.minor(),
-    )
+    (payment.status, payment.captured.minor(), payment.refunded.minor())
 }
 
 #[test]
 fn refunds_never_exceed_what_is_captured_and_the_rest_can_be_voided() {
     let mut payment = None;
-    assert_eq!(
-        done(&mut payment, 1, authorize(100, Method::Card, true)).1,
-        Some(Happening::Captured)
-    );
-    assert_eq!(
-        done(&mut payment, 1, refund(60)).1,
-        Some(Happening::Refunded)
-    );
+    assert_eq!(done(&mut payment, 1, authorize(100, Method::Card, true)).1, Some(Happening::Captured));
+    assert_eq!(done(&mut payment, 1, refund(60)).1, Some(Happening::Refunded));
     assert_eq!(state(&payment), (Status::PartlyRefunded, 100, 60));
     let (judgement, happening) = done(&mut payment, 2, refund(41));
     assert!(matches!(judgement, Judgement::Decided(Verdict::Refused(_))) && happening.is_none());
     assert_eq!(done(&mut payment, 1, Act::Void).1, Some(Happening::Voided));
     assert_eq!(state(&payment), (Status::Voided, 100, 100));
-    assert_eq!(
-        done(&mut payment, 1, Act::Void),
-        (Judgement::Repeat(3), None)
-    );
-    assert_eq!(
-        done(&mut payment, 2, Act::Void),
-        (Judgement::Decided(Verdict::Done), None)
-    );
+    assert_eq!(done(&mut payment, 1, Act::Void), (Judgement::Repeat(3), None));
+    assert_eq!(done(&mut payment, 2, Act::Void), (Judgement::Decided(Verdict::Done), None));
     assert_eq!(payment.expect("a payment").sequence, 3);
 }
 
@@ -101,33 +70,22 @@ fn a_void_after_everything_was_refunded_changes_nothing() {
     let mut payment = None;
     done(&mut payment, 1, authorize(100, Method::Cash, false));
     done(&mut payment, 1, refund(100));
-    assert_eq!(
-        done(&mut payment, 1, Act::Void),
-        (Judgement::Decided(Verdict::Done), None)
-    );
+    assert_eq!(done(&mut payment, 1, Act::Void), (Judgement::Decided(Verdict::Done), None));
     assert_eq!(state(&payment), (Status::Refunded, 100, 100));
 }
 
 #[test]
 fn an_authorisation_is_captured_once_or_let_go() {
     let mut payment = None;
-    assert_eq!(
-        done(&mut payment, 1, authorize(100, Method::Card, false)).1,
-        None
-    );
+    assert_eq!(done(&mut payment, 1, authorize(100, Method::Card, false)).1, None);
     assert_eq!(state(&payment), (Status::Authorised, 0, 0));
     let mut voided = payment.clone();
     assert_eq!(done(&mut voided, 1, Act::Void).1, Some(Happening::Voided));
     assert_eq!(state(&voided), (Status::Voided, 0, 0));
     let refused = |judgement| matches!(judgement, Judgement::Decided(Verdict::Refused(_)));
     assert!(refused(done(&mut voided, 1, Act::Capture(None)).0));
-    assert!(refused(
-        done(&mut payment, 1, Act::Capture(Some(Amount::from_minor(101)))).0
-    ));
-    assert_eq!(
-        done(&mut payment, 2, Act::Capture(None)).1,
-        Some(Happening::Captured)
-    );
+    assert!(refused(done(&mut payment, 1, Act::Capture(Some(Amount::from_minor(101)))).0));
+    assert_eq!(done(&mut payment, 2, Act::Capture(None)).1, Some(Happening::Captured));
     assert!(refused(done(&mut payment, 3, Act::Capture(None)).0));
     assert_eq!(state(&payment), (Status::Captured, 100, 0));
 }
@@ -135,67 +93,35 @@ fn an_authorisation_is_captured_once_or_let_go() {
 #[test]
 fn a_void_that_comes_first_refuses_the_late_authorise_for_ever() {
     let mut payment = None;
-    assert_eq!(
-        done(&mut payment, 1, Act::Void),
-        (Judgement::Decided(Verdict::Done), None)
-    );
+    assert_eq!(done(&mut payment, 1, Act::Void), (Judgement::Decided(Verdict::Done), None));
     for op_id in [1, 2] {
         let (judgement, _) = done(&mut payment, op_id, authorize(100, Method::Card, true));
         assert!(matches!(judgement, Judgement::TooLate(_)));
     }
-    assert!(matches!(
-        done(&mut payment, 1, refund(1)).0,
-        Judgement::Invalid(_)
-    ));
+    assert!(matches!(done(&mut payment, 1, refund(1)).0, Judgement::Invalid(_)));
     assert_eq!(state(&payment), (Status::Tombstone, 0, 0));
 }
 
 #[test]
 fn what_follows_a_doubt_waits_until_it_is_settled() {
     let mut payment = None;
-    perform(
-        &mut payment,
-        &change(1, authorize(100, Method::Card, true)),
-        None,
-    );
+    perform(&mut payment, &change(1, authorize(100, Method::Card, true)), None);
     assert_eq!(done(&mut payment, 1, Act::Void), (Judgement::Wait, None));
     let mut settled = payment.expect("a payment");
     assert_eq!(settled.status, Status::InDoubt);
     let told = conclude(&mut settled, 0, Verdict::Done, Timestamp::default());
-    assert_eq!(
-        (told, settled.first_in_doubt()),
-        (Some(Happening::Captured), Some(1))
-    );
-    assert_eq!(
-        demand_of(&settled, 1),
-        Judgement::Ask(Demand::GiveBack(Amount::from_minor(100)))
-    );
+    assert_eq!((told, settled.first_in_doubt()), (Some(Happening::Captured), Some(1)));
+    assert_eq!(demand_of(&settled, 1), Judgement::Ask(Demand::GiveBack(Amount::from_minor(100))));
     conclude(&mut settled, 1, Verdict::Done, Timestamp::default());
-    assert_eq!(
-        (settled.status, settled.left()),
-        (Status::Voided, Amount::ZERO)
-    );
+    assert_eq!((settled.status, settled.left()), (Status::Voided, Amount::ZERO));
 }
 
 fn acts() -> impl Strategy<Value = Act> {
     prop_oneof![
-        (
-            prop_oneof![Just(100_i64), Just(70)],
-            any::<bool>(),
-            any::<bool>()
-        )
-            .prop_map(|(minor, cash, capture)| {
-                authorize(
-                    minor,
-                    if cash { Method::Cash } else { Method::Card },
-                    capture,
-                )
-            }),
-        prop_oneof![
-            Just(None),
-            (1_i64..130).prop_map(|minor| Some(Amount::from_minor(minor)))
-        ]
-        .prop_map(Act::Capture),
+        (prop_oneof![Just(100_i64), Just(70)], any::<bool>(), any::<bool>()).prop_map(|(minor, cash, capture)| {
+            authorize(minor, if cash { Method::Cash } else { Method::Card }, capture)
+        }),
+        prop_oneof![Just(None), (1_i64..130).prop_map(|minor| Some(Amount::from_minor(minor)))].prop_map(Act::Capture),
         Just(Act::Void),
         (1_i64..130).prop_map(refund),
     ]
@@ -222,21 +148,12 @@ fn holds(payment: &Payment) {
     assert!(payment.refunded >= Amount::ZERO && payment.refunded <= payment.captured);
     assert!(payment.captured <= payment.amount);
     let moved = |wanted: &[Op]| -> i64 {
-        let done = payment
-            .operations
-            .iter()
-            .filter(|o| o.outcome == Outcome::Done && wanted.contains(&o.op));
+        let done = payment.operations.iter().filter(|o| o.outcome == Outcome::Done && wanted.contains(&o.op));
         done.map(|o| o.amount.minor()).sum()
     };
     assert_eq!(moved(&[Op::Void, Op::Refund]), payment.refunded.minor());
-    assert_eq!(
-        payment.status == Status::InDoubt,
-        payment.first_in_doubt().is_some()
-    );
-    if matches!(
-        payment.status,
-        Status::Voided | Status::Refunded | Status::Refused | Status::Tombstone
-    ) {
+    assert_eq!(payment.status == Status::InDoubt, payment.first_in_doubt().is_some());
+    if matches!(payment.status, Status::Voided | Status::Refunded | Status::Refused | Status::Tombstone) {
         assert_eq!(payment.left(), Amount::ZERO);
     }
 }

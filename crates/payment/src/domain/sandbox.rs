@@ -29,12 +29,7 @@ pub(crate) fn decide(
     }
 }
 
-fn charge(
-    rules: &Rules,
-    customer: Option<&CustomerId>,
-    amount: Amount,
-    balance: Option<&mut Amount>,
-) -> Verdict {
+fn charge(rules: &Rules, customer: Option<&CustomerId>, amount: Amount, balance: Option<&mut Amount>) -> Verdict {
     if let Some(customer) = customer.filter(|c| rules.declined.contains(c.as_str())) {
         return Verdict::Refused(format!("customer {customer} is declined"));
     }

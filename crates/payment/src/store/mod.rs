@@ -4,8 +4,5 @@ pub(crate) mod payments;
 pub(crate) mod sandbox;
 
 /// The schema's steps, numbered past those of the shared tables.
-pub(crate) const MIGRATIONS: &[db::Migration] = &[db::Migration {
-    version: 101,
-    name: "payments",
-    sql: include_str!("../../migrations/0001_init.sql"),
-}];
+pub(crate) const MIGRATIONS: &[db::Migration] =
+    &[db::Migration { version: 101, name: "payments", sql: include_str!("../../migrations/0001_init.sql") }];

@@ -28,9 +28,8 @@ const COLUMNS: &[&str] = &[
     "created_at",
     "updated_at",
 ];
-const OPERATION_COLUMNS: &[&str] = &[
-    "order_id", "op", "op_id", "position", "said", "amount", "outcome", "reason", "note", "at",
-];
+const OPERATION_COLUMNS: &[&str] =
+    &["order_id", "op", "op_id", "position", "said", "amount", "outcome", "reason", "note", "at"];
 
 /// What a list is narrowed to.
 #[derive(Debug, Clone, Default)]
@@ -44,20 +43,14 @@ pub(crate) struct Filter {
 }
 
 /// The payments of these orders, tombstones included.
-pub(crate) async fn of_orders(
-    tx: &mut Tx,
-    orders: &BTreeSet<&str>,
-) -> Result<HashMap<String, Payment>, Error> {
+pub(crate) async fn of_orders(tx: &mut Tx, orders: &BTreeSet<&str>) -> Result<HashMap<String, Payment>, Error> {
     // Ordered, so that every replica takes the rows' locks in one order.
     let rows = db::query("select * from payments where order_id in {list $1} order by order_id")
         .list(orders)
         .fetch_all(tx)
         .await?;
     let found = with_operations(tx, &rows).await?;
-    Ok(found
-        .into_iter()
-        .map(|payment| (payment.order_id.as_str().to_owned(), payment))
-        .collect())
+    Ok(found.into_iter().map(|payment| (payment.order_id.as_str().to_owned(), payment)).collect())
 }
 
 /// Payments by their own or their orders' ids, without tombstones.
@@ -80,11 +73,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec
         text.push_str(" and order_id = $2");
     }
     if filter.status.is_some() {
-        text.push_str(if filter.order_id.is_some() {
-            " and status = $3"
-        } else {
-            " and status = $2"
-        });
+        text.push_str(if filter.order_id.is_some() { " and status = $3" } else { " and status = $2" });
     }
     text.push_str(&format!(" order by number desc limit {limit}"));
     let mut query = db::query(text).bind(filter.before.unwrap_or(i64::MAX));
@@ -99,11 +88,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec
 }
 
 /// Orders whose payment is in doubt and in nobody's hands.
-pub(crate) async fn unclaimed(
-    tx: &mut Tx,
-    now: Timestamp,
-    limit: i64,
-) -> Result<Vec<OrderId>, Error> {
+pub(crate) async fn unclaimed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
     let rows = db::query(
         "select order_id from payments where status = 'in_doubt' and claimed_until <= $1
          order by claimed_until limit $2",
@@ -112,43 +97,30 @@ pub(crate) async fn unclaimed(
     .bind(limit)
     .fetch_all(tx)
     .await?;
-    rows.iter()
-        .map(|row| Ok(OrderId::known(row.get("order_id")?)))
-        .collect()
+    rows.iter().map(|row| Ok(OrderId::known(row.get("order_id")?))).collect()
 }
 
 /// Takes so many numbers; gives the first.
 pub(crate) async fn take_numbers(tx: &mut Tx, count: i64) -> Result<i64, Error> {
-    let row =
-        db::query("update counters set value = value + $1 where name = 'payment' returning value")
-            .bind(count)
-            .fetch_one(tx)
-            .await?;
+    let row = db::query("update counters set value = value + $1 where name = 'payment' returning value")
+        .bind(count)
+        .fetch_one(tx)
+        .await?;
     Ok(row.get::<i64>("value")? - count + 1)
 }
 
 /// Writes payments as they are now, and those of their operations that are new or changed.
-pub(crate) async fn save(
-    tx: &mut Tx,
-    payments: &[&Payment],
-    operations: &[(&Payment, usize)],
-) -> Result<(), Error> {
-    db::insert(
-        "payments",
-        COLUMNS,
-        payments.iter().map(|payment| values(payment)),
-    )
-    .suffix(
-        "on conflict (order_id) do update set status = excluded.status,
+pub(crate) async fn save(tx: &mut Tx, payments: &[&Payment], operations: &[(&Payment, usize)]) -> Result<(), Error> {
+    db::insert("payments", COLUMNS, payments.iter().map(|payment| values(payment)))
+        .suffix(
+            "on conflict (order_id) do update set status = excluded.status,
              captured = excluded.captured, refunded = excluded.refunded,
              sequence = excluded.sequence, claimed_until = excluded.claimed_until,
              updated_at = excluded.updated_at",
-    )
-    .execute(tx)
-    .await?;
-    let rows = operations
-        .iter()
-        .map(|(payment, place)| operation_values(payment, *place));
+        )
+        .execute(tx)
+        .await?;
+    let rows = operations.iter().map(|(payment, place)| operation_values(payment, *place));
     db::insert("operations", OPERATION_COLUMNS, rows)
         .suffix(
             "on conflict (order_id, op, op_id) do update set amount = excluded.amount,
@@ -160,11 +132,7 @@ pub(crate) async fn save(
 }
 
 /// A page of payments for the audit, past `after` by order id.
-pub(crate) async fn audit_page(
-    tx: &mut Tx,
-    after: &str,
-    limit: i64,
-) -> Result<Vec<Payment>, Error> {
+pub(crate) async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Payment>, Error> {
     let rows = db::query("select * from payments where order_id > $1 order by order_id limit $2")
         .bind(after)
         .bind(limit)
@@ -178,23 +146,16 @@ async fn with_operations(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Payment>, Erro
     if payments.is_empty() {
         return Ok(payments);
     }
-    let rows = db::query(
-        "select * from operations where order_id in {list $1} order by order_id, position",
-    )
-    .list(payments.iter().map(|payment| payment.order_id.as_str()))
-    .fetch_all(tx)
-    .await?;
+    let rows = db::query("select * from operations where order_id in {list $1} order by order_id, position")
+        .list(payments.iter().map(|payment| payment.order_id.as_str()))
+        .fetch_all(tx)
+        .await?;
     let mut operations: HashMap<String, Vec<Operation>> = HashMap::new();
     for row in &rows {
-        operations
-            .entry(row.get("order_id")?)
-            .or_default()
-            .push(operation(row)?);
+        operations.entry(row.get("order_id")?).or_default().push(operation(row)?);
     }
     for payment in &mut payments {
-        payment.operations = operations
-            .remove(payment.order_id.as_str())
-            .unwrap_or_default();
+        payment.operations = operations.remove(payment.order_id.as_str()).unwrap_or_default();
     }
     Ok(payments)
 }
@@ -242,14 +203,9 @@ fn payment(row: &Row) -> Result<Payment, Error> {
         number: row.get("number")?,
         kind: Kind::parse(&row.get::<String>("kind")?).ok_or(Error::Corrupt("kind"))?,
         order_id: OrderId::known(row.get("order_id")?),
-        customer_id: row
-            .get::<Option<String>>("customer_id")?
-            .map(CustomerId::known),
+        customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::known),
         amount: Amount::from_minor(row.get("amount")?),
-        currency: row
-            .get::<String>("currency")?
-            .parse()
-            .map_err(|_| Error::Corrupt("currency"))?,
+        currency: row.get::<String>("currency")?.parse().map_err(|_| Error::Corrupt("currency"))?,
         method: Method::parse(&row.get::<String>("method")?).ok_or(Error::Corrupt("method"))?,
         capture: row.get::<i64>("capture")? != 0,
         status: Status::parse(&row.get::<String>("status")?).ok_or(Error::Corrupt("status"))?,

@@ -8,31 +8,17 @@ use db::Tx;
 use crate::{domain::Verdict, error::Error};
 
 /// What these customers have, of those whose balance ever moved.
-pub(crate) async fn balances(
-    tx: &mut Tx,
-    customers: &[String],
-) -> Result<HashMap<String, Amount>, Error> {
-    let rows = db::query(
-        "select customer_id, balance from sandbox_balances where customer_id in {list $1}",
-    )
-    .list(customers)
-    .fetch_all(tx)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok((
-                row.get("customer_id")?,
-                Amount::from_minor(row.get("balance")?),
-            ))
-        })
-        .collect()
+pub(crate) async fn balances(tx: &mut Tx, customers: &[String]) -> Result<HashMap<String, Amount>, Error> {
+    let rows = db::query("select customer_id, balance from sandbox_balances where customer_id in {list $1}")
+        .list(customers)
+        .fetch_all(tx)
+        .await?;
+    rows.iter().map(|row| Ok((row.get("customer_id")?, Amount::from_minor(row.get("balance")?)))).collect()
 }
 
 /// Writes what customers have now.
 pub(crate) async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> Result<(), Error> {
-    let rows = balances
-        .iter()
-        .map(|(customer, balance)| vec![(*customer).into(), balance.minor().into()]);
+    let rows = balances.iter().map(|(customer, balance)| vec![(*customer).into(), balance.minor().into()]);
     db::insert("sandbox_balances", &["customer_id", "balance"], rows)
         .suffix("on conflict (customer_id) do update set balance = excluded.balance")
         .execute(tx)
@@ -42,10 +28,7 @@ pub(crate) async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> R
 
 /// What was answered to the call with this idempotency key.
 pub(crate) async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Verdict>, Error> {
-    let row = db::query("select done, reason from sandbox_calls where key = $1")
-        .bind(key)
-        .fetch_optional(tx)
-        .await?;
+    let row = db::query("select done, reason from sandbox_calls where key = $1").bind(key).fetch_optional(tx).await?;
     row.map(|row| match row.get::<i64>("done")? {
         0 => Ok(Verdict::Refused(row.get("reason")?)),
         _ => Ok(Verdict::Done),
@@ -54,12 +37,7 @@ pub(crate) async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Verdict>, 
 }
 
 /// Remembers the answer to a call.
-pub(crate) async fn remember(
-    tx: &mut Tx,
-    key: &str,
-    verdict: &Verdict,
-    at: Timestamp,
-) -> Result<(), Error> {
+pub(crate) async fn remember(tx: &mut Tx, key: &str, verdict: &Verdict, at: Timestamp) -> Result<(), Error> {
     let (done, reason) = match verdict {
         Verdict::Done => (true, ""),
         Verdict::Refused(reason) => (false, reason.as_str()),

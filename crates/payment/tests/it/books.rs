@@ -11,50 +11,25 @@ async fn a_repeat_hears_the_first_answer_and_another_amount_is_invalid() {
     let first = house.charge("o1", 1234).await;
     assert_eq!(outcome(&first), Outcome::Done);
     let payment = first.payment.clone().expect("a payment");
-    assert_eq!(
-        (
-            payment.status.as_str(),
-            payment.number,
-            payment.operations.len()
-        ),
-        ("captured", 1, 1)
-    );
+    assert_eq!((payment.status.as_str(), payment.number, payment.operations.len()), ("captured", 1, 1));
     assert_eq!(house.charge("o1", 1234).await, first);
     let other = house.charge("o1", 1235).await;
     assert_eq!(outcome(&other), Outcome::Invalid);
-    assert!(
-        other.reason.contains("12.34") && other.reason.contains("12.35"),
-        "{}",
-        other.reason
-    );
-    assert_eq!(
-        house.told("o1").await,
-        [("souk.payment.captured".to_owned(), 1)]
-    );
+    assert!(other.reason.contains("12.34") && other.reason.contains("12.35"), "{}", other.reason);
+    assert_eq!(house.told("o1").await, [("souk.payment.captured".to_owned(), 1)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_identical_authorisations_at_once_are_one_charge() {
-    let house = House::open(|config| {
-        config.sandbox_balance = Some(payment::Money("15".parse().expect("money")))
-    })
-    .await;
+    let house = House::open(|config| config.sandbox_balance = Some(payment::Money("15".parse().expect("money")))).await;
     let mut calls = JoinSet::new();
     for _ in 0..100 {
         let mut client = house.client();
         let request = crate::house::with(
-            proto::payment::v1::AuthorizeRequest {
-                items: vec![card("o1", 1000)],
-            },
+            proto::payment::v1::AuthorizeRequest { items: vec![card("o1", 1000)] },
             &house.service(),
         );
-        calls.spawn(async move {
-            client
-                .authorize(request)
-                .await
-                .expect("answers")
-                .into_inner()
-        });
+        calls.spawn(async move { client.authorize(request).await.expect("answers").into_inner() });
     }
     let answers = calls.join_all().await;
     assert!(answers.iter().all(|answer| answer == &answers[0]));
@@ -72,17 +47,11 @@ async fn refunds_stop_at_what_was_captured_and_a_void_gives_the_rest_back() {
     house.charge("o1", 1000).await;
     assert_eq!(outcome(&house.refund("o1", "r1", 400).await), Outcome::Done);
     assert_eq!(outcome(&house.refund("o1", "r1", 400).await), Outcome::Done);
-    assert_eq!(
-        outcome(&house.refund("o1", "r1", 401).await),
-        Outcome::Invalid
-    );
+    assert_eq!(outcome(&house.refund("o1", "r1", 401).await), Outcome::Invalid);
     let refused = house.refund("o1", "r2", 601).await;
     assert_eq!(
         (outcome(&refused), refused.reason.as_str()),
-        (
-            Outcome::Refused,
-            "a refund of 6.01 is more than the 6.00 left of 10.00"
-        )
+        (Outcome::Refused, "a refund of 6.01 is more than the 6.00 left of 10.00")
     );
     assert_eq!(house.books("o1").await, ("partly_refunded", 1000, 400));
     for _ in 0..2 {
@@ -90,16 +59,9 @@ async fn refunds_stop_at_what_was_captured_and_a_void_gives_the_rest_back() {
     }
     assert_eq!(house.books("o1").await, ("voided", 1000, 1000));
     let kinds: Vec<_> = house.told("o1").await;
-    let expected = [
-        ("souk.payment.captured", 1),
-        ("souk.payment.refunded", 2),
-        ("souk.payment.voided", 3),
-    ];
+    let expected = [("souk.payment.captured", 1), ("souk.payment.refunded", 2), ("souk.payment.voided", 3)];
     assert_eq!(kinds, expected.map(|(kind, n)| (kind.to_owned(), n)));
-    assert_eq!(
-        outcome(&house.refund("unknown", "r1", 1).await),
-        Outcome::Invalid
-    );
+    assert_eq!(outcome(&house.refund("unknown", "r1", 1).await), Outcome::Invalid);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,27 +83,15 @@ async fn the_sandbox_says_why_it_refuses_and_cash_never_asks_it() {
     })
     .await;
     let over = house.charge("o1", 60_000).await;
-    assert_eq!(
-        (outcome(&over), over.reason.as_str()),
-        (
-            Outcome::Refused,
-            "amount 600.00 is over the limit of 500.00"
-        )
-    );
-    assert_eq!(
-        house.told("o1").await,
-        [("souk.payment.refused".to_owned(), 1)]
-    );
+    assert_eq!((outcome(&over), over.reason.as_str()), (Outcome::Refused, "amount 600.00 is over the limit of 500.00"));
+    assert_eq!(house.told("o1").await, [("souk.payment.refused".to_owned(), 1)]);
     assert_eq!(outcome(&house.void("o1").await), Outcome::Done);
     assert_eq!(house.books("o1").await, ("refused", 0, 0));
     let mut items = vec![card("o2", 100), card("o3", 60_000)];
     items[0].customer_id = "bad".into();
     items[1].method = "cash".into();
     let results = house.authorize(items).await;
-    assert_eq!(
-        results.iter().map(outcome).collect::<Vec<_>>(),
-        [Outcome::Refused, Outcome::Done]
-    );
+    assert_eq!(results.iter().map(outcome).collect::<Vec<_>>(), [Outcome::Refused, Outcome::Done]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,31 +99,18 @@ async fn five_hundred_authorisations_in_a_call_are_few_statements_and_one_commit
     let house = House::open(|_| {}).await;
     house.charge("warm", 1).await;
     let count = |name: &str, text: &str| -> u64 {
-        let line = text
-            .lines()
-            .find(|line| line.starts_with(name))
-            .expect("a metric");
-        line.rsplit(' ')
-            .next()
-            .expect("a value")
-            .parse()
-            .expect("a number")
+        let line = text.lines().find(|line| line.starts_with(name)).expect("a metric");
+        line.rsplit(' ').next().expect("a value").parse().expect("a number")
     };
     // The relay works beside us; statements of its own are few, and it commits for itself.
     let items = (0..500).map(|n| card(&format!("b{n}"), 100 + n)).collect();
     let before = house.metrics().await;
     let results = house.authorize(items).await;
     let after = house.metrics().await;
-    assert!(
-        results
-            .iter()
-            .all(|result| outcome(result) == Outcome::Done)
-    );
+    assert!(results.iter().all(|result| outcome(result) == Outcome::Done));
     let statements = count("db_statements_total", &after) - count("db_statements_total", &before);
     assert!(statements <= 15, "{statements} statements");
-    let numbers: std::collections::BTreeSet<i64> = results
-        .iter()
-        .map(|result| result.payment.as_ref().expect("a payment").number)
-        .collect();
+    let numbers: std::collections::BTreeSet<i64> =
+        results.iter().map(|result| result.payment.as_ref().expect("a payment").number).collect();
     assert_eq!(numbers.len(), 500);
 }

@@ -42,9 +42,7 @@ async fn what_stays_in_doubt_is_settled_after_a_restart() {
     assert_eq!(outcome(&house.void("o2").await), Outcome::InDoubt);
     assert_eq!(house.books("o1").await, ("in_doubt", 0, 0));
     assert!(house.told("o1").await.is_empty());
-    let house = house
-        .restart(|config| config.sandbox_failure_rate = 0.0)
-        .await;
+    let house = house.restart(|config| config.sandbox_failure_rate = 0.0).await;
     for _ in 0..100 {
         if house.books("o1").await.0 != "in_doubt" && house.books("o2").await.0 != "in_doubt" {
             break;

@@ -10,62 +10,26 @@ use crate::house::{House, card, operate, outcome, with};
 async fn only_services_change_and_admins_may_read() {
     let house = House::open(|_| {}).await;
     let mut client = house.client();
-    let bare = client
-        .authorize(AuthorizeRequest {
-            items: vec![card("o1", 1)],
-        })
-        .await;
+    let bare = client.authorize(AuthorizeRequest { items: vec![card("o1", 1)] }).await;
     assert_eq!(bare.expect_err("refused").code(), Code::Unauthenticated);
     for role in [Role::Admin, Role::Manager, Role::Clerk, Role::Customer] {
         let token = house.user(role);
-        let reads = if role == Role::Admin {
-            None
-        } else {
-            Some(Code::PermissionDenied)
-        };
-        let changes = client
-            .authorize(with(
-                AuthorizeRequest {
-                    items: vec![card("o1", 1)],
-                },
-                &token,
-            ))
-            .await;
-        assert_eq!(
-            changes.expect_err("refused").code(),
-            Code::PermissionDenied,
-            "{role:?}"
-        );
+        let reads = if role == Role::Admin { None } else { Some(Code::PermissionDenied) };
+        let changes = client.authorize(with(AuthorizeRequest { items: vec![card("o1", 1)] }, &token)).await;
+        assert_eq!(changes.expect_err("refused").code(), Code::PermissionDenied, "{role:?}");
         for answer in [
             client.capture(with(operate("o1", "x", 0), &token)).await,
             client.void(with(operate("o1", "x", 0), &token)).await,
             client.refund(with(operate("o1", "x", 1), &token)).await,
         ] {
-            assert_eq!(
-                answer.expect_err("refused").code(),
-                Code::PermissionDenied,
-                "{role:?}"
-            );
+            assert_eq!(answer.expect_err("refused").code(), Code::PermissionDenied, "{role:?}");
         }
-        let get = client
-            .get(with(
-                GetRequest {
-                    ids: vec!["o1".into()],
-                },
-                &token,
-            ))
-            .await;
+        let get = client.get(with(GetRequest { ids: vec!["o1".into()] }, &token)).await;
         assert_eq!(get.err().map(|status| status.code()), reads, "{role:?}");
         let list = client.list(with(ListRequest::default(), &token)).await;
         assert_eq!(list.err().map(|status| status.code()), reads, "{role:?}");
     }
-    assert!(
-        payment::audit_facts(&house.database)
-            .await
-            .expect("reads")
-            .payments
-            .is_empty()
-    );
+    assert!(payment::audit_facts(&house.database).await.expect("reads").payments.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,47 +43,30 @@ async fn a_bad_item_fails_alone_and_a_bad_call_as_a_whole() {
     items[4].op_id = String::new();
     items[5].order_id = "legacy:o".into();
     let results = house.authorize(items).await;
-    for (result, field) in results.iter().zip([
-        "amount", "currency", "method", "order_id", "op_id", "order_id",
-    ]) {
+    for (result, field) in results.iter().zip(["amount", "currency", "method", "order_id", "op_id", "order_id"]) {
         assert_eq!(outcome(result), Outcome::Invalid);
         assert!(result.reason.starts_with(field), "{}", result.reason);
     }
     assert_eq!(outcome(&results[6]), Outcome::Done);
     let mut client = house.client();
     for items in [Vec::new(), vec![card("o1", 1); 1001]] {
-        let status = client
-            .authorize(with(AuthorizeRequest { items }, &house.service()))
-            .await;
+        let status = client.authorize(with(AuthorizeRequest { items }, &house.service())).await;
         assert_eq!(status.expect_err("refused").code(), Code::InvalidArgument);
     }
-    assert_eq!(
-        outcome(&house.refund("o6", "r", -1).await),
-        Outcome::Invalid
-    );
+    assert_eq!(outcome(&house.refund("o6", "r", -1).await), Outcome::Invalid);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_page_from_the_newest_and_get_finds_by_either_id() {
     let house = House::open(|_| {}).await;
-    house
-        .authorize((1..=5).map(|n| card(&format!("o{n}"), n)).collect())
-        .await;
+    house.authorize((1..=5).map(|n| card(&format!("o{n}"), n)).collect()).await;
     house.void("tombstone").await;
     let mut client = house.client();
     let mut cursor = String::new();
     let mut seen = Vec::new();
     loop {
-        let request = ListRequest {
-            limit: 2,
-            cursor,
-            ..ListRequest::default()
-        };
-        let page = client
-            .list(with(request, &house.service()))
-            .await
-            .expect("answers")
-            .into_inner();
+        let request = ListRequest { limit: 2, cursor, ..ListRequest::default() };
+        let page = client.list(with(request, &house.service())).await.expect("answers").into_inner();
         seen.extend(page.payments.iter().map(|payment| payment.order_id.clone()));
         if page.next_cursor.is_empty() {
             break;
@@ -127,31 +74,14 @@ async fn lists_page_from_the_newest_and_get_finds_by_either_id() {
         cursor = page.next_cursor;
     }
     assert_eq!(seen, ["o5", "o4", "o3", "o2", "o1"]);
-    let forged = ListRequest {
-        cursor: "AAAA".into(),
-        ..ListRequest::default()
-    };
-    let status = client
-        .list(with(forged, &house.service()))
-        .await
-        .expect_err("refused");
+    let forged = ListRequest { cursor: "AAAA".into(), ..ListRequest::default() };
+    let status = client.list(with(forged, &house.service())).await.expect_err("refused");
     assert_eq!(status.code(), Code::InvalidArgument);
-    let by_order = client.get(with(
-        GetRequest {
-            ids: vec!["o3".into(), "none".into(), "tombstone".into()],
-        },
-        &house.service(),
-    ));
+    let by_order =
+        client.get(with(GetRequest { ids: vec!["o3".into(), "none".into(), "tombstone".into()] }, &house.service()));
     let found = by_order.await.expect("answers").into_inner().payments;
     assert_eq!(found.len(), 1);
-    let by_id = client
-        .get(with(
-            GetRequest {
-                ids: vec![found[0].id.clone()],
-            },
-            &house.service(),
-        ))
-        .await;
+    let by_id = client.get(with(GetRequest { ids: vec![found[0].id.clone()] }, &house.service())).await;
     assert_eq!(by_id.expect("answers").into_inner().payments, found);
 }
 
@@ -168,18 +98,8 @@ async fn the_older_fleet_pays_as_it_was_used_to() {
     assert_eq!(house.books("legacy:theirs").await, ("captured", 10, 0));
     // Their id is not ours: an order of that id is charged for itself.
     assert_eq!(outcome(&house.charge("theirs", 500).await), Outcome::Done);
-    for (id, amount) in [
-        ("x", f32::NAN),
-        ("x", -1.0),
-        ("x", 0.0),
-        ("x", f32::INFINITY),
-        ("", 1.0),
-        ("a b", 1.0),
-    ] {
-        assert_eq!(
-            house.pay(id, amount).await.expect_err("refused").code(),
-            Code::InvalidArgument
-        );
+    for (id, amount) in [("x", f32::NAN), ("x", -1.0), ("x", 0.0), ("x", f32::INFINITY), ("", 1.0), ("a b", 1.0)] {
+        assert_eq!(house.pay(id, amount).await.expect_err("refused").code(), Code::InvalidArgument);
     }
 }
 
@@ -187,18 +107,8 @@ async fn the_older_fleet_pays_as_it_was_used_to() {
 async fn health_and_reflection_need_no_token() {
     let house = House::open(|_| {}).await;
     let mut health = tonic_health::pb::health_client::HealthClient::new(house.channel.clone());
-    let request = tonic_health::pb::HealthCheckRequest {
-        service: "souk.payment.v1.Payments".into(),
-    };
-    let serving = health
-        .check(request)
-        .await
-        .expect("answers")
-        .into_inner()
-        .status();
-    assert_eq!(
-        serving,
-        tonic_health::pb::health_check_response::ServingStatus::Serving
-    );
+    let request = tonic_health::pb::HealthCheckRequest { service: "souk.payment.v1.Payments".into() };
+    let serving = health.check(request).await.expect("answers").into_inner().status();
+    assert_eq!(serving, tonic_health::pb::health_check_response::ServingStatus::Serving);
     assert!(house.metrics().await.contains("grpc_requests_total"));
 }

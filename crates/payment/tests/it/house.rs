@@ -40,10 +40,7 @@ impl House {
             database_url: format!("sqlite:{}", dir.path().join("payment.db").display()),
             bus_url: format!("embedded:{}", dir.path().join("bus.db").display()),
             issuer: "test".into(),
-            jwks_url: format!(
-                "http://{}/jwks.json",
-                listener.local_addr().expect("an address")
-            ),
+            jwks_url: format!("http://{}/jwks.json", listener.local_addr().expect("an address")),
             internal_key: key.to_secret(),
             ..Config::default()
         };
@@ -53,26 +50,16 @@ impl House {
         Self::serve(dir, key, issuer, config).await
     }
 
-    async fn serve(
-        dir: tempfile::TempDir,
-        key: InternalKey,
-        issuer: Issuer,
-        config: Config,
-    ) -> Self {
+    async fn serve(dir: tempfile::TempDir, key: InternalKey, issuer: Issuer, config: Config) -> Self {
         let shutdown = CancellationToken::new();
         let ctx = Context::new(payment::NAME, "test", shutdown.clone(), CrashPoints::none());
-        let app = payment::start(config.clone(), ctx.clone())
-            .await
-            .expect("starts");
+        let app = payment::start(config.clone(), ctx.clone()).await.expect("starts");
         let bind = || TcpListener::bind("127.0.0.1:0");
         let (http, grpc) = (bind().await.expect("a port"), bind().await.expect("a port"));
         let address = grpc.local_addr().expect("an address");
         let http_address = http.local_addr().expect("an address");
         let served = tokio::spawn(async move {
-            let listeners = Listeners {
-                http,
-                grpc: Some(grpc),
-            };
+            let listeners = Listeners { http, grpc: Some(grpc) };
             chassis::serve(app, &ctx, listeners).await.expect("serves");
         });
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
@@ -91,16 +78,7 @@ impl House {
 
     /// Stops the service and starts it again on the same store, with another configuration.
     pub(crate) async fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
-        let Self {
-            dir,
-            key,
-            issuer,
-            mut config,
-            shutdown,
-            served,
-            channel,
-            ..
-        } = self;
+        let Self { dir, key, issuer, mut config, shutdown, served, channel, .. } = self;
         drop(channel);
         shutdown.cancel();
         served.await.expect("stops");
@@ -113,13 +91,8 @@ impl House {
     }
 
     pub(crate) fn user(&self, role: Role) -> String {
-        let new = NewToken {
-            subject: "u".into(),
-            roles: vec![role],
-            stores: Vec::new(),
-            customer_id: None,
-            ttl_seconds: 60,
-        };
+        let new =
+            NewToken { subject: "u".into(), roles: vec![role], stores: Vec::new(), customer_id: None, ttl_seconds: 60 };
         self.issuer.issue(new).expect("a token").token
     }
 
@@ -129,12 +102,7 @@ impl House {
 
     pub(crate) async fn authorize(&self, items: Vec<Authorization>) -> Vec<OperationResult> {
         let request = with(AuthorizeRequest { items }, &self.service());
-        self.client()
-            .authorize(request)
-            .await
-            .expect("answers")
-            .into_inner()
-            .results
+        self.client().authorize(request).await.expect("answers").into_inner().results
     }
 
     pub(crate) async fn charge(&self, order_id: &str, amount: i64) -> OperationResult {
@@ -143,31 +111,16 @@ impl House {
 
     pub(crate) async fn void(&self, order_id: &str) -> OperationResult {
         let request = with(operate(order_id, "v", 0), &self.service());
-        one(self
-            .client()
-            .void(request)
-            .await
-            .expect("answers")
-            .into_inner()
-            .results)
+        one(self.client().void(request).await.expect("answers").into_inner().results)
     }
 
     pub(crate) async fn refund(&self, order_id: &str, op_id: &str, amount: i64) -> OperationResult {
         let request = with(operate(order_id, op_id, amount), &self.service());
-        one(self
-            .client()
-            .refund(request)
-            .await
-            .expect("answers")
-            .into_inner()
-            .results)
+        one(self.client().refund(request).await.expect("answers").into_inner().results)
     }
 
     pub(crate) async fn pay(&self, order_id: &str, amount: f32) -> Result<String, Status> {
-        let request = PaymentRequest {
-            order_id: order_id.into(),
-            amount,
-        };
+        let request = PaymentRequest { order_id: order_id.into(), amount };
         let mut client = PaymentServiceClient::new(self.channel.clone());
         Ok(client.pay(request).await?.into_inner().status)
     }
@@ -175,17 +128,11 @@ impl House {
     /// The kinds and sequences of the events told about an order.
     pub(crate) async fn told(&self, order_id: &str) -> Vec<(String, i64)> {
         let facts = payment::audit_facts(&self.database).await.expect("reads");
-        let of_order = facts
-            .events
-            .iter()
-            .filter(|event| event.subject == order_id);
+        let of_order = facts.events.iter().filter(|event| event.subject == order_id);
         of_order
             .map(|event| {
                 let body: serde_json::Value = serde_json::from_str(&event.payload).expect("JSON");
-                (
-                    body["type"].as_str().expect("a type").to_owned(),
-                    event.sequence,
-                )
+                (body["type"].as_str().expect("a type").to_owned(), event.sequence)
             })
             .collect()
     }
@@ -193,9 +140,7 @@ impl House {
     /// What `/metrics` tells.
     pub(crate) async fn metrics(&self) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(self.http)
-            .await
-            .expect("connects");
+        let mut stream = tokio::net::TcpStream::connect(self.http).await.expect("connects");
         let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         stream.write_all(request.as_bytes()).await.expect("writes");
         let mut answer = String::new();
@@ -206,10 +151,7 @@ impl House {
     /// What the books say of an order: status, captured, refunded.
     pub(crate) async fn books(&self, order_id: &str) -> (&'static str, i64, i64) {
         let facts = payment::audit_facts(&self.database).await.expect("reads");
-        let mut of_order = facts
-            .payments
-            .iter()
-            .filter(|payment| payment.order_id == order_id);
+        let mut of_order = facts.payments.iter().filter(|payment| payment.order_id == order_id);
         let fact = of_order.next().expect("a payment");
         assert!(of_order.next().is_none());
         (fact.status, fact.captured, fact.refunded)
@@ -236,12 +178,7 @@ pub(crate) fn card(order_id: &str, amount: i64) -> Authorization {
 }
 
 pub(crate) fn operate(order_id: &str, op_id: &str, amount: i64) -> OperateRequest {
-    let item = Operation {
-        order_id: order_id.into(),
-        op_id: op_id.into(),
-        amount,
-        reason: String::new(),
-    };
+    let item = Operation { order_id: order_id.into(), op_id: op_id.into(), amount, reason: String::new() };
     OperateRequest { items: vec![item] }
 }
 

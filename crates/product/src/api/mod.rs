@@ -6,9 +6,7 @@ mod query;
 mod types;
 
 use async_graphql::http::GraphiQLSource;
-use async_graphql::{
-    EmptySubscription, ErrorExtensionValues, Request, Response, Schema, Value, Variables,
-};
+use async_graphql::{EmptySubscription, ErrorExtensionValues, Request, Response, Schema, Value, Variables};
 use auth::{MaybeCaller, Verifier};
 use axum::Router;
 use axum::extract::{FromRef, State};
@@ -55,10 +53,9 @@ impl FromRef<Edge> for Verifier {
 
 fn schema(api: Option<Api>) -> Catalogue {
     // Prices go by the name Float, as clients expect, but stay exact: the built-in type of that name gives way.
-    let builder =
-        Schema::build_with_ignore_name_conflicts(Query, Mutation, EmptySubscription, ["Float"])
-            .limit_depth(MAX_DEPTH)
-            .limit_complexity(MAX_COMPLEXITY);
+    let builder = Schema::build_with_ignore_name_conflicts(Query, Mutation, EmptySubscription, ["Float"])
+        .limit_depth(MAX_DEPTH)
+        .limit_complexity(MAX_COMPLEXITY);
     match api {
         Some(api) => builder.data(api).finish(),
         None => builder.finish(),
@@ -70,23 +67,12 @@ pub(crate) fn sdl() -> String {
 }
 
 pub(crate) fn routes(api: Api, verifier: Verifier) -> Router {
-    let edge = Edge {
-        schema: schema(Some(api)),
-        verifier,
-    };
-    Router::new()
-        .route("/", get(page).post(execute))
-        .route("/graphql", get(page).post(execute))
-        .with_state(edge)
+    let edge = Edge { schema: schema(Some(api)), verifier };
+    Router::new().route("/", get(page).post(execute)).route("/graphql", get(page).post(execute)).with_state(edge)
 }
 
 async fn page() -> Html<String> {
-    Html(
-        GraphiQLSource::build()
-            .endpoint("/graphql")
-            .title("Souk: products")
-            .finish(),
-    )
+    Html(GraphiQLSource::build().endpoint("/graphql").title("Souk: products").finish())
 }
 
 /// A request as it comes over HTTP.
@@ -98,25 +84,17 @@ struct Body {
     variables: Option<Variables>,
 }
 
-async fn execute(
-    State(edge): State<Edge>,
-    MaybeCaller(caller): MaybeCaller,
-    Json(body): Json<Body>,
-) -> Json<Response> {
+async fn execute(State(edge): State<Edge>, MaybeCaller(caller): MaybeCaller, Json(body): Json<Body>) -> Json<Response> {
     let mut response = match nesting::check(&body.query) {
         Ok(()) => {
-            let mut request = Request::new(body.query)
-                .variables(body.variables.unwrap_or_default())
-                .data(caller);
+            let mut request = Request::new(body.query).variables(body.variables.unwrap_or_default()).data(caller);
             request.operation_name = body.operation_name;
             edge.schema.execute(request).await
         }
         Err(message) => Response::from_errors(vec![async_graphql::ServerError::new(message, None)]),
     };
     for error in &mut response.errors {
-        let extensions = error
-            .extensions
-            .get_or_insert_with(ErrorExtensionValues::default);
+        let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
         if extensions.get("code").is_none() {
             // What the schema itself refuses: syntax, unknown fields, depth, complexity, wrong types.
             extensions.set("code", Kind::Unreadable.graphql());

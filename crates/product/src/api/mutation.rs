@@ -21,10 +21,7 @@ pub(super) struct Mutation;
 #[Object]
 impl Mutation {
     /// Puts a product into the catalogue. A repeat with the same `id` and arguments changes nothing.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the arguments of the field in the schema"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn add_product(
         &self,
         ctx: &Context<'_>,
@@ -47,8 +44,7 @@ impl Mutation {
             description,
             category,
             price: price.0,
-            currency: currency
-                .map_err(|err| told(Error::invalid("currency", "currency", &err.to_string())))?,
+            currency: currency.map_err(|err| told(Error::invalid("currency", "currency", &err.to_string())))?,
             active,
         };
         let created_from = fingerprint(&new)?;
@@ -61,10 +57,7 @@ impl Mutation {
 
     /// Changes what is given of a product; null takes description or category away. With `version`, only if it
     /// still has that one.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the arguments of the field in the schema"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn update_product(
         &self,
         ctx: &Context<'_>,
@@ -87,12 +80,7 @@ impl Mutation {
             active,
             seen: version,
         };
-        let key = key(
-            admin,
-            "updateProduct",
-            idempotency_key,
-            &fingerprint(&(id.as_str(), &change))?,
-        )?;
+        let key = key(admin, "updateProduct", idempotency_key, &fingerprint(&(id.as_str(), &change))?)?;
         let product = api.store.change(&id, change, key).await.map_err(told)?;
         api.relay.wake();
         Ok(product.into())
@@ -108,12 +96,7 @@ impl Mutation {
     ) -> Result<ProductView> {
         let api = api(ctx)?;
         let admin = admin(ctx)?;
-        let key = key(
-            admin,
-            "deleteProduct",
-            idempotency_key,
-            &fingerprint(&(id.as_str(), version))?,
-        )?;
+        let key = key(admin, "deleteProduct", idempotency_key, &fingerprint(&(id.as_str(), version))?)?;
         let product = api.store.delete(&id, version, key).await.map_err(told)?;
         api.relay.wake();
         Ok(product.into())
@@ -136,31 +119,16 @@ fn given(value: MaybeUndefined<String>) -> Option<Option<String>> {
     }
 }
 
-fn key(
-    admin: &Caller,
-    route: &'static str,
-    key: Option<String>,
-    payload_hash: &str,
-) -> Result<Option<Key>> {
+fn key(admin: &Caller, route: &'static str, key: Option<String>, payload_hash: &str) -> Result<Option<Key>> {
     let Some(key) = key else { return Ok(None) };
     if key.is_empty() || key.len() > 255 || key.chars().any(char::is_control) {
-        return Err(told(Error::invalid(
-            "idempotencyKey",
-            "length",
-            "1 to 255 characters",
-        )));
+        return Err(told(Error::invalid("idempotencyKey", "length", "1 to 255 characters")));
     }
-    Ok(Some(Key {
-        subject: admin.subject.clone(),
-        route,
-        key,
-        payload_hash: payload_hash.to_owned(),
-    }))
+    Ok(Some(Key { subject: admin.subject.clone(), route, key, payload_hash: payload_hash.to_owned() }))
 }
 
 /// The same for the same values, however they were written.
 fn fingerprint(payload: &impl Serialize) -> Result<String> {
-    let text =
-        serde_json::to_vec(payload).map_err(|_| told(Error::Defect("arguments are no JSON")))?;
+    let text = serde_json::to_vec(payload).map_err(|_| told(Error::Defect("arguments are no JSON")))?;
     Ok(BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &text)))
 }

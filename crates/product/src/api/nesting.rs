@@ -18,10 +18,7 @@ pub(super) fn check(query: &str) -> Result<(), &'static str> {
             b'}' | b']' | b')' => open = open.saturating_sub(1),
             b'"' => rest = after_string(rest),
             b'#' => {
-                rest = rest
-                    .iter()
-                    .position(|byte| matches!(byte, b'\n' | b'\r'))
-                    .map_or(&[][..], |end| &rest[end..])
+                rest = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')).map_or(&[][..], |end| &rest[end..])
             }
             _ => {}
         }

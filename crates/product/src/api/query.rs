@@ -21,38 +21,23 @@ impl Query {
     #[graphql(complexity = "1000 * child_complexity")]
     async fn products(&self, ctx: &Context<'_>) -> Result<Vec<Option<ProductView>>> {
         let products = api(ctx)?.store.plain().await.map_err(told)?;
-        Ok(products
-            .into_iter()
-            .map(|product| Some(product.into()))
-            .collect())
+        Ok(products.into_iter().map(|product| Some(product.into())).collect())
     }
 
     /// One product.
     async fn product(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ProductView>> {
-        Ok(api(ctx)?
-            .store
-            .product(&id)
-            .await
-            .map_err(told)?
-            .map(Into::into))
+        Ok(api(ctx)?.store.product(&id).await.map_err(told)?.map(Into::into))
     }
 
     /// The products of these ids, at most 1,000, in their order; null where there is none.
     #[graphql(complexity = "ids.len() * child_complexity + 1")]
-    async fn products_by_ids(
-        &self,
-        ctx: &Context<'_>,
-        ids: Vec<ID>,
-    ) -> Result<Vec<Option<ProductView>>> {
+    async fn products_by_ids(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<ProductView>>> {
         if ids.len() > MAX_IDS {
             return Err(told(Error::invalid("ids", "count", "at most 1000")));
         }
         let ids: Vec<String> = ids.into_iter().map(|id| id.0).collect();
         let products = api(ctx)?.store.by_ids(&ids).await.map_err(told)?;
-        Ok(products
-            .into_iter()
-            .map(|product| product.map(Into::into))
-            .collect())
+        Ok(products.into_iter().map(|product| product.map(Into::into)).collect())
     }
 
     /// The catalogue, searched and in parts: `search` looks at id, name, category and description; `active: null`
@@ -69,11 +54,7 @@ impl Query {
     ) -> Result<ProductConnection> {
         let api = api(ctx)?;
         if search.as_ref().is_some_and(|search| search.len() > 200) {
-            return Err(told(Error::invalid(
-                "search",
-                "length",
-                "at most 200 characters",
-            )));
+            return Err(told(Error::invalid("search", "length", "at most 200 characters")));
         }
         let page = PageQuery {
             limit: Some(u32::try_from(first).unwrap_or(0)),
@@ -81,14 +62,8 @@ impl Query {
             page: None,
             include_total: Some(ctx.look_ahead().field("totalCount").exists()),
         };
-        let window = page
-            .window::<i64>(&api.cursors)
-            .map_err(|bad| told(bad.into()))?;
-        let filter = Filter {
-            search,
-            category,
-            active,
-        };
+        let window = page.window::<i64>(&api.cursors).map_err(|bad| told(bad.into()))?;
+        let filter = Filter { search, category, active };
         let (products, total) = api.store.catalog(filter, &window).await.map_err(told)?;
         Ok(connection(api, &window, products, total))
     }
@@ -99,20 +74,12 @@ impl Query {
     }
 }
 
-fn connection(
-    api: &Api,
-    window: &Window<i64>,
-    products: Vec<Product>,
-    total: Option<u64>,
-) -> ProductConnection {
+fn connection(api: &Api, window: &Window<i64>, products: Vec<Product>, total: Option<u64>) -> ProductConnection {
     let page = window.page(&api.cursors, products, total, |product| product.number);
     let edges: Vec<ProductEdge> = page
         .data
         .into_iter()
-        .map(|product| ProductEdge {
-            cursor: api.cursors.encode(&product.number),
-            node: product.into(),
-        })
+        .map(|product| ProductEdge { cursor: api.cursors.encode(&product.number), node: product.into() })
         .collect();
     ProductConnection {
         page_info: PageInfo {
@@ -127,6 +94,5 @@ fn connection(
 }
 
 pub(super) fn api<'a>(ctx: &Context<'a>) -> Result<&'a Api> {
-    ctx.data_opt::<Api>()
-        .ok_or_else(|| told(Error::Defect("a schema without a store")))
+    ctx.data_opt::<Api>().ok_or_else(|| told(Error::Defect("a schema without a store")))
 }

@@ -1,8 +1,6 @@
 //! The shapes of the schema.
 
-use async_graphql::{
-    ID, InputValueError, InputValueResult, Number, Scalar, ScalarType, SimpleObject, Value,
-};
+use async_graphql::{ID, InputValueError, InputValueResult, Number, Scalar, ScalarType, SimpleObject, Value};
 use commerce::Amount;
 
 use crate::domain::Product;
@@ -17,11 +15,7 @@ impl ScalarType for Price {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {
             // The shortest text of a number that came with up to 15 digits is what came, digit by digit.
-            Value::Number(number) => number
-                .to_string()
-                .parse()
-                .map(Self)
-                .map_err(InputValueError::custom),
+            Value::Number(number) => number.to_string().parse().map(Self).map_err(InputValueError::custom),
             other => Err(InputValueError::expected_type(other)),
         }
     }
@@ -121,10 +115,7 @@ mod tests {
             assert_eq!(serde_json::to_string(&price.to_value()).unwrap(), told);
         }
         for bad in ["12.345", "1e20", "\"5\"", "true", "0.001"] {
-            assert!(
-                Price::parse(serde_json::from_str(bad).unwrap()).is_err(),
-                "{bad}"
-            );
+            assert!(Price::parse(serde_json::from_str(bad).unwrap()).is_err(), "{bad}");
         }
     }
 }

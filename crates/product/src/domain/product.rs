@@ -63,16 +63,10 @@ impl NewProduct {
     pub(crate) fn checked(mut self) -> Result<Self, Error> {
         let mut broken = Vec::new();
         self.name = line(&mut broken, "name", &self.name, NAME_CHARS);
-        self.category = self
-            .category
-            .map(|category| line(&mut broken, "category", &category, CATEGORY_CHARS));
+        self.category = self.category.map(|category| line(&mut broken, "category", &category, CATEGORY_CHARS));
         self.description = self.description.map(|text| paragraph(&mut broken, &text));
         check_price(&mut broken, self.price);
-        if broken.is_empty() {
-            Ok(self)
-        } else {
-            Err(Error::Invalid(broken))
-        }
+        if broken.is_empty() { Ok(self) } else { Err(Error::Invalid(broken)) }
     }
 }
 
@@ -80,9 +74,7 @@ impl Product {
     /// The same product after a change, or nothing when nothing changes.
     pub(crate) fn changed(&self, change: Change, now: Timestamp) -> Result<Option<Self>, Error> {
         if change.seen.is_some_and(|seen| seen != self.version) {
-            return Err(Error::Stale {
-                version: self.version,
-            });
+            return Err(Error::Stale { version: self.version });
         }
         let mut broken = Vec::new();
         let mut after = self.clone();
@@ -97,8 +89,7 @@ impl Product {
             after.description = description.map(|text| paragraph(&mut broken, &text));
         }
         if let Some(category) = change.category {
-            after.category =
-                category.map(|category| line(&mut broken, "category", &category, CATEGORY_CHARS));
+            after.category = category.map(|category| line(&mut broken, "category", &category, CATEGORY_CHARS));
         }
         after.active = change.active.unwrap_or(after.active);
         if !broken.is_empty() {
@@ -107,8 +98,7 @@ impl Product {
         if after == *self {
             return Ok(None);
         }
-        (after.updated_at, after.version, after.sequence) =
-            (now, self.version + 1, self.sequence + 1);
+        (after.updated_at, after.version, after.sequence) = (now, self.version + 1, self.sequence + 1);
         Ok(Some(after))
     }
 }
@@ -124,26 +114,15 @@ fn line(broken: &mut Vec<FieldError>, field: &str, text: &str, max: usize) -> St
     let text = text.trim();
     check_length(broken, field, text, max);
     if text.chars().any(char::is_control) {
-        broken.push(FieldError::new(
-            field,
-            "characters",
-            "no line breaks or control characters",
-        ));
+        broken.push(FieldError::new(field, "characters", "no line breaks or control characters"));
     }
     text.to_owned()
 }
 
 fn paragraph(broken: &mut Vec<FieldError>, text: &str) -> String {
     check_length(broken, "description", text, DESCRIPTION_CHARS);
-    if text
-        .chars()
-        .any(|char| char.is_control() && !matches!(char, '\n' | '\r' | '\t'))
-    {
-        broken.push(FieldError::new(
-            "description",
-            "characters",
-            "no control characters",
-        ));
+    if text.chars().any(|char| char.is_control() && !matches!(char, '\n' | '\r' | '\t')) {
+        broken.push(FieldError::new("description", "characters", "no control characters"));
     }
     text.to_owned()
 }
@@ -151,26 +130,13 @@ fn paragraph(broken: &mut Vec<FieldError>, text: &str) -> String {
 fn check_length(broken: &mut Vec<FieldError>, field: &str, text: &str, max: usize) {
     // The number of bytes is known at once and bounds the number of characters from above.
     if text.is_empty() || (text.len() > max && text.chars().count() > max) {
-        broken.push(FieldError::new(
-            field,
-            "length",
-            format!("1 to {max} characters"),
-        ));
+        broken.push(FieldError::new(field, "length", format!("1 to {max} characters")));
     }
 }
 
 /// What a search looks at, in small letters.
 pub(crate) fn search_text(product: &Product) -> String {
-    let parts = [
-        Some(product.id.as_str()),
-        Some(&product.name),
-        product.category.as_deref(),
-        product.description.as_deref(),
-    ];
-    parts
-        .into_iter()
-        .flatten()
-        .map(str::to_lowercase)
-        .collect::<Vec<_>>()
-        .join("\n")
+    let parts =
+        [Some(product.id.as_str()), Some(&product.name), product.category.as_deref(), product.description.as_deref()];
+    parts.into_iter().flatten().map(str::to_lowercase).collect::<Vec<_>>().join("\n")
 }

@@ -10,11 +10,8 @@ use db::{Db, Migration};
 pub(crate) use reads::Filter;
 
 /// The schema. Versions go on where those of the bus end.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    version: 101,
-    name: "products",
-    sql: include_str!("../../migrations/0001_init.sql"),
-}];
+pub(crate) const MIGRATIONS: &[Migration] =
+    &[Migration { version: 101, name: "products", sql: include_str!("../../migrations/0001_init.sql") }];
 
 /// What a client said to recognise a repeat by.
 #[derive(Clone, Debug)]

@@ -25,12 +25,10 @@ pub(crate) struct Filter {
 }
 
 pub(super) async fn load(tx: &mut Tx, id: &str) -> Result<Option<Product>, Error> {
-    let row = query(format!(
-        "select {PRODUCT} from products where id = $1 and deleted_at is null"
-    ))
-    .bind(id)
-    .fetch_optional(tx)
-    .await?;
+    let row = query(format!("select {PRODUCT} from products where id = $1 and deleted_at is null"))
+        .bind(id)
+        .fetch_optional(tx)
+        .await?;
     row.as_ref().map(product).transpose()
 }
 
@@ -43,12 +41,10 @@ impl Store {
     /// The products of these ids, in their order; none where there is none. One statement: checkouts wait for it.
     pub(crate) async fn by_ids(&self, ids: &[String]) -> Result<Vec<Option<Product>>, Error> {
         let mut tx = self.db.read().await?;
-        let rows = query(format!(
-            "select {PRODUCT} from products where deleted_at is null and id in {{list $1}}"
-        ))
-        .list(ids)
-        .fetch_all(&mut tx)
-        .await?;
+        let rows = query(format!("select {PRODUCT} from products where deleted_at is null and id in {{list $1}}"))
+            .list(ids)
+            .fetch_all(&mut tx)
+            .await?;
         let mut found = HashMap::with_capacity(rows.len());
         for row in &rows {
             let product = product(row)?;
@@ -60,10 +56,12 @@ impl Store {
     /// The first active products, for those who want a plain list.
     pub(crate) async fn plain(&self) -> Result<Vec<Product>, Error> {
         let mut tx = self.db.read().await?;
-        let rows = query(format!("select {PRODUCT} from products where active = 1 and deleted_at is null order by number limit $1"))
-            .bind(PLAIN)
-            .fetch_all(&mut tx)
-            .await?;
+        let rows = query(format!(
+            "select {PRODUCT} from products where active = 1 and deleted_at is null order by number limit $1"
+        ))
+        .bind(PLAIN)
+        .fetch_all(&mut tx)
+        .await?;
         rows.iter().map(product).collect()
     }
 
@@ -86,23 +84,12 @@ impl Store {
             conditions.push(format!("category = ${}", place(category.into())));
         }
         if let Some(search) = filter.search {
-            conditions.push(format!(
-                "search like ${} escape '\\'",
-                place(contains(&search).into())
-            ));
+            conditions.push(format!("search like ${} escape '\\'", place(contains(&search).into())));
         }
         let mut tx = self.db.snapshot().await?;
         let total = if window.include_total {
-            let text = format!(
-                "select count(*) as n from products where {}",
-                conditions.join(" and ")
-            );
-            let row = values
-                .iter()
-                .cloned()
-                .fold(query(text), db::Query::bind)
-                .fetch_one(&mut tx)
-                .await?;
+            let text = format!("select count(*) as n from products where {}", conditions.join(" and "));
+            let row = values.iter().cloned().fold(query(text), db::Query::bind).fetch_one(&mut tx).await?;
             Some(u64::try_from(row.get::<i64>("n")?).unwrap_or(0))
         } else {
             None
@@ -112,16 +99,10 @@ impl Store {
             conditions.push(format!("number > ${}", values.len()));
         }
         let limit = values.len() + 1;
-        let text = format!(
-            "select {PRODUCT} from products where {} order by number limit ${limit}",
-            conditions.join(" and ")
-        );
-        let rows = values
-            .into_iter()
-            .fold(query(text), db::Query::bind)
-            .bind(window.fetch())
-            .fetch_all(&mut tx)
-            .await?;
+        let text =
+            format!("select {PRODUCT} from products where {} order by number limit ${limit}", conditions.join(" and "));
+        let rows =
+            values.into_iter().fold(query(text), db::Query::bind).bind(window.fetch()).fetch_all(&mut tx).await?;
         Ok((rows.iter().map(product).collect::<Result<_, _>>()?, total))
     }
 
@@ -136,43 +117,29 @@ impl Store {
     /// Products as the auditor sees them, after an id, deleted ones too.
     pub(crate) async fn facts(&self, after: &str) -> Result<Vec<ProductFact>, Error> {
         let mut tx = self.db.read().await?;
-        let rows = query(
-            "select id, sequence, deleted_at from products where id > $1 order by id limit $2",
-        )
-        .bind(after)
-        .bind(FACTS_PAGE)
-        .fetch_all(&mut tx)
-        .await?;
+        let rows = query("select id, sequence, deleted_at from products where id > $1 order by id limit $2")
+            .bind(after)
+            .bind(FACTS_PAGE)
+            .fetch_all(&mut tx)
+            .await?;
         rows.iter()
             .map(|row| {
                 let deleted = row.get::<Option<i64>>("deleted_at")?.is_some();
-                Ok(ProductFact {
-                    id: row.get("id")?,
-                    last_sequence: row.get("sequence")?,
-                    deleted,
-                })
+                Ok(ProductFact { id: row.get("id")?, last_sequence: row.get("sequence")?, deleted })
             })
             .collect()
     }
 }
 
 /// What is known of a taken id: the fingerprint of what it was made from, and the product unless deleted.
-pub(super) async fn taken(
-    tx: &mut Tx,
-    id: &ProductId,
-) -> Result<Option<(String, Option<Product>)>, Error> {
-    let row = query(format!(
-        "select {PRODUCT}, created_from, deleted_at from products where id = $1"
-    ))
-    .bind(id.as_str())
-    .fetch_optional(tx)
-    .await?;
+pub(super) async fn taken(tx: &mut Tx, id: &ProductId) -> Result<Option<(String, Option<Product>)>, Error> {
+    let row = query(format!("select {PRODUCT}, created_from, deleted_at from products where id = $1"))
+        .bind(id.as_str())
+        .fetch_optional(tx)
+        .await?;
     let Some(row) = row else { return Ok(None) };
     let living = row.get::<Option<i64>>("deleted_at")?.is_none();
-    Ok(Some((
-        row.get("created_from")?,
-        if living { Some(product(&row)?) } else { None },
-    )))
+    Ok(Some((row.get("created_from")?, if living { Some(product(&row)?) } else { None })))
 }
 
 /// A pattern for texts that contain this one, whatever signs it has.

@@ -29,16 +29,13 @@ pub(super) async fn find(tx: &mut Tx, key: Option<&Key>) -> Result<Option<Produc
         return Err(Error::KeyReused);
     }
     let answer: String = row.get("answer")?;
-    Ok(Some(serde_json::from_str(&answer).map_err(|_| {
-        db::Error::Unreadable("idempotency.answer")
-    })?))
+    Ok(Some(serde_json::from_str(&answer).map_err(|_| db::Error::Unreadable("idempotency.answer"))?))
 }
 
 /// Keeps the product as it was answered, in the transaction of the effect.
 pub(super) async fn keep(tx: &mut Tx, key: Option<&Key>, product: &Product) -> Result<(), Error> {
     let Some(key) = key else { return Ok(()) };
-    let answer =
-        serde_json::to_string(product).map_err(|_| Error::Defect("a product is no JSON"))?;
+    let answer = serde_json::to_string(product).map_err(|_| Error::Defect("a product is no JSON"))?;
     query("insert into idempotency (subject, route, key, payload_hash, answer, created_at) values ($1, $2, $3, $4, $5, $6)")
         .bind(key.subject.as_str())
         .bind(key.route)

@@ -6,7 +6,8 @@ use db::{Row, Value};
 use crate::domain::{Product, search_text};
 use crate::error::Error;
 
-pub(super) const PRODUCT: &str = "id, number, name, description, category, price, currency, active, created_at, updated_at, version, sequence";
+pub(super) const PRODUCT: &str =
+    "id, number, name, description, category, price, currency, active, created_at, updated_at, version, sequence";
 
 pub(super) const COLUMNS: &[&str] = &[
     "id",
@@ -34,9 +35,7 @@ pub(super) fn product(row: &Row) -> Result<Product, Error> {
         description: row.get("description")?,
         category: row.get("category")?,
         price: Amount::from_minor(row.get("price")?),
-        currency: currency
-            .parse()
-            .map_err(|_| db::Error::Unreadable("products.currency"))?,
+        currency: currency.parse().map_err(|_| db::Error::Unreadable("products.currency"))?,
         active: row.get::<i64>("active")? != 0,
         created_at: Timestamp::from_micros(row.get("created_at")?),
         updated_at: Timestamp::from_micros(row.get("updated_at")?),

@@ -11,20 +11,13 @@ use crate::events;
 
 impl Store {
     /// Makes a product; a repeat (by key, or by id with the same payload) changes nothing.
-    pub(crate) async fn add(
-        &self,
-        new: NewProduct,
-        created_from: &str,
-        key: Option<Key>,
-    ) -> Result<Product, Error> {
+    pub(crate) async fn add(&self, new: NewProduct, created_from: &str, key: Option<Key>) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
         if let Some(product) = repeats::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
         }
         let known = match &new.id {
-            Some(id) => reads::taken(&mut tx, id)
-                .await?
-                .map(|known| (id.as_str().to_owned(), known)),
+            Some(id) => reads::taken(&mut tx, id).await?.map(|known| (id.as_str().to_owned(), known)),
             None => None,
         };
         let product = match known {
@@ -33,9 +26,7 @@ impl Store {
             None => {
                 let number = next_numbers(&mut tx, 1).await?;
                 let product = make(new, number);
-                insert("products", COLUMNS, [values(&product, created_from)])
-                    .execute(&mut tx)
-                    .await?;
+                insert("products", COLUMNS, [values(&product, created_from)]).execute(&mut tx).await?;
                 events::created(&mut tx, std::slice::from_ref(&product)).await?;
                 product
             }
@@ -60,37 +51,20 @@ impl Store {
         }
         let count = i64::try_from(missing.len()).map_err(|_| Error::Defect("too many products"))?;
         let first = next_numbers(&mut tx, count).await?;
-        let products: Vec<Product> = missing
-            .into_iter()
-            .zip(first..)
-            .map(|(new, number)| make(new, number))
-            .collect();
-        insert(
-            "products",
-            COLUMNS,
-            products.iter().map(|product| values(product, "")),
-        )
-        .execute(&mut tx)
-        .await?;
+        let products: Vec<Product> = missing.into_iter().zip(first..).map(|(new, number)| make(new, number)).collect();
+        insert("products", COLUMNS, products.iter().map(|product| values(product, ""))).execute(&mut tx).await?;
         events::created(&mut tx, &products).await?;
         tx.commit().await?;
         Ok(products.len())
     }
 
     /// Changes a product; a change that changes nothing leaves no trace.
-    pub(crate) async fn change(
-        &self,
-        id: &str,
-        change: Change,
-        key: Option<Key>,
-    ) -> Result<Product, Error> {
+    pub(crate) async fn change(&self, id: &str, change: Change, key: Option<Key>) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
         if let Some(product) = repeats::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
         }
-        let before = reads::load(&mut tx, id)
-            .await?
-            .ok_or_else(|| Error::NotFound(id.to_owned()))?;
+        let before = reads::load(&mut tx, id).await?.ok_or_else(|| Error::NotFound(id.to_owned()))?;
         let product = match before.changed(change, Timestamp::now())? {
             None => before,
             Some(after) => {
@@ -105,33 +79,20 @@ impl Store {
     }
 
     /// Takes a product out of the catalogue. Its id stays taken.
-    pub(crate) async fn delete(
-        &self,
-        id: &str,
-        seen: Option<i64>,
-        key: Option<Key>,
-    ) -> Result<Product, Error> {
+    pub(crate) async fn delete(&self, id: &str, seen: Option<i64>, key: Option<Key>) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
         if let Some(product) = repeats::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
         }
-        let mut product = reads::load(&mut tx, id)
-            .await?
-            .ok_or_else(|| Error::NotFound(id.to_owned()))?;
+        let mut product = reads::load(&mut tx, id).await?.ok_or_else(|| Error::NotFound(id.to_owned()))?;
         if seen.is_some_and(|seen| seen != product.version) {
-            return Err(Error::Stale {
-                version: product.version,
-            });
+            return Err(Error::Stale { version: product.version });
         }
         let now = Timestamp::now();
         (product.active, product.updated_at) = (false, now);
         (product.version, product.sequence) = (product.version + 1, product.sequence + 1);
         save(&mut tx, &product).await?;
-        query("update products set deleted_at = $2 where id = $1")
-            .bind(id)
-            .bind(now.micros())
-            .execute(&mut tx)
-            .await?;
+        query("update products set deleted_at = $2 where id = $1").bind(id).bind(now.micros()).execute(&mut tx).await?;
         events::deleted(&mut tx, product.clone()).await?;
         repeats::keep(&mut tx, key.as_ref(), &product).await?;
         tx.commit().await?;

@@ -47,36 +47,13 @@ impl House {
             internal_key: InternalKey::generate().unwrap().to_secret(),
             ..Config::default()
         };
-        let ctx = Context::new(
-            product::NAME,
-            "test",
-            CancellationToken::new(),
-            CrashPoints::none(),
-        );
+        let ctx = Context::new(product::NAME, "test", CancellationToken::new(), CrashPoints::none());
         let bus = Bus::open(&config.bus_url, &ctx).await.unwrap();
-        let app = product::build(
-            config.clone(),
-            Deps {
-                ctx: ctx.clone(),
-                bus,
-            },
-        )
-        .await
-        .unwrap();
+        let app = product::build(config.clone(), Deps { ctx: ctx.clone(), bus }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = ctx.clone();
-        tokio::spawn(async move {
-            chassis::serve(
-                app,
-                &serving,
-                Listeners {
-                    http: listener,
-                    grpc: None,
-                },
-            )
-            .await
-        });
+        tokio::spawn(async move { chassis::serve(app, &serving, Listeners { http: listener, grpc: None }).await });
         Self {
             url,
             config,
@@ -89,26 +66,15 @@ impl House {
     }
 
     pub(crate) async fn post(&self, token: &str, query: &str, variables: Value) -> Response {
-        let request = self
-            .client
-            .post(format!("{}/graphql", self.url))
-            .json(&json!({"query": query, "variables": variables}));
-        let request = if token.is_empty() {
-            request
-        } else {
-            request.bearer_auth(token)
-        };
+        let request =
+            self.client.post(format!("{}/graphql", self.url)).json(&json!({"query": query, "variables": variables}));
+        let request = if token.is_empty() { request } else { request.bearer_auth(token) };
         request.send().await.unwrap()
     }
 
     /// Data of an answer without errors.
     pub(crate) async fn data(&self, token: &str, query: &str) -> Value {
-        let mut answer: Value = self
-            .post(token, query, json!({}))
-            .await
-            .json()
-            .await
-            .unwrap();
+        let mut answer: Value = self.post(token, query, json!({})).await.json().await.unwrap();
         assert!(answer.get("errors").is_none(), "{query}: {answer}");
         answer["data"].take()
     }
@@ -119,12 +85,7 @@ impl House {
         assert_eq!(answer.status(), 200);
         let answer: Value = answer.json().await.unwrap();
         let error = &answer["errors"][0];
-        let text = |value: &Value| {
-            value
-                .as_str()
-                .map(str::to_owned)
-                .unwrap_or_else(|| panic!("{query}: {answer}"))
-        };
+        let text = |value: &Value| value.as_str().map(str::to_owned).unwrap_or_else(|| panic!("{query}: {answer}"));
         (text(&error["extensions"]["code"]), text(&error["message"]))
     }
 }
@@ -138,19 +99,10 @@ impl Drop for House {
 async fn publish(jwk: Value) -> String {
     let body = json!({"keys": [jwk]});
     let app = Router::new()
-        .route(
-            "/.well-known/jwks.json",
-            get(move || async move { Json(body) }),
-        )
-        .route(
-            "/.well-known/revoked",
-            get(|| async { Json(json!({"revoked": []})) }),
-        );
+        .route("/.well-known/jwks.json", get(move || async move { Json(body) }))
+        .route("/.well-known/revoked", get(|| async { Json(json!({"revoked": []})) }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!(
-        "http://{}/.well-known/jwks.json",
-        listener.local_addr().unwrap()
-    );
+    let url = format!("http://{}/.well-known/jwks.json", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
     url
 }

@@ -28,18 +28,9 @@ fn introspection() -> String {
 async fn tools_can_look_at_the_schema() {
     let house = House::start().await;
     let schema = house.data("", &introspection()).await;
-    assert!(
-        schema["__schema"]["types"]
-            .to_string()
-            .contains("ProductConnection")
-    );
+    assert!(schema["__schema"]["types"].to_string().contains("ProductConnection"));
     for path in ["/", "/graphql"] {
-        let page = house
-            .client
-            .get(format!("{}{path}", house.url))
-            .send()
-            .await
-            .unwrap();
+        let page = house.client.get(format!("{}{path}", house.url)).send().await.unwrap();
         assert_eq!(page.status(), 200);
         assert!(page.text().await.unwrap().contains("graphiql"));
     }
@@ -67,45 +58,21 @@ async fn what_would_cost_too_much_is_refused() {
         assert!(message.len() < 1_000, "{message}");
     }
     for bad in ["first: 0", "first: 101", "after: \"abc\"", "first: -1"] {
-        assert_eq!(
-            house
-                .error("", &format!("{{ catalog({bad}) {{ totalCount }} }}"))
-                .await
-                .0,
-            "INVALID",
-            "{bad}"
-        );
+        assert_eq!(house.error("", &format!("{{ catalog({bad}) {{ totalCount }} }}")).await.0, "INVALID", "{bad}");
     }
     let ids: Vec<String> = (0..1001).map(|n| n.to_string()).collect();
-    let query =
-        "query($ids: [ID!]!) { productsByIds(ids: $ids) { id name price active currency } }";
-    let many: Value = house
-        .post("", query, json!({"ids": ids}))
-        .await
-        .json()
-        .await
-        .unwrap();
+    let query = "query($ids: [ID!]!) { productsByIds(ids: $ids) { id name price active currency } }";
+    let many: Value = house.post("", query, json!({"ids": ids})).await.json().await.unwrap();
     assert_eq!(many["errors"][0]["extensions"]["code"], "INVALID", "{many}");
-    let most: Value = house
-        .post("", query, json!({"ids": ids[1..]}))
-        .await
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        most["data"]["productsByIds"].as_array().unwrap().len(),
-        1000
-    );
+    let most: Value = house.post("", query, json!({"ids": ids[1..]})).await.json().await.unwrap();
+    assert_eq!(most["data"]["productsByIds"].as_array().unwrap().len(), 1000);
 }
 
 #[tokio::test]
 async fn a_body_that_is_no_request_is_a_problem() {
     let house = House::start().await;
     let post = |content_type: &'static str, body: Vec<u8>| {
-        let request = house
-            .client
-            .post(format!("{}/graphql", house.url))
-            .header("content-type", content_type);
+        let request = house.client.post(format!("{}/graphql", house.url)).header("content-type", content_type);
         async move { request.body(body).send().await.unwrap() }
     };
     let is_problem = |answer: &Response, status: u16| {
@@ -117,9 +84,6 @@ async fn a_body_that_is_no_request_is_a_problem() {
     is_problem(&post(json, b"{\"query\": \"\xff\"}".to_vec()).await, 400);
     is_problem(&post(json, b"[]".to_vec()).await, 400);
     is_problem(&post(json, b"{\"query\": 5}".to_vec()).await, 400);
-    is_problem(
-        &post("text/plain", b"{ products { id } }".to_vec()).await,
-        415,
-    );
+    is_problem(&post("text/plain", b"{ products { id } }".to_vec()).await, 415);
     is_problem(&post(json, vec![b' '; 10 << 20]).await, 413);
 }

@@ -18,40 +18,29 @@ async fn a_product_is_added_changed_found_and_deleted() {
     let expected = json!({"id": "85123A", "number": 1, "name": "Holder", "description": "white", "category": "Home",
                           "price": 12.3, "currency": "EUR", "active": true, "version": 1});
     assert_eq!(*made, expected);
-    assert_eq!(
-        house.data(&house.admin, &add).await["addProduct"],
-        expected,
-        "a repeat by id"
-    );
+    assert_eq!(house.data(&house.admin, &add).await["addProduct"], expected, "a repeat by id");
 
     let update = r#"mutation { updateProduct(id: "85123A", price: 899.99, description: null, version: 1) { price description category version } }"#;
     let changed = &house.data(&house.admin, update).await["updateProduct"];
-    assert_eq!(
-        *changed,
-        json!({"price": 899.99, "description": null, "category": "Home", "version": 2})
-    );
+    assert_eq!(*changed, json!({"price": 899.99, "description": null, "category": "Home", "version": 2}));
     assert_eq!(house.error(&house.admin, update).await.0, "STALE");
-    let same =
-        r#"mutation { updateProduct(id: "85123A", price: 899.990, name: "Holder") { version } }"#;
-    assert_eq!(
-        house.data(&house.admin, same).await["updateProduct"]["version"],
-        2
-    );
+    let same = r#"mutation { updateProduct(id: "85123A", price: 899.990, name: "Holder") { version } }"#;
+    assert_eq!(house.data(&house.admin, same).await["updateProduct"]["version"], 2);
 
-    house.data(&house.admin, r#"mutation { addProduct(id: "85123a", name: "holder, small", price: 5, active: false) { id } }"#).await;
-    let ids =
-        r#"{ productsByIds(ids: ["85123a", "none", "85123A", "85123a"]) { id price active } }"#;
+    house
+        .data(
+            &house.admin,
+            r#"mutation { addProduct(id: "85123a", name: "holder, small", price: 5, active: false) { id } }"#,
+        )
+        .await;
+    let ids = r#"{ productsByIds(ids: ["85123a", "none", "85123A", "85123a"]) { id price active } }"#;
     let found = house.data("", ids).await;
-    assert_eq!(
-        found["productsByIds"][0],
-        json!({"id": "85123a", "price": 5, "active": false})
-    );
-    assert_eq!(
-        (&found["productsByIds"][1], &found["productsByIds"][2]["id"]),
-        (&Value::Null, &json!("85123A"))
-    );
+    assert_eq!(found["productsByIds"][0], json!({"id": "85123a", "price": 5, "active": false}));
+    assert_eq!((&found["productsByIds"][1], &found["productsByIds"][2]["id"]), (&Value::Null, &json!("85123A")));
     assert_eq!(found["productsByIds"][3]["id"], "85123a");
-    let read = house.data("", r#"{ products { id } product(id: "85123A") { name } none: product(id: "x") { name } categories }"#).await;
+    let read = house
+        .data("", r#"{ products { id } product(id: "85123A") { name } none: product(id: "x") { name } categories }"#)
+        .await;
     assert_eq!(
         read,
         json!({"products": [{"id": "85123A"}], "product": {"name": "Holder"}, "none": null, "categories": ["Home"]})
@@ -63,25 +52,10 @@ async fn a_product_is_added_changed_found_and_deleted() {
         json!({"id": "85123A", "active": false, "version": 3})
     );
     let unknown = house.error(&house.admin, delete).await;
+    assert_eq!(unknown, ("NOT_FOUND".into(), "Produit avec l'ID 85123A non trouvé".into()));
+    assert_eq!(house.error(&house.admin, &add).await.0, "CONFLICT", "the id stays taken");
     assert_eq!(
-        unknown,
-        (
-            "NOT_FOUND".into(),
-            "Produit avec l'ID 85123A non trouvé".into()
-        )
-    );
-    assert_eq!(
-        house.error(&house.admin, &add).await.0,
-        "CONFLICT",
-        "the id stays taken"
-    );
-    assert_eq!(
-        house
-            .data(
-                "",
-                r#"{ product(id: "85123A") { id } productsByIds(ids: ["85123A"]) { id } }"#
-            )
-            .await,
+        house.data("", r#"{ product(id: "85123A") { id } productsByIds(ids: ["85123A"]) { id } }"#).await,
         json!({"product": null, "productsByIds": [null]})
     );
 
@@ -90,23 +64,11 @@ async fn a_product_is_added_changed_found_and_deleted() {
 
 /// Sequences of the events about the first product, which must be what the store says of it.
 async fn audited(house: &House) -> Vec<i64> {
-    let facts = product::audit_facts(&house.config.database_url)
-        .await
-        .unwrap();
+    let facts = product::audit_facts(&house.config.database_url).await.unwrap();
     let gone = &facts.products[0];
-    assert_eq!(
-        (gone.id.as_str(), gone.last_sequence, gone.deleted),
-        ("85123A", 3, true)
-    );
-    assert!(
-        facts.events[1].payload.contains(r#""price":899.99"#),
-        "{}",
-        facts.events[1].payload
-    );
-    let about = facts
-        .events
-        .iter()
-        .filter(|event| event.subject == "85123A");
+    assert_eq!((gone.id.as_str(), gone.last_sequence, gone.deleted), ("85123A", 3, true));
+    assert!(facts.events[1].payload.contains(r#""price":899.99"#), "{}", facts.events[1].payload);
+    let about = facts.events.iter().filter(|event| event.subject == "85123A");
     about.map(|event| event.sequence).collect()
 }
 
@@ -122,10 +84,7 @@ async fn the_catalogue_is_searched_and_walked_through() {
         currency: Currency::EUR,
     };
     let products: Vec<SeedProduct> = (1..=5).map(product).collect();
-    assert_eq!(
-        product::seed(&house.config, &products[..2]).await.unwrap(),
-        2
-    );
+    assert_eq!(product::seed(&house.config, &products[..2]).await.unwrap(), 2);
     assert_eq!(product::seed(&house.config, &products).await.unwrap(), 3);
 
     let mut seen = Vec::new();
@@ -136,13 +95,7 @@ async fn the_catalogue_is_searched_and_walked_through() {
         );
         let part = house.data("", &query).await["catalog"].take();
         assert_eq!(part["totalCount"], 5);
-        seen.extend(
-            part["edges"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|edge| edge["node"]["number"].as_i64().unwrap()),
-        );
+        seen.extend(part["edges"].as_array().unwrap().iter().map(|edge| edge["node"]["number"].as_i64().unwrap()));
         after = part["pageInfo"]["endCursor"].to_string();
         if part["pageInfo"]["hasNextPage"] == false {
             break;
@@ -157,9 +110,7 @@ async fn the_catalogue_is_searched_and_walked_through() {
         ("category: \"odd\", active: false", 0),
         ("active: null", 5),
     ] {
-        let found = house
-            .data("", &format!("{{ catalog({filter}) {{ totalCount }} }}"))
-            .await;
+        let found = house.data("", &format!("{{ catalog({filter}) {{ totalCount }} }}")).await;
         assert_eq!(found["catalog"]["totalCount"], count, "{filter}");
     }
 }
@@ -170,13 +121,7 @@ async fn only_admins_change_and_rules_are_told_by_field() {
     let add = r#"mutation { addProduct(name: "x", price: 1) { id } }"#;
     assert_eq!(house.error("", add).await.0, "UNAUTHENTICATED");
     assert_eq!(house.error(&house.clerk, add).await.0, "FORBIDDEN");
-    assert_eq!(
-        house
-            .post("nonsense", "{ categories }", json!({}))
-            .await
-            .status(),
-        401
-    );
+    assert_eq!(house.post("nonsense", "{ categories }", json!({})).await.status(), 401);
     for (arguments, code) in [
         (r#"name: "", price: 1"#, "INVALID"),
         (r#"name: "x", price: -1"#, "INVALID"),
@@ -188,27 +133,12 @@ async fn only_admins_change_and_rules_are_told_by_field() {
         (r#"name: "x""#, "BAD_REQUEST"),
     ] {
         let query = format!("mutation {{ addProduct({arguments}) {{ id }} }}");
-        assert_eq!(
-            house.error(&house.admin, &query).await.0,
-            code,
-            "{arguments}"
-        );
+        assert_eq!(house.error(&house.admin, &query).await.0, code, "{arguments}");
     }
     let long = "mutation($name: String!) { addProduct(name: $name, price: 1) { id } }";
-    let told: Value = house
-        .post(&house.admin, long, json!({"name": "x".repeat(1 << 20)}))
-        .await
-        .json()
-        .await
-        .unwrap();
-    assert_eq!(
-        told["errors"][0]["extensions"]["errors"][0]["field"], "name",
-        "{told}"
-    );
-    assert_eq!(
-        house.data("", "{ products { id } }").await["products"],
-        json!([])
-    );
+    let told: Value = house.post(&house.admin, long, json!({"name": "x".repeat(1 << 20)})).await.json().await.unwrap();
+    assert_eq!(told["errors"][0]["extensions"]["errors"][0]["field"], "name", "{told}");
+    assert_eq!(house.data("", "{ products { id } }").await["products"], json!([]));
 }
 
 #[tokio::test]
@@ -217,12 +147,7 @@ async fn a_repeat_by_key_gives_the_first_answer() {
     let add = r#"mutation { addProduct(name: "x", price: 1, idempotencyKey: "k") { id number version } }"#;
     let first = house.data(&house.admin, add).await;
     let id = first["addProduct"]["id"].as_str().unwrap();
-    house
-        .data(
-            &house.admin,
-            &format!(r#"mutation {{ updateProduct(id: "{id}", price: 2) {{ version }} }}"#),
-        )
-        .await;
+    house.data(&house.admin, &format!(r#"mutation {{ updateProduct(id: "{id}", price: 2) {{ version }} }}"#)).await;
     assert_eq!(house.data(&house.admin, add).await, first);
     let other = add.replace("price: 1", "price: 2");
     assert_eq!(house.error(&house.admin, &other).await.0, "INVALID");

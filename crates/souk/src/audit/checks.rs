@@ -51,9 +51,10 @@ fn confirmed_orders_are_paid_once(facts: &Facts) -> Check {
         let payment = facts.payments.get(&order.id);
         let captured = payment.map_or(0, |payment| payment.captured);
         let expected = if is_charged(order) { order.total.minor() } else { 0 };
-        check.saw((captured != expected).then(|| {
-            format!("order {}: captured {captured}, its total is {expected} (minor units)", order.id)
-        }));
+        check.saw(
+            (captured != expected)
+                .then(|| format!("order {}: captured {captured}, its total is {expected} (minor units)", order.id)),
+        );
         let refunded = payment.map_or(0, |payment| payment.refunded);
         if refunded < order.refunded.minor() {
             check.fail(Some(format!(
@@ -76,7 +77,10 @@ fn payments_belong_to_orders(facts: &Facts) -> Check {
         let order = facts.orders.get(&payment.order_id);
         check.pending += usize::from(young);
         check.saw(if payment.refunded > payment.captured || payment.captured > payment.amount {
-            Some(format!("payment of order {}: captured {}, refunded {}, authorised {}", payment.order_id, payment.captured, payment.refunded, payment.amount))
+            Some(format!(
+                "payment of order {}: captured {}, refunded {}, authorised {}",
+                payment.order_id, payment.captured, payment.refunded, payment.amount
+            ))
         } else if order.is_none() && payment.captured > payment.refunded && !young {
             Some(format!("payment of {}: there is no such order", payment.order_id))
         } else {
@@ -95,7 +99,10 @@ fn cancelled_orders_hold_no_money(facts: &Facts) -> Check {
         }
         let kept = facts.payments.get(&order.id).map_or(0, |payment| payment.captured - payment.refunded);
         let open = facts.payments.get(&order.id).is_some_and(|p| p.status == "authorised" || p.status == "in_doubt");
-        check.saw((kept != 0 || open).then(|| format!("order {} is cancelled and {kept} minor units are still charged", order.id)));
+        check.saw(
+            (kept != 0 || open)
+                .then(|| format!("order {} is cancelled and {kept} minor units are still charged", order.id)),
+        );
     }
     check
 }
@@ -138,14 +145,20 @@ fn goods_of(facts: &Facts, order: &OrderFact) -> Option<String> {
         return Some(format!("order {} is {} and its reservation is {state}", order.id, order.status));
     }
     let sold: BTreeMap<&str, i64> = lines.iter().map(|(product, (quantity, _))| (*product, *quantity)).collect();
-    let bought: BTreeMap<&str, i64> = order.goods.iter().map(|(product, quantity)| (product.as_str(), *quantity)).collect();
+    let bought: BTreeMap<&str, i64> =
+        order.goods.iter().map(|(product, quantity)| (product.as_str(), *quantity)).collect();
     if sold != bought {
         return Some(format!("order {}: bought {bought:?}, the stock service sold {sold:?}", order.id));
     }
-    let back: BTreeMap<&str, i64> =
-        lines.iter().filter(|(_, (_, restocked))| *restocked > 0).map(|(product, (_, restocked))| (*product, *restocked)).collect();
-    let returned: BTreeMap<&str, i64> = order.restocked.iter().map(|(product, quantity)| (product.as_str(), *quantity)).collect();
-    (back != returned).then(|| format!("order {}: {returned:?} came back, the stock service put {back:?} on the shelf", order.id))
+    let back: BTreeMap<&str, i64> = lines
+        .iter()
+        .filter(|(_, (_, restocked))| *restocked > 0)
+        .map(|(product, (_, restocked))| (*product, *restocked))
+        .collect();
+    let returned: BTreeMap<&str, i64> =
+        order.restocked.iter().map(|(product, quantity)| (product.as_str(), *quantity)).collect();
+    (back != returned)
+        .then(|| format!("order {}: {returned:?} came back, the stock service put {back:?} on the shelf", order.id))
 }
 
 fn reservations_belong_to_orders(facts: &Facts) -> Check {
@@ -167,7 +180,13 @@ fn levels_follow_the_ledger(facts: &Facts) -> Check {
         check.saw(wrong.then(|| {
             format!(
                 "{} at {}: {} on hand, the ledger says {expected} ({} received, {} sold, {} returned); {} reserved",
-                level.product_id, level.place_id, level.on_hand, level.adjusted, level.sold, level.restocked, level.reserved
+                level.product_id,
+                level.place_id,
+                level.on_hand,
+                level.adjusted,
+                level.sold,
+                level.restocked,
+                level.reserved
             )
         }));
     }
@@ -186,7 +205,10 @@ fn reserved_is_what_is_held(facts: &Facts) -> Check {
     for level in &facts.levels {
         let open = held.remove(&(level.product_id.as_str(), level.place_id.as_str())).unwrap_or(0);
         check.saw((level.reserved != open).then(|| {
-            format!("{} at {}: {} reserved, {open} in open reservations", level.product_id, level.place_id, level.reserved)
+            format!(
+                "{} at {}: {} reserved, {open} in open reservations",
+                level.product_id, level.place_id, level.reserved
+            )
         }));
     }
     for ((product, place), pieces) in held {

@@ -45,18 +45,24 @@ fn what_is_told_is_published(facts: &Facts) -> Check {
     for (topic, key, payload) in &facts.log {
         let Ok(Envelope { sequence: Some(sequence), .. }) = serde_json::from_str(payload) else { continue };
         let last = published.entry((topic, key)).or_default();
-        check.fail((sequence > *last + 1).then(|| format!("{topic} {key}: event {sequence} follows {last} on the bus")));
+        check
+            .fail((sequence > *last + 1).then(|| format!("{topic} {key}: event {sequence} follows {last} on the bus")));
         *last = sequence.max(*last);
     }
     for event in facts.told.values().flatten() {
         if !event.published {
             check.pending += 1;
             let stuck = facts.running && !facts.is_young(event.created_at);
-            check.fail(stuck.then(|| format!("{} {}: event {} still waits in the outbox", event.topic, event.subject, event.sequence)));
+            check.fail(stuck.then(|| {
+                format!("{} {}: event {} still waits in the outbox", event.topic, event.subject, event.sequence)
+            }));
             continue;
         }
         let last = published.get(&(event.topic.as_str(), event.subject.as_str())).copied().unwrap_or(0);
-        check.saw((last < event.sequence).then(|| format!("{} {}: event {} is not on the bus", event.topic, event.subject, event.sequence)));
+        check.saw(
+            (last < event.sequence)
+                .then(|| format!("{} {}: event {} is not on the bus", event.topic, event.subject, event.sequence)),
+        );
     }
     check
 }

@@ -1,6 +1,10 @@
 //! The facts of all stores.
 
-use std::{collections::{BTreeMap, HashMap}, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use bus::outbox::Told;
@@ -39,10 +43,8 @@ const STORES: [&str; 6] = ["customer", "product", "order", "stock", "payment", "
 impl Facts {
     /// Reads all stores. The order store is read first: what the others tell later can only be more.
     pub(crate) async fn read(folder: &Path, named: &[String]) -> anyhow::Result<Self> {
-        let mut urls: BTreeMap<&str, String> = STORES
-            .into_iter()
-            .map(|name| (name, data::store_url(folder, name)))
-            .collect();
+        let mut urls: BTreeMap<&str, String> =
+            STORES.into_iter().map(|name| (name, data::store_url(folder, name))).collect();
         for pair in named {
             let (name, url) = pair.split_once('=').with_context(|| format!("--store {pair} is not NAME=URL"))?;
             let name = STORES
@@ -54,7 +56,9 @@ impl Facts {
         for (name, url) in &urls {
             let path = url.strip_prefix("sqlite:").unwrap_or(url);
             if !Path::new(path).exists() {
-                bail!("the {name} store {path} is not there; name the data folder with --data or the store with --store {name}=URL");
+                bail!(
+                    "the {name} store {path} is not there; name the data folder with --data or the store with --store {name}=URL"
+                );
             }
         }
         let url = |name: &str| urls.get(name).cloned().unwrap_or_default();

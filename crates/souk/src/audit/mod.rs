@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
+use crate::out::say;
+
 /// What `souk audit` takes.
 #[derive(Debug, Args)]
 pub struct Command {
@@ -71,23 +73,22 @@ pub async fn run(command: Command) -> anyhow::Result<bool> {
 /// Most violations of one check that are printed for people; JSON has all.
 const SHOWN: usize = 20;
 
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 fn print(checks: &[Check], ok: bool, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string(&serde_json::json!({"ok": ok, "checks": checks}))?);
+        say!("{}", serde_json::to_string(&serde_json::json!({"ok": ok, "checks": checks}))?);
         return Ok(());
     }
     for check in checks {
         let mark = if check.ok { "ok  " } else { "FAIL" };
         let pending = if check.pending > 0 { format!(", {} under way", check.pending) } else { String::new() };
-        println!("{mark} {:>8}  {}{pending}", check.count, check.name);
+        say!("{mark} {:>8}  {}{pending}", check.count, check.name);
         for violation in check.violations.iter().take(SHOWN) {
-            println!("               {violation}");
+            say!("               {violation}");
         }
         if check.violations.len() > SHOWN {
-            println!("               and {} more; --json lists all", check.violations.len() - SHOWN);
+            say!("               and {} more; --json lists all", check.violations.len() - SHOWN);
         }
     }
-    println!("{}", if ok { "clean" } else { "NOT CLEAN" });
+    say!("{}", if ok { "clean" } else { "NOT CLEAN" });
     Ok(())
 }

@@ -41,7 +41,13 @@ enum Taken {
     Refused(String),
 }
 
-pub(crate) async fn feed(remote: &Remote, plan: &Plan, currency: Currency, at_once: usize, quiet: bool) -> anyhow::Result<Fed> {
+pub(crate) async fn feed(
+    remote: &Remote,
+    plan: &Plan,
+    currency: Currency,
+    at_once: usize,
+    quiet: bool,
+) -> anyhow::Result<Fed> {
     let bar = |what: &'static str, length: usize| -> anyhow::Result<ProgressBar> {
         let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(length as u64) };
         bar.set_length(length as u64);
@@ -82,7 +88,14 @@ pub(crate) async fn feed(remote: &Remote, plan: &Plan, currency: Currency, at_on
     Ok(fed)
 }
 
-async fn send_orders(remote: &Remote, plan: &Plan, currency: Currency, at_once: usize, bar: &ProgressBar, fed: &mut Fed) -> anyhow::Result<()> {
+async fn send_orders(
+    remote: &Remote,
+    plan: &Plan,
+    currency: Currency,
+    at_once: usize,
+    bar: &ProgressBar,
+    fed: &mut Fed,
+) -> anyhow::Result<()> {
     let done = AtomicUsize::new(0);
     let results: Vec<(&Order, Taken)> = stream::iter(&plan.orders)
         .map(|order| {
@@ -110,7 +123,13 @@ async fn send_orders(remote: &Remote, plan: &Plan, currency: Currency, at_once: 
     Ok(())
 }
 
-async fn send_returns(remote: &Remote, plan: &Plan, bar: &ProgressBar, at_once: usize, fed: &mut Fed) -> anyhow::Result<()> {
+async fn send_returns(
+    remote: &Remote,
+    plan: &Plan,
+    bar: &ProgressBar,
+    at_once: usize,
+    fed: &mut Fed,
+) -> anyhow::Result<()> {
     let results: Vec<(&Return, Taken)> = stream::iter(&plan.returns)
         .map(|wanted| async move {
             let taken = give_back(remote, wanted).await?;
@@ -148,9 +167,7 @@ impl Fed {
 /// Adds the products that the catalogue does not hold yet.
 async fn add_products(remote: &Remote, products: &[Product], currency: Currency) -> anyhow::Result<()> {
     let ids: Vec<&str> = products.iter().map(|product| product.id.as_str()).collect();
-    let known = remote
-        .graphql("query($ids:[ID!]!){productsByIds(ids:$ids){id currency}}", json!({"ids": ids}))
-        .await?;
+    let known = remote.graphql("query($ids:[ID!]!){productsByIds(ids:$ids){id currency}}", json!({"ids": ids})).await?;
     let known: HashSet<String> = known["productsByIds"]
         .as_array()
         .into_iter()
@@ -243,11 +260,8 @@ async fn settled(remote: &Remote, id: &str) -> anyhow::Result<Taken> {
 }
 
 async fn give_back(remote: &Remote, wanted: &Return) -> anyhow::Result<Taken> {
-    let lines: Vec<Value> = wanted
-        .lines
-        .iter()
-        .map(|(line, pieces)| json!({"line_id": line.to_string(), "quantity": pieces}))
-        .collect();
+    let lines: Vec<Value> =
+        wanted.lines.iter().map(|(line, pieces)| json!({"line_id": line.to_string(), "quantity": pieces})).collect();
     let body = json!({"id": wanted.id, "lines": lines, "reason": "cancelled invoice", "restock": true});
     let (status, answer) = remote.post(&format!("/api/orders/{}/returns", wanted.order_id), &body).await?;
     match status {

@@ -12,8 +12,22 @@ use serde::Deserialize;
 
 /// Codes that are no goods: postage, carriage, manual entries, discounts, fees, samples, vouchers.
 const NO_GOODS: &[&str] = &[
-    "POST", "DOT", "M", "m", "D", "C2", "C3", "S", "B", "CRUK", "AMAZONFEE", "BANK CHARGES", "ADJUST", "ADJUST2",
-    "TEST001", "TEST002",
+    "POST",
+    "DOT",
+    "M",
+    "m",
+    "D",
+    "C2",
+    "C3",
+    "S",
+    "B",
+    "CRUK",
+    "AMAZONFEE",
+    "BANK CHARGES",
+    "ADJUST",
+    "ADJUST2",
+    "TEST001",
+    "TEST002",
 ];
 
 /// A line of the file.
@@ -146,7 +160,12 @@ impl Plan {
                 Ok(raw) => raw,
                 Err(error) => {
                     let line = error.position().map_or(plan.lines + 1, csv::Position::line);
-                    plan.refused.push(Refused { line, invoice: String::new(), code: String::new(), reason: format!("cannot be read: {error}") });
+                    plan.refused.push(Refused {
+                        line,
+                        invoice: String::new(),
+                        code: String::new(),
+                        reason: format!("cannot be read: {error}"),
+                    });
                     continue;
                 }
             };
@@ -187,7 +206,11 @@ impl Plan {
         for (number, record) in records {
             match good(*number, record, 1).and_then(|good| {
                 let placed = placed_at.as_ref().map_err(Clone::clone)?;
-                if record.customer == first_customer { Ok((good, *placed)) } else { Err("the invoice names another customer before".into()) }
+                if record.customer == first_customer {
+                    Ok((good, *placed))
+                } else {
+                    Err("the invoice names another customer before".into())
+                }
             }) {
                 Ok((good, _)) => {
                     let seen = products.entry(good.product.clone()).or_default();
@@ -228,9 +251,7 @@ impl Plan {
                 if record.customer.trim().is_empty() {
                     return Err("a return without a customer, so without a sale".into());
                 }
-                let order = self
-                    .target(record.customer.trim(), at, &good)
-                    .ok_or("a return without a matching sale")?;
+                let order = self.target(record.customer.trim(), at, &good).ok_or("a return without a matching sale")?;
                 Ok((order, good))
             });
             match target {
@@ -255,7 +276,12 @@ impl Plan {
 
     fn target(&self, customer: &str, at: Timestamp, good: &Good) -> Option<usize> {
         let unreturned = |order: &Order| -> u32 {
-            order.lines.iter().filter(|line| line.product == good.product).map(|line| line.quantity.get() - line.returned).sum()
+            order
+                .lines
+                .iter()
+                .filter(|line| line.product == good.product)
+                .map(|line| line.quantity.get() - line.returned)
+                .sum()
         };
         // Later in the file wins among orders of the same minute.
         self.orders
@@ -301,7 +327,11 @@ fn good(line: u64, record: &Record, sign: i64) -> Result<Good, String> {
     }
     let pieces: i64 = record.quantity.trim().parse().map_err(|_| format!("`{}` is no quantity", record.quantity))?;
     if pieces * sign <= 0 {
-        let reason = if sign > 0 { "a negative quantity outside a cancellation" } else { "a positive quantity in a cancellation" };
+        let reason = if sign > 0 {
+            "a negative quantity outside a cancellation"
+        } else {
+            "a positive quantity in a cancellation"
+        };
         return Err(reason.into());
     }
     let pieces = Quantity::new(pieces * sign).map_err(|invalid| invalid.to_string())?;

@@ -6,6 +6,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::{feed::Fed, plan::Plan};
+use crate::out::say;
 
 /// The counts of an import.
 #[derive(Debug, Serialize)]
@@ -66,21 +67,20 @@ pub(crate) fn write(path: &Path, plan: &Plan, fed: &Fed, seconds: f64) -> anyhow
 }
 
 /// Prints the summary.
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 pub(crate) fn print(summary: &Summary, json: bool) -> anyhow::Result<()> {
     if json {
-        println!("{}", serde_json::to_string(summary)?);
+        say!("{}", serde_json::to_string(summary)?);
         return Ok(());
     }
-    println!("lines      {:>7}", summary.lines);
-    println!("  sold     {:>7}  in {} orders ({} new)", summary.sold_lines, summary.orders, summary.orders_new);
-    println!("  returned {:>7}  in {} returns ({} new)", summary.returned_lines, summary.returns, summary.returns_new);
-    println!("  refused  {:>7}  see {}", summary.refused_lines, summary.report);
+    say!("lines      {:>7}", summary.lines);
+    say!("  sold     {:>7}  in {} orders ({} new)", summary.sold_lines, summary.orders, summary.orders_new);
+    say!("  returned {:>7}  in {} returns ({} new)", summary.returned_lines, summary.returns, summary.returns_new);
+    say!("  refused  {:>7}  see {}", summary.refused_lines, summary.report);
     for (reason, count) in &summary.refused_by_reason {
-        println!("           {count:>7}  {reason}");
+        say!("           {count:>7}  {reason}");
     }
-    println!("products   {:>7}", summary.products);
-    println!("customers  {:>7}", summary.customers);
-    println!("{:.1} s, {:.0} orders a second", summary.seconds, summary.orders_per_second);
+    say!("products   {:>7}", summary.products);
+    say!("customers  {:>7}", summary.customers);
+    say!("{:.1} s, {:.0} orders a second", summary.seconds, summary.orders_per_second);
     Ok(())
 }

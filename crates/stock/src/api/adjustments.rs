@@ -117,22 +117,14 @@ pub(crate) async fn create_adjustments(
     Json(new): Json<NewAdjustments>,
 ) -> Result<Response, Problem> {
     if !(1..=MOST).contains(&new.adjustments.len()) {
-        return Err(Problem::invalid(
-            "adjustments",
-            "length",
-            format!("1 to {MOST} at once"),
-        ));
+        return Err(Problem::invalid("adjustments", "length", format!("1 to {MOST} at once")));
     }
     let mut errors = Vec::new();
     let mut wishes = Vec::with_capacity(new.adjustments.len());
     for (n, new) in new.adjustments.into_iter().enumerate() {
         let prefix = format!("adjustments[{n}].");
         if new.id.is_none() {
-            errors.push(FieldError::new(
-                format!("{prefix}id"),
-                "required",
-                "so that a repeat changes nothing",
-            ));
+            errors.push(FieldError::new(format!("{prefix}id"), "required", "so that a repeat changes nothing"));
         }
         wishes.extend(wish(new, &prefix, &caller.actor(), &mut errors));
     }
@@ -140,17 +132,11 @@ pub(crate) async fn create_adjustments(
         return Err(Problem::fields(errors));
     }
     let done = adjust(&api, wishes, None).await.map_err(placed)?;
-    let body = Adjustments {
-        data: done.into_iter().map(Into::into).collect(),
-    };
+    let body = Adjustments { data: done.into_iter().map(Into::into).collect() };
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-async fn adjust(
-    api: &Api,
-    wishes: Vec<Wish>,
-    asked: Option<Asked>,
-) -> Result<Vec<Adjustment>, Error> {
+async fn adjust(api: &Api, wishes: Vec<Wish>, asked: Option<Asked>) -> Result<Vec<Adjustment>, Error> {
     match api.counter.one(Task::Adjust(wishes, asked)).await? {
         Answer::Adjusted(done) => done,
         _ => Err(Error::Corrupt("answer")),
@@ -174,53 +160,31 @@ fn placed(err: Error) -> Problem {
     }
 }
 
-fn wish(
-    new: NewAdjustment,
-    prefix: &str,
-    actor: &str,
-    errors: &mut Vec<FieldError>,
-) -> Option<Wish> {
+fn wish(new: NewAdjustment, prefix: &str, actor: &str, errors: &mut Vec<FieldError>) -> Option<Wish> {
     let mut wrong = |field: &str, rule: &str, message: String| {
         errors.push(FieldError::new(format!("{prefix}{field}"), rule, message));
     };
     if new.delta == 0 || !(-MOST_PIECES..=MOST_PIECES).contains(&new.delta) {
-        wrong(
-            "delta",
-            "range",
-            format!("not 0, and at most {MOST_PIECES} either way"),
-        );
+        wrong("delta", "range", format!("not 0, and at most {MOST_PIECES} either way"));
     }
     if new.reason.trim().is_empty() || new.reason.chars().count() > LONGEST_REASON {
-        wrong(
-            "reason",
-            "length",
-            format!("1 to {LONGEST_REASON} characters"),
-        );
+        wrong("reason", "length", format!("1 to {LONGEST_REASON} characters"));
     }
     let id = match new.id {
         None => Ok(Id::<()>::new()),
         Some(id) => Id::parse(&id),
     };
-    let (id, product_id, place_id) = (
-        id,
-        ProductId::parse(&new.product_id),
-        PlaceId::parse(&new.place_id),
-    );
-    for (field, err) in [
-        ("id", id.as_ref().err()),
-        ("product_id", product_id.as_ref().err()),
-        ("place_id", place_id.as_ref().err()),
-    ] {
+    let (id, product_id, place_id) = (id, ProductId::parse(&new.product_id), PlaceId::parse(&new.place_id));
+    for (field, err) in
+        [("id", id.as_ref().err()), ("product_id", product_id.as_ref().err()), ("place_id", place_id.as_ref().err())]
+    {
         if let Some(err) = err {
             wrong(field, "id", err.to_string());
         }
     }
     Some(Wish {
         id: id.ok()?.to_string(),
-        slot: Slot {
-            place_id: place_id.ok()?,
-            product_id: product_id.ok()?,
-        },
+        slot: Slot { place_id: place_id.ok()?, product_id: product_id.ok()? },
         delta: new.delta,
         reason: new.reason,
         actor: actor.to_owned(),

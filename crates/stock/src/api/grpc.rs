@@ -6,9 +6,8 @@ use auth::{Role, grpc_caller};
 use chassis::Problem;
 use commerce::{OrderId, PlaceId, ProductId, Quantity, Timestamp};
 use proto::stock::v1::{
-    CheckRequest, CheckResponse, CommitRequest, CommitResponse, HoldResult, HoldState, OrderLines,
-    ReleaseRequest, ReleaseResponse, ReserveOutcome, ReserveRequest, ReserveResponse,
-    ReserveResult, Shortage, stock_server::Stock,
+    CheckRequest, CheckResponse, CommitRequest, CommitResponse, HoldResult, HoldState, OrderLines, ReleaseRequest,
+    ReleaseResponse, ReserveOutcome, ReserveRequest, ReserveResponse, ReserveResult, Shortage, stock_server::Stock,
 };
 use tonic::{Request, Response, Status};
 
@@ -36,10 +35,7 @@ struct Wanted {
 
 #[tonic::async_trait]
 impl Stock for Api {
-    async fn check(
-        &self,
-        request: Request<CheckRequest>,
-    ) -> Result<Response<CheckResponse>, Status> {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         grpc_caller(&request, READ)?;
         let orders = request.into_inner().orders;
         check_count(orders.len())?;
@@ -52,15 +48,10 @@ impl Stock for Api {
             };
             result(order.order_id, reserved)
         });
-        Ok(Response::new(CheckResponse {
-            results: results.collect(),
-        }))
+        Ok(Response::new(CheckResponse { results: results.collect() }))
     }
 
-    async fn reserve(
-        &self,
-        request: Request<ReserveRequest>,
-    ) -> Result<Response<ReserveResponse>, Status> {
+    async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<ReserveResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
         let orders = request.into_inner().orders;
         check_count(orders.len())?;
@@ -69,17 +60,11 @@ impl Stock for Api {
         let mut tasks = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             refusals.push(wanted.as_ref().err().cloned());
-            tasks.extend(wanted.ok().map(
-                |Wanted {
-                     order_id,
-                     place_id,
-                     lines,
-                 }| Task::Reserve {
-                    order_id,
-                    place_id,
-                    lines,
-                },
-            ));
+            tasks.extend(wanted.ok().map(|Wanted { order_id, place_id, lines }| Task::Reserve {
+                order_id,
+                place_id,
+                lines,
+            }));
         }
         let mut answers = self.run(tasks).await?.into_iter();
         let results = orders.into_iter().zip(refusals).map(|(order, refusal)| {
@@ -90,35 +75,21 @@ impl Stock for Api {
                     _ => Reserved::Invalid("it could not be decided".into()),
                 },
             };
-            self.reservations
-                .with_label_values(&[label(&reserved)])
-                .inc();
+            self.reservations.with_label_values(&[label(&reserved)]).inc();
             result(order.order_id, reserved)
         });
-        Ok(Response::new(ReserveResponse {
-            results: results.collect(),
-        }))
+        Ok(Response::new(ReserveResponse { results: results.collect() }))
     }
 
-    async fn release(
-        &self,
-        request: Request<ReleaseRequest>,
-    ) -> Result<Response<ReleaseResponse>, Status> {
+    async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
-        let results = self
-            .hold(request.into_inner().order_ids, Task::Release)
-            .await?;
+        let results = self.hold(request.into_inner().order_ids, Task::Release).await?;
         Ok(Response::new(ReleaseResponse { results }))
     }
 
-    async fn commit(
-        &self,
-        request: Request<CommitRequest>,
-    ) -> Result<Response<CommitResponse>, Status> {
+    async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
-        let results = self
-            .hold(request.into_inner().order_ids, Task::Commit)
-            .await?;
+        let results = self.hold(request.into_inner().order_ids, Task::Commit).await?;
         Ok(Response::new(CommitResponse { results }))
     }
 }
@@ -131,11 +102,7 @@ impl Api {
         Ok(self.counter.run(tasks).await.map_err(Problem::from)?)
     }
 
-    async fn hold(
-        &self,
-        ids: Vec<String>,
-        task: fn(OrderId) -> Task,
-    ) -> Result<Vec<HoldResult>, Status> {
+    async fn hold(&self, ids: Vec<String>, task: fn(OrderId) -> Task) -> Result<Vec<HoldResult>, Status> {
         check_count(ids.len())?;
         let tasks = ids
             .iter()
@@ -153,10 +120,7 @@ impl Api {
                     Answer::State(Some(State::Committed)) => HoldState::Committed,
                     _ => HoldState::Unknown,
                 };
-                HoldResult {
-                    order_id,
-                    state: state.into(),
-                }
+                HoldResult { order_id, state: state.into() }
             })
             .collect())
     }
@@ -167,14 +131,9 @@ impl Api {
         for wanted in wanted.iter().flatten() {
             needs.orders.insert(wanted.order_id.as_str());
             needs.places.insert(wanted.place_id.as_str());
-            needs
-                .products
-                .extend(wanted.lines.keys().map(|id| id.as_str()));
+            needs.products.extend(wanted.lines.keys().map(|id| id.as_str()));
         }
-        let mut book = Book {
-            now: Timestamp::now(),
-            ..Book::default()
-        };
+        let mut book = Book { now: Timestamp::now(), ..Book::default() };
         let mut tx = self.db.snapshot().await?;
         books::load(&mut tx, needs, &mut book).await?;
         Ok(book)
@@ -183,10 +142,7 @@ impl Api {
     /// Reads an item; lines of one product count together.
     fn read(&self, order: &OrderLines) -> Result<Wanted, String> {
         if !(1..=MOST_LINES).contains(&order.lines.len()) {
-            return Err(format!(
-                "{} lines; 1 to {MOST_LINES} are taken",
-                order.lines.len()
-            ));
+            return Err(format!("{} lines; 1 to {MOST_LINES} are taken", order.lines.len()));
         }
         let place_id = match order.place_id.as_str() {
             "" => self.logistics.clone(),
@@ -194,10 +150,8 @@ impl Api {
         };
         let mut lines = BTreeMap::new();
         for line in &order.lines {
-            let product_id =
-                ProductId::parse(&line.product_id).map_err(|err| format!("product_id: {err}"))?;
-            let quantity = Quantity::new(i64::from(line.quantity))
-                .map_err(|err| format!("{product_id}: {err}"))?;
+            let product_id = ProductId::parse(&line.product_id).map_err(|err| format!("product_id: {err}"))?;
+            let quantity = Quantity::new(i64::from(line.quantity)).map_err(|err| format!("{product_id}: {err}"))?;
             *lines.entry(product_id).or_insert(0) += i64::from(quantity.get());
         }
         Ok(Wanted {
@@ -234,19 +188,12 @@ fn result(order_id: String, reserved: Reserved) -> ReserveResult {
             (ReserveOutcome::Short, short.collect(), String::new())
         }
     };
-    ReserveResult {
-        order_id,
-        outcome: outcome.into(),
-        shortages,
-        detail,
-    }
+    ReserveResult { order_id, outcome: outcome.into(), shortages, detail }
 }
 
 fn check_count(count: usize) -> Result<(), Status> {
     if (1..=MOST_ORDERS).contains(&count) {
         return Ok(());
     }
-    Err(Status::invalid_argument(format!(
-        "{count} orders; 1 to {MOST_ORDERS} are taken at once"
-    )))
+    Err(Status::invalid_argument(format!("{count} orders; 1 to {MOST_ORDERS} are taken at once")))
 }

@@ -68,11 +68,7 @@ pub(crate) async fn list_ledger(
     }
     let (rows, total) = async {
         let mut tx = api.db.snapshot().await?;
-        let total = if window.include_total {
-            Some(lists::count_ledger(&mut tx, &filter).await?)
-        } else {
-            None
-        };
+        let total = if window.include_total { Some(lists::count_ledger(&mut tx, &filter).await?) } else { None };
         Ok::<_, Error>((lists::ledger(&mut tx, &filter, &window).await?, total))
     }
     .await?;

@@ -62,19 +62,11 @@ pub(crate) struct Threshold {
 
 impl LevelQuery {
     pub(super) fn page_query(&self) -> PageQuery {
-        PageQuery {
-            limit: self.limit,
-            cursor: self.cursor.clone(),
-            page: self.page,
-            include_total: self.include_total,
-        }
+        PageQuery { limit: self.limit, cursor: self.cursor.clone(), page: self.page, include_total: self.include_total }
     }
 
     pub(super) fn filter(&self) -> Filter {
-        Filter {
-            product_id: self.product_id.clone(),
-            places: self.place_id.clone().map(|place| vec![place]),
-        }
+        Filter { product_id: self.product_id.clone(), places: self.place_id.clone().map(|place| vec![place]) }
     }
 }
 
@@ -101,19 +93,12 @@ pub(crate) async fn list_levels(
     let filter = query.filter();
     let (rows, total) = async {
         let mut tx = api.db.snapshot().await?;
-        let total = if window.include_total {
-            Some(lists::count_levels(&mut tx, &filter).await?)
-        } else {
-            None
-        };
+        let total = if window.include_total { Some(lists::count_levels(&mut tx, &filter).await?) } else { None };
         Ok::<_, Error>((lists::levels(&mut tx, &filter, &window).await?, total))
     }
     .await?;
     let total = total.and_then(|total| u64::try_from(total).ok());
-    let rows: Vec<LevelBody> = rows
-        .into_iter()
-        .map(|(slot, level)| body(slot, &level))
-        .collect();
+    let rows: Vec<LevelBody> = rows.into_iter().map(|(slot, level)| body(slot, &level)).collect();
     let position = |row: &LevelBody| (row.product_id.to_string(), row.place_id.to_string());
     Ok(Json(window.page(key, rows, total, position)))
 }
@@ -127,25 +112,11 @@ pub(crate) async fn set_threshold(
     Json(wanted): Json<Threshold>,
 ) -> Result<Json<LevelBody>, Problem> {
     demand_place(&caller, place_id.as_str())?;
-    if wanted
-        .threshold
-        .is_some_and(|threshold| !(0..=1_000_000).contains(&threshold))
-    {
-        return Err(Problem::invalid(
-            "threshold",
-            "range",
-            "from 0 to 1000000, or null",
-        ));
+    if wanted.threshold.is_some_and(|threshold| !(0..=1_000_000).contains(&threshold)) {
+        return Err(Problem::invalid("threshold", "range", "from 0 to 1000000, or null"));
     }
-    let slot = Slot {
-        place_id,
-        product_id,
-    };
-    match api
-        .counter
-        .one(Task::Threshold(slot.clone(), wanted.threshold))
-        .await?
-    {
+    let slot = Slot { place_id, product_id };
+    match api.counter.one(Task::Threshold(slot.clone(), wanted.threshold)).await? {
         Answer::Threshold(level) => Ok(Json(body(slot, &level?))),
         _ => Err(Error::Corrupt("answer").into()),
     }

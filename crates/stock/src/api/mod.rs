@@ -55,11 +55,7 @@ impl Cursors {
     /// The keys that follow from the fleet's secret.
     pub(crate) fn derive(secret: &[u8]) -> Self {
         let key = |list: &str| CursorKey::derive(secret, list);
-        Self {
-            places: key("places"),
-            levels: key("levels"),
-            ledger: key("ledger"),
-        }
+        Self { places: key("places"), levels: key("levels"), ledger: key("ledger") }
     }
 }
 
@@ -74,19 +70,11 @@ pub(crate) async fn grpc(api: Api) -> anyhow::Result<Routes> {
     let verifier = api.verifier.clone();
     let stock = StockServer::new(api).max_decoding_message_size(chassis::grpc::MESSAGE_LIMIT);
     let routes = auth::grpc::protect(Routes::new(stock), verifier);
-    chassis::grpc::with_health_and_reflection(
-        routes,
-        &["souk.stock.v1.Stock"],
-        proto::FILE_DESCRIPTOR_SET,
-    )
-    .await
+    chassis::grpc::with_health_and_reflection(routes, &["souk.stock.v1.Stock"], proto::FILE_DESCRIPTOR_SET).await
 }
 
 #[derive(OpenApi)]
-#[openapi(info(
-    title = "Souk stock",
-    description = "Places, levels, adjustments and the ledger. Reserving is gRPC."
-))]
+#[openapi(info(title = "Souk stock", description = "Places, levels, adjustments and the ledger. Reserving is gRPC."))]
 struct Doc;
 
 fn routes() -> OpenApiRouter<Api> {
@@ -121,10 +109,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     };
     match value.to_str().map(str::trim) {
         Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => Err(Problem::new(
-            Kind::Unreadable,
-            "Idempotency-Key must be 1 to 255 visible characters.",
-        )),
+        _ => Err(Problem::new(Kind::Unreadable, "Idempotency-Key must be 1 to 255 visible characters.")),
     }
 }
 
@@ -133,7 +118,5 @@ fn demand_place(caller: &Caller, place_id: &str) -> Result<(), Problem> {
     if caller.may_act_in(place_id) {
         return Ok(());
     }
-    Err(Problem::forbidden(format!(
-        "You do not work in {place_id}."
-    )))
+    Err(Problem::forbidden(format!("You do not work in {place_id}.")))
 }

@@ -78,9 +78,7 @@ impl From<Place> for PlaceBody {
             name: place.name,
             kind: place.kind,
             // Written by this version or one before it from the same type.
-            address: place
-                .address
-                .and_then(|text| serde_json::from_str(&text).ok()),
+            address: place.address.and_then(|text| serde_json::from_str(&text).ok()),
         }
     }
 }
@@ -94,38 +92,24 @@ pub(crate) async fn list_places(
     let window = query.window::<i64>(&api.cursors.places).map_err(bad_page)?;
     let (rows, total) = async {
         let mut tx = api.db.snapshot().await?;
-        let total = if window.include_total {
-            Some(places::count(&mut tx).await?)
-        } else {
-            None
-        };
+        let total = if window.include_total { Some(places::count(&mut tx).await?) } else { None };
         Ok::<_, Error>((places::list(&mut tx, &window).await?, total))
     }
     .await?;
     let total = total.and_then(|total| u64::try_from(total).ok());
     let rows: Vec<PlaceBody> = rows.into_iter().map(Into::into).collect();
-    Ok(Json(window.page(
-        &api.cursors.places,
-        rows,
-        total,
-        |place| place.number,
-    )))
+    Ok(Json(window.page(&api.cursors.places, rows, total, |place| place.number)))
 }
 
 /// One place.
 #[utoipa::path(get, path = "/api/places/{id}", params(("id" = PlaceId, Path)), responses((status = 200, body = PlaceBody), (status = 404)), tag = "places")]
-pub(crate) async fn get_place(
-    State(api): State<Api>,
-    Path(id): Path<PlaceId>,
-) -> Result<Json<PlaceBody>, Problem> {
+pub(crate) async fn get_place(State(api): State<Api>, Path(id): Path<PlaceId>) -> Result<Json<PlaceBody>, Problem> {
     let place = async {
         let mut tx = api.db.read().await?;
         places::get(&mut tx, &id).await
     }
     .await?;
-    place
-        .map(|place| Json(place.into()))
-        .ok_or_else(|| Problem::not_found("place"))
+    place.map(|place| Json(place.into())).ok_or_else(|| Problem::not_found("place"))
 }
 
 /// Opens a place.
@@ -146,15 +130,9 @@ pub(crate) async fn create_place(
     let place = check(new)?;
     let (body, created) = save(&api, &place, asked.as_ref()).await?;
     let id = place.id.as_str();
-    let status = if created {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
-    let headers = [
-        (header::CONTENT_TYPE, "application/json".to_owned()),
-        (header::LOCATION, format!("/api/places/{id}")),
-    ];
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let headers =
+        [(header::CONTENT_TYPE, "application/json".to_owned()), (header::LOCATION, format!("/api/places/{id}"))];
     Ok((status, headers, body).into_response())
 }
 
@@ -169,10 +147,7 @@ async fn save(api: &Api, place: &Place, asked: Option<&Asked>) -> Result<(String
     let now = Timestamp::now();
     let before = places::get(&mut tx, &place.id).await?;
     let after = places::add(&mut tx, place, now).await?;
-    let same = Place {
-        number: place.number,
-        ..after.clone()
-    } == *place;
+    let same = Place { number: place.number, ..after.clone() } == *place;
     if !same {
         return Err(Error::PlaceExists(place.id.to_string()));
     }
@@ -188,11 +163,7 @@ fn check(new: NewPlace) -> Result<Place, Problem> {
     let mut errors = Vec::new();
     let mut length = |field: &str, text: Option<&String>| {
         if text.is_some_and(|text| text.trim().is_empty() || text.chars().count() > LONGEST) {
-            errors.push(FieldError::new(
-                field,
-                "length",
-                format!("1 to {LONGEST} characters"),
-            ));
+            errors.push(FieldError::new(field, "length", format!("1 to {LONGEST} characters")));
         }
     };
     length("name", Some(&new.name));
@@ -223,8 +194,6 @@ fn check(new: NewPlace) -> Result<Place, Problem> {
         number: 0,
         name: new.name,
         kind: new.kind,
-        address: new
-            .address
-            .and_then(|address| serde_json::to_string(&address).ok()),
+        address: new.address.and_then(|address| serde_json::to_string(&address).ok()),
     })
 }

@@ -62,11 +62,7 @@ impl Book {
     }
 
     /// What is missing for these lines.
-    pub(crate) fn shortages(
-        &self,
-        place_id: &PlaceId,
-        lines: &BTreeMap<ProductId, i64>,
-    ) -> Vec<Shortage> {
+    pub(crate) fn shortages(&self, place_id: &PlaceId, lines: &BTreeMap<ProductId, i64>) -> Vec<Shortage> {
         lines
             .iter()
             .filter_map(|(product_id, requested)| {
@@ -82,12 +78,7 @@ impl Book {
     }
 
     /// What a reserve would answer; changes nothing.
-    pub(crate) fn check(
-        &self,
-        order_id: &OrderId,
-        place_id: &PlaceId,
-        lines: &BTreeMap<ProductId, i64>,
-    ) -> Reserved {
+    pub(crate) fn check(&self, order_id: &OrderId, place_id: &PlaceId, lines: &BTreeMap<ProductId, i64>) -> Reserved {
         if let Some(known) = self.reservations.get(order_id) {
             return match known.state {
                 State::Released => Reserved::Released,
@@ -116,29 +107,20 @@ impl Book {
         if answer != Reserved::Held || self.reservations.contains_key(order_id) {
             return answer;
         }
-        let kept = |quantity: i64| Line {
-            quantity,
-            restocked: 0,
-        };
+        let kept = |quantity: i64| Line { quantity, restocked: 0 };
         let reservation = Reservation {
             order_id: order_id.clone(),
             place_id: Some(place_id.clone()),
             state: State::Held,
-            lines: lines
-                .iter()
-                .map(|(id, quantity)| (id.clone(), kept(*quantity)))
-                .collect(),
+            lines: lines.iter().map(|(id, quantity)| (id.clone(), kept(*quantity))).collect(),
             sequence: 1,
             expires_at: self.now.plus(self.hold),
             created_at: self.now,
             updated_at: self.now,
         };
         for (product_id, quantity) in lines {
-            self.change(slot(place_id, product_id), |level| {
-                level.reserved += quantity
-            });
-            self.changed_lines
-                .insert((order_id.clone(), product_id.clone()));
+            self.change(slot(place_id, product_id), |level| level.reserved += quantity);
+            self.changed_lines.insert((order_id.clone(), product_id.clone()));
         }
         self.told.push(Told::Reserved(reservation.clone()));
         self.changed_reservations.insert(order_id.clone());
@@ -155,9 +137,7 @@ impl Book {
         if reservation.state == State::Held {
             if let Some(place_id) = &reservation.place_id {
                 for (product_id, line) in &reservation.lines {
-                    self.change(slot(place_id, product_id), |level| {
-                        level.reserved -= line.quantity
-                    });
+                    self.change(slot(place_id, product_id), |level| level.reserved -= line.quantity);
                 }
             }
             self.moved_on(&mut reservation, State::Released);
@@ -179,14 +159,7 @@ impl Book {
                         level.reserved -= line.quantity;
                         level.on_hand -= line.quantity;
                     });
-                    self.book(
-                        slot,
-                        MovementKind::Sold,
-                        -line.quantity,
-                        order_id,
-                        "",
-                        actor,
-                    );
+                    self.book(slot, MovementKind::Sold, -line.quantity, order_id, "", actor);
                 }
             }
             self.moved_on(&mut reservation, State::Committed);
@@ -206,40 +179,26 @@ impl Book {
         reason: &str,
         actor: &str,
     ) -> Vec<(ProductId, i64)> {
-        let wanted =
-            |lines: &BTreeMap<ProductId, i64>| lines.clone().into_iter().collect::<Vec<_>>();
+        let wanted = |lines: &BTreeMap<ProductId, i64>| lines.clone().into_iter().collect::<Vec<_>>();
         let Some(mut reservation) = self.reservations.remove(order_id) else {
             return lines.map(wanted).unwrap_or_default();
         };
         let lines = lines.map(wanted).unwrap_or_else(|| {
             let left = |line: &Line| line.quantity - line.restocked;
-            reservation
-                .lines
-                .iter()
-                .map(|(id, line)| (id.clone(), left(line)))
-                .collect()
+            reservation.lines.iter().map(|(id, line)| (id.clone(), left(line))).collect()
         });
         let mut back = Vec::new();
         let mut refused = Vec::new();
-        let place_id = reservation
-            .place_id
-            .clone()
-            .filter(|_| reservation.state == State::Committed);
+        let place_id = reservation.place_id.clone().filter(|_| reservation.state == State::Committed);
         for (product_id, quantity) in lines {
-            let line = reservation
-                .lines
-                .get_mut(&product_id)
-                .filter(|_| place_id.is_some());
-            let fits = line
-                .as_ref()
-                .map_or(0, |line| quantity.min(line.quantity - line.restocked));
+            let line = reservation.lines.get_mut(&product_id).filter(|_| place_id.is_some());
+            let fits = line.as_ref().map_or(0, |line| quantity.min(line.quantity - line.restocked));
             if let (Some(line), Some(place_id), true) = (line, &place_id, fits > 0) {
                 line.restocked += fits;
                 let slot = slot(place_id, &product_id);
                 self.change(slot.clone(), |level| level.on_hand += fits);
                 self.book(slot, MovementKind::Restocked, fits, order_id, reason, actor);
-                self.changed_lines
-                    .insert((order_id.clone(), product_id.clone()));
+                self.changed_lines.insert((order_id.clone(), product_id.clone()));
                 back.push((product_id.clone(), fits));
             }
             if fits < quantity {
@@ -249,11 +208,7 @@ impl Book {
         if !back.is_empty() {
             let state = reservation.state;
             self.moved_on(&mut reservation, state);
-            self.told.push(Told::Restocked(
-                reservation.clone(),
-                back,
-                reason.to_owned(),
-            ));
+            self.told.push(Told::Restocked(reservation.clone(), back, reason.to_owned()));
         }
         self.reservations.insert(order_id.clone(), reservation);
         refused
@@ -274,11 +229,7 @@ impl Book {
     /// Asks again later whether a reservation is still wanted.
     pub(crate) fn keep(&mut self, order_id: &OrderId, pause: Duration) {
         let until = self.now.plus(pause);
-        if let Some(known) = self
-            .reservations
-            .get_mut(order_id)
-            .filter(|known| known.state == State::Held)
-        {
+        if let Some(known) = self.reservations.get_mut(order_id).filter(|known| known.state == State::Held) {
             known.expires_at = until;
             self.changed_reservations.insert(order_id.clone());
         }
@@ -295,19 +246,8 @@ impl Book {
             }
             self.change(wish.slot.clone(), |level| level.on_hand += wish.delta);
             let mut level = self.levels.get(&wish.slot).cloned().unwrap_or_default();
-            let adjustment = Adjustment {
-                wish: wish.clone(),
-                balance: level.on_hand,
-                at: self.now,
-            };
-            self.book(
-                wish.slot.clone(),
-                MovementKind::Adjusted,
-                wish.delta,
-                &wish.id,
-                &wish.reason,
-                &wish.actor,
-            );
+            let adjustment = Adjustment { wish: wish.clone(), balance: level.on_hand, at: self.now };
+            self.book(wish.slot.clone(), MovementKind::Adjusted, wish.delta, &wish.id, &wish.reason, &wish.actor);
             level.sequence = self.next_sequence(&wish.slot);
             self.told.push(Told::Adjusted(level, adjustment.clone()));
             self.new_adjustments.push(adjustment.clone());
@@ -325,33 +265,23 @@ impl Book {
             let known = self.adjustments.get(&wish.id).map(|known| &known.wish);
             if let Some(known) = known.or(ids.insert(&wish.id, wish)) {
                 // Who asks is no part of what is asked for.
-                if (&known.slot, known.delta, &known.reason)
-                    != (&wish.slot, wish.delta, &wish.reason)
-                {
-                    return Err(Rejection::Reused {
-                        id: wish.id.clone(),
-                    });
+                if (&known.slot, known.delta, &known.reason) != (&wish.slot, wish.delta, &wish.reason) {
+                    return Err(Rejection::Reused { id: wish.id.clone() });
                 }
                 continue;
             }
             if !self.places.contains(&wish.slot.place_id) {
-                return Err(Rejection::UnknownPlace {
-                    index,
-                    place_id: wish.slot.place_id.clone(),
-                });
+                return Err(Rejection::UnknownPlace { index, place_id: wish.slot.place_id.clone() });
             }
-            let level = scratch
-                .entry(&wish.slot)
-                .or_insert_with(|| self.levels.get(&wish.slot).cloned().unwrap_or_default());
-            level.on_hand = level
-                .after(wish.delta)
-                .ok_or_else(|| Rejection::BelowReserved {
-                    index,
-                    product_id: wish.slot.product_id.clone(),
-                    delta: wish.delta,
-                    on_hand: level.on_hand,
-                    reserved: level.reserved,
-                })?;
+            let level =
+                scratch.entry(&wish.slot).or_insert_with(|| self.levels.get(&wish.slot).cloned().unwrap_or_default());
+            level.on_hand = level.after(wish.delta).ok_or_else(|| Rejection::BelowReserved {
+                index,
+                product_id: wish.slot.product_id.clone(),
+                delta: wish.delta,
+                on_hand: level.on_hand,
+                reserved: level.reserved,
+            })?;
         }
         Ok(())
     }
@@ -381,15 +311,7 @@ impl Book {
         level.sequence
     }
 
-    fn book(
-        &mut self,
-        slot: Slot,
-        kind: MovementKind,
-        quantity: i64,
-        cause: impl ToString,
-        reason: &str,
-        actor: &str,
-    ) {
+    fn book(&mut self, slot: Slot, kind: MovementKind, quantity: i64, cause: impl ToString, reason: &str, actor: &str) {
         let balance = self.levels.get(&slot).map_or(0, |level| level.on_hand);
         self.movements.push(Movement {
             slot,
@@ -406,8 +328,7 @@ impl Book {
         reservation.state = state;
         reservation.sequence += 1;
         reservation.updated_at = self.now;
-        self.changed_reservations
-            .insert(reservation.order_id.clone());
+        self.changed_reservations.insert(reservation.order_id.clone());
     }
 
     /// This order will never hold stock.
@@ -428,21 +349,13 @@ impl Book {
 }
 
 fn slot(place_id: &PlaceId, product_id: &ProductId) -> Slot {
-    Slot {
-        place_id: place_id.clone(),
-        product_id: product_id.clone(),
-    }
+    Slot { place_id: place_id.clone(), product_id: product_id.clone() }
 }
 
 fn is_same(known: &Reservation, place_id: &PlaceId, lines: &BTreeMap<ProductId, i64>) -> bool {
     known.place_id.as_ref() == Some(place_id)
         && known.lines.len() == lines.len()
-        && lines.iter().all(|(id, quantity)| {
-            known
-                .lines
-                .get(id)
-                .is_some_and(|line| line.quantity == *quantity)
-        })
+        && lines.iter().all(|(id, quantity)| known.lines.get(id).is_some_and(|line| line.quantity == *quantity))
 }
 
 #[cfg(test)]

@@ -17,30 +17,17 @@ fn order(n: u8) -> OrderId {
 }
 
 fn lines(lines: &[(u8, i64)]) -> BTreeMap<ProductId, i64> {
-    lines
-        .iter()
-        .map(|(n, quantity)| (product(*n), *quantity))
-        .collect()
+    lines.iter().map(|(n, quantity)| (product(*n), *quantity)).collect()
 }
 
 fn wish(id: &str, n: u8, delta: i64) -> Wish {
-    Wish {
-        id: id.into(),
-        slot: slot(&place(), &product(n)),
-        delta,
-        reason: "r".into(),
-        actor: "a".into(),
-    }
+    Wish { id: id.into(), slot: slot(&place(), &product(n)), delta, reason: "r".into(), actor: "a".into() }
 }
 
 fn book(stock: &[i64]) -> Book {
-    let mut book = Book {
-        places: [place()].into(),
-        ..Book::default()
-    };
+    let mut book = Book { places: [place()].into(), ..Book::default() };
     for (n, quantity) in (0..).zip(stock) {
-        book.adjust(&[wish(&format!("open{n}"), n, *quantity)])
-            .expect("fits");
+        book.adjust(&[wish(&format!("open{n}"), n, *quantity)]).expect("fits");
     }
     book
 }
@@ -54,44 +41,22 @@ fn level(book: &Book, n: u8) -> (i64, i64) {
 fn an_order_gets_all_its_lines_or_none_and_hears_what_is_missing() {
     let mut book = book(&[5, 1]);
     let short = book.reserve(&order(1), &place(), &lines(&[(0, 5), (1, 2), (2, 1)]));
-    let missing = |n, requested, available| Shortage {
-        product_id: product(n),
-        requested,
-        available,
-    };
-    assert_eq!(
-        short,
-        Reserved::Short(vec![missing(1, 2, 1), missing(2, 1, 0)])
-    );
+    let missing = |n, requested, available| Shortage { product_id: product(n), requested, available };
+    assert_eq!(short, Reserved::Short(vec![missing(1, 2, 1), missing(2, 1, 0)]));
     assert_eq!(level(&book, 0), (5, 0));
-    assert_eq!(
-        book.reserve(&order(1), &place(), &lines(&[(0, 5), (1, 1)])),
-        Reserved::Held
-    );
-    assert_eq!(
-        book.reserve(&order(1), &place(), &lines(&[(0, 5), (1, 1)])),
-        Reserved::Held
-    );
-    assert!(matches!(
-        book.reserve(&order(1), &place(), &lines(&[(0, 4)])),
-        Reserved::Invalid(_)
-    ));
+    assert_eq!(book.reserve(&order(1), &place(), &lines(&[(0, 5), (1, 1)])), Reserved::Held);
+    assert_eq!(book.reserve(&order(1), &place(), &lines(&[(0, 5), (1, 1)])), Reserved::Held);
+    assert!(matches!(book.reserve(&order(1), &place(), &lines(&[(0, 4)])), Reserved::Invalid(_)));
     assert_eq!((level(&book, 0), level(&book, 1)), ((5, 5), (1, 1)));
     let elsewhere = PlaceId::known("nowhere".into());
-    assert!(matches!(
-        book.reserve(&order(2), &elsewhere, &lines(&[(0, 1)])),
-        Reserved::Invalid(_)
-    ));
+    assert!(matches!(book.reserve(&order(2), &elsewhere, &lines(&[(0, 1)])), Reserved::Invalid(_)));
 }
 
 #[test]
 fn a_release_that_comes_first_refuses_the_late_reserve() {
     let mut book = book(&[5]);
     assert_eq!(book.release(&order(1)), State::Released);
-    assert_eq!(
-        book.reserve(&order(1), &place(), &lines(&[(0, 1)])),
-        Reserved::Released
-    );
+    assert_eq!(book.reserve(&order(1), &place(), &lines(&[(0, 1)])), Reserved::Released);
     assert_eq!(book.commit(&order(1), "a"), Some(State::Released));
     assert_eq!(book.commit(&order(2), "a"), None);
     assert_eq!(level(&book, 0), (5, 0));
@@ -104,17 +69,11 @@ fn what_was_sold_comes_back_once_and_never_more_of_it() {
     assert_eq!(book.commit(&order(1), "a"), Some(State::Committed));
     assert_eq!(book.release(&order(1)), State::Committed);
     assert_eq!(level(&book, 0), (1, 0));
-    assert!(
-        book.restock(&order(1), Some(&lines(&[(0, 1)])), "return", "a")
-            .is_empty()
-    );
+    assert!(book.restock(&order(1), Some(&lines(&[(0, 1)])), "return", "a").is_empty());
     book.cancel(&order(1), "a");
     book.cancel(&order(1), "a");
     assert_eq!(level(&book, 0), (5, 0));
-    assert_eq!(
-        book.restock(&order(1), Some(&lines(&[(0, 1)])), "return", "a"),
-        [(product(0), 1)]
-    );
+    assert_eq!(book.restock(&order(1), Some(&lines(&[(0, 1)])), "return", "a"), [(product(0), 1)]);
     assert_eq!(book.reservations[&order(1)].sequence, 4);
 }
 
@@ -123,32 +82,19 @@ fn adjustments_are_done_together_or_not_at_all_and_never_below_what_is_reserved(
     let mut book = book(&[5]);
     book.reserve(&order(1), &place(), &lines(&[(0, 4)]));
     let refused = book.adjust(&[wish("a", 1, 7), wish("b", 0, -2)]);
-    assert!(matches!(
-        refused,
-        Err(Rejection::BelowReserved { index: 1, .. })
-    ));
+    assert!(matches!(refused, Err(Rejection::BelowReserved { index: 1, .. })));
     assert!(!book.levels.contains_key(&slot(&place(), &product(1))));
-    let first = book
-        .adjust(&[wish("a", 1, 7), wish("b", 0, -1)])
-        .expect("fits");
+    let first = book.adjust(&[wish("a", 1, 7), wish("b", 0, -1)]).expect("fits");
     assert_eq!(book.adjust(&[wish("a", 1, 7), wish("b", 0, -1)]), Ok(first));
     assert_eq!((level(&book, 0), level(&book, 1)), ((4, 4), (7, 0)));
-    assert_eq!(
-        book.adjust(&[wish("a", 1, 8)]),
-        Err(Rejection::Reused { id: "a".into() })
-    );
+    assert_eq!(book.adjust(&[wish("a", 1, 8)]), Err(Rejection::Reused { id: "a".into() }));
 }
 
 #[test]
 fn people_are_told_once_when_a_level_falls_below_its_threshold() {
     let mut book = book(&[5]);
     book.set_threshold(&slot(&place(), &product(0)), Some(4));
-    let low = |book: &Book| {
-        book.told
-            .iter()
-            .filter(|told| matches!(told, Told::Low(..)))
-            .count()
-    };
+    let low = |book: &Book| book.told.iter().filter(|told| matches!(told, Told::Low(..))).count();
     book.reserve(&order(1), &place(), &lines(&[(0, 1)]));
     assert_eq!(low(&book), 0);
     book.reserve(&order(2), &place(), &lines(&[(0, 1)]));
@@ -199,16 +145,8 @@ fn take(book: &mut Book, step: Step) {
 /// What the schema demands and the audit asks.
 fn holds(book: &Book) {
     for (slot, level) in &book.levels {
-        assert!(
-            level.reserved >= 0 && level.reserved <= level.on_hand,
-            "{slot:?} {level:?}"
-        );
-        let moved: i64 = book
-            .movements
-            .iter()
-            .filter(|m| m.slot == *slot)
-            .map(|m| m.quantity)
-            .sum();
+        assert!(level.reserved >= 0 && level.reserved <= level.on_hand, "{slot:?} {level:?}");
+        let moved: i64 = book.movements.iter().filter(|m| m.slot == *slot).map(|m| m.quantity).sum();
         assert_eq!(moved, level.on_hand, "{slot:?}");
         let mut held = 0;
         let mut out = 0;

@@ -33,15 +33,12 @@ impl Level {
 
     /// Whether people are to be told, seen alone.
     pub(crate) fn is_low(&self) -> bool {
-        self.threshold
-            .is_some_and(|threshold| self.available() < threshold)
+        self.threshold.is_some_and(|threshold| self.available() < threshold)
     }
 
     /// What is on hand after a change, if that may be: never below what is reserved.
     pub(crate) fn after(&self, delta: i64) -> Option<i64> {
-        self.on_hand
-            .checked_add(delta)
-            .filter(|on_hand| (self.reserved..=MOST).contains(on_hand))
+        self.on_hand.checked_add(delta).filter(|on_hand| (self.reserved..=MOST).contains(on_hand))
     }
 }
 
@@ -78,13 +75,7 @@ pub(crate) enum Rejection {
     #[error(
         "{delta} would leave less of {product_id} than the {reserved} reserved of {on_hand} on hand, or more than can be counted"
     )]
-    BelowReserved {
-        index: usize,
-        product_id: ProductId,
-        delta: i64,
-        on_hand: i64,
-        reserved: i64,
-    },
+    BelowReserved { index: usize, product_id: ProductId, delta: i64, on_hand: i64, reserved: i64 },
     /// The id was used for something else.
     #[error("adjustment {id} was made before with another content")]
     Reused { id: String },

@@ -27,9 +27,7 @@ impl State {
 
     /// Reads the word.
     pub(crate) fn parse(word: &str) -> Option<Self> {
-        [Self::Held, Self::Committed, Self::Released]
-            .into_iter()
-            .find(|state| state.as_str() == word)
+        [Self::Held, Self::Committed, Self::Released].into_iter().find(|state| state.as_str() == word)
     }
 }
 

@@ -17,14 +17,12 @@ pub(crate) struct Asked {
 
 /// The answer given to this key before.
 pub(crate) async fn find(tx: &mut Tx, asked: &Asked) -> Result<Option<String>, Error> {
-    let row = db::query(
-        "select request, body from answers where subject = $1 and route = $2 and key = $3",
-    )
-    .bind(&asked.subject)
-    .bind(asked.route)
-    .bind(&asked.key)
-    .fetch_optional(tx)
-    .await?;
+    let row = db::query("select request, body from answers where subject = $1 and route = $2 and key = $3")
+        .bind(&asked.subject)
+        .bind(asked.route)
+        .bind(&asked.key)
+        .fetch_optional(tx)
+        .await?;
     match row {
         None => Ok(None),
         Some(row) if row.get::<String>("request")? == asked.request => Ok(Some(row.get("body")?)),
@@ -33,12 +31,7 @@ pub(crate) async fn find(tx: &mut Tx, asked: &Asked) -> Result<Option<String>, E
 }
 
 /// Remembers an answer, in the transaction of its effect.
-pub(crate) async fn remember(
-    tx: &mut Tx,
-    asked: &Asked,
-    body: &str,
-    now: Timestamp,
-) -> Result<(), Error> {
+pub(crate) async fn remember(tx: &mut Tx, asked: &Asked, body: &str, now: Timestamp) -> Result<(), Error> {
     db::query("insert into answers (subject, route, key, request, body, at) values ($1, $2, $3, $4, $5, $6)")
         .bind(&asked.subject)
         .bind(asked.route)
@@ -53,8 +46,5 @@ pub(crate) async fn remember(
 
 /// Forgets answers older than this; tells how many.
 pub(crate) async fn forget(tx: &mut Tx, before: Timestamp) -> Result<u64, Error> {
-    Ok(db::query("delete from answers where at < $1")
-        .bind(before.micros())
-        .execute(tx)
-        .await?)
+    Ok(db::query("delete from answers where at < $1").bind(before.micros()).execute(tx).await?)
 }

@@ -37,17 +37,10 @@ pub(crate) async fn load(tx: &mut Tx, needs: Needs<'_>, book: &mut Book) -> Resu
         load_levels(tx, &places, &products, book).await?;
     }
     // A place with a level of ours is there; only others have to be looked up.
-    let unknown: Vec<&str> = needs
-        .places
-        .iter()
-        .copied()
-        .filter(|id| !book.places.iter().any(|known| known.as_str() == *id))
-        .collect();
+    let unknown: Vec<&str> =
+        needs.places.iter().copied().filter(|id| !book.places.iter().any(|known| known.as_str() == *id)).collect();
     if !unknown.is_empty() {
-        let rows = db::query("select id from places where id in {list $1}")
-            .list(unknown)
-            .fetch_all(tx)
-            .await?;
+        let rows = db::query("select id from places where id in {list $1}").list(unknown).fetch_all(tx).await?;
         for row in &rows {
             book.places.insert(PlaceId::known(row.get("id")?));
         }
@@ -55,38 +48,29 @@ pub(crate) async fn load(tx: &mut Tx, needs: Needs<'_>, book: &mut Book) -> Resu
     Ok(())
 }
 
-async fn load_reservations(
-    tx: &mut Tx,
-    orders: &BTreeSet<&str>,
-    book: &mut Book,
-) -> Result<(), Error> {
-    let rows =
-        db::query("select * from reservations where order_id in {list $1} order by order_id")
-            .list(orders)
-            .fetch_all(tx)
-            .await?;
+async fn load_reservations(tx: &mut Tx, orders: &BTreeSet<&str>, book: &mut Book) -> Result<(), Error> {
+    let rows = db::query("select * from reservations where order_id in {list $1} order by order_id")
+        .list(orders)
+        .fetch_all(tx)
+        .await?;
     if rows.is_empty() {
         return Ok(());
     }
     for row in &rows {
         let reservation = reservation(row)?;
-        book.reservations
-            .insert(reservation.order_id.clone(), reservation);
+        book.reservations.insert(reservation.order_id.clone(), reservation);
     }
-    let rows = db::query("select order_id, product_id, quantity, restocked from reservation_lines where order_id in {list $1}")
-        .list(book.reservations.keys().map(|id| id.as_str()))
-        .fetch_all(tx)
-        .await?;
+    let rows = db::query(
+        "select order_id, product_id, quantity, restocked from reservation_lines where order_id in {list $1}",
+    )
+    .list(book.reservations.keys().map(|id| id.as_str()))
+    .fetch_all(tx)
+    .await?;
     for row in &rows {
         let order_id = OrderId::known(row.get("order_id")?);
-        let line = Line {
-            quantity: row.get("quantity")?,
-            restocked: row.get("restocked")?,
-        };
+        let line = Line { quantity: row.get("quantity")?, restocked: row.get("restocked")? };
         if let Some(reservation) = book.reservations.get_mut(&order_id) {
-            reservation
-                .lines
-                .insert(ProductId::known(row.get("product_id")?), line);
+            reservation.lines.insert(ProductId::known(row.get("product_id")?), line);
         }
     }
     Ok(())
@@ -116,10 +100,7 @@ async fn load_levels(
 }
 
 async fn load_adjustments(tx: &mut Tx, ids: &BTreeSet<&str>, book: &mut Book) -> Result<(), Error> {
-    let rows = db::query("select * from adjustments where id in {list $1}")
-        .list(ids)
-        .fetch_all(tx)
-        .await?;
+    let rows = db::query("select * from adjustments where id in {list $1}").list(ids).fetch_all(tx).await?;
     for row in &rows {
         let id: String = row.get("id")?;
         let wish = Wish {
@@ -130,14 +111,7 @@ async fn load_adjustments(tx: &mut Tx, ids: &BTreeSet<&str>, book: &mut Book) ->
             actor: row.get("actor")?,
         };
         let at = Timestamp::from_micros(row.get("at")?);
-        book.adjustments.insert(
-            id,
-            Adjustment {
-                wish,
-                balance: row.get("balance")?,
-                at,
-            },
-        );
+        book.adjustments.insert(id, Adjustment { wish, balance: row.get("balance")?, at });
     }
     Ok(())
 }
@@ -166,16 +140,7 @@ pub(crate) async fn save(tx: &mut Tx, book: &Book) -> Result<(), Error> {
     });
     db::insert(
         "adjustments",
-        &[
-            "id",
-            "product_id",
-            "place_id",
-            "delta",
-            "reason",
-            "balance",
-            "actor",
-            "at",
-        ],
+        &["id", "product_id", "place_id", "delta", "reason", "balance", "actor", "at"],
         adjustments,
     )
     .execute(tx)
@@ -195,17 +160,13 @@ async fn save_levels(tx: &mut Tx, book: &Book) -> Result<(), Error> {
             level.sequence.into(),
         ])
     });
-    db::insert(
-        "levels",
-        &["product_id", "place_id", "on_hand", "reserved", "threshold", "sequence"],
-        rows,
-    )
-    .suffix(
-        "on conflict (product_id, place_id) do update set on_hand = excluded.on_hand,
+    db::insert("levels", &["product_id", "place_id", "on_hand", "reserved", "threshold", "sequence"], rows)
+        .suffix(
+            "on conflict (product_id, place_id) do update set on_hand = excluded.on_hand,
          reserved = excluded.reserved, threshold = excluded.threshold, sequence = excluded.sequence",
-    )
-    .execute(tx)
-    .await?;
+        )
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -224,15 +185,7 @@ async fn save_reservations(tx: &mut Tx, book: &Book) -> Result<(), Error> {
     });
     db::insert(
         "reservations",
-        &[
-            "order_id",
-            "place_id",
-            "state",
-            "sequence",
-            "expires_at",
-            "created_at",
-            "updated_at",
-        ],
+        &["order_id", "place_id", "state", "sequence", "expires_at", "created_at", "updated_at"],
         rows,
     )
     .suffix(
@@ -241,26 +194,14 @@ async fn save_reservations(tx: &mut Tx, book: &Book) -> Result<(), Error> {
     )
     .execute(tx)
     .await?;
-    let rows = book
-        .changed_lines
-        .iter()
-        .filter_map(|(order_id, product_id)| {
-            let line = book.reservations.get(order_id)?.lines.get(product_id)?;
-            Some(vec![
-                order_id.as_str().into(),
-                product_id.as_str().into(),
-                line.quantity.into(),
-                line.restocked.into(),
-            ])
-        });
-    db::insert(
-        "reservation_lines",
-        &["order_id", "product_id", "quantity", "restocked"],
-        rows,
-    )
-    .suffix("on conflict (order_id, product_id) do update set restocked = excluded.restocked")
-    .execute(tx)
-    .await?;
+    let rows = book.changed_lines.iter().filter_map(|(order_id, product_id)| {
+        let line = book.reservations.get(order_id)?.lines.get(product_id)?;
+        Some(vec![order_id.as_str().into(), product_id.as_str().into(), line.quantity.into(), line.restocked.into()])
+    });
+    db::insert("reservation_lines", &["order_id", "product_id", "quantity", "restocked"], rows)
+        .suffix("on conflict (order_id, product_id) do update set restocked = excluded.restocked")
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
@@ -282,18 +223,7 @@ async fn save_movements(tx: &mut Tx, movements: &[Movement], now: Timestamp) -> 
     });
     db::insert(
         "ledger",
-        &[
-            "id",
-            "product_id",
-            "place_id",
-            "kind",
-            "quantity",
-            "balance",
-            "cause",
-            "reason",
-            "actor",
-            "at",
-        ],
+        &["id", "product_id", "place_id", "kind", "quantity", "balance", "cause", "reason", "actor", "at"],
         rows,
     )
     .execute(tx)
@@ -302,11 +232,7 @@ async fn save_movements(tx: &mut Tx, movements: &[Movement], now: Timestamp) -> 
 }
 
 /// Orders whose reservation is past its time.
-pub(crate) async fn expired(
-    tx: &mut Tx,
-    now: Timestamp,
-    limit: i64,
-) -> Result<Vec<OrderId>, Error> {
+pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
     let rows = db::query(
         "select order_id from reservations where state = 'held' and expires_at <= $1
          order by expires_at limit $2",
@@ -315,28 +241,17 @@ pub(crate) async fn expired(
     .bind(limit)
     .fetch_all(tx)
     .await?;
-    rows.iter()
-        .map(|row| Ok(OrderId::known(row.get("order_id")?)))
-        .collect()
+    rows.iter().map(|row| Ok(OrderId::known(row.get("order_id")?))).collect()
 }
 
 /// Reservations for the audit, past `after` by order id, with their lines.
-pub(crate) async fn audit_page(
-    tx: &mut Tx,
-    after: &str,
-    limit: i64,
-) -> Result<Vec<Reservation>, Error> {
-    let rows = db::query(
-        "select order_id from reservations where order_id > $1 order by order_id limit $2",
-    )
-    .bind(after)
-    .bind(limit)
-    .fetch_all(tx)
-    .await?;
-    let ids = rows
-        .iter()
-        .map(|row| row.get("order_id"))
-        .collect::<Result<Vec<String>, _>>()?;
+pub(crate) async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Reservation>, Error> {
+    let rows = db::query("select order_id from reservations where order_id > $1 order by order_id limit $2")
+        .bind(after)
+        .bind(limit)
+        .fetch_all(tx)
+        .await?;
+    let ids = rows.iter().map(|row| row.get("order_id")).collect::<Result<Vec<String>, _>>()?;
     let mut book = Book::default();
     load_reservations(tx, &ids.iter().map(String::as_str).collect(), &mut book).await?;
     let sorted: BTreeMap<OrderId, Reservation> = book.reservations.into_iter().collect();
@@ -344,10 +259,7 @@ pub(crate) async fn audit_page(
 }
 
 pub(super) fn slot(row: &Row) -> Result<Slot, Error> {
-    Ok(Slot {
-        place_id: PlaceId::known(row.get("place_id")?),
-        product_id: ProductId::known(row.get("product_id")?),
-    })
+    Ok(Slot { place_id: PlaceId::known(row.get("place_id")?), product_id: ProductId::known(row.get("product_id")?) })
 }
 
 pub(super) fn level(row: &Row) -> Result<(Slot, Level), Error> {

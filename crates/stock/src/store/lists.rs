@@ -53,50 +53,31 @@ pub(crate) async fn levels(
          order by product_id, place_id limit $3 offset $4",
         narrowed(filter, 5)
     );
-    let query = db::query(text)
-        .bind(after_product)
-        .bind(after_place)
-        .bind(window.fetch())
-        .bind(window.offset);
+    let query = db::query(text).bind(after_product).bind(after_place).bind(window.fetch()).bind(window.offset);
     let rows = bound(query, filter).fetch_all(tx).await?;
     rows.iter().map(books::level).collect()
 }
 
 /// How many levels the filter leaves.
 pub(crate) async fn count_levels(tx: &mut Tx, filter: &Filter) -> Result<i64, Error> {
-    let query = db::query(format!(
-        "select count(*) as n from levels where 1 = 1 {}",
-        narrowed(filter, 1)
-    ));
+    let query = db::query(format!("select count(*) as n from levels where 1 = 1 {}", narrowed(filter, 1)));
     Ok(bound(query, filter).fetch_one(tx).await?.get("n")?)
 }
 
 /// A page of the ledger, newest first.
-pub(crate) async fn ledger(
-    tx: &mut Tx,
-    filter: &Filter,
-    window: &Window<String>,
-) -> Result<Vec<Entry>, Error> {
+pub(crate) async fn ledger(tx: &mut Tx, filter: &Filter, window: &Window<String>) -> Result<Vec<Entry>, Error> {
     // `~` sorts after every id.
-    let text = format!(
-        "select * from ledger where id < $1 {} order by id desc limit $2 offset $3",
-        narrowed(filter, 4)
-    );
+    let text =
+        format!("select * from ledger where id < $1 {} order by id desc limit $2 offset $3", narrowed(filter, 4));
     let before = window.after.clone().unwrap_or_else(|| "~".into());
-    let query = db::query(text)
-        .bind(before)
-        .bind(window.fetch())
-        .bind(window.offset);
+    let query = db::query(text).bind(before).bind(window.fetch()).bind(window.offset);
     let rows = bound(query, filter).fetch_all(tx).await?;
     rows.iter().map(entry).collect()
 }
 
 /// How many lines of the ledger the filter leaves.
 pub(crate) async fn count_ledger(tx: &mut Tx, filter: &Filter) -> Result<i64, Error> {
-    let query = db::query(format!(
-        "select count(*) as n from ledger where 1 = 1 {}",
-        narrowed(filter, 1)
-    ));
+    let query = db::query(format!("select count(*) as n from ledger where 1 = 1 {}", narrowed(filter, 1)));
     Ok(bound(query, filter).fetch_one(tx).await?.get("n")?)
 }
 

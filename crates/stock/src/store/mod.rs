@@ -6,8 +6,5 @@ pub(crate) mod lists;
 pub(crate) mod places;
 
 /// The schema's steps, numbered past those of the shared tables.
-pub(crate) const MIGRATIONS: &[db::Migration] = &[db::Migration {
-    version: 101,
-    name: "stock",
-    sql: include_str!("../../migrations/0001_init.sql"),
-}];
+pub(crate) const MIGRATIONS: &[db::Migration] =
+    &[db::Migration { version: 101, name: "stock", sql: include_str!("../../migrations/0001_init.sql") }];

@@ -23,13 +23,8 @@ pub(crate) async fn add(tx: &mut Tx, new: &Place, now: Timestamp) -> Result<Plac
         return Ok(known);
     }
     let row =
-        db::query("update counters set value = value + 1 where name = 'place' returning value")
-            .fetch_one(tx)
-            .await?;
-    let place = Place {
-        number: row.get("value")?,
-        ..new.clone()
-    };
+        db::query("update counters set value = value + 1 where name = 'place' returning value").fetch_one(tx).await?;
+    let place = Place { number: row.get("value")?, ..new.clone() };
     db::query("insert into places (id, number, name, kind, address, created_at) values ($1, $2, $3, $4, $5, $6)")
         .bind(place.id.as_str())
         .bind(place.number)
@@ -44,31 +39,24 @@ pub(crate) async fn add(tx: &mut Tx, new: &Place, now: Timestamp) -> Result<Plac
 
 /// One place.
 pub(crate) async fn get(tx: &mut Tx, id: &PlaceId) -> Result<Option<Place>, Error> {
-    let row = db::query("select * from places where id = $1")
-        .bind(id.as_str())
-        .fetch_optional(tx)
-        .await?;
+    let row = db::query("select * from places where id = $1").bind(id.as_str()).fetch_optional(tx).await?;
     row.map(|row| place(&row)).transpose()
 }
 
 /// A page of places, by number.
 pub(crate) async fn list(tx: &mut Tx, window: &Window<i64>) -> Result<Vec<Place>, Error> {
-    let rows =
-        db::query("select * from places where number > $1 order by number limit $2 offset $3")
-            .bind(window.after.unwrap_or(0))
-            .bind(window.fetch())
-            .bind(window.offset)
-            .fetch_all(tx)
-            .await?;
+    let rows = db::query("select * from places where number > $1 order by number limit $2 offset $3")
+        .bind(window.after.unwrap_or(0))
+        .bind(window.fetch())
+        .bind(window.offset)
+        .fetch_all(tx)
+        .await?;
     rows.iter().map(place).collect()
 }
 
 /// How many places there are.
 pub(crate) async fn count(tx: &mut Tx) -> Result<i64, Error> {
-    Ok(db::query("select count(*) as n from places")
-        .fetch_one(tx)
-        .await?
-        .get("n")?)
+    Ok(db::query("select count(*) as n from places").fetch_one(tx).await?.get("n")?)
 }
 
 fn place(row: &Row) -> Result<Place, Error> {

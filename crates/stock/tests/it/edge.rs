@@ -16,64 +16,20 @@ type Route = (&'static str, &'static str, Option<Value>, [u16; 6]);
 /// Every route, and what it answers to: nobody, customer, clerk, manager (of s1 both), admin, service.
 fn routes(store: &Value) -> Vec<Route> {
     let threshold = json!({ "threshold": 1 });
-    let batch = json!({ "adjustments": [{ "id": "b", "product_id": "g", "place_id": "s1", "delta": 1, "reason": "r" }] });
+    let batch =
+        json!({ "adjustments": [{ "id": "b", "product_id": "g", "place_id": "s1", "delta": 1, "reason": "r" }] });
     vec![
         ("GET", "/api/places", None, [200; 6]),
         ("GET", "/api/places/s1", None, [200; 6]),
-        (
-            "POST",
-            "/api/places",
-            Some(store.clone()),
-            [401, 403, 403, 403, 200, 403],
-        ),
-        (
-            "GET",
-            "/api/stock/levels",
-            None,
-            [401, 403, 200, 200, 200, 200],
-        ),
-        (
-            "GET",
-            "/api/stock/ledger",
-            None,
-            [401, 403, 200, 200, 200, 403],
-        ),
-        (
-            "GET",
-            "/api/stock/ledger?place_id=logistics",
-            None,
-            [401, 403, 403, 403, 200, 403],
-        ),
-        (
-            "POST",
-            "/api/stock/adjustments",
-            Some(adjustment("s1", 1)),
-            [401, 403, 403, 201, 201, 403],
-        ),
-        (
-            "POST",
-            "/api/stock/adjustments",
-            Some(adjustment("logistics", 1)),
-            [401, 403, 403, 403, 201, 403],
-        ),
-        (
-            "POST",
-            "/api/stock/adjustments/batch",
-            Some(batch),
-            [401, 403, 403, 403, 201, 403],
-        ),
-        (
-            "PUT",
-            "/api/stock/levels/g/s1/threshold",
-            Some(threshold.clone()),
-            [401, 403, 403, 200, 200, 403],
-        ),
-        (
-            "PUT",
-            "/api/stock/levels/g/logistics/threshold",
-            Some(threshold),
-            [401, 403, 403, 403, 200, 403],
-        ),
+        ("POST", "/api/places", Some(store.clone()), [401, 403, 403, 403, 200, 403]),
+        ("GET", "/api/stock/levels", None, [401, 403, 200, 200, 200, 200]),
+        ("GET", "/api/stock/ledger", None, [401, 403, 200, 200, 200, 403]),
+        ("GET", "/api/stock/ledger?place_id=logistics", None, [401, 403, 403, 403, 200, 403]),
+        ("POST", "/api/stock/adjustments", Some(adjustment("s1", 1)), [401, 403, 403, 201, 201, 403]),
+        ("POST", "/api/stock/adjustments", Some(adjustment("logistics", 1)), [401, 403, 403, 403, 201, 403]),
+        ("POST", "/api/stock/adjustments/batch", Some(batch), [401, 403, 403, 403, 201, 403]),
+        ("PUT", "/api/stock/levels/g/s1/threshold", Some(threshold.clone()), [401, 403, 403, 200, 200, 403]),
+        ("PUT", "/api/stock/levels/g/logistics/threshold", Some(threshold), [401, 403, 403, 403, 200, 403]),
     ]
 }
 
@@ -82,13 +38,7 @@ async fn every_route_lets_through_whom_it_should() {
     let house = House::open(|_| {}).await;
     let admin = house.user(Role::Admin, &[]);
     let store = json!({ "id": "s1", "name": "Store", "kind": "store" });
-    assert_eq!(
-        house
-            .call("POST", "/api/places", &admin, Some(store.clone()))
-            .await
-            .0,
-        201
-    );
+    assert_eq!(house.call("POST", "/api/places", &admin, Some(store.clone())).await.0, 201);
     let tokens = [
         String::new(),
         house.user(Role::Customer, &[]),
@@ -111,43 +61,22 @@ async fn only_services_change_by_grpc_and_admins_may_check() {
     let mut client = house.client();
     let orders = || vec![wanted("o", &[("g", 1)])];
     let ids = || vec!["o".to_owned()];
-    let bare = client
-        .reserve(ReserveRequest { orders: orders() })
-        .await
-        .expect_err("refused");
+    let bare = client.reserve(ReserveRequest { orders: orders() }).await.expect_err("refused");
     assert_eq!(bare.code(), Code::Unauthenticated);
     for role in [Role::Admin, Role::Manager, Role::Customer] {
         let token = house.user(role, &["logistics"]);
         let denied = Some(Code::PermissionDenied);
-        let check = client
-            .check(with(CheckRequest { orders: orders() }, &token))
-            .await;
-        assert_eq!(
-            check.err().map(|s| s.code()),
-            if role == Role::Admin { None } else { denied }
-        );
-        let reserve = client
-            .reserve(with(ReserveRequest { orders: orders() }, &token))
-            .await;
+        let check = client.check(with(CheckRequest { orders: orders() }, &token)).await;
+        assert_eq!(check.err().map(|s| s.code()), if role == Role::Admin { None } else { denied });
+        let reserve = client.reserve(with(ReserveRequest { orders: orders() }, &token)).await;
         assert_eq!(reserve.err().map(|s| s.code()), denied);
-        let release = client
-            .release(with(ReleaseRequest { order_ids: ids() }, &token))
-            .await;
+        let release = client.release(with(ReleaseRequest { order_ids: ids() }, &token)).await;
         assert_eq!(release.err().map(|s| s.code()), denied);
-        let commit = client
-            .commit(with(CommitRequest { order_ids: ids() }, &token))
-            .await;
+        let commit = client.commit(with(CommitRequest { order_ids: ids() }, &token)).await;
         assert_eq!(commit.err().map(|s| s.code()), denied);
     }
-    for order_ids in [
-        Vec::new(),
-        vec!["a/b".to_owned()],
-        vec!["o".to_owned(); 1001],
-    ] {
-        let status = client
-            .release(with(ReleaseRequest { order_ids }, &house.service()))
-            .await
-            .expect_err("refused");
+    for order_ids in [Vec::new(), vec!["a/b".to_owned()], vec!["o".to_owned(); 1001]] {
+        let status = client.release(with(ReleaseRequest { order_ids }, &house.service())).await.expect_err("refused");
         assert_eq!(status.code(), Code::InvalidArgument);
     }
 }
@@ -159,71 +88,21 @@ async fn a_repeated_adjustment_hears_the_same_and_changes_nothing() {
     let path = "/api/stock/adjustments";
     let mut with_id = adjustment("logistics", 7);
     with_id["id"] = json!("x");
-    let first = house
-        .call("POST", path, &admin, Some(with_id.clone()))
-        .await;
+    let first = house.call("POST", path, &admin, Some(with_id.clone())).await;
     assert_eq!((first.0, &first.1["balance"]), (201, &json!(7)));
-    assert_eq!(
-        house
-            .call("POST", path, &admin, Some(with_id.clone()))
-            .await,
-        first
-    );
+    assert_eq!(house.call("POST", path, &admin, Some(with_id.clone())).await, first);
     with_id["delta"] = json!(8);
     assert_eq!(house.call("POST", path, &admin, Some(with_id)).await.0, 409);
-    let keyed = house
-        .keyed(
-            "POST",
-            path,
-            &admin,
-            Some(adjustment("logistics", 1)),
-            Some("k"),
-        )
-        .await;
+    let keyed = house.keyed("POST", path, &admin, Some(adjustment("logistics", 1)), Some("k")).await;
     assert_eq!(keyed.0, 201);
-    assert_eq!(
-        house
-            .keyed(
-                "POST",
-                path,
-                &admin,
-                Some(adjustment("logistics", 1)),
-                Some("k")
-            )
-            .await,
-        keyed
-    );
-    assert_eq!(
-        house
-            .keyed(
-                "POST",
-                path,
-                &admin,
-                Some(adjustment("logistics", 2)),
-                Some("k")
-            )
-            .await
-            .0,
-        422
-    );
+    assert_eq!(house.keyed("POST", path, &admin, Some(adjustment("logistics", 1)), Some("k")).await, keyed);
+    assert_eq!(house.keyed("POST", path, &admin, Some(adjustment("logistics", 2)), Some("k")).await.0, 422);
     assert_eq!(house.level("g").await, (8, 0));
-    let ledger = house
-        .call("GET", "/api/stock/ledger?limit=1", &admin, None)
-        .await
-        .1;
-    assert_eq!(
-        (&ledger["data"][0]["balance"], &ledger["data"][0]["kind"]),
-        (&json!(8), &json!("adjusted"))
-    );
-    let next = format!(
-        "/api/stock/ledger?limit=1&cursor={}",
-        ledger["next_cursor"].as_str().expect("a cursor")
-    );
+    let ledger = house.call("GET", "/api/stock/ledger?limit=1", &admin, None).await.1;
+    assert_eq!((&ledger["data"][0]["balance"], &ledger["data"][0]["kind"]), (&json!(8), &json!("adjusted")));
+    let next = format!("/api/stock/ledger?limit=1&cursor={}", ledger["next_cursor"].as_str().expect("a cursor"));
     let last = house.call("GET", &next, &admin, None).await.1;
-    assert_eq!(
-        (&last["data"][0]["balance"], &last["next_cursor"]),
-        (&json!(7), &Value::Null)
-    );
+    assert_eq!((&last["data"][0]["balance"], &last["next_cursor"]), (&json!(7), &Value::Null));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,45 +118,19 @@ async fn what_cannot_be_is_refused_and_nothing_is_written() {
         (adjustment("logistics", 0), 422),
         (adjustment("logistics", i64::MIN), 422),
         (adjustment("nowhere", 1), 422),
-        (
-            json!({ "product_id": "g", "place_id": "logistics", "delta": 1, "reason": long }),
-            422,
-        ),
-        (
-            json!({ "product_id": "a b", "place_id": "logistics", "delta": 1, "reason": "r" }),
-            422,
-        ),
-        (
-            json!({ "product_id": "g", "place_id": "logistics", "delta": 1.5, "reason": "r" }),
-            400,
-        ),
-        (
-            json!({ "product_id": "g", "place_id": "logistics", "delta": 1, "reason": "r", "colour": "red" }),
-            400,
-        ),
+        (json!({ "product_id": "g", "place_id": "logistics", "delta": 1, "reason": long }), 422),
+        (json!({ "product_id": "a b", "place_id": "logistics", "delta": 1, "reason": "r" }), 422),
+        (json!({ "product_id": "g", "place_id": "logistics", "delta": 1.5, "reason": "r" }), 400),
+        (json!({ "product_id": "g", "place_id": "logistics", "delta": 1, "reason": "r", "colour": "red" }), 400),
     ] {
         let (answered, problem) = house.call("POST", path, &admin, Some(body.clone())).await;
-        assert_eq!(
-            (answered, &problem["status"]),
-            (status, &json!(status)),
-            "{body}"
-        );
+        assert_eq!((answered, &problem["status"]), (status, &json!(status)), "{body}");
     }
     let one = |id: &str, delta: i64| json!({ "id": id, "product_id": "g", "place_id": "logistics", "delta": delta, "reason": "r" });
     let batch = json!({ "adjustments": [one("a", 1), one("b", -9)] });
-    assert_eq!(
-        house
-            .call("POST", "/api/stock/adjustments/batch", &admin, Some(batch))
-            .await
-            .0,
-        409
-    );
+    assert_eq!(house.call("POST", "/api/stock/adjustments/batch", &admin, Some(batch)).await.0, 409);
     assert_eq!(house.level("g").await, (5, 3));
-    for path in [
-        "/api/stock/levels?limit=0",
-        "/api/stock/levels?cursor=AAAA",
-        "/api/stock/ledger?colour=red",
-    ] {
+    for path in ["/api/stock/levels?limit=0", "/api/stock/levels?cursor=AAAA", "/api/stock/ledger?colour=red"] {
         assert_eq!(house.call("GET", path, &admin, None).await.0, 400, "{path}");
     }
 }
@@ -288,54 +141,16 @@ async fn thresholds_and_places_are_checked_and_a_low_level_is_told_at_once() {
     let admin = house.user(Role::Admin, &[]);
     house.put("g", 2).await;
     let put = |place: &str| format!("/api/stock/levels/g/{place}/threshold");
-    assert_eq!(
-        house
-            .call(
-                "PUT",
-                &put("nowhere"),
-                &admin,
-                Some(json!({ "threshold": 1 }))
-            )
-            .await
-            .0,
-        404
-    );
-    assert_eq!(
-        house
-            .call(
-                "PUT",
-                &put("logistics"),
-                &admin,
-                Some(json!({ "threshold": -1 }))
-            )
-            .await
-            .0,
-        422
-    );
-    let (status, level) = house
-        .call(
-            "PUT",
-            &put("logistics"),
-            &admin,
-            Some(json!({ "threshold": 3 })),
-        )
-        .await;
+    assert_eq!(house.call("PUT", &put("nowhere"), &admin, Some(json!({ "threshold": 1 }))).await.0, 404);
+    assert_eq!(house.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": -1 }))).await.0, 422);
+    let (status, level) = house.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": 3 }))).await;
     assert_eq!((status, &level["available"]), (200, &json!(2)));
     let told = house.told("g@logistics").await;
     assert_eq!(told.last(), Some(&("souk.stock.low".to_owned(), 2)));
     let bad = json!({ "id": "a b", "name": "", "kind": "barn" });
     let (status, problem) = house.call("POST", "/api/places", &admin, Some(bad)).await;
-    assert_eq!(
-        (status, problem["errors"].as_array().map(Vec::len)),
-        (422, Some(3))
-    );
+    assert_eq!((status, problem["errors"].as_array().map(Vec::len)), (422, Some(3)));
     assert_eq!(house.call("GET", "/api/places/none", "", None).await.0, 404);
-    let places = house
-        .call("GET", "/api/places?include_total=true", "", None)
-        .await
-        .1;
-    assert_eq!(
-        (&places["total"], &places["data"][0]["kind"]),
-        (&json!(1), &json!("logistics"))
-    );
+    let places = house.call("GET", "/api/places?include_total=true", "", None).await.1;
+    assert_eq!((&places["total"], &places["data"][0]["kind"]), (&json!(1), &json!("logistics")));
 }

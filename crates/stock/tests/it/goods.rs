@@ -13,32 +13,13 @@ async fn sixty_four_buyers_of_the_last_ten_get_exactly_ten() {
     for n in 0..64 {
         let (mut client, token) = (house.client(), house.service());
         buyers.spawn(async move {
-            let request = ReserveRequest {
-                orders: vec![wanted(&format!("o{n}"), &[("g", 1)])],
-            };
-            client
-                .reserve(with(request, &token))
-                .await
-                .expect("answers")
-                .into_inner()
-                .results[0]
-                .outcome()
+            let request = ReserveRequest { orders: vec![wanted(&format!("o{n}"), &[("g", 1)])] };
+            client.reserve(with(request, &token)).await.expect("answers").into_inner().results[0].outcome()
         });
     }
     let outcomes = buyers.join_all().await;
-    let count = |wanted| {
-        outcomes
-            .iter()
-            .filter(|outcome| **outcome == wanted)
-            .count()
-    };
-    assert_eq!(
-        (
-            count(ReserveOutcome::Reserved),
-            count(ReserveOutcome::Short)
-        ),
-        (10, 54)
-    );
+    let count = |wanted| outcomes.iter().filter(|outcome| **outcome == wanted).count();
+    assert_eq!((count(ReserveOutcome::Reserved), count(ReserveOutcome::Short)), (10, 54));
     assert_eq!(house.level("g").await, (10, 10));
 }
 
@@ -50,64 +31,23 @@ async fn an_order_is_held_whole_once_and_two_lines_of_a_product_count_together()
     let short = house.reserve("o1", &[("a", 3), ("b", 1), ("a", 3)]).await;
     assert_eq!(short.outcome(), ReserveOutcome::Short);
     assert_eq!(
-        (
-            short.shortages[0].product_id.as_str(),
-            short.shortages[0].requested,
-            short.shortages[0].available
-        ),
+        (short.shortages[0].product_id.as_str(), short.shortages[0].requested, short.shortages[0].available),
         ("a", 6, 5)
     );
-    assert_eq!(
-        (house.level("a").await, house.level("b").await),
-        ((5, 0), (5, 0))
-    );
+    assert_eq!((house.level("a").await, house.level("b").await), ((5, 0), (5, 0)));
     for _ in 0..2 {
-        assert_eq!(
-            house
-                .reserve("o1", &[("a", 2), ("b", 1), ("a", 3)])
-                .await
-                .outcome(),
-            ReserveOutcome::Reserved
-        );
+        assert_eq!(house.reserve("o1", &[("a", 2), ("b", 1), ("a", 3)]).await.outcome(), ReserveOutcome::Reserved);
     }
-    assert_eq!(
-        house.reserve("o1", &[("a", 4), ("b", 1)]).await.outcome(),
-        ReserveOutcome::Invalid
-    );
-    assert_eq!(
-        (house.level("a").await, house.level("b").await),
-        ((5, 5), (5, 1))
-    );
-    let check = with(
-        CheckRequest {
-            orders: vec![wanted("o2", &[("b", 5)]), wanted("o3", &[("b", 4)])],
-        },
-        &house.service(),
-    );
-    let results = house
-        .client()
-        .check(check)
-        .await
-        .expect("answers")
-        .into_inner()
-        .results;
-    assert_eq!(
-        (results[0].outcome(), results[1].outcome()),
-        (ReserveOutcome::Short, ReserveOutcome::Reserved)
-    );
-    assert_eq!(
-        (house.release("o1").await, house.release("o1").await),
-        (HoldState::Released, HoldState::Released)
-    );
+    assert_eq!(house.reserve("o1", &[("a", 4), ("b", 1)]).await.outcome(), ReserveOutcome::Invalid);
+    assert_eq!((house.level("a").await, house.level("b").await), ((5, 5), (5, 1)));
+    let check =
+        with(CheckRequest { orders: vec![wanted("o2", &[("b", 5)]), wanted("o3", &[("b", 4)])] }, &house.service());
+    let results = house.client().check(check).await.expect("answers").into_inner().results;
+    assert_eq!((results[0].outcome(), results[1].outcome()), (ReserveOutcome::Short, ReserveOutcome::Reserved));
+    assert_eq!((house.release("o1").await, house.release("o1").await), (HoldState::Released, HoldState::Released));
     assert_eq!(house.level("a").await, (5, 0));
     let told = house.told("o1").await;
-    assert_eq!(
-        told,
-        [
-            ("souk.stock.reserved".to_owned(), 1),
-            ("souk.stock.released".to_owned(), 2)
-        ]
-    );
+    assert_eq!(told, [("souk.stock.reserved".to_owned(), 1), ("souk.stock.released".to_owned(), 2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,20 +55,14 @@ async fn release_first_refuses_the_late_reserve_and_what_is_sold_stays_sold() {
     let house = House::open(|_| {}).await;
     house.put("g", 5).await;
     assert_eq!(house.release("o1").await, HoldState::Released);
-    assert_eq!(
-        house.reserve("o1", &[("g", 1)]).await.outcome(),
-        ReserveOutcome::Released
-    );
+    assert_eq!(house.reserve("o1", &[("g", 1)]).await.outcome(), ReserveOutcome::Released);
     assert_eq!(house.commit("never").await, HoldState::Unknown);
     house.reserve("o2", &[("g", 2)]).await;
     for _ in 0..2 {
         assert_eq!(house.commit("o2").await, HoldState::Committed);
     }
     assert_eq!(house.release("o2").await, HoldState::Committed);
-    assert_eq!(
-        house.reserve("o2", &[("g", 2)]).await.outcome(),
-        ReserveOutcome::Committed
-    );
+    assert_eq!(house.reserve("o2", &[("g", 2)]).await.outcome(), ReserveOutcome::Committed);
     assert_eq!(house.level("g").await, (3, 0));
     assert!(house.told("o1").await.is_empty());
 }
@@ -137,25 +71,14 @@ async fn release_first_refuses_the_late_reserve_and_what_is_sold_stays_sold() {
 async fn one_bad_order_fails_alone_in_its_call() {
     let house = House::open(|_| {}).await;
     house.put("g", 5).await;
-    let mut orders: Vec<_> = (0..5)
-        .map(|n| wanted(&format!("o{n}"), &[("g", 1)]))
-        .collect();
+    let mut orders: Vec<_> = (0..5).map(|n| wanted(&format!("o{n}"), &[("g", 1)])).collect();
     orders[0].order_id = "a/b".into();
     orders[1].place_id = "nowhere".into();
     orders[2].lines.clear();
     orders[3].lines[0].quantity = 0;
     let request = with(ReserveRequest { orders }, &house.service());
-    let results = house
-        .client()
-        .reserve(request)
-        .await
-        .expect("answers")
-        .into_inner()
-        .results;
-    for (result, hint) in results
-        .iter()
-        .zip(["order_id", "nowhere", "lines", "quantity"])
-    {
+    let results = house.client().reserve(request).await.expect("answers").into_inner().results;
+    for (result, hint) in results.iter().zip(["order_id", "nowhere", "lines", "quantity"]) {
         assert_eq!(result.outcome(), ReserveOutcome::Invalid);
         assert!(result.detail.contains(hint), "{}", result.detail);
     }
@@ -171,8 +94,5 @@ async fn sample_goods_are_put_in_once() {
     assert_eq!(stock::seed(&config, &products).await.expect("seeds"), 12);
     assert_eq!(stock::seed(&config, &products).await.expect("seeds"), 0);
     assert_eq!(house.level("2").await, (1000, 0));
-    assert_eq!(
-        house.told("2@store-5").await,
-        [("souk.stock.adjusted".to_owned(), 1)]
-    );
+    assert_eq!(house.told("2@store-5").await, [("souk.stock.adjusted".to_owned(), 1)]);
 }

@@ -62,49 +62,25 @@ impl House {
         let ctx = Context::new(stock::NAME, "test", shutdown.clone(), CrashPoints::none());
         let bus_url = format!("embedded:{}", dir.path().join("bus.db").display());
         let bus = Bus::open(&bus_url, &ctx).await.expect("opens");
-        let deps = Deps {
-            ctx: ctx.clone(),
-            bus: bus.clone(),
-        };
+        let deps = Deps { ctx: ctx.clone(), bus: bus.clone() };
         let app = stock::build(config.clone(), deps).await.expect("builds");
         let bind = || TcpListener::bind("127.0.0.1:0");
         let (http, grpc) = (bind().await.expect("a port"), bind().await.expect("a port"));
         let address = http.local_addr().expect("an address");
         let url = format!("http://{}", grpc.local_addr().expect("an address"));
         tokio::spawn(async move {
-            let listeners = Listeners {
-                http,
-                grpc: Some(grpc),
-            };
+            let listeners = Listeners { http, grpc: Some(grpc) };
             chassis::serve(app, &ctx, listeners).await.expect("serves");
         });
-        let channel = Channel::from_shared(url)
-            .expect("a URL")
-            .connect()
-            .await
-            .expect("connects");
+        let channel = Channel::from_shared(url).expect("a URL").connect().await.expect("connects");
         let http = reqwest::Client::new();
         let database = config.database_url;
         let stop = shutdown.drop_guard();
-        Self {
-            channel,
-            http,
-            orders,
-            address,
-            database,
-            bus,
-            key,
-            issuer,
-            _dir: dir,
-            _stop: stop,
-        }
+        Self { channel, http, orders, address, database, bus, key, issuer, _dir: dir, _stop: stop }
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config {
-            database_url: self.database.clone(),
-            ..Config::default()
-        }
+        Config { database_url: self.database.clone(), ..Config::default() }
     }
 
     pub(crate) fn client(&self) -> StockClient<Channel> {
@@ -127,61 +103,22 @@ impl House {
     }
 
     pub(crate) async fn reserve(&self, order_id: &str, lines: &[(&str, u32)]) -> ReserveResult {
-        let request = with(
-            ReserveRequest {
-                orders: vec![wanted(order_id, lines)],
-            },
-            &self.service(),
-        );
-        self.client()
-            .reserve(request)
-            .await
-            .expect("answers")
-            .into_inner()
-            .results
-            .remove(0)
+        let request = with(ReserveRequest { orders: vec![wanted(order_id, lines)] }, &self.service());
+        self.client().reserve(request).await.expect("answers").into_inner().results.remove(0)
     }
 
     pub(crate) async fn release(&self, order_id: &str) -> HoldState {
-        let request = with(
-            ReleaseRequest {
-                order_ids: vec![order_id.into()],
-            },
-            &self.service(),
-        );
-        self.client()
-            .release(request)
-            .await
-            .expect("answers")
-            .into_inner()
-            .results[0]
-            .state()
+        let request = with(ReleaseRequest { order_ids: vec![order_id.into()] }, &self.service());
+        self.client().release(request).await.expect("answers").into_inner().results[0].state()
     }
 
     pub(crate) async fn commit(&self, order_id: &str) -> HoldState {
-        let request = with(
-            CommitRequest {
-                order_ids: vec![order_id.into()],
-            },
-            &self.service(),
-        );
-        self.client()
-            .commit(request)
-            .await
-            .expect("answers")
-            .into_inner()
-            .results[0]
-            .state()
+        let request = with(CommitRequest { order_ids: vec![order_id.into()] }, &self.service());
+        self.client().commit(request).await.expect("answers").into_inner().results[0].state()
     }
 
     /// Asks REST; gives status and body.
-    pub(crate) async fn call(
-        &self,
-        method: &str,
-        path: &str,
-        token: &str,
-        body: Option<Value>,
-    ) -> (u16, Value) {
+    pub(crate) async fn call(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> (u16, Value) {
         self.keyed(method, path, token, body, None).await
     }
 
@@ -194,9 +131,7 @@ impl House {
         key: Option<&str>,
     ) -> (u16, Value) {
         let method = method.parse::<reqwest::Method>().expect("a method");
-        let mut request = self
-            .http
-            .request(method, format!("http://{}{path}", self.address));
+        let mut request = self.http.request(method, format!("http://{}{path}", self.address));
         if !token.is_empty() {
             request = request.bearer_auth(token);
         }
@@ -215,9 +150,7 @@ impl House {
     pub(crate) async fn put(&self, product_id: &str, delta: i64) {
         let body = json!({ "product_id": product_id, "place_id": "logistics", "delta": delta, "reason": "test" });
         let admin = self.user(Role::Admin, &[]);
-        let (status, answer) = self
-            .call("POST", "/api/stock/adjustments", &admin, Some(body))
-            .await;
+        let (status, answer) = self.call("POST", "/api/stock/adjustments", &admin, Some(body)).await;
         assert_eq!(status, 201, "{answer}");
     }
 
@@ -225,29 +158,13 @@ impl House {
     pub(crate) async fn level(&self, product_id: &str) -> (i64, i64) {
         let facts = stock::audit_facts(&self.database).await.expect("reads");
         for level in &facts.levels {
-            assert_eq!(
-                level.on_hand,
-                level.adjusted - level.sold + level.restocked,
-                "{level:?}"
-            );
-            let held = facts
-                .reservations
-                .iter()
-                .filter(|r| r.state == "held" && r.place_id.as_ref() == Some(&level.place_id));
-            let lines = held
-                .flat_map(|r| &r.lines)
-                .filter(|line| line.product_id == level.product_id);
-            assert_eq!(
-                level.reserved,
-                lines.map(|line| line.quantity).sum::<i64>(),
-                "{level:?}"
-            );
+            assert_eq!(level.on_hand, level.adjusted - level.sold + level.restocked, "{level:?}");
+            let held =
+                facts.reservations.iter().filter(|r| r.state == "held" && r.place_id.as_ref() == Some(&level.place_id));
+            let lines = held.flat_map(|r| &r.lines).filter(|line| line.product_id == level.product_id);
+            assert_eq!(level.reserved, lines.map(|line| line.quantity).sum::<i64>(), "{level:?}");
         }
-        let level = facts
-            .levels
-            .iter()
-            .find(|level| level.product_id == product_id)
-            .expect("a level");
+        let level = facts.levels.iter().find(|level| level.product_id == product_id).expect("a level");
         (level.on_hand, level.reserved)
     }
 
@@ -257,10 +174,7 @@ impl House {
         let told = facts.events.iter().filter(|event| event.subject == subject);
         told.map(|event| {
             let body: Value = serde_json::from_str(&event.payload).expect("JSON");
-            (
-                body["type"].as_str().expect("a type").to_owned(),
-                event.sequence,
-            )
+            (body["type"].as_str().expect("a type").to_owned(), event.sequence)
         })
         .collect()
     }
@@ -272,20 +186,10 @@ impl House {
             "type": format!("souk.order.{kind}"), "subject": order_id, "time": "2026-01-01T00:00:00Z",
             "sequence": sequence, "datacontenttype": "application/json", "data": data,
         });
-        let message = Outgoing {
-            topic: "orders".into(),
-            key: order_id.into(),
-            payload: event.to_string(),
-        };
+        let message = Outgoing { topic: "orders".into(), key: order_id.into(), payload: event.to_string() };
         self.bus.publish(vec![message]).await.expect("publishes");
         let place = ("orders".to_owned(), order_id.to_owned());
-        self.until(|facts| {
-            facts
-                .heard
-                .get(&place)
-                .is_some_and(|heard| *heard >= sequence)
-        })
-        .await;
+        self.until(|facts| facts.heard.get(&place).is_some_and(|heard| *heard >= sequence)).await;
     }
 
     pub(crate) async fn until(&self, happened: impl Fn(&stock::Facts) -> bool) {
@@ -304,9 +208,7 @@ async fn neighbours(issuer: &Issuer, orders: Orders) -> SocketAddr {
     let jwks = json!({ "keys": [issuer.jwk()] });
     let order = |State(orders): State<Orders>, Path(id): Path<String>| async move {
         match orders.lock().expect("no panic before").get(&id) {
-            Some(status) => Ok(Json(
-                json!({ "id": id, "status": status, "state": "whatever" }),
-            )),
+            Some(status) => Ok(Json(json!({ "id": id, "status": status, "state": "whatever" }))),
             None => Err(StatusCode::NOT_FOUND),
         }
     };
@@ -321,15 +223,8 @@ async fn neighbours(issuer: &Issuer, orders: Orders) -> SocketAddr {
 }
 
 pub(crate) fn wanted(order_id: &str, lines: &[(&str, u32)]) -> OrderLines {
-    let line = |(product_id, quantity): &(&str, u32)| Line {
-        product_id: (*product_id).into(),
-        quantity: *quantity,
-    };
-    OrderLines {
-        order_id: order_id.into(),
-        place_id: String::new(),
-        lines: lines.iter().map(line).collect(),
-    }
+    let line = |(product_id, quantity): &(&str, u32)| Line { product_id: (*product_id).into(), quantity: *quantity };
+    OrderLines { order_id: order_id.into(), place_id: String::new(), lines: lines.iter().map(line).collect() }
 }
 
 pub(crate) fn with<T>(message: T, token: &str) -> Request<T> {

@@ -18,35 +18,16 @@ async fn a_confirmed_order_is_sold_and_its_returns_come_back_once() {
         json!({ "lines": [], "return": { "id": id, "restock": restock,
             "lines": [{ "line_id": "1", "product_id": "g", "quantity": quantity }, { "line_id": "2", "quantity": 1 }] } })
     };
-    house
-        .hear("returned", "o1", 3, returned("r1", 1, true))
-        .await;
-    house
-        .hear("returned", "o1", 3, returned("r1", 1, true))
-        .await;
-    house
-        .hear("returned", "o1", 4, returned("r2", 1, false))
-        .await;
+    house.hear("returned", "o1", 3, returned("r1", 1, true)).await;
+    house.hear("returned", "o1", 3, returned("r1", 1, true)).await;
+    house.hear("returned", "o1", 4, returned("r2", 1, false)).await;
     assert_eq!(house.level("g").await, (7, 0));
     // An old event that comes again late finds that newer ones took effect.
     house.hear("confirmed", "o1", 2, lines.clone()).await;
     house.hear("cancelled", "o1", 5, lines).await;
     assert_eq!(house.level("g").await, (10, 0));
-    let kinds: Vec<String> = house
-        .told("o1")
-        .await
-        .into_iter()
-        .map(|(kind, _)| kind)
-        .collect();
-    assert_eq!(
-        kinds,
-        [
-            "souk.stock.reserved",
-            "souk.stock.sold",
-            "souk.stock.restocked",
-            "souk.stock.restocked"
-        ]
-    );
+    let kinds: Vec<String> = house.told("o1").await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["souk.stock.reserved", "souk.stock.sold", "souk.stock.restocked", "souk.stock.restocked"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -67,30 +48,15 @@ async fn past_its_time_only_what_nobody_wants_is_given_back() {
     })
     .await;
     house.put("g", 10).await;
-    let known = |id: &str, status| {
-        house
-            .orders
-            .lock()
-            .expect("no panic before")
-            .insert(id.into(), status)
-    };
+    let known = |id: &str, status| house.orders.lock().expect("no panic before").insert(id.into(), status);
     known("pending", "pending");
     known("cancelled", "cancelled");
     for order_id in ["pending", "cancelled", "unknown"] {
         house.reserve(order_id, &[("g", 1)]).await;
     }
-    let state = |facts: &stock::Facts, id: &str| {
-        facts
-            .reservations
-            .iter()
-            .find(|r| r.order_id == id)
-            .map(|r| r.state)
-    };
+    let state = |facts: &stock::Facts, id: &str| facts.reservations.iter().find(|r| r.order_id == id).map(|r| r.state);
     house
-        .until(|facts| {
-            state(facts, "cancelled") == Some("released")
-                && state(facts, "unknown") == Some("released")
-        })
+        .until(|facts| state(facts, "cancelled") == Some("released") && state(facts, "unknown") == Some("released"))
         .await;
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     assert_eq!(house.level("g").await, (10, 1));

@@ -1,0 +1,93 @@
+//! `souk` as a command, and its audit as the last word on a run.
+
+use std::{ffi::OsStr, path::Path, time::Instant};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::{Fleet, PATIENCE, eventually, fleet::command};
+
+/// What an audit found.
+#[derive(Debug)]
+pub struct Audit {
+    /// The whole of it.
+    pub report: Value,
+}
+
+impl Audit {
+    /// Whether every promise holds.
+    pub fn is_clean(&self) -> bool {
+        self.report["ok"] == true
+    }
+
+    /// How many things are under way.
+    pub fn pending(&self) -> u64 {
+        self.checks().filter_map(|check| check["pending"].as_u64()).sum()
+    }
+
+    /// How many things the check whose name begins so looked at.
+    pub fn count(&self, name: &str) -> u64 {
+        let check = self.checks().find(|check| check["name"].as_str().is_some_and(|told| told.starts_with(name)));
+        check.and_then(|check| check["count"].as_u64()).unwrap_or_default()
+    }
+
+    fn checks(&self) -> impl Iterator<Item = &Value> {
+        self.report["checks"].as_array().into_iter().flatten()
+    }
+}
+
+/// Runs a command of the binary: whether it succeeded, and the JSON on its stdout.
+pub async fn souk<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<(bool, Value)> {
+    let done = command()?.args(args).output().await?;
+    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let answer = serde_json::from_str(&out).with_context(|| format!("{}: {out}\n{err}", done.status))?;
+    Ok((done.status.success(), answer))
+}
+
+/// Runs a command of the binary that must succeed: the text on its stdout.
+pub async fn souk_text<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<String> {
+    let done = command()?.args(args).output().await?;
+    ensure!(done.status.success(), "{}: {}", done.status, String::from_utf8_lossy(&done.stderr));
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// Audits a data folder, running or not.
+pub async fn audit(data: &Path) -> Result<Audit> {
+    let (succeeded, report) =
+        souk([OsStr::new("audit"), OsStr::new("--json"), OsStr::new("--data"), data.as_os_str()]).await?;
+    ensure!(report["checks"].as_array().is_some_and(|checks| checks.len() >= 8), "an audit of little: {report}");
+    ensure!(succeeded == (report["ok"] == true), "the exit status says {succeeded}: {report}");
+    Ok(Audit { report })
+}
+
+/// Waits until every order is terminal and every event has had its effect, stops the fleet, and audits: it
+/// must be clean, with nothing under way. A stopped fleet's audit makes no allowance for what is young.
+pub async fn drained(mut fleet: Fleet) -> Result<Audit> {
+    let begun = Instant::now();
+    loop {
+        let admin = fleet.client("admin");
+        eventually("every order is terminal", || async {
+            let orders = admin.get("/api/orders?status=pending").await?.expect(200)?;
+            Ok(orders["data"].as_array().is_some_and(Vec::is_empty).then_some(()))
+        })
+        .await?;
+        eventually("nothing is reserved any more", || async {
+            let levels = admin.all("/api/stock/levels").await?;
+            Ok(levels.iter().all(|level| level["reserved"] == 0).then_some(()))
+        })
+        .await?;
+        let data = fleet.data().to_owned();
+        let env: Vec<(String, String)> =
+            fleet.env().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        fleet.terminate().await?;
+        let found = audit(&data).await?;
+        ensure!(found.is_clean(), "the audit is not clean: {:#}", found.report);
+        if found.pending() == 0 {
+            return Ok(found);
+        }
+        ensure!(begun.elapsed() < PATIENCE, "still under way after {PATIENCE:?}: {:#}", found.report);
+        // The stop was quicker than the last event; the next start goes on with it.
+        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        fleet = Fleet::start_with(&data, &env).await?;
+    }
+}

@@ -1,0 +1,14 @@
+//! End-to-end tests: each starts a fleet of its own, on a data folder of its own.
+
+mod bad_calls;
+mod bad_input;
+mod crash_points;
+mod fuzz;
+mod import;
+mod journey;
+mod oversell;
+mod repeats;
+mod restart;
+mod roles;
+mod separate;
+mod tokens;
