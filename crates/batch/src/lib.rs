@@ -6,8 +6,9 @@
 //! DeWitt et al., SIGMOD 1984). The leader is a task of its own, not somebody's connection, so a caller
 //! that goes away takes nobody's work with it.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
+use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -17,8 +18,8 @@ pub enum Error<E> {
     /// The work failed; many callers may be told the same.
     #[error(transparent)]
     Failed(Arc<E>),
-    /// The leader has stopped; nothing was done.
-    #[error("the process is stopping")]
+    /// The leader has stopped, or its work broke off; what was under way may be done or not.
+    #[error("the work ended without an answer")]
     Stopped,
 }
 
@@ -61,6 +62,16 @@ where
         F: Fn(Vec<T>) -> W + Send + Sync + 'static,
         W: Future<Output = Result<Vec<R>, E>> + Send,
     {
+        Self::start_with(tasks, most, |_| true, work)
+    }
+
+    /// The same, with a say in which failures are worth trying each item alone: a time-out of a remote
+    /// call is not, since every item would wait for it again while all others queue behind.
+    pub fn start_with<F, W>(tasks: &TaskTracker, most: usize, try_alone: fn(&E) -> bool, work: F) -> Self
+    where
+        F: Fn(Vec<T>) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<Vec<R>, E>> + Send,
+    {
         let (queue, mut items) = mpsc::channel::<Item<T, R, E>>(most.max(1) * 4);
         tasks.spawn(async move {
             let mut batch = Vec::with_capacity(most);
@@ -73,7 +84,11 @@ where
                 {
                     batch.push(item);
                 }
-                lead(&work, std::mem::take(&mut batch)).await;
+                let batch = std::mem::take(&mut batch);
+                // A panic costs its own batch an answer, not all that come after.
+                if AssertUnwindSafe(lead(&work, try_alone, batch)).catch_unwind().await.is_err() {
+                    tracing::error!("the work of a batch panicked");
+                }
             }
         });
         Self { queue }
@@ -87,7 +102,7 @@ where
     }
 }
 
-async fn lead<T, R, E, F, W>(work: &F, batch: Vec<Item<T, R, E>>)
+async fn lead<T, R, E, F, W>(work: &F, try_alone: fn(&E) -> bool, batch: Vec<Item<T, R, E>>)
 where
     T: Clone,
     F: Fn(Vec<T>) -> W,
@@ -101,7 +116,7 @@ where
                 let _ = item.answer.send(Ok(result));
             }
         }
-        Err(error) if batch.len() == 1 => {
+        Err(error) if batch.len() == 1 || !try_alone(&error) => {
             let error = Arc::new(error);
             for item in batch {
                 let _ = item.answer.send(Err(Error::Failed(Arc::clone(&error))));
@@ -185,6 +200,38 @@ mod tests {
             let answer = caller.await.expect("no panic");
             assert_eq!(answer.is_err(), n == 3, "{n}: {answer:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_worth_trying_alone_fails_at_once_and_a_panic_fails_its_batch_only() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&calls);
+        let tasks = TaskTracker::new();
+        let batcher = Batcher::start_with(
+            &tasks,
+            100,
+            |_| false,
+            move |batch: Vec<u32>| {
+                let count = Arc::clone(&count);
+                async move {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    assert!(!batch.contains(&7), "seven");
+                    tokio::task::yield_now().await;
+                    if batch.contains(&3) { Err(Poison(3)) } else { Ok(batch) }
+                }
+            },
+        );
+        let ask = |n: u32| {
+            let batcher = batcher.clone();
+            tokio::spawn(async move { batcher.run(n).await })
+        };
+        let callers: Vec<_> = (0..5).map(ask).collect();
+        for caller in callers {
+            assert!(matches!(caller.await.expect("no panic"), Err(Error::Failed(_))));
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "nobody was tried alone");
+        assert!(matches!(batcher.run(7).await, Err(Error::Stopped)));
+        assert!(matches!(batcher.run(8).await, Ok(8)), "the leader goes on");
     }
 
     #[tokio::test]

@@ -1,8 +1,9 @@
 //! Takes a group's messages from the broker to a service's handler.
 
-use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use chassis::Context;
+use futures::FutureExt;
 use prometheus::IntCounterVec;
 use tokio::time::Instant;
 
@@ -165,7 +166,11 @@ impl<H: Handler> Consumer<H> {
                     event.topic.clone_from(&message.message.topic);
                     events.push((message, event));
                 }
-                Err(error) => self.bury(&message.message, &format!("no CloudEvent: {error}")).await,
+                Err(error) => {
+                    if !self.bury(&message.message, &format!("no CloudEvent: {error}")).await {
+                        return false;
+                    }
+                }
             }
         }
         let batch: Vec<Event> = events.iter().map(|(_, event)| event.clone()).collect();
@@ -191,8 +196,7 @@ impl<H: Handler> Consumer<H> {
                 Err(Failure::Bad(error)) => {
                     tries += 1;
                     if tries >= TRIES {
-                        self.bury(message, &format!("{error:#}")).await;
-                        return true;
+                        return self.bury(message, &format!("{error:#}")).await;
                     }
                 }
                 Err(Failure::Later(error)) => {
@@ -224,7 +228,10 @@ impl<H: Handler> Consumer<H> {
                 Some(span)
             })
             .collect();
-        let result = self.handler.handle(events).await;
+        let result = match AssertUnwindSafe(self.handler.handle(events)).catch_unwind().await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::Bad(anyhow::anyhow!("the handler panicked"))),
+        };
         drop(spans);
         if result.is_ok() {
             for event in events {
@@ -234,8 +241,9 @@ impl<H: Handler> Consumer<H> {
         result
     }
 
-    /// Puts a message among the dead letters, with the reason; it keeps its key.
-    async fn bury(&self, message: &Outgoing, reason: &str) {
+    /// Puts a message among the dead letters, with the reason; it keeps its key. False when the process
+    /// stops before it is there.
+    async fn bury(&self, message: &Outgoing, reason: &str) -> bool {
         tracing::error!(topic = message.topic, key = message.key, reason, "a message goes to the dead letters");
         self.dead.with_label_values(&[self.group, &message.topic]).inc();
         let letter = Outgoing {
@@ -249,9 +257,10 @@ impl<H: Handler> Consumer<H> {
         while let Err(error) = self.log.publish(vec![letter.clone()]).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot write a dead letter; trying again");
             tokio::select! {
-                () = self.ctx.shutdown.cancelled() => return,
+                () = self.ctx.shutdown.cancelled() => return false,
                 () = tokio::time::sleep(SLOWEST) => {}
             }
         }
+        true
     }
 }

@@ -53,12 +53,11 @@ pub(crate) async fn unpublished(tx: &mut Tx, limit: i64) -> Result<Vec<Stored>> 
         .collect()
 }
 
-/// Notes that the broker has these.
-pub(crate) async fn mark_published(tx: &mut Tx, first: i64, last: i64) -> Result<()> {
-    query("update outbox set published_at = $1 where published_at is null and id between $2 and $3")
+/// Notes that the broker has these: each by its id, since one that is written later may have a lower one.
+pub(crate) async fn mark_published(tx: &mut Tx, ids: &[i64]) -> Result<()> {
+    query("update outbox set published_at = $1 where id in {list $2}")
         .bind(Timestamp::now().micros())
-        .bind(first)
-        .bind(last)
+        .list(ids.iter().map(ToString::to_string))
         .execute(tx)
         .await?;
     Ok(())

@@ -106,10 +106,10 @@ impl Worker {
             let mut tx = self.db.read().await?;
             let waiting = outbox::unpublished(&mut tx, BATCH).await?;
             drop(tx);
-            let (Some(first), Some(last)) = (waiting.first(), waiting.last()) else {
+            if waiting.is_empty() {
                 return Ok(());
-            };
-            let (first, last, count) = (first.id, last.id, waiting.len());
+            }
+            let ids: Vec<i64> = waiting.iter().map(|row| row.id).collect();
             self.ctx.crash.reach("relay.publish.before");
             let messages: Vec<Outgoing> = waiting.into_iter().map(|row| row.message).collect();
             for message in &messages {
@@ -118,10 +118,10 @@ impl Worker {
             self.bus.publish(messages).await?;
             self.ctx.crash.reach("relay.publish.after");
             let mut tx = self.db.write().await?;
-            outbox::mark_published(&mut tx, first, last).await?;
+            outbox::mark_published(&mut tx, &ids).await?;
             tx.commit().await?;
             self.ctx.crash.reach("relay.mark.after");
-            if count < BATCH as usize {
+            if ids.len() < BATCH as usize {
                 return Ok(());
             }
         }

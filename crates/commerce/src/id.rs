@@ -59,6 +59,7 @@ pub type PaymentId = Id<kind::Payment>;
 pub type ReturnId = Id<kind::Return>;
 
 /// An opaque id: made as UUIDv7, or chosen by the client from letters, digits and `-._~:@`, at most 64 of them.
+/// `.` and `..` are none, since in a path they are steps.
 pub struct Id<K> {
     text: Box<str>,
     kind: PhantomData<fn() -> K>,
@@ -74,11 +75,11 @@ impl<K> Id<K> {
     /// Checks a client's id.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~:@".contains(&b);
-        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) {
+        if (1..=64).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".." {
             Ok(Self::known(text.to_owned()))
         } else {
             let shown: String = text.chars().take(70).collect();
-            Err(Invalid(format!("`{shown}` is no id: 1 to 64 letters, digits or - . _ ~ : @")))
+            Err(Invalid(format!("`{shown}` is no id: 1 to 64 letters, digits or - . _ ~ : @, and not . or ..")))
         }
     }
 
@@ -173,8 +174,10 @@ mod tests {
 
     #[test]
     fn only_what_fits_a_path_is_an_id() {
-        assert!(OrderId::parse("gift_0001_20").is_ok());
-        for text in ["", "a b", "a/b", "é", "a\n", &"x".repeat(65)] {
+        for text in ["gift_0001_20", "...", ".a", "a.", "..b"] {
+            assert!(OrderId::parse(text).is_ok(), "{text:?}");
+        }
+        for text in ["", ".", "..", "a b", "a/b", "é", "a\n", &"x".repeat(65)] {
             assert!(OrderId::parse(text).is_err(), "{text:?}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 
@@ -42,6 +42,12 @@ impl Timestamp {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
+
+    /// Whether its text is RFC 3339 too: an offset or a leap second can carry a time past the four digits of
+    /// a year.
+    fn is_writable(self) -> bool {
+        DateTime::<Utc>::from_timestamp_micros(self.0).is_some_and(|time| (1..=9999).contains(&time.year()))
+    }
 }
 
 fn micros_of(span: Duration) -> i64 {
@@ -59,9 +65,12 @@ impl FromStr for Timestamp {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        DateTime::parse_from_rfc3339(text).map(|time| Self(time.timestamp_micros())).map_err(|_| {
+        let time = DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_micros()));
+        time.filter(|time| time.is_writable()).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
-            Invalid(format!("`{shown}` is no time: RFC 3339, for example 2026-01-31T12:00:00Z"))
+            Invalid(format!(
+                "`{shown}` is no time: RFC 3339 in the years 0001 to 9999 UTC, for example 2026-01-31T12:00:00Z"
+            ))
         })
     }
 }
@@ -90,5 +99,39 @@ impl utoipa::PartialSchema for Timestamp {
             .schema_type(Type::String)
             .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
             .into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_is_taken_can_be_read_back() {
+        for text in [
+            "0001-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999Z",
+            "0001-01-01T01:00:00+01:00",
+            "9999-12-31T22:59:59-01:00",
+            "0000-12-31T23:30:00-01:00",
+            "2016-12-31T23:59:60Z",
+        ] {
+            let time: Timestamp = text.parse().expect(text);
+            assert_eq!(time.to_string().parse::<Timestamp>().expect("what we wrote"), time, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_outside_of_the_years_of_four_digits_is_refused() {
+        for text in [
+            "0000-12-31T23:59:59Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "9999-12-31T23:59:60Z",
+            "10000-01-01T00:00:00Z",
+            "-0001-01-01T00:00:00Z",
+        ] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
+        }
     }
 }

@@ -46,8 +46,8 @@ mod code {
     pub(super) const ROWID: &str = "2579";
     pub(super) const CHECK: &str = "275";
     pub(super) const FOREIGN_KEY: &str = "787";
-    /// Primary codes that say "not now": BUSY, LOCKED, IOERR, CANTOPEN, FULL.
-    pub(super) const NOT_NOW: [i64; 5] = [5, 6, 10, 13, 14];
+    /// Primary codes that say "not now": BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
+    pub(super) const NOT_NOW: [i64; 9] = [5, 6, 7, 8, 9, 10, 13, 14, 15];
 }
 
 impl From<sqlx::Error> for Error {

@@ -11,6 +11,10 @@ use sqlx::{
 
 use crate::{Error, Migration, Result, migrate::migrator};
 
+/// How often, and after what pause, a migration that failed is tried again.
+const MIGRATION_TRIES: u32 = 10;
+const MIGRATION_PAUSE: Duration = Duration::from_millis(50);
+
 /// How a database is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -97,9 +101,18 @@ impl Db {
     }
 
     /// Brings the schema up to date. Steps of several parts go in together, by version.
+    ///
+    /// Several processes may do this at once: one gets through, and the others, who found a step half done,
+    /// look again.
     pub async fn migrate(&self, steps: &[Migration]) -> Result<()> {
-        migrator(steps).run(&self.writer).await?;
-        Ok(())
+        let migrator = migrator(steps);
+        for _ in 0..MIGRATION_TRIES {
+            if migrator.run(&self.writer).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(MIGRATION_PAUSE).await;
+        }
+        migrator.run(&self.writer).await.map_err(Error::from)
     }
 
     /// Begins a transaction that writes; waits for the one before it. Dropped, it is rolled back.

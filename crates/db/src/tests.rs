@@ -75,3 +75,21 @@ async fn what_is_not_committed_leaves_no_trace() {
     let mut tx = db.read().await.expect("reads");
     assert!(query("select id from goods").fetch_optional(&mut tx).await.expect("reads").is_none());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_start_at_once_share_one_migration() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}", dir.path().join("t.db").display());
+    let starts: Vec<_> = (0..7)
+        .map(|_| {
+            let url = url.clone();
+            tokio::spawn(async move {
+                let db = Db::open(&url, &Options::default(), None).await?;
+                db.migrate(SCHEMA).await
+            })
+        })
+        .collect();
+    for start in starts {
+        start.await.expect("no panic").expect("migrates");
+    }
+}

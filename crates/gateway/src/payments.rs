@@ -169,14 +169,19 @@ pub(crate) async fn refund(
             ReturnId::parse(key).map_err(|invalid| Problem::invalid("Idempotency-Key", "shape", invalid.to_string()))
         })
         .transpose()?;
+    if new.id.as_ref().or(key.as_ref()).is_some_and(|id| id.as_str().len() > 59) {
+        return Err(Problem::invalid("id", "length", "at most 59 characters"));
+    }
     // Without an id or key of the client's, every request is a refund of its own.
     let op_id = new.id.or(key).unwrap_or_else(ReturnId::new);
     let found = find(&gateway, &caller.actor(), &id).await?;
     let operation = payment::Operation {
         order_id: found.order_id,
-        op_id: op_id.to_string(),
+        // A name of its own, so that no return's refund can be taken for this one.
+        op_id: format!("hand:{op_id}"),
         amount: new.amount.minor(),
         reason: new.reason.unwrap_or_else(|| format!("by {}", caller.actor())),
+        up_to: false,
     };
     let request = request(&gateway, &caller.actor(), payment::OperateRequest { items: vec![operation] })?;
     let answer = gateway.payment.clone().refund(request).await.map_err(|status| problem(&status))?.into_inner();

@@ -8,11 +8,14 @@ use tokio::time::Instant;
 
 use crate::{
     checkout::Checkout,
-    clients::Product,
+    clients::{Product, STEP},
     domain::{Address, Adjustment, Line, Order, Payment, PaymentMethod, State, StateAt, Status},
     error::Error,
     store::{self, Answer, Held, Key, Placed, Placement},
 };
+
+/// The largest total: what the payment service takes.
+const MOST_TOTAL: Amount = Amount::from_minor(1_000_000_000_000);
 
 /// An order as somebody asks for it; its fields hold each for itself.
 #[derive(Debug, Clone)]
@@ -54,7 +57,10 @@ impl Checkout {
     /// Takes an order, or finds the one that the same request made before, and waits for its outcome
     /// until `deadline`.
     pub(crate) async fn accept(&self, asked: Asked, deadline: Instant) -> Result<Outcome, Error> {
-        let order = match self.price(&asked).await {
+        let priced = tokio::time::timeout(2 * STEP, self.price(&asked)).await.unwrap_or_else(|_| {
+            Err(Problem::new(Kind::Unavailable, "A neighbour did not answer in time; try again.").retry_after(1).into())
+        });
+        let order = match priced {
             Ok(order) => order,
             // What could be sold when it was asked for first has its answer, whatever the catalogue says now.
             Err(refused) => {
@@ -79,8 +85,9 @@ impl Checkout {
                 let answered = self.begin(*order, epoch);
                 match tokio::time::timeout_at(deadline, answered).await {
                     Ok(Ok(answer)) => Ok(Outcome::Final(id, answer)),
-                    // Out of time, or the order went to another replica: the store tells.
-                    Ok(Err(_)) | Err(_) => self.await_terminal(&id, asked.key.as_ref(), deadline).await,
+                    // The order went to another replica, or to somebody who cancels it: the store tells.
+                    Ok(Err(_)) => self.await_terminal(&id, asked.key.as_ref(), deadline).await,
+                    Err(_) => Ok(Outcome::Running(id, State::Created, Status::Pending)),
                 }
             }
             Placed::KnownKey { order_id, payload_hash } => {
@@ -206,8 +213,8 @@ impl Checkout {
         let lines = lines(&asked.lines, &products, currency, &mut errors);
         let total =
             Amount::sum(lines.iter().map(|line| line.subtotal).chain(asked.adjustments.iter().map(|a| a.amount)));
-        if total.is_none_or(Amount::is_negative) && errors.is_empty() {
-            errors.push(FieldError::new("adjustments", "total", "the total must be from 0 to 10000000000000"));
+        if total.is_none_or(|total| total.is_negative() || total > MOST_TOTAL) && errors.is_empty() {
+            errors.push(FieldError::new("adjustments", "total", format!("the total must be from 0 to {MOST_TOTAL}")));
         }
         let (Some(total), true) = (total, errors.is_empty()) else {
             return Err(Problem::fields(errors).into());

@@ -5,7 +5,7 @@ use commerce::OrderId;
 
 use crate::{
     checkout::Checkout,
-    domain::{Order, Status, Undo, Work},
+    domain::{Order, Status, Undo, Work, saga::Refusal},
     error::Error,
     store::{self, Held},
 };
@@ -35,7 +35,7 @@ impl Checkout {
                 return Ok(Cancelled::Decided);
             }
             refuse_late(&held)?;
-            let work = Work::Cancel { undo: undo(&held), reason: reason.clone() };
+            let work = Work::Cancel { undo: undo(&held), refusal: Refusal::Other(reason.clone()) };
             let lease = self.lease(held.lease.epoch + 1);
             let read = (held.order.version, held.lease.epoch);
             // The new epoch takes the order from a checkout that is under way: that writes nothing any

@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     domain::{
         Order, State, Status, Work,
-        saga::{Effect, Event, Needs, Phase, Refusal, Saga},
+        saga::{Effect, Event, Needs, Phase, Refusal, Saga, Shortage},
     },
     error::Error,
     events,
@@ -61,14 +61,15 @@ pub(crate) struct Checkout {
 pub(crate) struct Driven {
     pub(crate) order: Order,
     pub(crate) epoch: i64,
-    pub(crate) shortages: Vec<stock::Shortage>,
 }
 
 impl Checkout {
     pub(crate) fn new(db: Db, ctx: Context, config: Arc<Config>, clients: Clients, relay: Relay) -> Self {
         let writer = {
             let (db, ctx, relay) = (db.clone(), ctx.clone(), relay.clone());
-            Batcher::start(&ctx.tasks.clone(), SHARED, move |writes| {
+            // A database that does not answer would let each order wait for it alone.
+            let try_alone = |error: &db::Error| !matches!(error, db::Error::Unavailable(_));
+            Batcher::start_with(&ctx.tasks.clone(), SHARED, try_alone, move |writes| {
                 write(db.clone(), ctx.clone(), relay.clone(), writes)
             })
         };
@@ -99,7 +100,7 @@ impl Checkout {
     /// Goes on with what is written on an order as still to be done.
     pub(crate) fn go_on(&self, order: Order, epoch: i64, work: &Work) {
         let saga = match work {
-            Work::Cancel { undo, reason } => Saga::decided(*undo, Refusal::Other(reason.clone())),
+            Work::Cancel { undo, refusal } => Saga::decided(*undo, refusal.clone()),
             Work::Checkout => Saga::resume(needs(&order)),
             Work::Refund => return self.give_back(order, epoch),
         };
@@ -110,18 +111,18 @@ impl Checkout {
         let (answer, answered) = tokio::sync::oneshot::channel();
         let this = self.clone();
         let id = order.id.clone();
-        self.driving.add(&id, epoch);
+        let driving = self.driving.add(&id, epoch);
         let span = tracing::info_span!("saga", service = crate::NAME, order.id = %id);
         if let Some(parent) = chassis::trace::current_traceparent() {
             chassis::trace::set_parent(&span, &parent);
         }
         let drive = async move {
-            let driven = Driven { order, epoch, shortages: Vec::new() };
+            let driven = Driven { order, epoch };
             if let Some(terminal) = this.drive(driven, saga).await {
                 // Whoever asked may have gone; the answer is stored for when he asks again.
                 let _ = answer.send(terminal);
             }
-            this.driving.remove(&id, epoch);
+            drop(driving);
         };
         self.ctx.tasks.spawn(tracing::Instrument::instrument(drive, span));
         answered
@@ -140,7 +141,7 @@ impl Checkout {
             stamped = saga.reached.len();
             let event = match saga.effect() {
                 Effect::Stop => break,
-                Effect::Reserve => self.reserve(&mut driven).await,
+                Effect::Reserve => self.reserve(&driven).await,
                 Effect::Charge => self.charge(&mut driven).await,
                 Effect::Void => self.void(&mut driven).await,
                 Effect::Release => self.release(&driven).await,
@@ -156,8 +157,7 @@ impl Checkout {
                 }
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(RETRY.1);
-                let waited = Timestamp::now().since(driven.order.created_at);
-                if waited > Duration::from_secs(self.config.patience_seconds) {
+                if began.elapsed() > Duration::from_secs(self.config.patience_seconds) {
                     let away = match saga.phase {
                         Phase::Reserving => "the stock service did not answer in time",
                         _ => "the payment service did not answer in time",
@@ -176,7 +176,7 @@ impl Checkout {
     fn report(&self, saga: &Saga, began: Instant) {
         let outcome = match &saga.phase {
             Phase::Confirmed => "confirmed",
-            Phase::Cancelled(Refusal::Stock) => "cancelled_stock",
+            Phase::Cancelled(Refusal::Stock(_)) => "cancelled_stock",
             Phase::Cancelled(Refusal::Payment(_)) => "cancelled_payment",
             Phase::Cancelled(Refusal::Other(_)) => "cancelled_other",
             _ => {
@@ -188,12 +188,16 @@ impl Checkout {
         self.meters.duration.with_label_values(&[outcome]).observe(began.elapsed().as_secs_f64());
     }
 
-    async fn reserve(&self, driven: &mut Driven) -> Event {
+    async fn reserve(&self, driven: &Driven) -> Event {
         let order = &driven.order;
+        // Unmerged: the stock service counts lines of one product together itself.
         let lines = order
-            .goods()
-            .into_iter()
-            .map(|(product, quantity)| stock::Line { product_id: product.into(), quantity })
+            .lines
+            .iter()
+            .filter_map(|line| {
+                let product_id = line.product_id.as_ref()?.to_string();
+                Some(stock::Line { product_id, quantity: line.quantity.get() })
+            })
             .collect();
         let wanted = stock::OrderLines { order_id: order.id.to_string(), place_id: order.place_id.to_string(), lines };
         self.ctx.crash.reach("order.reserve.before");
@@ -203,8 +207,12 @@ impl Checkout {
         match result.outcome() {
             stock::ReserveOutcome::Reserved | stock::ReserveOutcome::Committed => Event::Reserved,
             stock::ReserveOutcome::Short => {
-                driven.shortages = result.shortages;
-                Event::NotReserved(Refusal::Stock)
+                let shortages = result.shortages.into_iter().map(|s| Shortage {
+                    product_id: s.product_id,
+                    requested: s.requested,
+                    available: s.available,
+                });
+                Event::NotReserved(Refusal::Stock(shortages.collect()))
             }
             stock::ReserveOutcome::Released => {
                 Event::NotReserved(Refusal::Other("its reservation was released".into()))
@@ -245,6 +253,7 @@ impl Checkout {
             op_id: "cancel".into(),
             amount: 0,
             reason: "order cancelled".into(),
+            up_to: false,
         };
         self.ctx.crash.reach("order.void.before");
         let answer = self.clients.void(wanted).await;
@@ -311,17 +320,17 @@ fn settlement(driven: &Driven, saga: &Saga, now: Timestamp) -> Settlement {
     let epoch = driven.epoch;
     match &saga.phase {
         Phase::Deciding(undo, refusal) => {
-            let work = Work::Cancel { undo: *undo, reason: refusal_text(refusal) };
+            let work = Work::Cancel { undo: *undo, refusal: refusal.clone() };
             Settlement { order, work: Some(work), epoch, change: Change::Decision }
         }
         Phase::Cancelling(refusal) => {
             let previous = order.status;
             order.status = Status::Cancelled;
-            order.reason = Some(refusal_text(refusal));
+            order.reason = Some(refusal.reason());
             order.reach(State::Cancelled, now);
             order.touch(now);
             let event = Box::new(events::cancelled(&order, previous));
-            let answer = refusal_answer(&order, refusal, &driven.shortages);
+            let answer = refusal_answer(&order, refusal);
             Settlement { order, work: None, epoch, change: Change::Terminal { event, answer } }
         }
         _ => {
@@ -335,33 +344,17 @@ fn settlement(driven: &Driven, saga: &Saga, now: Timestamp) -> Settlement {
     }
 }
 
-fn refusal_text(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::Stock => "not enough stock".into(),
-        Refusal::Payment(reason) => format!("payment refused: {reason}"),
-        Refusal::Other(reason) => reason.clone(),
-    }
-}
-
 /// The problem document that a refused order is answered with, now and whenever it is asked for again.
-fn refusal_answer(order: &Order, refusal: &Refusal, shortages: &[stock::Shortage]) -> Answer {
-    let text = refusal_text(refusal);
+fn refusal_answer(order: &Order, refusal: &Refusal) -> Answer {
+    let text = refusal.reason();
     let kind = match refusal {
-        // A crash between refusal and decision leaves only the text.
         Refusal::Payment(_) => Kind::PaymentRequired,
-        Refusal::Other(reason) if reason.starts_with("payment refused") => Kind::PaymentRequired,
-        Refusal::Stock | Refusal::Other(_) => Kind::Conflict,
+        Refusal::Stock(_) | Refusal::Other(_) => Kind::Conflict,
     };
     let mut problem = Problem::new(kind, format!("The order is cancelled: {text}."))
         .with("order_id", &order.id)
         .with("reason", &text);
-    if !shortages.is_empty() {
-        let shortages: Vec<serde_json::Value> = shortages
-            .iter()
-            .map(
-                |s| serde_json::json!({"product_id": s.product_id, "requested": s.requested, "available": s.available}),
-            )
-            .collect();
+    if let Refusal::Stock(shortages) = refusal {
         problem = problem.with("shortages", shortages);
     }
     let mut members = problem.members();

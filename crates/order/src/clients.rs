@@ -91,32 +91,32 @@ impl Clients {
         Ok(Self {
             products: {
                 let (web, url) = (web.clone(), format!("{}/graphql", config.product_url));
-                Batcher::start(tasks, SHARED, move |asked| {
+                Batcher::start_with(tasks, SHARED, answered, move |asked| {
                     let (web, url) = (web.clone(), url.clone());
                     async move { web.products(&url, asked).await }
                 })
             },
             customers: {
                 let (web, url) = (web.clone(), format!("{}/api/customers", config.customer_url));
-                Batcher::start(tasks, CUSTOMER_PAGE, move |asked| {
+                Batcher::start_with(tasks, CUSTOMER_PAGE, answered, move |asked| {
                     let (web, url) = (web.clone(), url.clone());
                     async move { web.customers(&url, asked).await }
                 })
             },
             reserve: {
                 let stock = stock.clone();
-                Batcher::start(tasks, SHARED, move |orders| stock.clone().reserve(orders))
+                Batcher::start_with(tasks, SHARED, answered, move |orders| stock.clone().reserve(orders))
             },
-            release: Batcher::start(tasks, SHARED, move |ids| stock.clone().release(ids)),
+            release: Batcher::start_with(tasks, SHARED, answered, move |ids| stock.clone().release(ids)),
             authorise: {
                 let pay = pay.clone();
-                Batcher::start(tasks, SHARED, move |items| pay.clone().authorise(items))
+                Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().authorise(items))
             },
             void: {
                 let pay = pay.clone();
-                Batcher::start(tasks, SHARED, move |items| pay.clone().void(items))
+                Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().void(items))
             },
-            refund: Batcher::start(tasks, SHARED, move |items| pay.clone().refund(items)),
+            refund: Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().refund(items)),
             places: Places { web, url: format!("{}/api/places", config.stock_url), known: Arc::default() },
         })
     }
@@ -159,6 +159,20 @@ impl Clients {
     /// Gives a part of an order's money back.
     pub(crate) async fn refund(&self, item: payment::Operation) -> Shared<payment::OperationResult> {
         self.refund.run(item).await
+    }
+}
+
+/// Whether a failure was an answer, so that each item is worth trying alone. Silence is not: every item
+/// would wait for it again while all others queue.
+fn answered(error: &Error) -> bool {
+    match error {
+        Error::Grpc(_, status) => !matches!(
+            status.code(),
+            tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown
+        ),
+        Error::Http(_, error) => !(error.is_timeout() || error.is_connect() || error.is_request()),
+        Error::Answer(..) => true,
+        Error::Token(_) => false,
     }
 }
 

@@ -28,7 +28,9 @@ impl Checkout {
         held.order.status = to;
         held.order.touch(now);
         let read = (order.version, held.lease.epoch);
-        store::change(&mut tx, &held.order, None, read, &held.lease).await?;
+        if !store::change(&mut tx, &held.order, None, read, &held.lease).await? {
+            return Err(Problem::new(Kind::Conflict, "The order was changed meanwhile; read it again.").into());
+        }
         bus::outbox::append(&mut tx, crate::NAME, vec![events::status_changed(&held.order, from, actor)]).await?;
         self.ctx.crash.reach("order.status.before");
         tx.commit().await?;

@@ -21,16 +21,11 @@ const FORGET: Duration = Duration::from_secs(600);
 pub(crate) struct Driving(Arc<Mutex<HashMap<OrderId, i64>>>);
 
 impl Driving {
-    pub(crate) fn add(&self, id: &OrderId, epoch: i64) {
+    /// Notes that an order is driven, until the guard is dropped, also by a panic: then nobody renews its
+    /// lease, and it is taken over.
+    pub(crate) fn add(&self, id: &OrderId, epoch: i64) -> Driven {
         self.lock().insert(id.clone(), epoch);
-    }
-
-    /// Forgets an order, unless it is driven again under a later epoch.
-    pub(crate) fn remove(&self, id: &OrderId, epoch: i64) {
-        let mut driving = self.lock();
-        if driving.get(id) == Some(&epoch) {
-            driving.remove(id);
-        }
+        Driven { driving: self.clone(), id: id.clone(), epoch }
     }
 
     fn all(&self) -> Vec<(OrderId, i64)> {
@@ -43,6 +38,24 @@ impl Driving {
     }
 }
 
+/// An order that is driven.
+#[derive(Debug)]
+pub(crate) struct Driven {
+    driving: Driving,
+    id: OrderId,
+    epoch: i64,
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        let mut driving = self.driving.lock();
+        // Unless it is driven again under a later epoch.
+        if driving.get(&self.id) == Some(&self.epoch) {
+            driving.remove(&self.id);
+        }
+    }
+}
+
 /// Renews and takes over until the process stops; then lets go of what is left.
 pub(crate) async fn keep(checkout: Checkout) {
     let period = Duration::from_secs(checkout.config.lease_seconds).max(Duration::from_secs(1)) / 4;
@@ -51,9 +64,14 @@ pub(crate) async fn keep(checkout: Checkout) {
     let mut forgotten = Instant::now();
     loop {
         if forgotten.elapsed() >= FORGET {
-            forgotten = Instant::now();
-            if let Err(error) = forget_keys(&checkout).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys are kept for now");
+            match forget_keys(&checkout).await {
+                // One batch a round: leases must not wait for a long clean-up.
+                Ok(more) if more => {}
+                Ok(_) => forgotten = Instant::now(),
+                Err(error) => {
+                    forgotten = Instant::now();
+                    tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys are kept for now");
+                }
             }
         }
         match sweep(&checkout, first).await {
@@ -84,17 +102,13 @@ pub(crate) async fn keep(checkout: Checkout) {
     }
 }
 
-/// Forgets old idempotency keys, in small batches so that orders never wait long.
-async fn forget_keys(checkout: &Checkout) -> Result<(), db::Error> {
+/// Forgets a batch of old idempotency keys; tells whether there are more.
+async fn forget_keys(checkout: &Checkout) -> Result<bool, db::Error> {
     let age = Duration::from_secs(checkout.config.idempotency_hours * 3_600);
-    loop {
-        let mut tx = checkout.db.write().await?;
-        let gone = store::forget_keys(&mut tx, Timestamp::now().minus(age), TAKEN).await?;
-        tx.commit().await?;
-        if gone == 0 {
-            return Ok(());
-        }
-    }
+    let mut tx = checkout.db.write().await?;
+    let gone = store::forget_keys(&mut tx, Timestamp::now().minus(age), TAKEN).await?;
+    tx.commit().await?;
+    Ok(gone >= TAKEN.unsigned_abs())
 }
 
 /// One round; tells whether there is more to take over at once.
@@ -111,6 +125,9 @@ async fn sweep(checkout: &Checkout, first: bool) -> Result<bool, db::Error> {
     }
     let mut tx = checkout.db.write().await?;
     store::renew(&mut tx, &driving, until).await?;
+    // What is ours stays ours, whatever becomes of taking over.
+    tx.commit().await?;
+    let mut tx = checkout.db.write().await?;
     let all = first && checkout.config.sole_replica;
     let taken = store::take_over(&mut tx, &checkout.ctx.instance, now, until, all, TAKEN).await?;
     tx.commit().await?;

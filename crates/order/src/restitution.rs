@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chassis::{Kind, Problem};
-use commerce::{OrderId, Timestamp};
+use commerce::{Amount, OrderId, ReturnId, Timestamp};
 use proto::payment::v1 as payment;
 
 use crate::{
@@ -29,10 +29,15 @@ pub(crate) struct Asked {
 }
 
 impl Checkout {
-    /// Takes goods back: the order, the return and its event are one transaction; then the refund is made.
-    pub(crate) async fn take_back(&self, id: &OrderId, asked: Asked) -> Result<Return, Error> {
+    /// Takes goods back, unless the same request did before: the order, the return and its event are one
+    /// transaction; then the refund is made. Gives the return's id, and whether it is new.
+    pub(crate) async fn take_back(&self, id: &OrderId, asked: Asked) -> Result<(ReturnId, bool), Error> {
         for _ in 0..TRIES {
             let mut tx = self.db.write().await?;
+            // Looked up under the write lock, so that of many copies one makes the return and the others find it.
+            if let Some(known) = known(&mut tx, &asked).await? {
+                return Ok((known, false));
+            }
             let mut held = store::get(&mut tx, id).await?;
             if matches!(held.work, Some(Work::Checkout | Work::Cancel { .. })) {
                 return Err(refused(&held.order, ReturnRefused::Status).into());
@@ -63,7 +68,7 @@ impl Checkout {
             if pending {
                 self.give_back(held.order, epoch);
             }
-            return Ok(made);
+            return Ok((made.id, true));
         }
         Err(Problem::new(Kind::Conflict, "The order is being changed by others; try again.").into())
     }
@@ -71,7 +76,7 @@ impl Checkout {
     /// Makes the refunds that are decided on an order, in a task of their own.
     pub(crate) fn give_back(&self, order: Order, epoch: i64) {
         let this = self.clone();
-        self.driving.add(&order.id, epoch);
+        let driving = self.driving.add(&order.id, epoch);
         self.ctx.tasks.spawn(async move {
             let mut wait = Duration::from_millis(50);
             loop {
@@ -88,7 +93,7 @@ impl Checkout {
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(SLOWEST);
             }
-            this.driving.remove(&order.id, epoch);
+            drop(driving);
         });
     }
 
@@ -105,13 +110,18 @@ impl Checkout {
                 op_id: made.id.to_string(),
                 amount: made.refund.amount.minor(),
                 reason: made.reason.clone().unwrap_or_else(|| "goods returned".into()),
+                // Head office may have given money back by hand; then less is left.
+                up_to: true,
             };
             self.ctx.crash.reach("order.refund.before");
             let answer = self.clients.refund(operation).await;
             self.ctx.crash.reach("order.refund.after");
             let Ok(result) = answer else { return Ok(false) };
             made.refund.status = match result.outcome() {
-                payment::Outcome::Done => RefundStatus::Done,
+                payment::Outcome::Done => {
+                    made.refund.amount = given_back(&result, &made);
+                    RefundStatus::Done
+                }
                 payment::Outcome::Refused | payment::Outcome::Invalid => {
                     tracing::error!(order.id = %id, reason = result.reason, "the payment service refuses a refund");
                     RefundStatus::Refused
@@ -151,6 +161,38 @@ impl Checkout {
             self.ctx.crash.reach("order.refunded.after");
         }
         Ok(())
+    }
+}
+
+/// What a refund really gave back, as the payment's operations tell.
+fn given_back(result: &payment::OperationResult, made: &Return) -> Amount {
+    let operations = result.payment.as_ref().map(|payment| payment.operations.as_slice()).unwrap_or_default();
+    operations
+        .iter()
+        .find(|operation| operation.op == "refund" && operation.op_id == made.id.as_str())
+        .map_or(made.refund.amount, |operation| Amount::from_minor(operation.amount))
+}
+
+/// The return that the same key or id made before.
+async fn known(tx: &mut db::Tx, asked: &Asked) -> Result<Option<ReturnId>, Error> {
+    let by_key = match &asked.key {
+        Some(key) => store::find_key(tx, key).await?,
+        None => None,
+    };
+    let by_id = store::find_return(tx, asked.wanted.id.as_str()).await?;
+    match (by_key, by_id) {
+        (Some((_, hash, _)), _) if hash != asked.payload_hash => Err(Problem::invalid(
+            "Idempotency-Key",
+            "reused",
+            "this key came before with another payload; use a new one",
+        )
+        .into()),
+        (Some((target, ..)), _) => Ok(Some(ReturnId::known(target))),
+        (None, Some((made, hash))) if hash == asked.payload_hash => Ok(Some(made.id)),
+        (None, Some(_)) => {
+            Err(Problem::new(Kind::Conflict, "A return with this id exists, with other contents.").into())
+        }
+        (None, None) => Ok(None),
     }
 }
 

@@ -38,7 +38,7 @@ pub struct LevelFact {
     pub sold: i64,
     /// What came back, as the ledger says.
     pub restocked: i64,
-    /// Events told about this level (subject `<product>@<place>`).
+    /// Events told about this level (subject `<place>/<product>`).
     pub last_sequence: i64,
 }
 

@@ -116,7 +116,8 @@ fn of_level(kind: &'static str, slot: &Slot, level: &Level, adjustment: Option<A
         threshold: level.threshold,
         adjustment,
     };
-    let subject = format!("{}@{}", slot.product_id, slot.place_id);
+    // A slash is in no id, so that no order has the subject of a level.
+    let subject = format!("{}/{}", slot.place_id, slot.product_id);
     NewEvent::new(TOPIC, kind, subject, level.sequence, &body)
 }
 

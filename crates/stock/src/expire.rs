@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use chassis::Context;
-use commerce::Timestamp;
+use commerce::{OrderId, Timestamp};
 use db::Db;
 use tokio::time::Instant;
 
@@ -45,7 +46,7 @@ impl Expirer {
                 () = ctx.shutdown.cancelled() => return,
                 () = tokio::time::sleep(self.every) => {}
             }
-            let looked = self.look(&expired).await;
+            let looked = self.look(&ctx, &expired).await;
             if forgot.is_none_or(|at| at.elapsed() > FORGET_EVERY) {
                 forgot = Some(Instant::now());
                 if let Err(err) = self.forget().await {
@@ -60,20 +61,35 @@ impl Expirer {
         }
     }
 
-    async fn look(&self, expired: &prometheus::IntCounterVec) -> anyhow::Result<()> {
+    /// One round. An order that cannot be settled does not stand in the way of the others; the first such is
+    /// told of, so that the same trouble again is told once.
+    async fn look(&self, ctx: &Context, expired: &prometheus::IntCounterVec) -> anyhow::Result<()> {
         let orders = {
             let mut tx = self.db.read().await?;
             store::books::expired(&mut tx, Timestamp::now(), AT_ONCE).await?
         };
+        let mut first = Ok(());
         for order_id in orders {
-            let (answer, task) = match self.orders.wants(&order_id).await? {
-                Wanted::No => ("released", Task::Release(order_id)),
-                Wanted::Yes => ("kept", Task::Keep(order_id, self.pause)),
+            let settled = tokio::select! {
+                () = ctx.shutdown.cancelled() => return first,
+                settled = self.settle(&order_id) => settled,
             };
-            self.counter.one(task).await?;
-            expired.with_label_values(&[answer]).inc();
+            match settled {
+                Ok(answer) => expired.with_label_values(&[answer]).inc(),
+                Err(err) => first = first.and(Err(err).with_context(|| format!("order {order_id}"))),
+            }
         }
-        Ok(())
+        first
+    }
+
+    /// Asks about one order and does what follows.
+    async fn settle(&self, order_id: &OrderId) -> anyhow::Result<&'static str> {
+        let (answer, task) = match self.orders.wants(order_id).await? {
+            Wanted::No => ("released", Task::Release(order_id.clone())),
+            Wanted::Yes => ("kept", Task::Keep(order_id.clone(), self.pause)),
+        };
+        self.counter.one(task).await?;
+        Ok(answer)
     }
 
     async fn forget(&self) -> Result<(), Error> {

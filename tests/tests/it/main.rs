@@ -2,6 +2,7 @@
 
 mod bad_calls;
 mod bad_input;
+mod collisions;
 mod crash_points;
 mod fuzz;
 mod import;

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -94,8 +93,13 @@ impl Seven {
 
     async fn admin(&self) -> Result<Client> {
         let nobody = Client::new(&self.url("gateway"), None);
-        let login =
-            nobody.post("/api/users/login", &json!({"username": "admin", "password": PASSWORD})).await?.expect(200)?;
+        let who = json!({"username": "admin", "password": PASSWORD});
+        // The gateway came up first, and looks every second for those who were away.
+        let login = eventually("the gateway finds the customer service", || async {
+            let answer = nobody.post("/api/users/login", &who).await?;
+            Ok(if answer.status == 200 { Some(answer.json()?) } else { None })
+        })
+        .await?;
         Ok(nobody.with_token(login["token"].as_str().context("a token")?))
     }
 }
@@ -152,7 +156,6 @@ async fn an_order_survives_the_death_of_each_service_that_it_needs() -> Result<(
         Ok((admin.level("LAMP", "logistics").await? == (94, 0)).then_some(()))
     })
     .await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
     let mut args = vec!["audit".to_owned(), "--json".to_owned()];
     for name in ["customer", "product", "order", "stock", "payment", "bus"] {
         args.extend([

@@ -7,14 +7,14 @@ use axum::{
     extract::State as AxumState,
     response::{IntoResponse, Response},
 };
-use chassis::{FieldError, Json, Kind, Path, Problem};
+use chassis::{FieldError, Json, Path, Problem};
 use commerce::{LineId, OrderId, Quantity, ReturnId};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::{State, manager_if_staff, orders::find, request};
+use super::{State, manager_if_staff, orders::find, people_only, request};
 use crate::{
     domain::{RefundStatus, Return, WantedReturn},
     error::Error,
@@ -57,7 +57,7 @@ pub(crate) struct NewReturnLine {
 impl NewReturn {
     fn check(self, order: &OrderId, caller: &Caller, headers: &HeaderMap) -> Result<Asked, Problem> {
         let payload_hash = request::payload_hash(&(order, &self));
-        let key = request::key(headers, &caller.subject, "returns")?;
+        let key = request::key(headers, &caller.subject, store::RETURNS_ROUTE)?;
         let mut errors = Vec::new();
         if !(1..=1_000).contains(&self.lines.len()) {
             errors.push(FieldError::new("lines", "length", "1 to 1000 lines"));
@@ -78,6 +78,9 @@ impl NewReturn {
             return Err(Problem::fields(errors));
         }
         let id = self.id.unwrap_or_else(ReturnId::new);
+        if id.as_str().starts_with("hand:") {
+            return Err(Problem::invalid("id", "reserved", "ids that begin with `hand:` are of refunds by hand"));
+        }
         let wanted = WantedReturn { id, lines, reason: self.reason, restock: self.restock };
         Ok(Asked { wanted, payload_hash, key, actor: caller.actor() })
     }
@@ -94,52 +97,14 @@ pub(super) async fn create(
     headers: HeaderMap,
     Json(new): Json<NewReturn>,
 ) -> Result<Response, Problem> {
-    manager_if_staff(&caller)?;
-    if caller.is_service() {
-        return Err(Problem::forbidden("Returns are for people."));
-    }
+    people_only(&caller)?;
     let order = find(&state, &caller, &id).await?;
+    manager_if_staff(&caller, &order)?;
     let asked = new.check(&order.id, &caller, &headers)?;
-    let (id, status) = match known(&state, &asked).await? {
-        Some(id) => (id, StatusCode::OK),
-        None => match state.checkout.take_back(&order.id, asked.clone()).await {
-            Ok(made) => (made.id, StatusCode::CREATED),
-            // Two of one id or key at the same time: the schema lets one through, the other finds it.
-            Err(Error::Store(error)) if error.constraint().is_some() => match known(&state, &asked).await? {
-                Some(id) => (id, StatusCode::OK),
-                None => return Err(Problem::internal(error)),
-            },
-            Err(error) => return Err(error.into()),
-        },
-    };
+    let (id, new) = state.checkout.take_back(&order.id, asked.clone()).await.map_err(Problem::from)?;
     // A key's repeat is answered as the first time.
-    let status = if asked.key.is_some() { StatusCode::CREATED } else { status };
+    let status = if new || asked.key.is_some() { StatusCode::CREATED } else { StatusCode::OK };
     answer(&state, &order.id, &id, asked.key.as_ref(), status).await
-}
-
-/// The return that the same key or id made before.
-async fn known(state: &State, asked: &Asked) -> Result<Option<ReturnId>, Problem> {
-    let read = async {
-        let mut tx = state.checkout.db.read().await?;
-        let by_key = match &asked.key {
-            Some(key) => store::find_key(&mut tx, key).await?,
-            None => None,
-        };
-        let by_id = store::find_return(&mut tx, asked.wanted.id.as_str()).await?;
-        Ok::<_, Error>((by_key, by_id))
-    };
-    let (by_key, by_id) = read.await.map_err(Problem::from)?;
-    match (by_key, by_id) {
-        (Some((_, hash, _)), _) if hash != asked.payload_hash => Err(Problem::invalid(
-            "Idempotency-Key",
-            "reused",
-            "this key came before with another payload; use a new one",
-        )),
-        (Some((target, ..)), _) => Ok(Some(ReturnId::known(target))),
-        (None, Some((made, hash))) if hash == asked.payload_hash => Ok(Some(made.id)),
-        (None, Some(_)) => Err(Problem::new(Kind::Conflict, "A return with this id exists, with other contents.")),
-        (None, None) => Ok(None),
-    }
 }
 
 /// Waits for the refund as long as a client does, and answers; a key's answer is kept once it is final.

@@ -4,7 +4,7 @@ use commerce::{Amount, Currency, CustomerId, LineId, OrderId, PaymentId, PlaceId
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{State, Status};
+use super::{State, Status, saga::Refusal};
 
 /// An order, in the shape in which everybody sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -168,8 +168,8 @@ pub enum Work {
     Cancel {
         /// What is to be undone.
         undo: Undo,
-        /// Told to the customer.
-        reason: String,
+        /// Why.
+        refusal: Refusal,
     },
     /// Money of returns is to be given back.
     Refund,

@@ -5,6 +5,8 @@
 //! the services make repeats harmless, and this machine only ever decides to undo after the decision
 //! is durable. From any point it ends in CONFIRMED with everything or CANCELLED with nothing.
 
+use serde::{Deserialize, Serialize};
+
 use super::{State, Undo};
 
 /// Where one checkout stands.
@@ -55,14 +57,37 @@ pub enum Phase {
 }
 
 /// Why an order is cancelled.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// Not enough stock.
-    Stock,
+    /// Not enough stock: of what.
+    Stock(Vec<Shortage>),
     /// The payment was refused.
     Payment(String),
     /// Anything else.
     Other(String),
+}
+
+/// A product of which there is not enough.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortage {
+    /// The product.
+    pub product_id: String,
+    /// Pieces wanted.
+    pub requested: u32,
+    /// Pieces there are.
+    pub available: u32,
+}
+
+impl Refusal {
+    /// In words.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Stock(_) => "not enough stock".into(),
+            Self::Payment(reason) => format!("payment refused: {reason}"),
+            Self::Other(reason) => reason.clone(),
+        }
+    }
 }
 
 /// What happened.

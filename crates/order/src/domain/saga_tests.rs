@@ -64,7 +64,7 @@ impl World {
                     return Event::NotReserved(Refusal::Other("released".into()));
                 }
                 if !self.enough_stock {
-                    return Event::NotReserved(Refusal::Stock);
+                    return Event::NotReserved(Refusal::Stock(Vec::new()));
                 }
                 self.held = true;
                 Event::Reserved
@@ -253,7 +253,7 @@ proptest! {
 #[test]
 fn a_resumed_checkout_that_finds_no_stock_gives_back_what_may_have_been_charged() {
     let needs = Needs { stock: true, payment: true };
-    let refused = || Event::NotReserved(Refusal::Stock);
+    let refused = || Event::NotReserved(Refusal::Stock(Vec::new()));
     assert_eq!(Saga::start(needs).step(refused()).effect(), Effect::StoreCancelled);
     let resumed = Saga::resume(needs).step(refused());
     assert_eq!(resumed.effect(), Effect::StoreDecision);
@@ -278,7 +278,7 @@ fn every_phase_takes_every_event_and_only_the_awaited_one_moves_it() {
     ];
     let events = [
         Event::Reserved,
-        Event::NotReserved(Refusal::Stock),
+        Event::NotReserved(Refusal::Stock(Vec::new())),
         Event::Charged,
         Event::NotCharged("no".into()),
         Event::NoAnswer,

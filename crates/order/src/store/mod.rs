@@ -24,6 +24,10 @@ pub(crate) use work::{expired, find_return, insert_return, refunded, release_lea
 pub(crate) const MIGRATIONS: &[Migration] =
     &[Migration { version: 100, name: "orders", sql: include_str!("../../migrations/0001_orders.sql") }];
 
+/// The routes whose requests are remembered by their Idempotency-Key.
+pub(crate) const ORDERS_ROUTE: &str = "orders";
+pub(crate) const RETURNS_ROUTE: &str = "returns";
+
 /// An order with what is still to be done for it, and under which lease.
 #[derive(Debug, Clone)]
 pub(crate) struct Held {

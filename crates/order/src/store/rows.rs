@@ -71,7 +71,30 @@ fn held(row: &Row) -> Result<Held> {
 
 /// Reads orders and their lines, in the rows' order.
 pub(super) async fn with_lines(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Held>> {
-    let mut orders = rows.iter().map(held).collect::<Result<Vec<Held>>>()?;
+    let orders = rows.iter().map(held).collect::<Result<Vec<Held>>>()?;
+    add_lines(tx, orders).await
+}
+
+/// The same, without those that cannot be read: one damaged row must not keep the others from being driven.
+pub(super) async fn readable(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Held>> {
+    let mut orders = Vec::with_capacity(rows.len());
+    for row in rows {
+        match held(row) {
+            Ok(held) => orders.push(held),
+            Err(error) => {
+                let id: String = row.get("id").unwrap_or_default();
+                tracing::error!(
+                    order.id = id,
+                    error = &error as &dyn std::error::Error,
+                    "an open order cannot be read"
+                );
+            }
+        }
+    }
+    add_lines(tx, orders).await
+}
+
+async fn add_lines(tx: &mut Tx, mut orders: Vec<Held>) -> Result<Vec<Held>> {
     let mut lines: HashMap<OrderId, Vec<Line>> = HashMap::new();
     let found = query(
         "select order_id, position, product_id, name, quantity, returned, unit_price

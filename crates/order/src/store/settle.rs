@@ -51,12 +51,12 @@ impl Change {
 
 /// Writes settlements; tells of each whether the lease was still the writer's.
 pub(crate) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<Vec<bool>> {
-    let written: HashSet<OrderId> = update_orders(tx, &settlements).await?;
+    let written: HashSet<(OrderId, i64)> = update_orders(tx, &settlements).await?;
     let mut events = Vec::new();
     let mut answers = Vec::new();
     let mut results = Vec::with_capacity(settlements.len());
     for settlement in settlements {
-        let held = written.contains(&settlement.order.id);
+        let held = written.contains(&(settlement.order.id.clone(), settlement.epoch));
         results.push(held);
         if let (true, Change::Terminal { event, answer }) = (held, settlement.change) {
             events.push(*event);
@@ -70,9 +70,10 @@ pub(crate) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<
     if !answers.is_empty() {
         query(
             "update idempotency set status = cast(r.value->>1 as bigint), body = r.value->>2
-             from {rows $1} r where target_id = r.value->>0 and status is null",
+             from {rows $1} r where target_id = r.value->>0 and route = $2 and status is null",
         )
         .rows(answers)
+        .bind(super::ORDERS_ROUTE)
         .execute(tx)
         .await?;
     }
@@ -80,7 +81,7 @@ pub(crate) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<
     Ok(results)
 }
 
-async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashSet<OrderId>> {
+async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashSet<(OrderId, i64)>> {
     let rows = settlements.iter().map(|s| {
         let o = &s.order;
         vec![
@@ -108,13 +109,13 @@ async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashSe
          from {rows $1} r
          where orders.id = r.value->>0 and orders.lease_epoch = cast(r.value->>1 as bigint)
            and orders.work is not null
-         returning orders.id as id",
+         returning orders.id as id, orders.lease_epoch as epoch",
     )
     .rows(rows)
     .fetch_all(tx)
     .await?
     .iter()
-    .map(|row| Ok(OrderId::known(row.get("id")?)))
+    .map(|row| Ok((OrderId::known(row.get("id")?), row.get("epoch")?)))
     .collect()
 }
 
@@ -169,25 +170,27 @@ pub(crate) async fn change(
 
 /// Notes the final answer to the request that made `target_id`.
 pub(crate) async fn put_answer(tx: &mut Tx, target_id: &str, answer: &Answer) -> Result<()> {
-    query("update idempotency set status = $1, body = $2 where target_id = $3 and status is null")
+    query("update idempotency set status = $1, body = $2 where target_id = $3 and route = $4 and status is null")
         .bind(i64::from(answer.status))
         .bind(answer.body.as_str())
         .bind(target_id)
+        .bind(super::RETURNS_ROUTE)
         .execute(tx)
         .await?;
     Ok(())
 }
 
-/// Notes where the money of orders stands, as the payment service tells: `(order, status)`. Orders that are
-/// being driven are left to their driver, which asks itself.
+/// Notes where the money of orders stands, as the payment service tells: `(order, status)`. Orders in their
+/// checkout or cancellation are left to their driver, which asks itself.
 pub(crate) async fn note_payment(tx: &mut Tx, statuses: Vec<(String, String)>, now: Timestamp) -> Result<u64> {
     let rows = statuses.into_iter().map(|(order, status)| vec![order.into(), status.into()]);
     query(
         "update orders set payment_status = r.value->>1, version = version + 1, updated_at = $2 from {rows $1} r
-         where orders.id = r.value->>0 and payment_status <> r.value->>1 and work is null",
+         where orders.id = r.value->>0 and payment_status <> r.value->>1 and (work is null or work = $3)",
     )
     .rows(rows)
     .bind(now.micros())
+    .bind(to_json(&Work::Refund))
     .execute(tx)
     .await
 }

@@ -137,6 +137,28 @@ async fn a_replica_that_lost_its_lease_writes_nothing() {
 }
 
 #[tokio::test]
+async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_is_told_that_it_wrote() {
+    let (_dir, db) = fresh().await;
+    let first = placed(&db, vec![placement("a", "h", Some("k"))]).await;
+    let Placed::New(order) = &first[0] else { panic!("new") };
+    let mut tx = db.write().await.expect("begins");
+    let (now, until) = (Timestamp::from_micros(200), Timestamp::from_micros(300));
+    take_over(&mut tx, "other", now, until, false, 1).await.expect("takes over");
+    let mut late = confirmation(order, 1);
+    if let Change::Terminal { answer, .. } = &mut late.change {
+        answer.body = "late".into();
+    }
+    let written = settle(&mut tx, vec![late, confirmation(order, 2)]).await.expect("settles");
+    tx.commit().await.expect("commits");
+    assert_eq!(written, [false, true]);
+    assert_eq!(count(&db, EVENTS).await, 2, "placed once, confirmed once");
+    let key = Key { subject: "me".into(), route: ORDERS_ROUTE, key: "k".into() };
+    let mut tx = db.read().await.expect("reads");
+    let (_, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
+    assert_eq!(answer.map(|answer| answer.body).as_deref(), Some("{\"exactly\": \"this\"}"));
+}
+
+#[tokio::test]
 async fn leases_that_run_are_left_alone_unless_no_other_replica_can_be() {
     let (_dir, db) = fresh().await;
     placed(&db, vec![placement("a", "h", None)]).await;
@@ -171,7 +193,10 @@ async fn a_decision_on_a_version_that_is_gone_is_not_written() {
     placed(&db, vec![placement("a", "h", None)]).await;
     let mut tx = db.write().await.expect("begins");
     let held = find(&mut tx, "a").await.expect("reads").expect("there");
-    let work = Work::Cancel { undo: Undo { release: true, void: true }, reason: "x".into() };
+    let work = Work::Cancel {
+        undo: Undo { release: true, void: true },
+        refusal: crate::domain::saga::Refusal::Other("x".into()),
+    };
     let next = Lease { epoch: 2, ..lease("b", 500) };
     assert!(!change(&mut tx, &held.order, Some(&work), (7, 1), &next).await.expect("runs"));
     assert!(!change(&mut tx, &held.order, Some(&work), (1, 7), &next).await.expect("runs"));

@@ -31,7 +31,7 @@ pub(crate) async fn take_over(
     .bind(limit)
     .fetch_all(tx)
     .await?;
-    rows::with_lines(tx, &taken).await
+    rows::readable(tx, &taken).await
 }
 
 /// Whether there is something to take over, so that an idle replica does not write.
@@ -82,10 +82,11 @@ pub(crate) async fn insert_return(tx: &mut Tx, made: &Return, payload_hash: &str
 
 /// Notes where the refund of a return stands.
 pub(crate) async fn set_refund(tx: &mut Tx, made: &Return) -> Result<()> {
-    query("update returns set refund_status = $1, body = $2 where id = $3")
+    query("update returns set refund_status = $1, body = $2, refund_amount = $4 where id = $3")
         .bind(made.refund.status.as_str())
         .bind(rows::to_json(made))
         .bind(made.id.as_str())
+        .bind(made.refund.amount.minor())
         .execute(tx)
         .await?;
     Ok(())

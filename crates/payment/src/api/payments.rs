@@ -4,7 +4,7 @@ use auth::{Role, grpc_caller};
 use chassis::Problem;
 use commerce::page::{DEFAULT_LIMIT, MAX_LIMIT};
 use proto::payment::v1::{
-    AuthorizeRequest, GetRequest, GetResponse, ListRequest, ListResponse, OperateRequest, OperationResponse,
+    AuthorizeRequest, GetRequest, GetResponse, ListRequest, ListResponse, OperateRequest, Operation, OperationResponse,
     payments_server::Payments,
 };
 use tonic::{Request, Response, Status};
@@ -34,15 +34,19 @@ impl Payments for Api {
     }
 
     async fn capture(&self, request: Request<OperateRequest>) -> Result<Response<OperationResponse>, Status> {
-        self.operations(request, |amount| Ok(Act::Capture(wire::amount_or_all(amount)?))).await
+        let act = |item: &Operation| {
+            wire::no_up_to(item)?;
+            Ok(Act::Capture(wire::amount_or_all(item.amount)?))
+        };
+        self.operations(request, act).await
     }
 
     async fn void(&self, request: Request<OperateRequest>) -> Result<Response<OperationResponse>, Status> {
-        self.operations(request, |_| Ok(Act::Void)).await
+        self.operations(request, |item| wire::no_up_to(item).map(|()| Act::Void)).await
     }
 
     async fn refund(&self, request: Request<OperateRequest>) -> Result<Response<OperationResponse>, Status> {
-        self.operations(request, |amount| Ok(Act::Refund(wire::amount(amount)?))).await
+        self.operations(request, wire::refund).await
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
@@ -82,7 +86,7 @@ impl Api {
     async fn operations(
         &self,
         request: Request<OperateRequest>,
-        act: impl Fn(i64) -> Result<Act, String>,
+        act: impl Fn(&Operation) -> Result<Act, String>,
     ) -> Result<Response<OperationResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
         let items = request.into_inner().items;

@@ -46,18 +46,19 @@ pub(crate) fn authorization(item: pb::Authorization) -> Item {
     Item { order_id: item.order_id, op_id: item.op_id, change }
 }
 
-pub(crate) fn operation(item: pb::Operation, act: impl Fn(i64) -> Result<Act, String>) -> Item {
+pub(crate) fn operation(item: pb::Operation, act: impl Fn(&pb::Operation) -> Result<Act, String>) -> Item {
     let change = if item.reason.chars().count() > LONGEST_NOTE {
         Err(format!("reason is longer than {LONGEST_NOTE} letters"))
     } else {
-        act(item.amount).and_then(|act| change(&item.order_id, &item.op_id, act, item.reason))
+        act(&item).and_then(|act| change(&item.order_id, &item.op_id, act, item.reason))
     };
     Item { order_id: item.order_id, op_id: item.op_id, change }
 }
 
 fn change(order_id: &str, op_id: &str, act: Act, note: String) -> Result<Change, String> {
     // Those belong to the older fleet's own calls.
-    if order_id.starts_with(LEGACY) && matches!(act, Act::Authorize(_)) {
+    // Money of the older fleet is its own to take; what it took may be given back by hand.
+    if order_id.starts_with(LEGACY) && !matches!(act, Act::Refund { .. }) {
         return Err(format!("order_id must not begin with {LEGACY}"));
     }
     Ok(Change {
@@ -84,6 +85,16 @@ pub(crate) fn amount(minor: i64) -> Result<Amount, String> {
 /// An amount above zero, or 0 for everything.
 pub(crate) fn amount_or_all(minor: i64) -> Result<Option<Amount>, String> {
     if minor == 0 { Ok(None) } else { amount(minor).map(Some) }
+}
+
+/// What a refund asks for.
+pub(crate) fn refund(item: &pb::Operation) -> Result<Act, String> {
+    Ok(Act::Refund { amount: amount(item.amount)?, up_to: item.up_to })
+}
+
+/// Refuses what only a refund can mean.
+pub(crate) fn no_up_to(item: &pb::Operation) -> Result<(), String> {
+    if item.up_to { Err("up_to is for refunds".into()) } else { Ok(()) }
 }
 
 pub(crate) fn invalid(item: &Item, why: &str) -> pb::OperationResult {

@@ -4,5 +4,5 @@ mod payment;
 mod rules;
 pub(crate) mod sandbox;
 
-pub(crate) use payment::{Act, Change, Kind, Method, Op, Operation, Outcome, Payment, Status, Terms};
+pub(crate) use payment::{Act, Change, Kind, Method, Op, Operation, Outcome, Payment, Said, Status, Terms};
 pub(crate) use rules::{Demand, Happening, Judgement, Verdict, conclude, demand_of, judge, record};

@@ -1,5 +1,7 @@
 //! The payment of one order, with the operations that made it what it is.
 
+use std::fmt;
+
 use commerce::{Amount, Currency, CustomerId, OrderId, PaymentId, Timestamp};
 
 /// Writes an enum whose variants each have one word on the wire and in the store.
@@ -117,8 +119,24 @@ pub(crate) enum Act {
     Capture(Option<Amount>),
     /// Give everything back.
     Void,
-    /// Give so much back.
-    Refund(Amount),
+    /// Give so much back; with `up_to` what is left, if that is less.
+    Refund { amount: Amount, up_to: bool },
+}
+
+/// The amount that was said, and how it was meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// So much.
+    pub amount: Amount,
+    /// Or what is left, if that is less.
+    pub up_to: bool,
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = if self.up_to { "up to " } else { "" };
+        write!(f, "{how}{}", self.amount)
+    }
 }
 
 impl Act {
@@ -128,18 +146,19 @@ impl Act {
             Self::Authorize(_) => Op::Authorize,
             Self::Capture(_) => Op::Capture,
             Self::Void => Op::Void,
-            Self::Refund(_) => Op::Refund,
+            Self::Refund { .. } => Op::Refund,
         }
     }
 
-    /// The amount that was said: a repeat must say the same.
-    pub(crate) fn said(&self) -> Amount {
-        match self {
-            Self::Authorize(terms) => terms.amount,
-            Self::Capture(amount) => amount.unwrap_or(Amount::ZERO),
-            Self::Void => Amount::ZERO,
-            Self::Refund(amount) => *amount,
-        }
+    /// What was said: a repeat must say the same.
+    pub(crate) fn said(&self) -> Said {
+        let (amount, up_to) = match self {
+            Self::Authorize(terms) => (terms.amount, false),
+            Self::Capture(amount) => (amount.unwrap_or(Amount::ZERO), false),
+            Self::Void => (Amount::ZERO, false),
+            Self::Refund { amount, up_to } => (*amount, *up_to),
+        };
+        Said { amount, up_to }
     }
 }
 
@@ -163,8 +182,8 @@ pub(crate) struct Operation {
     pub op: Op,
     /// Tells a repeat from a second operation.
     pub op_id: String,
-    /// The amount that was said.
-    pub said: Amount,
+    /// What was said.
+    pub said: Said,
     /// The amount that moved, or is meant to.
     pub amount: Amount,
     /// How it ended.

@@ -3,7 +3,7 @@
 
 use commerce::{Amount, PaymentId, Timestamp};
 
-use super::payment::{Act, Change, Kind, Method, Op, Operation, Outcome, Payment, Status, Terms};
+use super::payment::{Act, Change, Kind, Method, Op, Operation, Outcome, Payment, Said, Status, Terms};
 
 /// What is to be done about a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,7 +68,7 @@ pub(crate) fn judge(payment: Option<&Payment>, change: &Change) -> Judgement {
         return match &change.act {
             Act::Authorize(terms) => authorize(terms.method, terms.amount),
             Act::Void => Judgement::Decided(Verdict::Done),
-            Act::Capture(_) | Act::Refund(_) => no_payment(change),
+            Act::Capture(_) | Act::Refund { .. } => no_payment(change),
         };
     };
     if payment.is_tombstone() {
@@ -80,7 +80,7 @@ pub(crate) fn judge(payment: Option<&Payment>, change: &Change) -> Judgement {
                 Some(place) => Judgement::Repeat(place),
                 None => Judgement::Decided(Verdict::Done),
             },
-            Act::Capture(_) | Act::Refund(_) => no_payment(change),
+            Act::Capture(_) | Act::Refund { .. } => no_payment(change),
         };
     }
     let op = change.act.op();
@@ -200,7 +200,7 @@ fn begin(change: &Change, id: PaymentId, at: Timestamp) -> Payment {
     };
     let (terms, status) = match &change.act {
         Act::Authorize(terms) => (terms.clone(), Status::InDoubt),
-        Act::Capture(_) | Act::Void | Act::Refund(_) => (tombstone, Status::Tombstone),
+        Act::Capture(_) | Act::Void | Act::Refund { .. } => (tombstone, Status::Tombstone),
     };
     Payment {
         id,
@@ -232,7 +232,7 @@ fn authorize(method: Method, amount: Amount) -> Judgement {
 }
 
 /// The rules on a payment of which nothing is in doubt, or of which all before this operation is settled.
-fn rule(payment: &Payment, op: Op, said: Amount) -> Judgement {
+fn rule(payment: &Payment, op: Op, said: Said) -> Judgement {
     let voided = payment.operations.iter().any(|known| known.op == Op::Void && known.outcome == Outcome::Done);
     let demand = match op {
         Op::Authorize => return refused("the order has a payment already"),
@@ -243,7 +243,7 @@ fn rule(payment: &Payment, op: Op, said: Amount) -> Judgement {
         _ if was_refused(payment) => return refused("the payment was refused"),
         Op::Capture if payment.captured > Amount::ZERO => return refused("it is captured already"),
         _ if voided => return refused("the payment was voided"),
-        Op::Capture if said > payment.amount => {
+        Op::Capture if said.amount > payment.amount => {
             return refused(&format!("{said} is more than the {} authorised", payment.amount));
         }
         Op::Capture => {
@@ -252,14 +252,17 @@ fn rule(payment: &Payment, op: Op, said: Amount) -> Judgement {
             Demand::Capture { amount, rest }
         }
         Op::Refund if payment.captured == Amount::ZERO => return refused("nothing is captured"),
-        Op::Refund if said > payment.left() => {
+        Op::Refund if said.up_to && payment.left() == Amount::ZERO => {
+            return refused(&format!("nothing is left of {}", payment.captured));
+        }
+        Op::Refund if !said.up_to && said.amount > payment.left() => {
             return refused(&format!(
                 "a refund of {said} is more than the {} left of {}",
                 payment.left(),
                 payment.captured
             ));
         }
-        Op::Refund => Demand::GiveBack(said),
+        Op::Refund => Demand::GiveBack(moved(payment, op, said)),
     };
     match payment.method {
         Method::Cash => Judgement::Decided(Verdict::Done),
@@ -267,12 +270,13 @@ fn rule(payment: &Payment, op: Op, said: Amount) -> Judgement {
     }
 }
 
-/// What an operation moves: captures and voids may mean "everything".
-fn moved(payment: &Payment, op: Op, said: Amount) -> Amount {
+/// What an operation moves: captures and voids may mean "everything", refunds "what is left".
+fn moved(payment: &Payment, op: Op, said: Said) -> Amount {
     match op {
-        Op::Capture if said == Amount::ZERO => payment.amount,
+        Op::Capture if said.amount == Amount::ZERO => payment.amount,
         Op::Void => payment.left(),
-        _ => said,
+        Op::Refund if said.up_to => said.amount.min(payment.left()),
+        _ => said.amount,
     }
 }
 

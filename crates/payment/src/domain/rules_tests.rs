@@ -42,7 +42,11 @@ fn done(payment: &mut Option<Payment>, op_id: u8, act: Act) -> (Judgement, Optio
 }
 
 fn refund(minor: i64) -> Act {
-    Act::Refund(Amount::from_minor(minor))
+    Act::Refund { amount: Amount::from_minor(minor), up_to: false }
+}
+
+fn refund_up_to(minor: i64) -> Act {
+    Act::Refund { amount: Amount::from_minor(minor), up_to: true }
 }
 
 fn state(payment: &Option<Payment>) -> (Status, i64, i64) {
@@ -63,6 +67,39 @@ fn refunds_never_exceed_what_is_captured_and_the_rest_can_be_voided() {
     assert_eq!(done(&mut payment, 1, Act::Void), (Judgement::Repeat(3), None));
     assert_eq!(done(&mut payment, 2, Act::Void), (Judgement::Decided(Verdict::Done), None));
     assert_eq!(payment.expect("a payment").sequence, 3);
+}
+
+#[test]
+fn a_refund_up_to_gives_what_is_left_and_a_repeat_must_say_the_same() {
+    let mut payment = None;
+    done(&mut payment, 1, authorize(100, Method::Card, true));
+    done(&mut payment, 1, refund(60));
+    let (judgement, happening) = done(&mut payment, 2, refund_up_to(60));
+    let forty = Amount::from_minor(40);
+    assert_eq!((judgement, happening), (Judgement::Ask(Demand::GiveBack(forty)), Some(Happening::Refunded)));
+    assert_eq!(payment.as_ref().expect("a payment").operations[2].amount, forty);
+    assert_eq!(state(&payment), (Status::Refunded, 100, 100));
+    assert_eq!(done(&mut payment, 2, refund_up_to(60)), (Judgement::Repeat(2), None));
+    for other in [refund_up_to(40), refund(60), refund(40)] {
+        assert!(matches!(done(&mut payment, 2, other).0, Judgement::Invalid(_)));
+    }
+    assert!(matches!(done(&mut payment, 1, refund_up_to(60)).0, Judgement::Invalid(_)));
+    let (judgement, happening) = done(&mut payment, 3, refund_up_to(1));
+    assert!(matches!(judgement, Judgement::Decided(Verdict::Refused(_))) && happening.is_none());
+    assert_eq!(payment.expect("a payment").operations[3].amount, Amount::ZERO);
+}
+
+#[test]
+fn a_refund_up_to_that_waits_gives_what_is_left_when_its_turn_comes() {
+    let mut payment = None;
+    done(&mut payment, 1, authorize(100, Method::Card, true));
+    perform(&mut payment, &change(1, refund(70)), None);
+    assert_eq!(done(&mut payment, 2, refund_up_to(70)), (Judgement::Wait, None));
+    let mut settled = payment.expect("a payment");
+    conclude(&mut settled, 1, Verdict::Done, Timestamp::default());
+    assert_eq!(demand_of(&settled, 2), Judgement::Ask(Demand::GiveBack(Amount::from_minor(30))));
+    conclude(&mut settled, 2, Verdict::Done, Timestamp::default());
+    assert_eq!((settled.operations[2].amount.minor(), settled.status), (30, Status::Refunded));
 }
 
 #[test]
@@ -124,6 +161,7 @@ fn acts() -> impl Strategy<Value = Act> {
         prop_oneof![Just(None), (1_i64..130).prop_map(|minor| Some(Amount::from_minor(minor)))].prop_map(Act::Capture),
         Just(Act::Void),
         (1_i64..130).prop_map(refund),
+        (1_i64..130).prop_map(refund_up_to),
     ]
 }
 
@@ -152,6 +190,10 @@ fn holds(payment: &Payment) {
         done.map(|o| o.amount.minor()).sum()
     };
     assert_eq!(moved(&[Op::Void, Op::Refund]), payment.refunded.minor());
+    for refund in payment.operations.iter().filter(|o| o.op == Op::Refund && o.outcome == Outcome::Done) {
+        assert!(refund.amount > Amount::ZERO && refund.amount <= refund.said.amount);
+        assert!(refund.said.up_to || refund.amount == refund.said.amount);
+    }
     assert_eq!(payment.status == Status::InDoubt, payment.first_in_doubt().is_some());
     if matches!(payment.status, Status::Voided | Status::Refunded | Status::Refused | Status::Tombstone) {
         assert_eq!(payment.left(), Amount::ZERO);
@@ -168,7 +210,14 @@ proptest! {
         for (op_id, act, verdict, settles) in steps {
             let change = change(op_id, act);
             let before = payment.as_ref().map_or(0, |payment: &Payment| payment.sequence);
-            let (_, told) = perform(&mut payment, &change, verdict.clone());
+            let left = payment.as_ref().map_or(Amount::ZERO, Payment::left);
+            let (judgement, told) = perform(&mut payment, &change, verdict.clone());
+            if change.act.said().up_to && matches!(judgement, Judgement::Decided(_) | Judgement::Ask(_)) {
+                let refused = matches!(judgement, Judgement::Decided(Verdict::Refused(_)));
+                prop_assert_eq!(refused, left == Amount::ZERO);
+                let last = payment.as_ref().and_then(|payment| payment.operations.last()).expect("just recorded");
+                prop_assert_eq!(last.amount, change.act.said().amount.min(left));
+            }
             if let Some(payment) = &mut payment {
                 prop_assert_eq!(payment.sequence, before + i64::from(told.is_some()));
                 holds(payment);
@@ -189,8 +238,15 @@ proptest! {
             let judgement = judge(payment.as_ref(), change);
             let known = matches!(judgement, Judgement::Repeat(_) | Judgement::Invalid(_) | Judgement::TooLate(_));
             // Only what could not be written down the first time may be possible now.
-            let recorded = books.as_ref().is_some_and(|p| p.find(change.act.op(), &change.op_id).is_some());
-            prop_assert!(known || !recorded);
+            let recorded = books.as_ref().and_then(|p| Some((p, p.find(change.act.op(), &change.op_id)?)));
+            prop_assert!(known || recorded.is_none());
+            // The first answer, for those who say the same; only the tombstone does not listen to what is said.
+            if let Some((books, place)) = recorded.filter(|(books, _)| !books.is_tombstone()) {
+                let same = books.operations[place].said == change.act.said();
+                prop_assert!(same || matches!(judgement, Judgement::Invalid(_)));
+                prop_assert!(matches!(judgement, Judgement::Invalid(_)) || judgement == Judgement::Repeat(place));
+                prop_assert!(!same || change.act.op() == Op::Authorize || judgement == Judgement::Repeat(place));
+            }
         }
     }
 }

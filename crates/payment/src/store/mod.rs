@@ -4,5 +4,36 @@ pub(crate) mod payments;
 pub(crate) mod sandbox;
 
 /// The schema's steps, numbered past those of the shared tables.
-pub(crate) const MIGRATIONS: &[db::Migration] =
-    &[db::Migration { version: 101, name: "payments", sql: include_str!("../../migrations/0001_init.sql") }];
+pub(crate) const MIGRATIONS: &[db::Migration] = &[
+    db::Migration { version: 101, name: "payments", sql: include_str!("../../migrations/0001_init.sql") },
+    db::Migration { version: 102, name: "refunds up to", sql: include_str!("../../migrations/0002_up_to.sql") },
+];
+
+#[cfg(test)]
+mod tests {
+    use db::{Db, Options};
+
+    use super::*;
+    use crate::domain::Said;
+
+    #[tokio::test]
+    async fn a_store_from_before_refunds_up_to_is_read_as_it_was_meant() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite:{}", dir.path().join("payment.db").display());
+        let db = Db::open(&url, &Options::default(), None).await.expect("opens");
+        db.migrate(&MIGRATIONS[..1]).await.expect("migrates");
+        let mut tx = db.write().await.expect("begins");
+        for sql in [
+            "insert into payments values ('p', 1, 'order', 'o', null, 100, 'EUR', 'card', 1, 'partly_refunded', 100,
+             60, 2, 0, 0, 0)",
+            "insert into operations values ('o', 'refund', 'r', 0, 60, 60, 'done', '', '', 0)",
+        ] {
+            db::query(sql).execute(&mut tx).await.expect("inserts");
+        }
+        tx.commit().await.expect("commits");
+        db.migrate(MIGRATIONS).await.expect("migrates");
+        let mut tx = db.snapshot().await.expect("begins");
+        let payment = payments::of_orders(&mut tx, &["o"].into()).await.expect("reads").remove("o").expect("is there");
+        assert_eq!(payment.operations[0].said, Said { amount: payment.refunded, up_to: false });
+    }
+}

@@ -6,7 +6,7 @@ use commerce::{Amount, CustomerId, OrderId, PaymentId, Timestamp};
 use db::{Row, Tx, Value};
 
 use crate::{
-    domain::{Kind, Method, Op, Operation, Outcome, Payment, Status},
+    domain::{Kind, Method, Op, Operation, Outcome, Payment, Said, Status},
     error::Error,
 };
 
@@ -29,7 +29,7 @@ const COLUMNS: &[&str] = &[
     "updated_at",
 ];
 const OPERATION_COLUMNS: &[&str] =
-    &["order_id", "op", "op_id", "position", "said", "amount", "outcome", "reason", "note", "at"];
+    &["order_id", "op", "op_id", "position", "said", "up_to", "amount", "outcome", "reason", "note", "at"];
 
 /// What a list is narrowed to.
 #[derive(Debug, Clone, Default)]
@@ -188,7 +188,8 @@ fn operation_values(payment: &Payment, place: usize) -> Vec<Value> {
         operation.op.as_str().into(),
         operation.op_id.as_str().into(),
         i64::try_from(place).unwrap_or(i64::MAX).into(),
-        operation.said.minor().into(),
+        operation.said.amount.minor().into(),
+        operation.said.up_to.into(),
         operation.amount.minor().into(),
         operation.outcome.as_str().into(),
         operation.reason.as_str().into(),
@@ -223,7 +224,7 @@ fn operation(row: &Row) -> Result<Operation, Error> {
     Ok(Operation {
         op: Op::parse(&row.get::<String>("op")?).ok_or(Error::Corrupt("operation"))?,
         op_id: row.get("op_id")?,
-        said: Amount::from_minor(row.get("said")?),
+        said: Said { amount: Amount::from_minor(row.get("said")?), up_to: row.get::<i64>("up_to")? != 0 },
         amount: Amount::from_minor(row.get("amount")?),
         outcome: Outcome::parse(&row.get::<String>("outcome")?).ok_or(Error::Corrupt("outcome"))?,
         reason: row.get("reason")?,

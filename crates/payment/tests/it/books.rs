@@ -65,6 +65,29 @@ async fn refunds_stop_at_what_was_captured_and_a_void_gives_the_rest_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refund_up_to_shows_what_was_really_given_back_also_when_it_is_repeated() {
+    let house = House::open(|_| {}).await;
+    house.charge("o1", 1000).await;
+    house.refund("o1", "r1", 400).await;
+    let first = house.refund_up_to("o1", "r2", 700).await;
+    assert_eq!(outcome(&first), Outcome::Done);
+    let payment = first.payment.clone().expect("a payment");
+    let amounts: Vec<_> = payment.operations.iter().map(|o| (o.op_id.as_str(), o.amount)).collect();
+    assert_eq!(amounts, [("a", 1000), ("r1", 400), ("r2", 600)]);
+    assert_eq!(house.books("o1").await, ("refunded", 1000, 1000));
+    // From the store, as after a restart.
+    let house = house.restart(|_| {}).await;
+    assert_eq!(house.refund_up_to("o1", "r2", 700).await, first);
+    for other in [house.refund_up_to("o1", "r2", 600).await, house.refund("o1", "r2", 700).await] {
+        assert_eq!(outcome(&other), Outcome::Invalid);
+    }
+    assert_eq!(outcome(&house.refund("o1", "r2", 600).await), Outcome::Invalid);
+    let refused = house.refund_up_to("o1", "r3", 1).await;
+    assert_eq!((outcome(&refused), refused.reason.as_str()), (Outcome::Refused, "nothing is left of 10.00"));
+    assert_eq!(house.told("o1").await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_void_that_comes_first_refuses_the_late_authorise_and_tells_nobody() {
     let house = House::open(|_| {}).await;
     let void = house.void("o1").await;

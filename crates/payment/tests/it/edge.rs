@@ -4,7 +4,7 @@ use auth::Role;
 use proto::payment::v1::{AuthorizeRequest, GetRequest, ListRequest, Outcome};
 use tonic::Code;
 
-use crate::house::{House, card, operate, outcome, with};
+use crate::house::{House, card, one, operate, outcome, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_services_change_and_admins_may_read() {
@@ -101,6 +101,40 @@ async fn the_older_fleet_pays_as_it_was_used_to() {
     for (id, amount) in [("x", f32::NAN), ("x", -1.0), ("x", 0.0), ("x", f32::INFINITY), ("", 1.0), ("a b", 1.0)] {
         assert_eq!(house.pay(id, amount).await.expect_err("refused").code(), Code::InvalidArgument);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_older_fleet_paid_can_only_be_refunded() {
+    let house = House::open(|_| {}).await;
+    assert_eq!(house.pay("theirs", 10.0).await.expect("answers"), "SUCCESS");
+    let mut client = house.client();
+    for order_id in ["legacy:theirs", "legacy:new"] {
+        let capture = client.capture(with(operate(order_id, "c", 0), &house.service())).await;
+        let capture = one(capture.expect("answers").into_inner().results);
+        for result in [capture, house.void(order_id).await] {
+            assert_eq!(outcome(&result), Outcome::Invalid);
+            assert!(result.reason.starts_with("order_id"), "{}", result.reason);
+        }
+    }
+    assert_eq!(outcome(&house.refund("legacy:theirs", "r", 400).await), Outcome::Done);
+    assert_eq!(house.books("legacy:theirs").await, ("partly_refunded", 1000, 400));
+    // Nothing stands in the way of a first payment of theirs.
+    assert_eq!(house.pay("new", 10.0).await.expect("answers"), "SUCCESS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_refund_is_up_to() {
+    let house = House::open(|_| {}).await;
+    house.charge("o1", 100).await;
+    let mut request = operate("o1", "x", 0);
+    request.items[0].up_to = true;
+    let mut client = house.client();
+    let capture = client.capture(with(request.clone(), &house.service())).await;
+    let void = client.void(with(request, &house.service())).await;
+    for answer in [capture, void] {
+        assert_eq!(outcome(&one(answer.expect("answers").into_inner().results)), Outcome::Invalid);
+    }
+    assert_eq!(house.books("o1").await, ("captured", 100, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,6 +119,13 @@ impl House {
         one(self.client().refund(request).await.expect("answers").into_inner().results)
     }
 
+    pub(crate) async fn refund_up_to(&self, order_id: &str, op_id: &str, amount: i64) -> OperationResult {
+        let mut request = operate(order_id, op_id, amount);
+        request.items[0].up_to = true;
+        let request = with(request, &self.service());
+        one(self.client().refund(request).await.expect("answers").into_inner().results)
+    }
+
     pub(crate) async fn pay(&self, order_id: &str, amount: f32) -> Result<String, Status> {
         let request = PaymentRequest { order_id: order_id.into(), amount };
         let mut client = PaymentServiceClient::new(self.channel.clone());
@@ -178,7 +185,7 @@ pub(crate) fn card(order_id: &str, amount: i64) -> Authorization {
 }
 
 pub(crate) fn operate(order_id: &str, op_id: &str, amount: i64) -> OperateRequest {
-    let item = Operation { order_id: order_id.into(), op_id: op_id.into(), amount, reason: String::new() };
+    let item = Operation { order_id: order_id.into(), op_id: op_id.into(), amount, ..Operation::default() };
     OperateRequest { items: vec![item] }
 }
 

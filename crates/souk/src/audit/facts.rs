@@ -84,7 +84,7 @@ impl Facts {
             sequence("stock", &reservation.order_id, reservation.last_sequence);
         }
         for level in &stock.levels {
-            sequence("stock", &format!("{}@{}", level.product_id, level.place_id), level.last_sequence);
+            sequence("stock", &format!("{}/{}", level.place_id, level.product_id), level.last_sequence);
         }
         for customer in &customers.customers {
             sequence("customers", &customer.id, customer.last_sequence);

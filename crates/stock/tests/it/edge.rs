@@ -145,7 +145,7 @@ async fn thresholds_and_places_are_checked_and_a_low_level_is_told_at_once() {
     assert_eq!(house.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": -1 }))).await.0, 422);
     let (status, level) = house.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": 3 }))).await;
     assert_eq!((status, &level["available"]), (200, &json!(2)));
-    let told = house.told("g@logistics").await;
+    let told = house.told("logistics/g").await;
     assert_eq!(told.last(), Some(&("souk.stock.low".to_owned(), 2)));
     let bad = json!({ "id": "a b", "name": "", "kind": "barn" });
     let (status, problem) = house.call("POST", "/api/places", &admin, Some(bad)).await;

@@ -87,6 +87,42 @@ async fn one_bad_order_fails_alone_in_its_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lines_of_a_product_add_up_past_what_one_line_may_hold() {
+    const MOST: u32 = 1_000_000;
+    let house = House::open(|_| {}).await;
+    house.put("g", 1_000_000_000).await;
+    // More than the million of a line, and all there is.
+    assert_eq!(house.reserve("o1", &[("g", MOST); 1_000]).await.outcome(), ReserveOutcome::Reserved);
+    assert_eq!(house.level("g").await, (1_000_000_000, 1_000_000_000));
+    let short = house.reserve("o2", &[("g", MOST); 2]).await;
+    assert_eq!(short.outcome(), ReserveOutcome::Short);
+    assert_eq!((short.shortages[0].requested, short.shortages[0].available), (2 * MOST, 0));
+    // More than the answer can say.
+    let short = house.reserve("o3", &[("g", MOST); 5_000]).await;
+    assert_eq!((short.outcome(), short.shortages[0].requested), (ReserveOutcome::Short, u32::MAX));
+    for _ in 0..5 {
+        house.put("h", 1_000_000_000).await;
+    }
+    let short = house.reserve("o4", &[("h", MOST); 5_001]).await;
+    assert_eq!((short.shortages[0].requested, short.shortages[0].available), (u32::MAX, u32::MAX));
+    assert_eq!(house.reserve("o4", &[("h", MOST); 5_000]).await.outcome(), ReserveOutcome::Reserved);
+    assert_eq!(house.reserve("o5", &[("g", MOST + 1)]).await.outcome(), ReserveOutcome::Invalid);
+    assert_eq!(house.commit("o1").await, HoldState::Committed);
+    assert_eq!(house.level("g").await, (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_is_named_like_a_level_has_events_of_its_own() {
+    let house = House::open(|_| {}).await;
+    house.put("2", 5).await;
+    for order_id in ["2@logistics", "logistics@2"] {
+        house.reserve(order_id, &[("2", 1)]).await;
+        assert_eq!(house.told(order_id).await, [("souk.stock.reserved".to_owned(), 1)]);
+    }
+    assert_eq!(house.told("logistics/2").await, [("souk.stock.adjusted".to_owned(), 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sample_goods_are_put_in_once() {
     let house = House::open(|_| {}).await;
     let products = ["1", "2"].map(|id| commerce::ProductId::parse(id).expect("an id"));
@@ -94,5 +130,5 @@ async fn sample_goods_are_put_in_once() {
     assert_eq!(stock::seed(&config, &products).await.expect("seeds"), 12);
     assert_eq!(stock::seed(&config, &products).await.expect("seeds"), 0);
     assert_eq!(house.level("2").await, (1000, 0));
-    assert_eq!(house.told("2@store-5").await, [("souk.stock.adjusted".to_owned(), 1)]);
+    assert_eq!(house.told("store-5/2").await, [("souk.stock.adjusted".to_owned(), 1)]);
 }

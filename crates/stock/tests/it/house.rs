@@ -13,10 +13,11 @@ use axum::{
     Json, Router,
     extract::{Path, State},
     http::StatusCode,
+    response::IntoResponse,
     routing::get,
 };
 use bus::{Bus, Outgoing};
-use chassis::{Context, CrashPoints, Listeners};
+use chassis::{Context, CrashPoints, Listeners, Problem};
 use proto::stock::v1::{
     CommitRequest, HoldState, Line, OrderLines, ReleaseRequest, ReserveRequest, ReserveResult,
     stock_client::StockClient,
@@ -208,8 +209,13 @@ async fn neighbours(issuer: &Issuer, orders: Orders) -> SocketAddr {
     let jwks = json!({ "keys": [issuer.jwk()] });
     let order = |State(orders): State<Orders>, Path(id): Path<String>| async move {
         match orders.lock().expect("no panic before").get(&id) {
-            Some(status) => Ok(Json(json!({ "id": id, "status": status, "state": "whatever" }))),
-            None => Err(StatusCode::NOT_FOUND),
+            Some(&"another 404") => StatusCode::NOT_FOUND.into_response(),
+            Some(&"another problem") => Problem::not_found("route").into_response(),
+            Some(&"no problem") => {
+                (StatusCode::NOT_FOUND, Json(json!({ "detail": "There is no such order." }))).into_response()
+            }
+            Some(status) => Json(json!({ "id": id, "status": status, "state": "whatever" })).into_response(),
+            None => Problem::not_found("order").into_response(),
         }
     };
     let routes = Router::new()

@@ -62,3 +62,27 @@ async fn past_its_time_only_what_nobody_wants_is_given_back() {
     assert_eq!(house.level("g").await, (10, 1));
     assert_eq!(house.commit("pending").await, HoldState::Committed);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_404_that_is_not_the_order_services_gives_nothing_back_and_stops_no_other() {
+    let house = House::open(|config| {
+        config.reservation_seconds = 0;
+        config.expire_every_ms = 20;
+    })
+    .await;
+    house.put("g", 10).await;
+    let strange = ["another 404", "another problem", "no problem"];
+    for (n, status) in strange.into_iter().enumerate() {
+        house.orders.lock().expect("no panic before").insert(format!("strange{n}"), status);
+        house.reserve(&format!("strange{n}"), &[("g", 1)]).await;
+    }
+    // Past its time after them, so it is asked about after them.
+    house.reserve("unknown", &[("g", 1)]).await;
+    house.until(|facts| facts.reservations.iter().any(|r| r.order_id == "unknown" && r.state == "released")).await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(house.level("g").await, (10, 3));
+    // Asked again, it is settled as soon as the answer can be believed.
+    house.orders.lock().expect("no panic before").insert("strange0".into(), "cancelled");
+    house.until(|facts| facts.reservations.iter().any(|r| r.order_id == "strange0" && r.state == "released")).await;
+    assert_eq!(house.level("g").await, (10, 2));
+}
