@@ -33,4 +33,4 @@ pub use problem::{FieldError, Problem};
 pub use process::{Settings, main};
 pub use query::from_query;
 pub use secret::Secret;
-pub use serve::{App, Listeners, Ready, always_ready, serve};
+pub use serve::{App, Listeners, Ready, always_ready, ready_if, serve};

@@ -54,6 +54,23 @@ pub fn always_ready() -> Ready {
     Arc::new(|| Box::pin(async { Ok(Value::Null) }))
 }
 
+/// Readiness of a service whose own store answers a ping. A bus or a neighbour that is away is no reason to
+/// take a service out: it goes on accepting.
+pub fn ready_if<F, Fut, E>(ping: F) -> Ready
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::fmt::Display,
+{
+    Arc::new(move || {
+        let ping = ping();
+        Box::pin(async move {
+            ping.await.map_err(|error| error.to_string())?;
+            Ok(serde_json::json!({"store": "answers"}))
+        })
+    })
+}
+
 /// Serves until `ctx.shutdown` is cancelled, then drains for at most ten seconds.
 pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<()> {
     let http = accept(listeners.http, edge::stack(app.http, ctx, app.ready), ctx.shutdown.clone());

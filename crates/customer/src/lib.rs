@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use auth::Verifier;
 use bus::{Bus, Relay};
-use chassis::{App, Context, Ready};
+use chassis::{App, Context};
 use commerce::page::CursorKey;
 use db::{Db, Options};
 
@@ -62,7 +62,14 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         user_cursors: CursorKey::derive(secret, "users"),
         store: Arc::clone(&store),
     };
-    Ok(App { http: api::routes(api), grpc: None, ready: ready(store) })
+    Ok(App {
+        http: api::routes(api),
+        grpc: None,
+        ready: chassis::ready_if(move || {
+            let store = Arc::clone(&store);
+            async move { store.ping().await }
+        }),
+    })
 }
 
 /// Opens what the configuration names, and wires the service.
@@ -74,16 +81,4 @@ pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
 /// The description of the API.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     api::openapi()
-}
-
-fn ready(store: Arc<dyn Store>) -> Ready {
-    Arc::new(move || {
-        let store = Arc::clone(&store);
-        Box::pin(async move {
-            match store.ping().await {
-                Ok(()) => Ok(serde_json::json!({ "store": "answers" })),
-                Err(err) => Err(err.to_string()),
-            }
-        })
-    })
 }

@@ -51,12 +51,9 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     Ok(App {
         http: chassis::openapi_docs(api::router().with_state(state)),
         grpc: None,
-        ready: Arc::new(move || {
+        ready: chassis::ready_if(move || {
             let db = db.clone();
-            Box::pin(async move {
-                db.ping().await.map_err(|error| error.to_string())?;
-                Ok(serde_json::json!({"store": "answers"}))
-            })
+            async move { db.ping().await }
         }),
     })
 }

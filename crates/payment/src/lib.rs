@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use auth::Verifier;
 use bus::{Bus, Relay};
-use chassis::{App, Context, Ready};
+use chassis::{App, Context};
 use commerce::page::CursorKey;
 use db::{Db, Options};
 
@@ -75,7 +75,14 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "payments"),
         currency: config.currency,
     };
-    Ok(App { http: api::http(), grpc: Some(api::grpc(api, verifier).await?), ready: ready(db) })
+    Ok(App {
+        http: api::http(),
+        grpc: Some(api::grpc(api, verifier).await?),
+        ready: chassis::ready_if(move || {
+            let db = db.clone();
+            async move { db.ping().await }
+        }),
+    })
 }
 
 /// Opens what the configuration names, and wires the service.
@@ -87,16 +94,4 @@ pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
 /// The description of the HTTP side.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     api::openapi()
-}
-
-fn ready(db: Db) -> Ready {
-    Arc::new(move || {
-        let db = db.clone();
-        Box::pin(async move {
-            match db.ping().await {
-                Ok(()) => Ok(serde_json::json!({ "store": "answers" })),
-                Err(err) => Err(err.to_string()),
-            }
-        })
-    })
 }

@@ -9,11 +9,9 @@ mod events;
 mod seed;
 mod store;
 
-use std::sync::Arc;
-
 use auth::Verifier;
 use bus::{Bus, Relay};
-use chassis::{App, Context, Ready};
+use chassis::{App, Context};
 use commerce::page::CursorKey;
 use db::{Db, Options};
 
@@ -50,7 +48,14 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "products"),
         currency: config.currency,
     };
-    Ok(App { http: api::routes(api, verifier), grpc: None, ready: ready(store) })
+    Ok(App {
+        http: api::routes(api, verifier),
+        grpc: None,
+        ready: chassis::ready_if(move || {
+            let store = store.clone();
+            async move { store.ping().await }
+        }),
+    })
 }
 
 /// Opens what the configuration names, and wires the service.
@@ -62,16 +67,4 @@ pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
 /// The schema, in the schema definition language.
 pub fn sdl() -> String {
     api::sdl()
-}
-
-fn ready(store: Store) -> Ready {
-    Arc::new(move || {
-        let store = store.clone();
-        Box::pin(async move {
-            match store.ping().await {
-                Ok(()) => Ok(serde_json::json!({ "store": "answers" })),
-                Err(err) => Err(err.to_string()),
-            }
-        })
-    })
 }

@@ -15,11 +15,11 @@ mod operate;
 mod seed;
 mod store;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use auth::{InternalKey, Verifier};
 use bus::{Bus, Relay};
-use chassis::{App, Context, Ready};
+use chassis::{App, Context};
 use db::{Db, Options};
 
 pub use audit::{Facts, LevelFact, LineFact, ReservationFact, audit_facts};
@@ -82,7 +82,14 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         logistics: config.logistics_place.clone(),
         reservations: ctx.metrics.counter(metrics::RESERVATIONS, metrics::RESERVATIONS_HELP, &["outcome"]),
     };
-    Ok(App { http: api::http(api.clone()), grpc: Some(api::grpc(api).await?), ready: ready(db) })
+    Ok(App {
+        http: api::http(api.clone()),
+        grpc: Some(api::grpc(api).await?),
+        ready: chassis::ready_if(move || {
+            let db = db.clone();
+            async move { db.ping().await }
+        }),
+    })
 }
 
 /// The store as this version wants it, with the logistics centre in it.
@@ -103,16 +110,4 @@ pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
 /// The description of the HTTP side.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     api::openapi()
-}
-
-fn ready(db: Db) -> Ready {
-    Arc::new(move || {
-        let db = db.clone();
-        Box::pin(async move {
-            match db.ping().await {
-                Ok(()) => Ok(serde_json::json!({ "store": "answers" })),
-                Err(err) => Err(err.to_string()),
-            }
-        })
-    })
 }

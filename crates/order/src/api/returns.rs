@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::{State, manager_if_staff, orders::find, people_only, request};
+use super::{State, manager_if_staff, orders::find, people_only, request, returns_at_all};
 use crate::{
     domain::{RefundStatus, Return, WantedReturn},
     error::Error,
@@ -98,6 +98,7 @@ pub(super) async fn create(
     Json(new): Json<NewReturn>,
 ) -> Result<Response, Problem> {
     people_only(&caller)?;
+    returns_at_all(&caller)?;
     let order = find(&state, &caller, &id).await?;
     manager_if_staff(&caller, &order)?;
     let asked = new.check(&order.id, &caller, &headers)?;
