@@ -71,6 +71,10 @@ pub(crate) async fn run<H: Handler>(
         group,
         handler,
     };
+    for topic in topics {
+        // Shown as zero from the start, so that an alert can tell "none" from "gone".
+        consumer.dead.with_label_values(&[group, *topic]).reset();
+    }
     let stopped = ctx.shutdown.clone();
     let Some(mut offsets) = consumer.load_offsets(topics).await else { return };
     let mut wake = consumer.log.watch();

@@ -12,7 +12,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prometheus::{HistogramVec, IntCounterVec};
 use tonic::service::Routes;
@@ -84,12 +84,29 @@ async fn observe(State(edge): State<Arc<Edge>>, request: Request, next: Next) ->
         trace_id = trace::trace_id(&traceparent.0),
     );
     trace::set_parent(&span, &traceparent.0);
-    let response = next.run(request).instrument(span.clone()).await;
+    let mut response = next.run(request).instrument(span.clone()).await;
+    blame_caller(response.headers_mut());
     // An unknown method must not make a new time series each.
     let method = if grpc_status(response.headers()) == Some(Code::Unimplemented) { "unmatched".into() } else { method };
     let mut call = Call { edge, span, method, begun, code: None, told: false };
     call.code = grpc_status(response.headers());
     response.map(|body| Body::new(Watched { body, call }))
+}
+
+/// What tonic says, as INTERNAL, of a request that cannot be decoded.
+const UNDECODABLE: [&str; 4] = [
+    "failed to decode Protobuf message",
+    "Unexpected EOF decoding stream.",
+    "Missing request message.",
+    "protocol error: received message with invalid compression flag",
+];
+
+/// A message that cannot be decoded is the caller's fault, not ours.
+fn blame_caller(headers: &mut HeaderMap) {
+    let Some(status) = Status::from_header_map(headers) else { return };
+    if status.code() == Code::Internal && UNDECODABLE.iter().any(|start| status.message().starts_with(start)) {
+        headers.insert(Status::GRPC_STATUS, HeaderValue::from(Code::InvalidArgument as i32));
+    }
 }
 
 fn grpc_status(headers: &HeaderMap) -> Option<Code> {

@@ -1,9 +1,13 @@
-//! What this service asks of others: the order service is to cancel the open orders of a customer who goes.
+//! What this service asks of others: the order service is to cancel the open orders of a customer who goes; the
+//! stock service says which places there are.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use chassis::FieldError;
+use futures::{StreamExt, TryStreamExt, stream};
+use http::header::CONTENT_TYPE;
 use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
@@ -85,9 +89,60 @@ impl Orders {
     }
 
     fn client(&self) -> anyhow::Result<&Client> {
-        let client = self.client.get_or_init(|| Client::builder().timeout(TIMEOUT).no_proxy().build().ok());
-        client.as_ref().context("no HTTP client")
+        client(&self.client)
     }
+}
+
+/// Places asked about at once.
+const PLACES_AT_ONCE: usize = 10;
+/// What the stock service says of a place that it does not know.
+const NO_PLACE: &str = "There is no such place.";
+
+/// The stock service.
+#[derive(Debug)]
+pub(crate) struct Places {
+    url: String,
+    client: OnceLock<Option<Client>>,
+}
+
+impl Places {
+    pub(crate) fn new(url: &str) -> Self {
+        Self { url: url.trim_end_matches('/').to_owned(), client: OnceLock::new() }
+    }
+
+    /// Refuses stores that do not exist. They must be ids by their letters.
+    pub(crate) async fn demand(&self, stores: &[String]) -> Result<(), Error> {
+        let there = stream::iter(stores.to_owned()).map(|id| self.exists(id)).buffered(PLACES_AT_ONCE);
+        let there: Vec<bool> = there.try_collect().await.map_err(Error::PlacesAway)?;
+        let unknown: Vec<FieldError> = stores
+            .iter()
+            .zip(there)
+            .enumerate()
+            .filter(|(_, (_, there))| !there)
+            .map(|(n, (id, _))| FieldError::new(format!("stores[{n}]"), "exists", format!("there is no place {id}")))
+            .collect();
+        if unknown.is_empty() { Ok(()) } else { Err(Error::Invalid(unknown)) }
+    }
+
+    async fn exists(&self, id: String) -> anyhow::Result<bool> {
+        let client = client(&self.client)?;
+        let answer = client.get(format!("{}/api/places/{id}", self.url)).headers(trace()).send().await?;
+        if answer.status() != StatusCode::NOT_FOUND {
+            answer.error_for_status()?;
+            return Ok(true);
+        }
+        // Anybody's 404 is about a path; only the stock service's own word is about the place.
+        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("application/problem+json") || detail(answer).await != NO_PLACE {
+            bail!("404, but not the stock service's");
+        }
+        Ok(false)
+    }
+}
+
+fn client(made: &OnceLock<Option<Client>>) -> anyhow::Result<&Client> {
+    let client = made.get_or_init(|| Client::builder().timeout(TIMEOUT).no_proxy().build().ok());
+    client.as_ref().context("no HTTP client")
 }
 
 fn trace() -> http::HeaderMap {

@@ -26,6 +26,8 @@ pub struct Config {
     pub internal_key: Secret,
     /// Where the order service is, for cancelling the open orders of a customer who goes.
     pub order_url: String,
+    /// Where the stock service is: it knows which places there are.
+    pub stock_url: String,
     /// Password of the user `admin`, who is made at the start if there is no such user; unset: nobody is made.
     pub admin_password: Secret,
     /// Life of a user's token, in seconds.
@@ -43,6 +45,7 @@ impl Default for Config {
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: Secret::default(),
             order_url: "http://127.0.0.1:8087".into(),
+            stock_url: "http://127.0.0.1:8088".into(),
             admin_password: Secret::default(),
             token_ttl_seconds: 3_600,
         }

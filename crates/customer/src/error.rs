@@ -47,6 +47,12 @@ pub(crate) enum Error {
     /// Unknown user or wrong password; which of them is not told.
     #[error("user or password is wrong")]
     BadLogin,
+    /// So many wrong passwords that the login name has to rest; whether there is such a user is not told.
+    #[error("too many wrong passwords for this login name; try again later")]
+    TooManyGuesses {
+        /// Until it may be tried again.
+        seconds: u64,
+    },
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] db::Error),
@@ -59,6 +65,9 @@ pub(crate) enum Error {
     /// The order service does not answer as it should.
     #[error("the order service cannot cancel the open orders now")]
     OrdersAway(#[source] anyhow::Error),
+    /// The stock service does not say which places there are.
+    #[error("The stock service did not answer; try again.")]
+    PlacesAway(#[source] anyhow::Error),
     /// An open order cannot be cancelled.
     #[error("order {order_id} cannot be cancelled: {reason}")]
     OrderStays {
@@ -92,7 +101,8 @@ impl Error {
             | Self::OrderStays { .. } => Kind::Conflict,
             Self::Stale { .. } => Kind::Stale,
             Self::BadLogin => Kind::Unauthenticated,
-            Self::Store(db::Error::Unavailable(_)) | Self::OrdersAway(_) => Kind::Unavailable,
+            Self::TooManyGuesses { .. } => Kind::TooMany,
+            Self::Store(db::Error::Unavailable(_)) | Self::OrdersAway(_) | Self::PlacesAway(_) => Kind::Unavailable,
             Self::Store(_) | Self::Token(_) | Self::Password(_) | Self::Defect(_) => Kind::Internal,
         }
     }
@@ -120,7 +130,8 @@ impl From<Error> for Problem {
             Error::Page(bad) => Self::invalid(bad.field, "range", bad.message),
             Error::Stale { version } => Self::new(kind, detail).with("version", version),
             Error::OrderStays { order_id, .. } => Self::new(kind, detail).with("order_id", order_id),
-            Error::Store(_) | Error::Token(_) | Error::Password(_) | Error::OrdersAway(_) => {
+            Error::TooManyGuesses { seconds } => Self::new(kind, detail).retry_after(seconds),
+            Error::Store(_) | Error::Token(_) | Error::Password(_) | Error::OrdersAway(_) | Error::PlacesAway(_) => {
                 Self::new(kind, detail).because(error)
             }
             _ => Self::new(kind, detail),

@@ -10,6 +10,7 @@ mod config;
 mod domain;
 mod error;
 mod events;
+mod guesses;
 mod passwords;
 mod seed;
 mod store;
@@ -58,6 +59,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         relay: Relay::start(&ctx, db, bus),
         passwords: passwords::Passwords::new(),
         orders: Arc::new(clients::Orders::new(&config.order_url)),
+        places: Arc::new(clients::Places::new(&config.stock_url)),
         customer_cursors: CursorKey::derive(secret, "customers"),
         user_cursors: CursorKey::derive(secret, "users"),
         store: Arc::clone(&store),

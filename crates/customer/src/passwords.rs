@@ -7,21 +7,25 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
+use crate::guesses::Guesses;
 
 const AT_ONCE: usize = 2;
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
+/// What is longer is no password of anybody.
+const LONGEST: usize = 1_000;
 
 /// Hashes and verifies. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Passwords {
     slots: Arc<Semaphore>,
+    guesses: Guesses,
 }
 
 impl Passwords {
     pub(crate) fn new() -> Self {
-        Self { slots: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { slots: Arc::new(Semaphore::new(AT_ONCE)), guesses: Guesses::new() }
     }
 
     /// The hash of a new password, with its salt and parameters.
@@ -30,11 +34,24 @@ impl Passwords {
     }
 
     /// Whether the password is the one of the hash. Without a hash (there is no such user) it takes the same
-    /// time to say no, so that the time does not tell who exists.
-    pub(crate) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, Error> {
-        self.run(move |argon| match hash {
-            Some(hash) => Ok(argon.verify_password(password.as_bytes(), hash.as_str()).is_ok()),
-            None => argon.hash_password(password.as_bytes()).map(|_| false).map_err(Error::from),
+    /// time to say no, so that the time does not tell who exists. A login name with too many wrong ones is
+    /// refused unseen.
+    pub(crate) async fn verify(&self, login: &str, password: String, hash: Option<String>) -> Result<bool, Error> {
+        self.guesses.admit(login)?;
+        // What no password can be is not worth hashing, nor counting; the time tells nothing but that.
+        if password.len() > LONGEST {
+            return Ok(false);
+        }
+        let (guesses, login) = (self.guesses.clone(), login.to_owned());
+        self.run(move |argon| {
+            // Asked again when it is this one's turn: many that came at once must not all slip past the count.
+            guesses.admit(&login)?;
+            let right = match hash {
+                Some(hash) => argon.verify_password(password.as_bytes(), hash.as_str()).is_ok(),
+                None => argon.hash_password(password.as_bytes()).map(|_| false)?,
+            };
+            guesses.note(&login, right);
+            Ok(right)
         })
         .await
     }

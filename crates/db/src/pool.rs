@@ -75,6 +75,11 @@ impl Db {
             .strip_prefix("sqlite:")
             .filter(|path| !path.is_empty())
             .ok_or_else(|| Error::Url(hide_password(url)))?;
+        let file = path.split('?').next().unwrap_or(path);
+        if let (false, Some(folder)) = (options.read_only, std::path::Path::new(file).parent()) {
+            // If it cannot be made, opening the file says why.
+            let _ = std::fs::create_dir_all(folder);
+        }
         let connect = SqliteConnectOptions::from_str(&format!("sqlite:{path}"))?
             .create_if_missing(!options.read_only)
             .read_only(options.read_only)

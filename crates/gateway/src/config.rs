@@ -32,6 +32,8 @@ pub struct Config {
     pub order_url: String,
     /// Stock service (REST).
     pub stock_url: String,
+    /// Payment service (REST), asked only whether it is well.
+    pub payment_url: String,
     /// Payment service (gRPC).
     pub payment_grpc_url: String,
     /// Notification service.
@@ -57,6 +59,7 @@ impl Default for Config {
             product_url: local(8086),
             order_url: local(8087),
             stock_url: local(8088),
+            payment_url: local(8089),
             payment_grpc_url: local(50051),
             notification_url: local(5001),
             timeout_seconds: 10,

@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
 };
-use chassis::{Json, Problem};
+use chassis::Json;
 use http_body_util::BodyExt;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
@@ -30,11 +30,41 @@ const TIMEOUT: Duration = Duration::from_secs(2);
         payments::refund
     )
 )]
-pub(crate) struct Own;
+struct Own;
+
+/// What anybody may call; everything else wants a token.
+const OPEN: [(&str, &str); 8] = [
+    ("get", "/.well-known/jwks.json"),
+    ("get", "/.well-known/revoked"),
+    ("get", "/api/places"),
+    ("get", "/api/places/{id}"),
+    ("get", "/api/products"),
+    ("get", "/api/products/{id}"),
+    ("post", "/api/users/login"),
+    ("post", "/api/users/register"),
+];
+
+/// What the gateway answers itself.
+pub(crate) fn own() -> Value {
+    let mut own = serde_json::to_value(Own::openapi()).unwrap_or_default();
+    own["components"]["securitySchemes"]["bearer"] = json!({"type": "http", "scheme": "bearer", "bearerFormat": "JWT"});
+    own["security"] = json!([{"bearer": []}]);
+    open(&mut own);
+    own
+}
+
+/// Takes the token off what is open.
+fn open(description: &mut Value) {
+    for (method, path) in OPEN {
+        if let Some(operation) = description["paths"].get_mut(path).and_then(|item| item.get_mut(method)) {
+            operation["security"] = json!([]);
+        }
+    }
+}
 
 /// The merged description. A service that is away is named in `x-missing`.
-pub(crate) async fn openapi(State(gateway): State<Gateway>) -> Result<Json<Value>, Problem> {
-    let mut merged = serde_json::to_value(Own::openapi()).map_err(Problem::internal)?;
+pub(crate) async fn openapi(State(gateway): State<Gateway>) -> Json<Value> {
+    let mut merged = own();
     let mut missing = Vec::new();
     for upstream in gateway.described() {
         match fetch(&gateway, upstream).await {
@@ -42,10 +72,11 @@ pub(crate) async fn openapi(State(gateway): State<Gateway>) -> Result<Json<Value
             None => missing.push(upstream.name),
         }
     }
+    open(&mut merged);
     if !missing.is_empty() {
         merged["x-missing"] = json!(missing);
     }
-    Ok(Json(merged))
+    Json(merged)
 }
 
 async fn fetch(gateway: &Gateway, upstream: &Upstream) -> Option<Value> {
@@ -58,8 +89,8 @@ async fn fetch(gateway: &Gateway, upstream: &Upstream) -> Option<Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Adds one service's paths and schemas; its schemas get its name in front, since two may call
-/// different things the same.
+/// Adds one service's paths, schemas and ways to log in; its schemas get its name in front, since two may call
+/// different things the same. A way to log in is the same for the whole fleet, so the first of a name stays.
 fn merge(into: &mut Value, from: Value, service: &str) {
     let renamed = from.to_string().replace("#/components/schemas/", &format!("#/components/schemas/{service}."));
     let mut from: Value = serde_json::from_str(&renamed).unwrap_or_default();
@@ -72,6 +103,12 @@ fn merge(into: &mut Value, from: Value, service: &str) {
     }
     for (name, schema) in take(&mut from["components"]["schemas"]) {
         into["components"]["schemas"][format!("{service}.{name}")] = schema;
+    }
+    let schemes = &mut into["components"]["securitySchemes"];
+    for (name, scheme) in take(&mut from["components"]["securitySchemes"]) {
+        if schemes.get(&name).is_none() {
+            schemes[name] = scheme;
+        }
     }
 }
 
@@ -89,5 +126,36 @@ mod tests {
         merge(&mut merged, order, "order");
         assert_eq!(merged["paths"]["/api/orders"]["get"]["$ref"], "#/components/schemas/order.Line");
         assert_eq!(merged["components"]["schemas"], json!({"Line": 1, "order.Line": 2}));
+    }
+
+    #[test]
+    fn every_operation_says_how_to_log_in_and_the_open_ones_that_none_is_wanted() {
+        let mut merged = own();
+        let customer = json!({
+            "paths": {
+                "/api/users/login": {"post": {}},
+                "/api/users": {"get": {"security": [{"bearer": []}]}, "post": {"security": [{"robot": []}]}},
+            },
+            "components": {"securitySchemes": {"bearer": {"type": "other"}, "robot": {"type": "apiKey"}}},
+        });
+        merge(&mut merged, customer, "customer");
+        open(&mut merged);
+        let schemes = &merged["components"]["securitySchemes"];
+        assert_eq!(schemes["bearer"]["scheme"], "bearer");
+        assert_eq!(schemes["robot"]["type"], "apiKey");
+        let mut anybody = Vec::new();
+        for (path, item) in merged["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("an item") {
+                let wanted = operation.get("security").unwrap_or(&merged["security"]).as_array().expect("a list");
+                for name in wanted.iter().flat_map(|one| one.as_object().expect("an object").keys()) {
+                    assert!(schemes.get(name).is_some(), "{method} {path}: {name}");
+                }
+                if wanted.is_empty() {
+                    anybody.push(format!("{method} {path}"));
+                }
+            }
+        }
+        anybody.sort();
+        assert_eq!(anybody, ["get /api/products", "get /api/products/{id}", "post /api/users/login"]);
     }
 }

@@ -27,6 +27,11 @@ use upstream::Upstream;
 /// The service's name.
 pub const NAME: &str = "gateway";
 
+/// The description of what the gateway answers itself, without the services behind it.
+pub fn openapi() -> Value {
+    docs::own()
+}
+
 /// Every route on one screen.
 fn router(gateway: Gateway) -> Router {
     let to = |pick: fn(&Gateway) -> &Upstream| {

@@ -200,8 +200,11 @@ pub(crate) async fn refund(
     }
 }
 
-/// A call in the name of a caller whose role the gateway has checked.
+/// A call in the name of a caller whose role the gateway has checked; none while the service is away.
 fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Request<T>, Problem> {
+    if gateway.payment_health.next().is_none() {
+        return Err(away());
+    }
     let mut request = Request::new(message);
     request.set_timeout(gateway.config.timeout("payment"));
     chassis::trace::inject_grpc(request.metadata_mut());
@@ -211,6 +214,10 @@ fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Request<T>, 
     Ok(request)
 }
 
+fn away() -> Problem {
+    Problem::new(Kind::Unavailable, "The payment service is away; try again.").retry_after(1)
+}
+
 fn problem(status: &Status) -> Problem {
     let kind = match status.code() {
         Code::InvalidArgument => Kind::Unreadable,
@@ -218,10 +225,26 @@ fn problem(status: &Status) -> Problem {
         Code::PermissionDenied => Kind::Forbidden,
         Code::Unauthenticated => Kind::Unauthenticated,
         Code::DeadlineExceeded | Code::Cancelled => Kind::Timeout,
-        Code::Unavailable => {
-            return Problem::new(Kind::Unavailable, "The payment service is away; try again.").retry_after(1);
-        }
+        Code::Unavailable => return away(),
         _ => Kind::BadGateway,
     };
     Problem::new(kind, format!("The payment service says: {}", status.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    #[tokio::test]
+    async fn nobody_is_called_while_the_service_is_away() {
+        let internal_key = auth::InternalKey::generate().expect("a key").to_secret();
+        let gateway = Gateway::new(Config { internal_key, ..Config::default() }).expect("a gateway");
+        assert!(request(&gateway, "admin", ()).is_ok());
+        gateway.payment_health.next().expect("well at first").is_away();
+        let refused = request(&gateway, "admin", ()).expect_err("refused");
+        assert_eq!(refused.kind(), Kind::Unavailable);
+        let answer = refused.into_response();
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().expect("a value")));
+    }
 }

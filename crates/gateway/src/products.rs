@@ -75,8 +75,9 @@ pub(crate) struct NewProduct {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductPatch {
     /// What it is called.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    name: Option<Option<String>>,
     /// What it is; null takes it away.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -86,16 +87,37 @@ pub(crate) struct ProductPatch {
     #[schema(value_type = Option<String>)]
     category: Option<Option<String>>,
     /// Of one piece.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    price: Option<Amount>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Amount, required = false)]
+    price: Option<Option<Amount>>,
     /// Whether it is sold.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    active: Option<bool>,
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = bool, required = false)]
+    active: Option<Option<bool>>,
 }
 
-/// Tells a field that is null (take it away) from one that is left out (leave it).
-fn given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
-    Option::<String>::deserialize(deserializer).map(Some)
+impl ProductPatch {
+    /// Refuses null where a product cannot be without.
+    fn checked(self) -> Result<Self, Problem> {
+        let nulls = [
+            ("name", self.name == Some(None)),
+            ("price", self.price == Some(None)),
+            ("active", self.active == Some(None)),
+        ];
+        let errors: Vec<FieldError> = nulls
+            .into_iter()
+            .filter(|(_, null)| *null)
+            .map(|(field, _)| FieldError::new(field, "required", "is wanted, null is not"))
+            .collect();
+        if errors.is_empty() { Ok(self) } else { Err(Problem::fields(errors)) }
+    }
+}
+
+/// Tells a field that is null from one that is left out (leave it).
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// Which products.
@@ -202,7 +224,7 @@ pub(crate) async fn update(
     Path(id): Path<String>,
     Json(patch): Json<ProductPatch>,
 ) -> Result<Response, Problem> {
-    change(&gateway, &headers, id, variables(&patch)?).await
+    change(&gateway, &headers, id, variables(&patch.checked()?)?).await
 }
 
 /// Replaces a product; admins.
@@ -242,12 +264,18 @@ pub(crate) async fn replace(
 
 async fn change(gateway: &Gateway, headers: &HeaderMap, id: String, mut variables: Value) -> Result<Response, Problem> {
     variables["id"] = json!(id);
-    if let Some(tag) = headers.get(header::IF_MATCH).and_then(|tag| tag.to_str().ok()).filter(|tag| *tag != "*") {
-        let version = tag.trim_matches('"').parse::<i64>();
-        variables["version"] =
-            json!(version.map_err(|_| Problem::new(Kind::Stale, "If-Match is no version of this product."))?);
-    }
+    let variables = with_version(headers, variables)?;
     answer(StatusCode::OK, mutate(gateway, headers, "updateProduct", variables).await?)
+}
+
+/// `If-Match` as the version that the caller has seen.
+fn with_version(headers: &HeaderMap, mut variables: Value) -> Result<Value, Problem> {
+    if let Some(tag) = headers.get(header::IF_MATCH).filter(|tag| *tag != "*") {
+        let version = tag.to_str().ok().and_then(|tag| tag.trim_matches('"').parse::<i64>().ok());
+        variables["version"] =
+            json!(version.ok_or_else(|| Problem::new(Kind::Stale, "If-Match is no version of this product."))?);
+    }
+    Ok(variables)
 }
 
 /// Runs a mutation with the arguments that are given, since null is not the same as left out.
@@ -272,14 +300,16 @@ async fn mutate(gateway: &Gateway, headers: &HeaderMap, name: &str, variables: V
 }
 
 /// Takes a product out of the catalogue; admins.
-#[utoipa::path(delete, path = "/api/products/{id}", tag = "products", params(("id" = String, Path)),
-    responses((status = 204), (status = 404)))]
+#[utoipa::path(delete, path = "/api/products/{id}", tag = "products",
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 204), (status = 404), (status = 409), (status = 412)))]
 pub(crate) async fn delete(
     State(gateway): State<Gateway>,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    ask(&gateway, &headers, "mutation($id:ID!){deleteProduct(id:$id){id}}", json!({"id": id})).await?;
+    let variables = with_key(&headers, with_version(&headers, json!({"id": id}))?)?;
+    mutate(&gateway, &headers, "deleteProduct", variables).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -352,5 +382,45 @@ fn problem(error: &Value) -> Problem {
     if kind == Kind::Invalid && !fields.is_empty() {
         return Problem::fields(fields);
     }
+    // The words of GraphQL's message are that API's own.
+    if kind == Kind::NotFound {
+        return Problem::not_found("product");
+    }
     Problem::new(kind, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_is_told_from_left_out_and_refused_where_a_product_cannot_be_without() {
+        let read = |text: &str| chassis::parse_json::<ProductPatch>(text.as_bytes()).and_then(ProductPatch::checked);
+        let refused = read(r#"{"name":null,"price":null,"active":null,"category":null}"#).expect_err("refused");
+        assert_eq!(refused.kind(), Kind::Invalid);
+        let fields: Vec<_> = refused.errors().iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["name", "price", "active"]);
+        let patch = read(r#"{"name":"A","active":false,"category":null}"#).expect("a patch");
+        let patch = variables(&patch).expect("variables");
+        assert_eq!(patch, json!({"name": "A", "active": false, "category": null}));
+    }
+
+    #[test]
+    fn an_if_match_is_a_version_or_stale() {
+        let version = |tag: &[u8]| {
+            let tag = HeaderValue::from_bytes(tag).expect("a value");
+            let headers = HeaderMap::from_iter([(header::IF_MATCH, tag)]);
+            with_version(&headers, json!({})).map_err(|problem| problem.kind())
+        };
+        assert_eq!(version(b"\"3\""), Ok(json!({"version": 3})));
+        assert_eq!(version(b"*"), Ok(json!({})));
+        assert_eq!(version(b"\"x\""), Err(Kind::Stale));
+        assert_eq!(version(b"\xff"), Err(Kind::Stale));
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_as_everywhere_in_rest() {
+        let told = problem(&json!({"message": "Produit non trouvé", "extensions": {"code": "NOT_FOUND"}}));
+        assert_eq!((told.kind(), told.detail()), (Kind::NotFound, "There is no such product."));
+    }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Gateway {
     pub(crate) stock: Upstream,
     pub(crate) notification: Upstream,
     pub(crate) payment: PaymentsClient<Channel>,
+    /// Tells only whether the payment service is well; calls go by gRPC.
+    pub(crate) payment_health: Upstream,
     verifier: auth::Verifier,
     pub(crate) key: auth::InternalKey,
 }
@@ -64,14 +66,15 @@ impl Gateway {
             stock: Upstream::new("stock", &config.stock_url)?,
             notification: Upstream::new("notification", &config.notification_url)?,
             payment: PaymentsClient::new(channel),
+            payment_health: Upstream::new("payment", &config.payment_url)?,
             verifier: auth::Verifier::new(&auth)?,
             key: auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME),
             config: Arc::new(config),
         })
     }
 
-    pub(crate) fn upstreams(&self) -> [&Upstream; 5] {
-        [&self.customer, &self.product, &self.order, &self.stock, &self.notification]
+    pub(crate) fn upstreams(&self) -> [&Upstream; 6] {
+        [&self.customer, &self.product, &self.order, &self.stock, &self.payment_health, &self.notification]
     }
 
     /// The services that describe a REST API.

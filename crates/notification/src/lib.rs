@@ -4,6 +4,7 @@
 //! people, and shows each caller those that he may see.
 
 mod api;
+mod audit;
 mod config;
 mod domain;
 mod error;
@@ -18,6 +19,7 @@ use commerce::page::CursorKey;
 use db::{Db, Options};
 use tokio::sync::{Semaphore, watch};
 
+pub use audit::{Facts, audit_facts};
 pub use config::Config;
 
 /// The service's name.

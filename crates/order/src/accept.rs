@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::{
     checkout::Checkout,
     clients::{Product, STEP},
-    domain::{Address, Adjustment, Line, Order, Payment, PaymentMethod, State, StateAt, Status},
+    domain::{Address, Adjustment, Line, Moved, Order, Payment, PaymentMethod, State, StateAt, Status},
     error::Error,
     store::{self, Answer, Held, Key, Placed, Placement},
 };
@@ -32,6 +32,7 @@ pub(crate) struct Asked {
     pub(crate) notes: Option<String>,
     pub(crate) payload_hash: String,
     pub(crate) key: Option<Key>,
+    pub(crate) actor: String,
 }
 
 /// A line as somebody asks for it.
@@ -228,6 +229,7 @@ impl Checkout {
             state: State::Created,
             status: Status::Pending,
             states: vec![StateAt { state: State::Created, at: now }],
+            history: vec![Moved { status: Status::Pending, at: now, actor: Some(asked.actor.clone()), reason: None }],
             lines,
             adjustments: asked.adjustments.clone(),
             total,

@@ -24,7 +24,7 @@ pub(crate) enum Cancelled {
 impl Checkout {
     /// Decides to cancel an order and starts undoing it.
     pub(crate) async fn cancel(&self, id: &OrderId, actor: &str, reason: Option<String>) -> Result<Cancelled, Error> {
-        let reason = reason.unwrap_or_else(|| format!("cancelled by {actor}"));
+        let reason = reason.unwrap_or_else(|| "cancelled on request".into());
         for _ in 0..TRIES {
             let mut tx = self.db.write().await?;
             let held = store::get(&mut tx, id).await?;
@@ -35,7 +35,11 @@ impl Checkout {
                 return Ok(Cancelled::Decided);
             }
             refuse_late(&held)?;
-            let work = Work::Cancel { undo: undo(&held), refusal: Refusal::Other(reason.clone()) };
+            let work = Work::Cancel {
+                undo: undo(&held),
+                refusal: Refusal::Other(reason.clone()),
+                actor: Some(actor.to_owned()),
+            };
             let lease = self.lease(held.lease.epoch + 1);
             let read = (held.order.version, held.lease.epoch);
             // The new epoch takes the order from a checkout that is under way: that writes nothing any

@@ -61,6 +61,8 @@ pub(crate) struct Checkout {
 pub(crate) struct Driven {
     pub(crate) order: Order,
     pub(crate) epoch: i64,
+    /// Who wants it cancelled, if a person does.
+    pub(crate) canceller: Option<String>,
 }
 
 impl Checkout {
@@ -94,20 +96,30 @@ impl Checkout {
     /// order is terminal; it is missing when the order went to somebody else or the process stops.
     pub(crate) fn begin(&self, order: Order, epoch: i64) -> tokio::sync::oneshot::Receiver<Answer> {
         let saga = Saga::start(needs(&order));
-        self.spawn(order, epoch, saga)
+        self.spawn(order, epoch, saga, None)
     }
 
     /// Goes on with what is written on an order as still to be done.
     pub(crate) fn go_on(&self, order: Order, epoch: i64, work: &Work) {
         let saga = match work {
-            Work::Cancel { undo, refusal } => Saga::decided(*undo, refusal.clone()),
+            Work::Cancel { undo, refusal, .. } => Saga::decided(*undo, refusal.clone()),
             Work::Checkout => Saga::resume(needs(&order)),
             Work::Refund => return self.give_back(order, epoch),
         };
-        drop(self.spawn(order, epoch, saga));
+        let canceller = match work {
+            Work::Cancel { actor, .. } => actor.clone(),
+            Work::Checkout | Work::Refund => None,
+        };
+        drop(self.spawn(order, epoch, saga, canceller));
     }
 
-    fn spawn(&self, order: Order, epoch: i64, saga: Saga) -> tokio::sync::oneshot::Receiver<Answer> {
+    fn spawn(
+        &self,
+        order: Order,
+        epoch: i64,
+        saga: Saga,
+        canceller: Option<String>,
+    ) -> tokio::sync::oneshot::Receiver<Answer> {
         let (answer, answered) = tokio::sync::oneshot::channel();
         let this = self.clone();
         let id = order.id.clone();
@@ -117,7 +129,7 @@ impl Checkout {
             chassis::trace::set_parent(&span, &parent);
         }
         let drive = async move {
-            let driven = Driven { order, epoch };
+            let driven = Driven { order, epoch, canceller };
             if let Some(terminal) = this.drive(driven, saga).await {
                 // Whoever asked may have gone; the answer is stored for when he asks again.
                 let _ = answer.send(terminal);
@@ -320,13 +332,14 @@ fn settlement(driven: &Driven, saga: &Saga, now: Timestamp) -> Settlement {
     let epoch = driven.epoch;
     match &saga.phase {
         Phase::Deciding(undo, refusal) => {
-            let work = Work::Cancel { undo: *undo, refusal: refusal.clone() };
+            let work = Work::Cancel { undo: *undo, refusal: refusal.clone(), actor: None };
             Settlement { order, work: Some(work), epoch, change: Change::Decision }
         }
         Phase::Cancelling(refusal) => {
             let previous = order.status;
-            order.status = Status::Cancelled;
-            order.reason = Some(refusal.reason());
+            let reason = refusal.reason();
+            order.move_to(Status::Cancelled, now, driven.canceller.clone(), Some(reason.clone()));
+            order.reason = Some(reason);
             order.reach(State::Cancelled, now);
             order.touch(now);
             let event = Box::new(events::cancelled(&order, previous));
@@ -334,7 +347,7 @@ fn settlement(driven: &Driven, saga: &Saga, now: Timestamp) -> Settlement {
             Settlement { order, work: None, epoch, change: Change::Terminal { event, answer } }
         }
         _ => {
-            order.status = Status::Confirmed;
+            order.move_to(Status::Confirmed, now, None, None);
             order.reach(State::Confirmed, now);
             order.touch(now);
             let event = Box::new(events::confirmed(&order));

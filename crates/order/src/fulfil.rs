@@ -25,7 +25,7 @@ impl Checkout {
             return Err(Problem::new(Kind::Conflict, "The order was changed meanwhile; read it again.").into());
         }
         let now = Timestamp::now();
-        held.order.status = to;
+        held.order.move_to(to, now, Some(actor.to_owned()), None);
         held.order.touch(now);
         let read = (order.version, held.lease.epoch);
         if !store::change(&mut tx, &held.order, None, read, &held.lease).await? {

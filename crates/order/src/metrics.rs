@@ -25,7 +25,7 @@ pub(crate) struct Meters {
 
 impl Meters {
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        Self {
+        let meters = Self {
             outcomes: metrics.counter(OUTCOMES, "Sagas that ended, by outcome.", &["outcome"]),
             duration: metrics.histogram(
                 DURATION,
@@ -35,6 +35,11 @@ impl Meters {
             driven: metrics.gauge(DRIVEN, "Orders that this replica drives now.", &[]),
             takeovers: metrics.counter(TAKEOVERS, "Orders taken over from a replica that is gone.", &[]),
             lost: metrics.counter(LOST_LEASES, "Writes refused because the lease was somebody else's.", &[]),
+        };
+        // Shown as zero from the start, so that an alert can tell "none" from "gone".
+        for counter in [&meters.takeovers, &meters.lost] {
+            counter.with_label_values::<&str>(&[]).reset();
         }
+        meters
     }
 }

@@ -196,6 +196,7 @@ impl Start<'_> {
                 jwks_url: self.jwks_url(),
                 internal_key: self.key.clone(),
                 order_url: self.url(order::NAME),
+                stock_url: self.url(stock::NAME),
                 ..customer::Config::default()
             },
         )?;
@@ -261,6 +262,7 @@ impl Start<'_> {
                 jwks_url: self.jwks_url(),
                 internal_key: self.key.clone(),
                 order_url: self.url(order::NAME),
+                product_url: self.url(product::NAME),
                 ..stock::Config::default()
             },
         )?;
@@ -317,6 +319,7 @@ impl Start<'_> {
                 product_url: self.url(product::NAME),
                 order_url: self.url(order::NAME),
                 stock_url: self.url(stock::NAME),
+                payment_url: self.url(payment::NAME),
                 payment_grpc_url: self.url("payment gRPC"),
                 notification_url: self.url(notification::NAME),
                 ..gateway::Config::default()

@@ -93,7 +93,7 @@ mod openapi {
     /// What `souk openapi` takes.
     #[derive(Debug, Args)]
     pub struct Command {
-        /// customer, order, stock, payment or notification.
+        /// customer, product (its GraphQL schema), order, stock, payment, notification or gateway.
         service: String,
     }
 
@@ -105,7 +105,18 @@ mod openapi {
             stock::NAME => stock::openapi(),
             payment::NAME => payment::openapi(),
             notification::NAME => notification::openapi(),
-            other => anyhow::bail!("{other}: there are customer, order, stock, payment and notification"),
+            // GraphQL has a language of its own for it.
+            product::NAME => {
+                say!("{}", product::sdl());
+                return Ok(());
+            }
+            gateway::NAME => {
+                say!("{}", serde_json::to_string_pretty(&gateway::openapi())?);
+                return Ok(());
+            }
+            other => {
+                anyhow::bail!("{other}: there are customer, product, order, stock, payment, notification and gateway")
+            }
         };
         say!("{}", serde_json::to_string_pretty(&description)?);
         Ok(())

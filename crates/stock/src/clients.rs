@@ -1,12 +1,16 @@
-//! What this service asks of others: the order service, whether an order still wants its stock.
+//! What this service asks of others: the order service, whether an order still wants its stock; the product
+//! service, which products there are.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use auth::InternalKey;
-use commerce::OrderId;
+use commerce::{OrderId, ProductId};
 use reqwest::{Response, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
+use serde_json::json;
+
+use crate::error::Error;
 
 /// A question takes no longer than a step of a checkout.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -40,24 +44,23 @@ struct ProblemBody {
     detail: String,
 }
 
+/// The client of both services.
+pub(crate) fn http() -> anyhow::Result<reqwest::Client> {
+    Ok(reqwest::Client::builder().timeout(TIMEOUT).build()?)
+}
+
 impl Orders {
     /// The order service at this URL.
-    pub(crate) fn new(base: &str, key: InternalKey) -> anyhow::Result<Self> {
-        Ok(Self {
-            http: reqwest::Client::builder().timeout(TIMEOUT).build()?,
-            base: base.trim_end_matches('/').to_owned(),
-            key: key.for_service(crate::NAME),
-        })
+    pub(crate) fn new(http: reqwest::Client, base: &str, key: InternalKey) -> Self {
+        Self { http, base: base.trim_end_matches('/').to_owned(), key: key.for_service(crate::NAME) }
     }
 
     /// Whether the order still wants what is set aside for it.
     pub(crate) async fn wants(&self, order_id: &OrderId) -> anyhow::Result<Wanted> {
-        let mut headers = reqwest::header::HeaderMap::new();
-        chassis::trace::inject(&mut headers);
         let answer = self
             .http
             .get(format!("{}/api/orders/{order_id}", self.base))
-            .headers(headers)
+            .headers(trace())
             .bearer_auth(self.key.mint(crate::NAME)?)
             .send()
             .await?;
@@ -71,6 +74,61 @@ impl Orders {
         let order: OrderBody = answer.error_for_status()?.json().await?;
         Ok(if order.status == "cancelled" { Wanted::No } else { Wanted::Yes })
     }
+}
+
+/// What the catalogue is asked: an answer for each id, in their order.
+const PRODUCTS: &str = "query($ids:[ID!]!){productsByIds(ids:$ids){id}}";
+
+/// Asks the product service. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Catalogue {
+    http: reqwest::Client,
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct ProductsBody {
+    data: ProductsData,
+}
+
+#[derive(Deserialize)]
+struct ProductsData {
+    #[serde(rename = "productsByIds")]
+    products: Vec<Option<ProductBody>>,
+}
+
+#[derive(Deserialize)]
+struct ProductBody {}
+
+impl Catalogue {
+    /// The product service at this URL.
+    pub(crate) fn new(http: reqwest::Client, base: &str) -> Self {
+        Self { http, url: format!("{}/graphql", base.trim_end_matches('/')) }
+    }
+
+    /// Which of these (at most 1,000) the catalogue does not hold.
+    pub(crate) async fn missing<'a>(&self, ids: BTreeSet<&'a ProductId>) -> Result<BTreeSet<&'a ProductId>, Error> {
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        let held = self.ask(&ids).await.map_err(|err| Error::CatalogueAway(err.into()))?;
+        Ok(ids.into_iter().zip(held).filter_map(|(id, held)| (!held).then_some(id)).collect())
+    }
+
+    async fn ask(&self, ids: &BTreeSet<&ProductId>) -> anyhow::Result<Vec<bool>> {
+        let question = json!({ "query": PRODUCTS, "variables": { "ids": ids } });
+        let answer = self.http.post(&self.url).headers(trace()).json(&question).send().await?;
+        // A failure inside GraphQL comes with 200 and without data, and cannot be read as an answer.
+        let products = answer.error_for_status()?.json::<ProductsBody>().await?.data.products;
+        ensure!(products.len() == ids.len(), "{} answers to {} ids", products.len(), ids.len());
+        Ok(products.iter().map(Option::is_some).collect())
+    }
+}
+
+fn trace() -> reqwest::header::HeaderMap {
+    let mut headers = reqwest::header::HeaderMap::new();
+    chassis::trace::inject(&mut headers);
+    headers
 }
 
 /// Whether a 404 is the order service's word that there is no such order.

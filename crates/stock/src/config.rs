@@ -32,6 +32,8 @@ pub struct Config {
     pub internal_key: Secret,
     /// Where the order service is.
     pub order_url: String,
+    /// Where the product service is: it knows which products there are.
+    pub product_url: String,
     /// The logistics centre: made at the first start, and taken where a reservation names no place.
     pub logistics_place: PlaceId,
     /// How long goods are set aside before the order service is asked, in seconds.
@@ -52,6 +54,7 @@ impl Default for Config {
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: Secret::default(),
             order_url: "http://127.0.0.1:8087".into(),
+            product_url: "http://127.0.0.1:8086".into(),
             logistics_place: PlaceId::known("logistics".into()),
             reservation_seconds: 15 * 60,
             expire_every_ms: 5_000,

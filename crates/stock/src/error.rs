@@ -27,6 +27,9 @@ pub(crate) enum Error {
     /// There is no such place to look at.
     #[error("there is no place {0}")]
     UnknownPlace(String),
+    /// The product service does not say which products there are.
+    #[error("The product service did not answer; try again.")]
+    CatalogueAway(#[source] Arc<anyhow::Error>),
     /// The process is about to stop.
     #[error("the service is stopping")]
     Stopping,
@@ -41,7 +44,7 @@ impl Error {
             Self::Rejected(Rejection::UnknownPlace { .. }) | Self::KeyReused => Kind::Invalid,
             Self::Rejected(_) | Self::PlaceExists(_) => Kind::Conflict,
             Self::UnknownPlace(_) => Kind::NotFound,
-            Self::Stopping => Kind::Unavailable,
+            Self::CatalogueAway(_) | Self::Stopping => Kind::Unavailable,
         }
     }
 
@@ -71,6 +74,10 @@ impl From<Error> for Problem {
                 Self::fields(vec![FieldError::new("place_id", "exists", why.to_string())])
             }
             Error::KeyReused => Self::invalid("Idempotency-Key", "reused", err.to_string()),
+            Error::CatalogueAway(ref cause) => {
+                let cause = format!("{cause:#}");
+                Self::new(kind, err.to_string()).retry_after(1).because(cause)
+            }
             err if kind == Kind::Internal => Self::internal(err),
             err => Self::new(kind, err.to_string()),
         }

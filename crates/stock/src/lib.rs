@@ -27,7 +27,7 @@ pub use config::Config;
 pub use seed::{STORES, seed};
 
 use api::{Api, Cursors};
-use clients::Orders;
+use clients::{Catalogue, Orders};
 use expire::Expirer;
 use follow::Follower;
 use operate::{Counter, Desk};
@@ -59,7 +59,9 @@ pub struct Deps {
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
     let verifier = Verifier::new(&config.auth())?;
-    let orders = Orders::new(&config.order_url, InternalKey::parse(&config.internal_key)?)?;
+    let client = clients::http()?;
+    let catalogue = Catalogue::new(client.clone(), &config.product_url);
+    let orders = Orders::new(client, &config.order_url, InternalKey::parse(&config.internal_key)?);
     let db = open(&config, Some(&ctx)).await?;
     let relay = Relay::start(&ctx, db.clone(), bus.clone());
     let desk = Desk { db: db.clone(), relay: Some(relay), crash: ctx.crash.clone(), hold: config.hold() };
@@ -77,6 +79,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let api = Api {
         counter: counter.clone(),
         db: db.clone(),
+        catalogue,
         verifier,
         cursors: Cursors::derive(config.internal_key.expose().as_bytes()),
         logistics: config.logistics_place.clone(),

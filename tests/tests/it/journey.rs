@@ -98,6 +98,14 @@ async fn an_order_is_confirmed_moved_along_its_life_and_told_of() -> Result<()> 
     }
     let stale = admin.request(Method::PUT, &status).header("if-match", "\"1\"").json(&json!({"status": "delivered"}));
     admin.send(stale).await?.problem(412)?;
+    for (method, path) in [(Method::POST, format!("{path}/cancel")), (Method::DELETE, path.clone())] {
+        admin.send(admin.request(method, &path).header("if-match", "\"1\"")).await?.problem(412)?;
+    }
+    let history = admin.get(&path).await?.expect(200)?["history"].clone();
+    let moves: Vec<&str> = history.as_array().into_iter().flatten().filter_map(|m| m["status"].as_str()).collect();
+    assert_eq!(moves, ["pending", "confirmed", "processing", "shipped", "delivered"]);
+    let me = admin.get("/api/users/me").await?.expect(200)?;
+    assert_eq!((&history[1]["actor"], &history[4]["actor"]), (&Value::Null, &me["id"]));
     customer.put(&status, &json!({"status": "processing"})).await?.problem(403)?;
 
     let (other, other_id) = fleet.nobody().register("stranger").await?;
@@ -236,6 +244,11 @@ async fn who_does_not_want_to_wait_gets_202_and_an_url_that_tells() -> Result<()
     let body = json!({"payment": {"method": "cash"}, "lines": [{"product_id": TEA, "quantity": 1}]});
     let order = admin.post("/api/orders", &body).await?.expect(201)?;
     assert_eq!(order["payment"]["status"], "captured");
+    // A customer's word is no cash, and credit is for the shop to give.
+    for method in ["cash", "on_account"] {
+        let body = json!({"payment": {"method": method}, "lines": [{"product_id": TEA, "quantity": 1}]});
+        customer.post("/api/orders", &body).await?.problem(403)?;
+    }
     drained(fleet).await?;
     Ok(())
 }

@@ -63,7 +63,7 @@ impl Seven {
             .env("SOUK_JWKS_URL", format!("{}/.well-known/jwks.json", self.url("customer")))
             .env("SOUK_LEASE_SECONDS", "2")
             .env("RUST_LOG", "warn");
-        for name in ["customer", "product", "order", "stock", "notification"] {
+        for name in ["customer", "product", "order", "stock", "payment", "notification"] {
             command.env(format!("SOUK_{}_URL", name.to_uppercase()), self.url(name));
         }
         for name in ["stock", "payment"] {
@@ -157,7 +157,7 @@ async fn an_order_survives_the_death_of_each_service_that_it_needs() -> Result<(
     })
     .await?;
     let mut args = vec!["audit".to_owned(), "--json".to_owned()];
-    for name in ["customer", "product", "order", "stock", "payment", "bus"] {
+    for name in ["customer", "product", "order", "stock", "payment", "notification", "bus"] {
         args.extend([
             "--store".to_owned(),
             format!("{name}=sqlite:{}", folder.path().join(format!("{name}.db")).display()),

@@ -210,13 +210,25 @@ async fn grpc_has_health_and_reflection_and_is_counted_by_code() {
     let serving = ctx.clone();
     tokio::spawn(async move { chassis::serve(app, &serving, Listeners { http, grpc: Some(grpc) }).await });
 
-    let channel = tonic::transport::Endpoint::new(url).unwrap().connect().await.unwrap();
+    let channel = tonic::transport::Endpoint::new(url.clone()).unwrap().connect().await.unwrap();
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
     let ask = |service: &str| tonic_health::pb::HealthCheckRequest { service: service.into() };
     assert_eq!(health.check(ask("souk.Stock")).await.unwrap().into_inner().status, 1);
     assert_eq!(health.check(ask("souk.Nothing")).await.unwrap_err().code(), tonic::Code::NotFound);
+    // No message at all: the caller's fault.
+    let raw = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<axum::body::Body>();
+    let request = http::Request::post(format!("{url}/grpc.health.v1.Health/Check"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(axum::body::Body::from(&b"\0\0\0\0\x05hello"[..]));
+    let answer = raw.request(request.unwrap()).await.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "3");
+    assert!(answer.headers()["grpc-message"].to_str().unwrap().contains("Protobuf"), "{answer:?}");
+    drop(answer);
     let text = ctx.metrics.render();
-    for code in ["Ok", "NotFound"] {
+    for code in ["Ok", "NotFound", "InvalidArgument"] {
         let line = format!(r#"grpc_requests_total{{code="{code}",method="/grpc.health.v1.Health/Check"}} 1"#);
         assert!(text.contains(&line), "{text}");
     }

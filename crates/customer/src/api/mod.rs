@@ -18,7 +18,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::clients::Orders;
+use crate::clients::{Orders, Places};
 use crate::passwords::Passwords;
 use crate::store::Store;
 use crate::tokens::Tokens;
@@ -35,6 +35,7 @@ pub(crate) struct Api {
     pub(crate) relay: Relay,
     pub(crate) passwords: Passwords,
     pub(crate) orders: Arc<Orders>,
+    pub(crate) places: Arc<Places>,
     pub(crate) customer_cursors: CursorKey,
     pub(crate) user_cursors: CursorKey,
 }

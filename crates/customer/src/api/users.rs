@@ -179,7 +179,7 @@ pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<R
 
 /// Gives a token for a password.
 #[utoipa::path(post, path = "/api/users/login", tag = "users", request_body = Login,
-    responses((status = 200, body = SignedIn), (status = 401), (status = 422)))]
+    responses((status = 200, body = SignedIn), (status = 401), (status = 422), (status = 429, description = "Too many wrong passwords for this login name")))]
 pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Login>) -> Result<Json<SignedIn>, Problem> {
     let login = match (body.email, body.username) {
         (Some(login), None) | (None, Some(login)) => login,
@@ -187,14 +187,9 @@ pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Logi
             return Err(Problem::invalid("email", "one_of", "either email or username"));
         }
     };
-    // What no password can be is not worth hashing; the time tells nothing but that.
-    let user = if body.password.len() > 1_000 {
-        return Err(Error::BadLogin.into());
-    } else {
-        api.store.user_by_login(&login).await?
-    };
+    let user = api.store.user_by_login(&login).await?;
     let hash = user.as_ref().map(|user| user.password_hash.clone());
-    let right = api.passwords.verify(body.password, hash).await?;
+    let right = api.passwords.verify(&login, body.password, hash).await?;
     let user = user.filter(|_| right).ok_or(Error::BadLogin)?;
     let issued = api.tokens.issue(&user).await?;
     Ok(Json(signed_in(&user, issued)))
@@ -238,7 +233,7 @@ pub(super) async fn list_users(
 /// Makes a user of any role.
 #[utoipa::path(post, path = "/api/users", tag = "users", request_body = CreateUser, security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
-    responses((status = 201, body = UserView), (status = 409), (status = 422)))]
+    responses((status = 201, body = UserView), (status = 409), (status = 422), (status = 503)))]
 pub(super) async fn create_user(
     State(api): State<Api>,
     caller: Allow<AdminOnly>,
@@ -255,6 +250,13 @@ pub(super) async fn create_user(
             return Err(Error::Invalid(broken).into());
         }
     };
+    // A repeat hears its first answer, whatever has become of the places or their service.
+    if let Some(key) = &key
+        && let Some(reply) = api.store.user_reply(key).await?
+    {
+        return Ok(reply);
+    }
+    api.places.demand(&body.stores).await?;
     let new = NewUser {
         credentials,
         password_hash: api.passwords.hash(body.password).await?,
@@ -270,7 +272,7 @@ pub(super) async fn create_user(
 
 /// Gives a user other roles. His tokens end: he logs in again.
 #[utoipa::path(put, path = "/api/users/{id}/roles", tag = "users", request_body = SetRoles, security(("bearer" = [])),
-    params(("id" = String, Path)), responses((status = 200, body = UserView), (status = 404), (status = 409), (status = 422)))]
+    params(("id" = String, Path)), responses((status = 200, body = UserView), (status = 404), (status = 409), (status = 422), (status = 503)))]
 pub(super) async fn set_roles(
     State(api): State<Api>,
     _: Allow<AdminOnly>,
@@ -279,6 +281,7 @@ pub(super) async fn set_roles(
 ) -> Result<Json<UserView>, Problem> {
     let roles = check_roles(&body.roles, &body.stores).map_err(Error::Invalid)?;
     let id = UserId::parse(&id).map_err(|_| Error::NotFound("user"))?;
+    api.places.demand(&body.stores).await?;
     let (user, ended) = api.store.set_roles(&id, roles, body.stores).await?;
     api.tokens.ended(ended);
     Ok(Json(UserView::from(&user)))

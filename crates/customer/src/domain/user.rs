@@ -86,5 +86,8 @@ pub(crate) fn check_roles(roles: &[String], stores: &[String]) -> Result<Vec<Rol
     if stores.len() > 100 || stores.iter().any(|store| commerce::PlaceId::parse(store).is_err()) {
         rules.breaks("stores", "id", "at most 100 ids of places");
     }
+    if stores.is_empty() && known.iter().any(|role| matches!(role, Role::Manager | Role::Clerk)) {
+        rules.breaks("stores", "required", "at least one for a manager or clerk");
+    }
     rules.verdict(known)
 }

@@ -67,6 +67,8 @@ pub(crate) trait Store: Send + Sync + 'static {
 
     /// Makes a user, and the customer that he is when asked for.
     fn create_user(&self, new: NewUser, key: Option<Key>, render: Render<User>) -> Answered<'_, (Option<User>, Reply)>;
+    /// The answer that was given to this key before.
+    fn user_reply<'a>(&'a self, key: &'a Key) -> Answered<'a, Option<Reply>>;
     /// One user.
     fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>>;
     /// The user of that name or e-mail address.

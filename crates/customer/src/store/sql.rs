@@ -4,7 +4,7 @@ use commerce::page::Window;
 use commerce::{CustomerId, UserId};
 use db::{Db, Migration, Tx, query};
 
-use super::{Answered, Filter, Key, Render, Reply, Store, customers, keys, users};
+use super::{Answered, Filter, Key, Render, Reply, Store, customers, keys, repeats, users};
 use crate::audit::CustomerFact;
 use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
@@ -61,6 +61,16 @@ impl Store for SqlStore {
 
     fn create_user(&self, new: NewUser, key: Option<Key>, render: Render<User>) -> Answered<'_, (Option<User>, Reply)> {
         Box::pin(users::create(self, new, key, render))
+    }
+
+    fn user_reply<'a>(&'a self, key: &'a Key) -> Answered<'a, Option<Reply>> {
+        // A write, since what is kept too long goes first.
+        Box::pin(async move {
+            let mut tx = self.db.write().await?;
+            let reply = repeats::find(&mut tx, Some(key)).await?;
+            tx.commit().await?;
+            Ok(reply)
+        })
     }
 
     fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>> {

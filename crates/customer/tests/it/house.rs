@@ -1,8 +1,11 @@
 //! A running service with an admin, a clerk and the fleet's key.
 
 use auth::{InternalKey, Role};
+use axum::extract::Path;
+use axum::response::IntoResponse;
+use axum::routing::get;
 use bus::Bus;
-use chassis::{Context, CrashPoints, Listeners};
+use chassis::{Context, CrashPoints, Listeners, Problem};
 use customer::{Config, Deps, SeedUser};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -27,6 +30,10 @@ impl House {
     }
 
     pub(crate) async fn start_with(order_url: &str) -> Self {
+        Self::start_between(order_url, &places().await).await
+    }
+
+    pub(crate) async fn start_between(order_url: &str, stock_url: &str) -> Self {
         let data = tempfile::tempdir().unwrap();
         let path = |name: &str| data.path().join(name).display().to_string();
         let key = InternalKey::generate().unwrap();
@@ -35,6 +42,7 @@ impl House {
             bus_url: format!("embedded:{}", path("bus.db")),
             internal_key: key.to_secret(),
             order_url: order_url.into(),
+            stock_url: stock_url.into(),
             ..Config::default()
         };
         let staff = |username: &str, role| SeedUser {
@@ -103,6 +111,21 @@ impl Drop for House {
     fn drop(&mut self) {
         self.ctx.shutdown.cancel();
     }
+}
+
+/// A stock service that knows two places.
+async fn places() -> String {
+    let place = |Path(id): Path<String>| async move {
+        match id.as_str() {
+            "berlin" | "paris" => axum::Json(json!({"id": id, "kind": "store"})).into_response(),
+            _ => Problem::not_found("place").into_response(),
+        }
+    };
+    let router = axum::Router::new().route("/api/places/{id}", get(place));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
 }
 
 /// The problem in an answer of that status.

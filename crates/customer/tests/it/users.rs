@@ -100,6 +100,103 @@ async fn head_office_makes_users_and_gives_roles() {
 }
 
 #[tokio::test]
+async fn users_are_given_only_stores_that_exist() {
+    let house = House::start().await;
+    let body = |stores: Value| json!({"username": "carla", "email": "c@souk.example", "password": "correct horse", "roles": ["clerk"], "stores": stores});
+    let told = problem(
+        house.send("POST", "/api/users", &house.admin, &body(json!(["berlin", "atlantis", "paris", "mu"]))).await,
+        422,
+    )
+    .await;
+    let fields: Vec<_> =
+        told["errors"].as_array().unwrap().iter().map(|error| (&error["field"], &error["rule"])).collect();
+    let (exists, first, second) = (json!("exists"), json!("stores[1]"), json!("stores[3]"));
+    assert_eq!(fields, [(&first, &exists), (&second, &exists)]);
+    let told = problem(house.send("POST", "/api/users", &house.admin, &body(json!([]))).await, 422).await;
+    assert_eq!(told["errors"][0]["field"], "stores");
+
+    let made: Value =
+        house.send("POST", "/api/users", &house.admin, &body(json!(["berlin"]))).await.json().await.unwrap();
+    let roles = format!("/api/users/{}/roles", made["id"].as_str().unwrap());
+    for (bad, field) in [(json!(["atlantis"]), "stores[0]"), (json!([]), "stores")] {
+        let bad = json!({"roles": ["manager"], "stores": bad});
+        let told = problem(house.send("PUT", &roles, &house.admin, &bad).await, 422).await;
+        assert_eq!(told["errors"][0]["field"], field);
+    }
+    let customer = json!({"roles": ["customer"]});
+    assert_eq!(house.send("PUT", &roles, &house.admin, &customer).await.status(), 200);
+}
+
+#[tokio::test]
+async fn stores_are_not_given_while_the_stock_service_is_away() {
+    let stock = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", stock.local_addr().unwrap());
+    let place = axum::routing::get(async || axum::Json(json!({"id": "berlin"})));
+    let router = axum::Router::new().route("/api/places/berlin", place);
+    let serving = tokio::spawn(async move { axum::serve(stock, router).await });
+    let house = House::start_between("http://127.0.0.1:9", &url).await;
+    let body = |name: &str, store: &str| {
+        json!({"username": name, "email": format!("{name}@souk.example"), "password": "correct horse",
+            "roles": ["clerk"], "stores": [store]})
+    };
+    let send = async |name: &str, store: &str| {
+        let request = house.request("POST", "/api/users", &house.admin).header("idempotency-key", name);
+        request.json(&body(name, store)).send().await.unwrap()
+    };
+    let first = send("carla", "berlin").await;
+    assert_eq!(first.status(), 201);
+    // A 404 that is not the stock service's word about a place says nothing.
+    problem(send("dora", "atlantis").await, 503).await;
+    serving.abort();
+    assert!(serving.await.unwrap_err().is_cancelled());
+    let lonely = House::start_between("http://127.0.0.1:9", "http://127.0.0.1:9").await;
+    let away = lonely.send("POST", "/api/users", &lonely.admin, &body("emma", "berlin")).await;
+    assert_eq!(away.headers()["retry-after"], "1");
+    problem(away, 503).await;
+    let again = send("carla", "berlin").await;
+    assert_eq!(again.status(), 201);
+    assert_eq!(again.json::<Value>().await.unwrap(), first.json::<Value>().await.unwrap());
+}
+
+#[tokio::test]
+async fn ten_wrong_passwords_let_a_login_name_rest_whether_it_exists_or_not() {
+    let house = House::start().await;
+    house.register("bob").await;
+    let login = async |name: &str, password: &str| {
+        house.send("POST", "/api/users/login", "", &json!({"username": name, "password": password})).await
+    };
+    // A right one clears what was wrong before.
+    for _ in 0..9 {
+        problem(login("bob", "wrong horse").await, 401).await;
+    }
+    assert_eq!(login("bob", "correct horse").await.status(), 200);
+    let mut told = Vec::new();
+    for name in ["bob", "eve"] {
+        for n in 0..10 {
+            let name = if n % 2 == 0 { name.to_uppercase() } else { name.to_owned() };
+            problem(login(&name, "wrong horse").await, 401).await;
+        }
+        let refused = login(name, "correct horse").await;
+        let seconds: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        assert!((1..=60).contains(&seconds), "{seconds}");
+        told.push(problem(refused, 429).await["detail"].clone());
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(login("clerk", "correct horse").await.status(), 200);
+}
+
+#[tokio::test]
+async fn wrong_passwords_that_come_at_once_are_counted_too() {
+    let house = House::start().await;
+    let body = json!({"username": "clerk", "password": "wrong horse"});
+    let all = futures::future::join_all((0..30).map(|_| house.send("POST", "/api/users/login", "", &body))).await;
+    let checked = all.iter().filter(|answer| answer.status() == 401).count();
+    // Two are checked at once, so one may be under way when the tenth is counted.
+    assert!((10..=11).contains(&checked), "{checked}");
+    assert!(all.iter().all(|answer| answer.status() == 401 || answer.status() == 429));
+}
+
+#[tokio::test]
 async fn the_api_describes_itself() {
     let house = House::start().await;
     let api: Value = house.get("/openapi.json", "").await.json().await.unwrap();

@@ -1,5 +1,6 @@
 //! The edge: every route on one screen. Handlers parse, authorise, call and answer; rules live below.
 
+mod moves;
 mod orders;
 mod request;
 mod returns;
@@ -38,9 +39,9 @@ struct Docs;
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(Docs::openapi())
         .routes(routes!(orders::create, orders::list))
-        .routes(routes!(orders::get, orders::archive))
-        .routes(routes!(orders::set_status))
-        .routes(routes!(orders::cancel))
+        .routes(routes!(orders::get, moves::archive))
+        .routes(routes!(moves::set_status))
+        .routes(routes!(moves::cancel))
         .routes(routes!(returns::create, returns::list))
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use auth::{AdminOnly, Allow, AnyUser, Caller};
+use auth::{Allow, AnyUser, Caller};
 use axum::{
     extract::State as AxumState,
     response::{IntoResponse, Response},
 };
-use chassis::{FieldError, Json, Kind, OptionalJson, Path, Problem, Query};
+use chassis::{FieldError, Json, Kind, Path, Problem, Query};
 use commerce::{
     Amount, Currency, CustomerId, OrderId, PlaceId, ProductId, Quantity, Timestamp,
     page::{BadPage, Page, PageQuery},
@@ -17,10 +17,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{State, if_match, own_place, people_only, request, staff_only, visible};
+use super::{State, own_place, request, staff_only, visible};
 use crate::{
     accept::{Asked, AskedLine, Outcome},
-    cancel::Cancelled,
     domain::{Address, Adjustment, Order, PaymentMethod, Status},
     store::{self, Filter},
 };
@@ -105,6 +104,10 @@ impl NewOrder {
             .enumerate()
             .filter_map(|(position, line)| line.check(position, caller, &mut errors).transpose())
             .collect::<Result<Vec<AskedLine>, Problem>>()?;
+        // What is said to be paid must have been seen to be paid, and credit is for the shop to give.
+        if self.payment.as_ref().is_some_and(|payment| payment.method != PaymentMethod::Card) {
+            staff_only(caller, "take cash or put an order on account")?;
+        }
         if !self.adjustments.is_empty() {
             staff_only(caller, "adjust the total")?;
         }
@@ -142,6 +145,7 @@ impl NewOrder {
             notes: self.notes,
             payload_hash,
             key,
+            actor: caller.actor(),
         })
     }
 }
@@ -250,7 +254,7 @@ fn path(id: &OrderId) -> String {
     format!("/api/orders/{id}")
 }
 
-fn running(id: OrderId, state: crate::domain::State, status: Status) -> Response {
+pub(super) fn running(id: OrderId, state: crate::domain::State, status: Status) -> Response {
     let path = path(&id);
     let body = Running { id, state, status, status_url: path.clone() };
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
@@ -370,116 +374,5 @@ pub(super) async fn find(state: &State, caller: &Caller, id: &str) -> Result<Ord
     match held {
         Some(held) if !held.archived || caller.is_admin() || caller.is_service() => visible(caller, held.order),
         _ => Err(Problem::not_found("order")),
-    }
-}
-
-/// Hides an order; the accounts keep it.
-#[utoipa::path(delete, path = "/api/orders/{id}", tag = "orders", params(("id" = String, Path)),
-    responses((status = 204), (status = 404), (status = 409)))]
-pub(super) async fn archive(
-    AxumState(state): AxumState<State>,
-    caller: Allow<AdminOnly>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
-    let order = find(&state, &caller, &id).await?;
-    if order.status == Status::Pending {
-        return Err(Problem::new(Kind::Conflict, "The order is still running; cancel it first."));
-    }
-    let write = async {
-        let mut tx = state.checkout.db.write().await?;
-        store::archive(&mut tx, &order.id).await?;
-        tx.commit().await?;
-        Ok::<_, crate::error::Error>(())
-    };
-    write.await.map_err(Problem::from)?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Where an order is to be moved.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewStatus {
-    /// processing, shipped, delivered or cancelled.
-    status: String,
-}
-
-/// Moves an order along its life; `cancelled` is cancel.
-#[utoipa::path(put, path = "/api/orders/{id}/status", tag = "orders", request_body = NewStatus,
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = Order), (status = 409), (status = 412), (status = 422)))]
-pub(super) async fn set_status(
-    AxumState(state): AxumState<State>,
-    caller: Caller,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    Json(new): Json<NewStatus>,
-) -> Result<Response, Problem> {
-    staff_only(&caller, "move an order's status")?;
-    let to = Status::parse(&new.status).ok_or_else(|| {
-        let all = Status::ALL.map(Status::as_str).join(", ");
-        Problem::invalid("status", "enum", format!("one of {all}"))
-    })?;
-    let order = find(&state, &caller, &id).await?;
-    if_match(&headers, order.version)?;
-    if to == order.status {
-        return Ok(request::order_response(StatusCode::OK, &order));
-    }
-    if to == Status::Cancelled {
-        return cancel_order(&state, &caller, order, None).await;
-    }
-    let moved = state.checkout.move_status(order, to, &caller.actor()).await.map_err(Problem::from)?;
-    Ok(request::order_response(StatusCode::OK, &moved))
-}
-
-/// Why an order is cancelled.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewCancel {
-    /// Told in the order's `reason`.
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-/// Cancels an order: money and goods go back.
-#[utoipa::path(post, path = "/api/orders/{id}/cancel", tag = "orders", request_body = Option<NewCancel>,
-    params(("id" = String, Path)),
-    responses((status = 200, body = Order), (status = 202, body = Running), (status = 409)))]
-pub(super) async fn cancel(
-    AxumState(state): AxumState<State>,
-    caller: Caller,
-    Path(id): Path<String>,
-    OptionalJson(new): OptionalJson<NewCancel>,
-) -> Result<Response, Problem> {
-    people_only(&caller)?;
-    let reason = new.unwrap_or_default().reason;
-    if let Some(reason) = &reason {
-        let mut errors = Vec::new();
-        request::text(&mut errors, "reason", reason, 1..=500);
-        if !errors.is_empty() {
-            return Err(Problem::fields(errors));
-        }
-    }
-    let order = find(&state, &caller, &id).await?;
-    cancel_order(&state, &caller, order, reason).await
-}
-
-async fn cancel_order(
-    state: &State,
-    caller: &Caller,
-    order: Order,
-    reason: Option<String>,
-) -> Result<Response, Problem> {
-    let checkout = &state.checkout;
-    let deadline = Instant::now() + Duration::from_secs(checkout.config.checkout_seconds);
-    match checkout.cancel(&order.id, &caller.actor(), reason).await.map_err(Problem::from)? {
-        Cancelled::Already(order) => Ok(request::order_response(StatusCode::OK, &order)),
-        Cancelled::Decided => {
-            let held = checkout.await_rest(&order.id, deadline).await.map_err(Problem::from)?;
-            if held.order.status == Status::Cancelled {
-                Ok(request::order_response(StatusCode::OK, &held.order))
-            } else {
-                Ok(running(held.order.id, held.order.state, held.order.status))
-            }
-        }
     }
 }

@@ -5,6 +5,6 @@ mod returns;
 pub mod saga;
 mod status;
 
-pub use order::{Address, Adjustment, Line, Order, Payment, PaymentMethod, StateAt, Undo, Work};
+pub use order::{Address, Adjustment, Line, Moved, Order, Payment, PaymentMethod, StateAt, Undo, Work};
 pub use returns::{RefundStatus, Return, ReturnRefused, WantedReturn, plan_return};
 pub use status::{State, Status};

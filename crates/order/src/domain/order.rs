@@ -23,6 +23,8 @@ pub struct Order {
     pub status: Status,
     /// Each state with its time.
     pub states: Vec<StateAt>,
+    /// Where its status stood from when on, and who moved it.
+    pub history: Vec<Moved>,
     /// What is bought; never merged.
     pub lines: Vec<Line>,
     /// What changes the total beside the lines.
@@ -62,6 +64,21 @@ pub struct StateAt {
     pub state: State,
     /// When.
     pub at: Timestamp,
+}
+
+/// A move of an order's status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Moved {
+    /// Where to.
+    pub status: Status,
+    /// When.
+    pub at: Timestamp,
+    /// Who; the saga itself where it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// Why, where it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// A line: a product of the catalogue, or an ad-hoc line by name, which takes no stock.
@@ -170,6 +187,8 @@ pub enum Work {
         undo: Undo,
         /// Why.
         refusal: Refusal,
+        /// Who wants it; the saga itself where it is not said.
+        actor: Option<String>,
     },
     /// Money of returns is to be given back.
     Refund,
@@ -206,6 +225,12 @@ impl Order {
     pub fn reach(&mut self, state: State, now: Timestamp) {
         self.state = state;
         self.states.push(StateAt { state, at: now });
+    }
+
+    /// Moves its status, and notes who did and why.
+    pub fn move_to(&mut self, status: Status, now: Timestamp, actor: Option<String>, reason: Option<String>) {
+        self.status = status;
+        self.history.push(Moved { status, at: now, actor, reason });
     }
 
     /// Whether something of it came back.

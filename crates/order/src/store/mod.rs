@@ -21,8 +21,10 @@ pub(crate) use settle::{Answer, Change, Settlement, change, note_payment, put_an
 pub(crate) use work::{expired, find_return, insert_return, refunded, release_leases, renew, set_refund, take_over};
 
 /// The tables of this service, beside those of the bus.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 100, name: "orders", sql: include_str!("../../migrations/0001_orders.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 100, name: "orders", sql: include_str!("../../migrations/0001_orders.sql") },
+    Migration { version: 101, name: "history", sql: include_str!("../../migrations/0002_history.sql") },
+];
 
 /// The routes whose requests are remembered by their Idempotency-Key.
 pub(crate) const ORDERS_ROUTE: &str = "orders";

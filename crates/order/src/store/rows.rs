@@ -10,7 +10,7 @@ use crate::domain::{Line, Order, Payment, PaymentMethod, State, Status};
 
 /// The columns that [`held`] reads.
 pub(super) const COLUMNS: &str =
-    "id, number, customer_id, place_id, state, status, states, adjustments, total, currency,
+    "id, number, customer_id, place_id, state, status, states, history, adjustments, total, currency,
   payment_method, payment_status, payment_id, reason, shipping, notes, placed_at, created_at, updated_at,
   version, sequence, archived, payload_hash, refusal, work, lease_owner, lease_epoch, lease_until";
 
@@ -40,6 +40,7 @@ fn held(row: &Row) -> Result<Held> {
         state: State::parse(&row.get::<String>("state")?).ok_or_else(|| unreadable("orders.state"))?,
         status: Status::parse(&row.get::<String>("status")?).ok_or_else(|| unreadable("orders.status"))?,
         states: json(&row.get::<String>("states")?, "orders.states")?,
+        history: json(&row.get::<String>("history")?, "orders.history")?,
         lines: Vec::new(),
         adjustments: json(&row.get::<String>("adjustments")?, "orders.adjustments")?,
         total: Amount::from_minor(row.get("total")?),

@@ -98,6 +98,7 @@ async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashSe
             o.sequence.into(),
             s.work.as_ref().map(to_json).into(),
             s.change.refusal().map(to_json).into(),
+            to_json(&o.history).into(),
         ]
     });
     query(
@@ -105,7 +106,7 @@ async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashSe
            state = r.value->>2, status = r.value->>3, states = r.value->>4, payment_status = r.value->>5,
            payment_id = r.value->>6, reason = r.value->>7, updated_at = cast(r.value->>8 as bigint),
            version = cast(r.value->>9 as bigint), sequence = cast(r.value->>10 as bigint), work = r.value->>11,
-           refusal = coalesce(r.value->>12, refusal)
+           refusal = coalesce(r.value->>12, refusal), history = r.value->>13
          from {rows $1} r
          where orders.id = r.value->>0 and orders.lease_epoch = cast(r.value->>1 as bigint)
            and orders.work is not null
@@ -131,7 +132,8 @@ pub(crate) async fn change(
     let (version, epoch) = read;
     let changed = query(
         "update orders set state = $1, status = $2, states = $3, payment_status = $4, reason = $5, updated_at = $6,
-           version = $7, sequence = $8, work = $9, lease_owner = $10, lease_epoch = $11, lease_until = $12
+           version = $7, sequence = $8, work = $9, lease_owner = $10, lease_epoch = $11, lease_until = $12,
+           history = $16
          where id = $13 and version = $14 and lease_epoch = $15",
     )
     .bind(order.state.as_str())
@@ -149,6 +151,7 @@ pub(crate) async fn change(
     .bind(order.id.as_str())
     .bind(version)
     .bind(epoch)
+    .bind(to_json(&order.history))
     .execute(tx)
     .await?;
     if changed == 0 {

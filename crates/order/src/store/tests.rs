@@ -28,6 +28,7 @@ fn order(id: &str) -> Order {
         state: State::Created,
         status: Status::Pending,
         states: vec![StateAt { state: State::Created, at: now }],
+        history: Vec::new(),
         lines: vec![Line {
             line_id: line_id(1),
             product_id: Some(Id::known("tea".into())),
@@ -193,10 +194,8 @@ async fn a_decision_on_a_version_that_is_gone_is_not_written() {
     placed(&db, vec![placement("a", "h", None)]).await;
     let mut tx = db.write().await.expect("begins");
     let held = find(&mut tx, "a").await.expect("reads").expect("there");
-    let work = Work::Cancel {
-        undo: Undo { release: true, void: true },
-        refusal: crate::domain::saga::Refusal::Other("x".into()),
-    };
+    let refusal = crate::domain::saga::Refusal::Other("x".into());
+    let work = Work::Cancel { undo: Undo { release: true, void: true }, refusal, actor: None };
     let next = Lease { epoch: 2, ..lease("b", 500) };
     assert!(!change(&mut tx, &held.order, Some(&work), (7, 1), &next).await.expect("runs"));
     assert!(!change(&mut tx, &held.order, Some(&work), (1, 7), &next).await.expect("runs"));

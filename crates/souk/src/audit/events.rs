@@ -15,7 +15,12 @@ struct Envelope {
 }
 
 pub(crate) fn all(facts: &Facts) -> Vec<Check> {
-    vec![every_change_is_told(facts), what_is_told_is_published(facts), order_events_match_states(facts)]
+    vec![
+        every_change_is_told(facts),
+        what_is_told_is_published(facts),
+        notifications_follow(facts),
+        order_events_match_states(facts),
+    ]
 }
 
 type Aggregate<'a> = (&'a str, &'a str);
@@ -63,6 +68,23 @@ fn what_is_told_is_published(facts: &Facts) -> Check {
             (last < event.sequence)
                 .then(|| format!("{} {}: event {} is not on the bus", event.topic, event.subject, event.sequence)),
         );
+    }
+    check
+}
+
+/// Topics that the notification service listens to.
+const HEARD: [&str; 4] = ["orders", "stock", "payments", "customers"];
+
+/// The notification service has heard each aggregate's last event, or will, and none that was never told.
+fn notifications_follow(facts: &Facts) -> Check {
+    let mut check = Check::new("notifications have heard every event once told");
+    for ((topic, subject), last) in &facts.sequences {
+        if *last == 0 || !HEARD.contains(&topic.as_str()) {
+            continue;
+        }
+        let heard = facts.notification_heard.get(&(topic.clone(), subject.clone())).copied().unwrap_or(0);
+        check.pending += usize::from(heard < *last);
+        check.saw((heard > *last).then(|| format!("{topic} {subject}: heard event {heard}, the last one is {last}")));
     }
     check
 }

@@ -30,6 +30,8 @@ pub(crate) struct Facts {
     pub(crate) reservations: BTreeMap<String, stock::ReservationFact>,
     /// The last order event that took effect on stock, by order.
     pub(crate) stock_heard: HashMap<(String, String), i64>,
+    /// The last event that the notification service heard, by topic and subject.
+    pub(crate) notification_heard: HashMap<(String, String), i64>,
     /// What each service wrote to be published, by its name.
     pub(crate) told: BTreeMap<&'static str, Vec<Told>>,
     /// The last sequence of each aggregate, by topic and subject.
@@ -38,7 +40,7 @@ pub(crate) struct Facts {
     pub(crate) log: Vec<Message>,
 }
 
-const STORES: [&str; 6] = ["customer", "product", "order", "stock", "payment", "bus"];
+const STORES: [&str; 7] = ["customer", "product", "order", "stock", "payment", "notification", "bus"];
 
 impl Facts {
     /// Reads all stores. The order store is read first: what the others tell later can only be more.
@@ -64,6 +66,8 @@ impl Facts {
         let url = |name: &str| urls.get(name).cloned().unwrap_or_default();
         let running = data::is_running(folder);
         let now = Timestamp::now();
+        // The listener is read first: what it has heard, those who tell must know.
+        let notifications = notification::audit_facts(&url("notification")).await.context("the notification store")?;
         let orders = order::audit::audit_facts(&url("order")).await.context("the order store")?;
         let payments = payment::audit_facts(&url("payment")).await.context("the payment store")?;
         let stock = stock::audit_facts(&url("stock")).await.context("the stock store")?;
@@ -100,6 +104,7 @@ impl Facts {
             levels: stock.levels,
             reservations: stock.reservations.into_iter().map(|r| (r.order_id.clone(), r)).collect(),
             stock_heard: stock.heard,
+            notification_heard: notifications.heard,
             told: BTreeMap::from([
                 ("order", orders.outbox),
                 ("payment", payments.events),

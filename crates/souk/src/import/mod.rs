@@ -47,13 +47,17 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let bytes = plan::load(&command.file)?;
     let plan = plan::Plan::read(&bytes)?;
     let remote = Remote::connect(&command.target).await?;
+    let report_path = command.report.unwrap_or_else(|| {
+        let name = command.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Beside the data of a local fleet; in this folder for a fleet that is elsewhere.
+        let folder = if command.target.gateway.is_some() { PathBuf::from(".") } else { command.target.data.clone() };
+        folder.join(format!("{name}.report.csv"))
+    });
+    // Opened before anything is sent: an import without its report would be half an import.
+    let report_file = report::open(&report_path)?;
     let begun = std::time::Instant::now();
     let fed = feed::feed(&remote, &plan, command.currency, usize::from(command.concurrency), command.json).await?;
     let seconds = begun.elapsed().as_secs_f64();
-    let report_path = command.report.unwrap_or_else(|| {
-        let name = command.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        command.target.data.join(format!("{name}.report.csv"))
-    });
-    let summary = report::write(&report_path, &plan, &fed, seconds)?;
+    let summary = report::write(report_file, &report_path, &plan, &fed, seconds)?;
     report::print(&summary, command.json)
 }

@@ -1,6 +1,6 @@
 //! What an import did: a summary whose counts add up to the file's lines, and a report of what was not taken.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, fs::File, path::Path};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -27,12 +27,17 @@ pub(crate) struct Summary {
     report: String,
 }
 
+/// Opens the report file.
+pub(crate) fn open(path: &Path) -> anyhow::Result<File> {
+    File::create(path).with_context(|| format!("cannot write {}; name another file with --report", path.display()))
+}
+
 /// Writes the report file and counts.
-pub(crate) fn write(path: &Path, plan: &Plan, fed: &Fed, seconds: f64) -> anyhow::Result<Summary> {
+pub(crate) fn write(file: File, path: &Path, plan: &Plan, fed: &Fed, seconds: f64) -> anyhow::Result<Summary> {
     let mut refused = plan.refused.clone();
     refused.extend(fed.refused.iter().cloned());
     refused.sort_by_key(|line| line.line);
-    let mut writer = csv::Writer::from_path(path).with_context(|| format!("cannot write {}", path.display()))?;
+    let mut writer = csv::Writer::from_writer(file);
     writer.write_record(["line", "invoice", "code", "reason"])?;
     let mut by_reason: BTreeMap<String, u64> = BTreeMap::new();
     for line in &refused {

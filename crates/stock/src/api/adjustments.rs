@@ -11,12 +11,15 @@ use commerce::{Id, PlaceId, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, demand_place, idempotency_key};
+use super::{Api, demand_place, idempotency_key, unknown_product};
 use crate::{
     domain::{Adjustment, Rejection, Slot, Wish},
     error::Error,
     operate::{Answer, Task},
-    store::answers::Asked,
+    store::{
+        answers::{self, Asked},
+        books,
+    },
 };
 
 /// Most adjustments of one call.
@@ -84,7 +87,7 @@ impl From<Adjustment> for AdjustmentBody {
 }
 
 /// Puts goods in or takes them out. For admins, and managers of the place.
-#[utoipa::path(post, path = "/api/stock/adjustments", request_body = NewAdjustment, responses((status = 201, body = AdjustmentBody), (status = 409), (status = 422)), tag = "stock")]
+#[utoipa::path(post, path = "/api/stock/adjustments", request_body = NewAdjustment, responses((status = 201, body = AdjustmentBody), (status = 409), (status = 422), (status = 503)), tag = "stock")]
 pub(crate) async fn create_adjustment(
     State(api): State<Api>,
     caller: Allow<ManagerOrAdmin>,
@@ -104,13 +107,15 @@ pub(crate) async fn create_adjustment(
     let Some(wish) = wish.filter(|_| errors.is_empty()) else {
         return Err(Problem::fields(errors));
     };
-    let mut done = adjust(&api, vec![wish], asked).await?;
+    let wishes = vec![wish];
+    demand_products(&api, &wishes, asked.as_ref(), |_| String::new()).await?;
+    let mut done = adjust(&api, wishes, asked).await?;
     let body = done.pop().map(AdjustmentBody::from);
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
 /// Does many adjustments, all or none. For admins.
-#[utoipa::path(post, path = "/api/stock/adjustments/batch", request_body = NewAdjustments, responses((status = 201, body = Adjustments), (status = 409), (status = 422)), tag = "stock")]
+#[utoipa::path(post, path = "/api/stock/adjustments/batch", request_body = NewAdjustments, responses((status = 201, body = Adjustments), (status = 409), (status = 422), (status = 503)), tag = "stock")]
 pub(crate) async fn create_adjustments(
     State(api): State<Api>,
     caller: Allow<AdminOnly>,
@@ -122,7 +127,7 @@ pub(crate) async fn create_adjustments(
     let mut errors = Vec::new();
     let mut wishes = Vec::with_capacity(new.adjustments.len());
     for (n, new) in new.adjustments.into_iter().enumerate() {
-        let prefix = format!("adjustments[{n}].");
+        let prefix = prefix(n);
         if new.id.is_none() {
             errors.push(FieldError::new(format!("{prefix}id"), "required", "so that a repeat changes nothing"));
         }
@@ -131,9 +136,45 @@ pub(crate) async fn create_adjustments(
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
+    demand_products(&api, &wishes, None, prefix).await?;
     let done = adjust(&api, wishes, None).await.map_err(placed)?;
     let body = Adjustments { data: done.into_iter().map(Into::into).collect() };
     Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+/// Where the fields of one of many stand.
+fn prefix(n: usize) -> String {
+    format!("adjustments[{n}].")
+}
+
+/// Refuses products that the catalogue does not hold. What was done before is not asked about: a repeat hears
+/// its first answer, whatever has become of the product or its service.
+async fn demand_products(
+    api: &Api,
+    wishes: &[Wish],
+    asked: Option<&Asked>,
+    prefix: impl Fn(usize) -> String,
+) -> Result<(), Problem> {
+    let done = async {
+        let mut tx = api.db.read().await?;
+        if let Some(asked) = asked
+            && answers::find(&mut tx, asked).await?.is_some()
+        {
+            return Ok(None);
+        }
+        books::known_adjustments(&mut tx, wishes.iter().map(|wish| wish.id.as_str())).await.map(Some)
+    };
+    let Some(done) = done.await.map_err(|err: Error| Problem::from(err))? else {
+        return Ok(());
+    };
+    // What is there may be written off, also when the catalogue no longer sells it.
+    let new = || wishes.iter().enumerate().filter(|(_, wish)| wish.delta > 0 && !done.contains(&wish.id));
+    let missing = api.catalogue.missing(new().map(|(_, wish)| &wish.slot.product_id).collect()).await?;
+    let errors: Vec<FieldError> = new()
+        .filter(|(_, wish)| missing.contains(&wish.slot.product_id))
+        .map(|(n, wish)| unknown_product(&prefix(n), &wish.slot.product_id))
+        .collect();
+    if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
 }
 
 async fn adjust(api: &Api, wishes: Vec<Wish>, asked: Option<Asked>) -> Result<Vec<Adjustment>, Error> {

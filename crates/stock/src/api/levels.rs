@@ -10,7 +10,7 @@ use commerce::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, bad_page, demand_place};
+use super::{Api, bad_page, demand_place, unknown_product};
 use crate::{
     domain::{Level, Slot},
     error::Error,
@@ -104,7 +104,7 @@ pub(crate) async fn list_levels(
 }
 
 /// Sets below how many available people are told. For admins, and managers of the place.
-#[utoipa::path(put, path = "/api/stock/levels/{product_id}/{place_id}/threshold", params(("product_id" = ProductId, Path), ("place_id" = PlaceId, Path)), request_body = Threshold, responses((status = 200, body = LevelBody), (status = 404), (status = 422)), tag = "stock")]
+#[utoipa::path(put, path = "/api/stock/levels/{product_id}/{place_id}/threshold", params(("product_id" = ProductId, Path), ("place_id" = PlaceId, Path)), request_body = Threshold, responses((status = 200, body = LevelBody), (status = 404), (status = 422), (status = 503)), tag = "stock")]
 pub(crate) async fn set_threshold(
     State(api): State<Api>,
     caller: Allow<ManagerOrAdmin>,
@@ -114,6 +114,9 @@ pub(crate) async fn set_threshold(
     demand_place(&caller, place_id.as_str())?;
     if wanted.threshold.is_some_and(|threshold| !(0..=1_000_000).contains(&threshold)) {
         return Err(Problem::invalid("threshold", "range", "from 0 to 1000000, or null"));
+    }
+    if !api.catalogue.missing([&product_id].into()).await?.is_empty() {
+        return Err(Problem::fields(vec![unknown_product("", &product_id)]));
     }
     let slot = Slot { place_id, product_id };
     match api.counter.one(Task::Threshold(slot.clone(), wanted.threshold)).await? {

@@ -18,9 +18,9 @@ mod places;
 
 use auth::{Caller, Verifier};
 use axum::{Router, extract::FromRef};
-use chassis::{Kind, Problem};
+use chassis::{FieldError, Kind, Problem};
 use commerce::{
-    PlaceId,
+    PlaceId, ProductId,
     page::{BadPage, CursorKey},
 };
 use db::Db;
@@ -30,13 +30,14 @@ use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::operate::Counter;
+use crate::{clients::Catalogue, operate::Counter};
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) counter: Counter,
     pub(crate) db: Db,
+    pub(crate) catalogue: Catalogue,
     pub(crate) verifier: Verifier,
     pub(crate) cursors: Cursors,
     pub(crate) logistics: PlaceId,
@@ -111,6 +112,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
         Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
         _ => Err(Problem::new(Kind::Unreadable, "Idempotency-Key must be 1 to 255 visible characters.")),
     }
+}
+
+/// Says that the catalogue does not hold a product.
+fn unknown_product(prefix: &str, product_id: &ProductId) -> FieldError {
+    FieldError::new(format!("{prefix}product_id"), "exists", format!("there is no product {product_id}"))
 }
 
 /// Refuses staff of other places.

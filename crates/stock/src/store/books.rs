@@ -116,6 +116,15 @@ async fn load_adjustments(tx: &mut Tx, ids: &BTreeSet<&str>, book: &mut Book) ->
     Ok(())
 }
 
+/// Which of these adjustments were made before.
+pub(crate) async fn known_adjustments(
+    tx: &mut Tx,
+    ids: impl IntoIterator<Item = &str>,
+) -> Result<BTreeSet<String>, Error> {
+    let rows = db::query("select id from adjustments where id in {list $1}").list(ids).fetch_all(tx).await?;
+    rows.iter().map(|row| Ok(row.get("id")?)).collect()
+}
+
 /// Loads one adjustment more.
 pub(crate) async fn load_adjustment(tx: &mut Tx, id: &str, book: &mut Book) -> Result<(), Error> {
     load_adjustments(tx, &[id].into(), book).await

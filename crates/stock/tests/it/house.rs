@@ -14,7 +14,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
     response::IntoResponse,
-    routing::get,
+    routing::{get, post},
 };
 use bus::{Bus, Outgoing};
 use chassis::{Context, CrashPoints, Listeners, Problem};
@@ -30,10 +30,22 @@ use tonic::{Request, transport::Channel};
 
 type Orders = Arc<Mutex<HashMap<String, &'static str>>>;
 
+/// A product service that holds everything but this.
+#[derive(Default)]
+pub(crate) struct Catalogue {
+    pub(crate) gone: Vec<&'static str>,
+    pub(crate) away: bool,
+    /// How many ids it was asked for, by call.
+    pub(crate) asked: Vec<usize>,
+}
+
+type Products = Arc<Mutex<Catalogue>>;
+
 pub(crate) struct House {
     pub(crate) channel: Channel,
     pub(crate) http: reqwest::Client,
     pub(crate) orders: Orders,
+    pub(crate) products: Products,
     address: SocketAddr,
     database: String,
     bus: Bus,
@@ -49,12 +61,14 @@ impl House {
         let key = InternalKey::generate().expect("a key");
         let issuer = Issuer::generate("test").expect("a key");
         let orders = Orders::default();
-        let neighbours = neighbours(&issuer, orders.clone()).await;
+        let products = Products::default();
+        let neighbours = neighbours(&issuer, orders.clone(), products.clone()).await;
         let mut config = Config {
             database_url: format!("sqlite:{}", dir.path().join("stock.db").display()),
             issuer: "test".into(),
             jwks_url: format!("http://{neighbours}/jwks.json"),
             order_url: format!("http://{neighbours}"),
+            product_url: format!("http://{neighbours}"),
             internal_key: key.to_secret(),
             ..Config::default()
         };
@@ -77,7 +91,7 @@ impl House {
         let http = reqwest::Client::new();
         let database = config.database_url;
         let stop = shutdown.drop_guard();
-        Self { channel, http, orders, address, database, bus, key, issuer, _dir: dir, _stop: stop }
+        Self { channel, http, orders, products, address, database, bus, key, issuer, _dir: dir, _stop: stop }
     }
 
     pub(crate) fn config(&self) -> Config {
@@ -204,8 +218,23 @@ impl House {
     }
 }
 
-/// The issuer's keys and an order service.
-async fn neighbours(issuer: &Issuer, orders: Orders) -> SocketAddr {
+/// What the product service answers to the one question that stock has.
+fn products_by_ids(products: &Products, question: &Value) -> axum::response::Response {
+    let mut products = products.lock().expect("no panic before");
+    if products.away {
+        return Problem::new(chassis::Kind::Unavailable, "away").into_response();
+    }
+    assert_eq!(question["query"], "query($ids:[ID!]!){productsByIds(ids:$ids){id}}");
+    let ids = question["variables"]["ids"].as_array().expect("ids");
+    products.asked.push(ids.len());
+    let held = |id: &&Value| !products.gone.iter().any(|gone| **id == *gone);
+    let found: Vec<Value> =
+        ids.iter().map(|id| Some(id).filter(held).map_or(Value::Null, |id| json!({ "id": id }))).collect();
+    Json(json!({ "data": { "productsByIds": found } })).into_response()
+}
+
+/// The issuer's keys, an order service and a product service.
+async fn neighbours(issuer: &Issuer, orders: Orders, products: Products) -> SocketAddr {
     let jwks = json!({ "keys": [issuer.jwk()] });
     let order = |State(orders): State<Orders>, Path(id): Path<String>| async move {
         match orders.lock().expect("no panic before").get(&id) {
@@ -221,6 +250,7 @@ async fn neighbours(issuer: &Issuer, orders: Orders) -> SocketAddr {
     let routes = Router::new()
         .route("/jwks.json", get(move || async move { Json(jwks) }))
         .route("/api/orders/{id}", get(order))
+        .route("/graphql", post(async move |Json(question): Json<Value>| products_by_ids(&products, &question)))
         .with_state(orders);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

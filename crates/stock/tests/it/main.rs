@@ -1,5 +1,6 @@
 //! The stock service as its callers see it: real gRPC, REST, bus and store.
 
+mod catalogue;
 mod edge;
 mod goods;
 mod house;
