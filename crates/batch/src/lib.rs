@@ -11,6 +11,7 @@ use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 use futures::FutureExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
 /// Why an item has no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -25,6 +26,8 @@ pub enum Error<E> {
 
 struct Item<T, R, E> {
     value: T,
+    /// Of whoever put it in, so that work done for one caller alone belongs to his trace.
+    span: Span,
     answer: oneshot::Sender<Result<R, Error<E>>>,
 }
 
@@ -85,8 +88,13 @@ where
                     batch.push(item);
                 }
                 let batch = std::mem::take(&mut batch);
+                // What is done for many belongs to no one's trace.
+                let span = match batch.as_slice() {
+                    [one] => one.span.clone(),
+                    _ => Span::none(),
+                };
                 // A panic costs its own batch an answer, not all that come after.
-                if AssertUnwindSafe(lead(&work, try_alone, batch)).catch_unwind().await.is_err() {
+                if AssertUnwindSafe(lead(&work, try_alone, batch)).catch_unwind().instrument(span).await.is_err() {
                     tracing::error!("the work of a batch panicked");
                 }
             }
@@ -97,7 +105,7 @@ where
     /// Puts an item in and waits for its answer. If the caller goes away the work is done all the same.
     pub async fn run(&self, value: T) -> Result<R, Error<E>> {
         let (answer, answered) = oneshot::channel();
-        self.queue.send(Item { value, answer }).await.map_err(|_| Error::Stopped)?;
+        self.queue.send(Item { value, span: Span::current(), answer }).await.map_err(|_| Error::Stopped)?;
         answered.await.map_err(|_| Error::Stopped)?
     }
 }
@@ -124,7 +132,7 @@ where
         }
         Err(_) => {
             for item in batch {
-                let result = match work(vec![item.value]).await {
+                let result = match work(vec![item.value]).instrument(item.span).await {
                     Ok(mut results) => results.pop().ok_or(Error::Stopped),
                     Err(error) => Err(Error::Failed(Arc::new(error))),
                 };

@@ -13,3 +13,4 @@ mod restart;
 mod roles;
 mod separate;
 mod tokens;
+mod traces;
