@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use commerce::{Amount, Timestamp};
-use db::{Db, Options, query};
+use db::{Db, Options};
 
 use crate::domain::{RefundStatus, Status, Work};
 use crate::store;
@@ -93,8 +93,7 @@ struct ReturnedGoods {
 
 async fn returned_goods(tx: &mut db::Tx) -> anyhow::Result<std::collections::HashMap<String, ReturnedGoods>> {
     let mut all: std::collections::HashMap<String, ReturnedGoods> = std::collections::HashMap::new();
-    for row in query("select body from returns").fetch_all(tx).await? {
-        let made: crate::domain::Return = serde_json::from_str(&row.get::<String>("body")?)?;
+    for made in store::all_returns(tx).await? {
         let entry = all.entry(made.order_id.to_string()).or_default();
         if made.restock {
             for line in &made.lines {

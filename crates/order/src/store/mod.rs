@@ -15,7 +15,7 @@ use db::Migration;
 use crate::domain::{Order, Work};
 
 pub(crate) use place::{Key, Placed, Placement, find_key, forget_keys, place, put_key};
-pub(crate) use read::{Filter, archive, count, everything, find, get, list, returns_of};
+pub(crate) use read::{Filter, all_returns, archive, count, everything, find, get, list, returns_of};
 pub(crate) use rows::line_id;
 pub(crate) use settle::{Answer, Change, Settlement, change, note_payment, put_answer, settle};
 pub(crate) use work::{expired, find_return, insert_return, refunded, release_leases, renew, set_refund, take_over};

@@ -119,6 +119,11 @@ pub(super) fn parse_return(row: &Row) -> Result<Return> {
     serde_json::from_str(&row.get::<String>("body")?).map_err(|_| db::Error::Unreadable("returns.body"))
 }
 
+/// Every return, for an auditor.
+pub(crate) async fn all_returns(tx: &mut Tx) -> Result<Vec<Return>> {
+    query("select body from returns").fetch_all(tx).await?.iter().map(parse_return).collect()
+}
+
 /// Every order, for an auditor.
 pub(crate) async fn everything(tx: &mut Tx) -> Result<Vec<Held>> {
     let mut all = Vec::new();
