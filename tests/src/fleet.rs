@@ -1,6 +1,8 @@
-//! A fleet that runs as a child process.
+//! A fleet under test: `souk up` as one child process on embedded stores; or, when `SOUK_TEST_FLEET=servers` is set,
+//! seven processes on the servers that the environment names.
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -8,14 +10,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader},
     process::{Child, Command},
     time::timeout,
 };
 
-use crate::Client;
+use crate::{Client, Processes, Servers, Stores, souk_text};
 
 /// How long a start may take.
 const START: Duration = Duration::from_secs(30);
@@ -23,28 +25,36 @@ const START: Duration = Duration::from_secs(30);
 /// A fleet that runs; killed (it alone) when dropped.
 #[derive(Debug)]
 pub struct Fleet {
-    child: Child,
+    kind: Kind,
     data: PathBuf,
     env: Vec<(String, String)>,
-    /// The line that it printed when it was ready.
+    /// What it tells when it is ready: URLs, tokens and, at the first start, passwords.
     pub ready: Value,
-    stderr: Arc<Mutex<String>>,
 }
 
-/// A command of the binary under test, free of this process's own settings.
-pub(crate) fn command() -> Result<Command> {
-    let path = match std::env::var_os("SOUK_BIN") {
-        Some(path) => PathBuf::from(path),
-        None => {
-            let own = std::env::current_exe()?;
-            let profile = own.ancestors().nth(2).context("the test runs outside target/<profile>/deps")?;
-            profile.join("souk")
-        }
-    };
+#[derive(Debug)]
+enum Kind {
+    One { child: Child, stderr: Arc<Mutex<String>> },
+    Seven(Box<Processes>),
+}
+
+/// Whether this run is about processes on servers.
+pub fn on_servers() -> bool {
+    std::env::var("SOUK_TEST_FLEET").is_ok_and(|fleet| fleet == "servers")
+}
+
+/// The program of that name, beside the test's own.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let path = own.ancestors().nth(2).context("the test runs outside target/<profile>/deps")?.join(name);
     if !path.exists() {
-        bail!("{} is not there; build it with `cargo build -p souk`, or name another with SOUK_BIN", path.display());
+        bail!("{} is not there; build it with `cargo build --workspace --bins`", path.display());
     }
-    let mut command = Command::new(path);
+    Ok(path)
+}
+
+/// Frees a command of this process's own settings.
+pub(crate) fn clean(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("SOUK_")
@@ -54,6 +64,16 @@ pub(crate) fn command() -> Result<Command> {
             command.env_remove(&name);
         }
     }
+}
+
+/// A command of the binary under test, free of this process's own settings.
+pub(crate) fn command() -> Result<Command> {
+    let path = match std::env::var_os("SOUK_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => program("souk")?,
+    };
+    let mut command = Command::new(path);
+    clean(&mut command);
     command.kill_on_drop(true).stdin(Stdio::null());
     Ok(command)
 }
@@ -66,6 +86,9 @@ impl Fleet {
 
     /// The same, with settings in its environment.
     pub async fn start_with(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
+        if on_servers() {
+            return Self::start_seven(data, env).await;
+        }
         let mut child = command()?
             .args(["up", "--json", "--port-base", "0", "--data"])
             .arg(data)
@@ -92,7 +115,35 @@ impl Fleet {
         };
         let ready = serde_json::from_str(&line).with_context(|| format!("the ready line is no JSON: {line}"))?;
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Ok(Self { child, data: data.to_owned(), env, ready, stderr })
+        Ok(Self { kind: Kind::One { child, stderr }, data: data.to_owned(), env, ready })
+    }
+
+    async fn start_seven(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
+        let servers = Servers::given().context("SOUK_TEST_FLEET=servers wants SOUK_TEST_POSTGRES_URL and its like")?;
+        let known = Stores::of(data)?;
+        // A folder that has stores keeps them: it is a restart.
+        let stores = if known.0.is_empty() { servers.stores().await? } else { known };
+        // A dead process's leases run out sooner than in a shop, so that tests need not wait for them.
+        let quick = [("SOUK_ORDER_LEASE_SECONDS", "2")];
+        let processes = Processes::start(data, stores, &[&quick, env].concat(), &[]).await?;
+        let mut tokens = serde_json::Map::new();
+        for user in ["admin", "manager", "customer"] {
+            let token =
+                souk_text([OsStr::new("token"), OsStr::new(user), OsStr::new("--data"), data.as_os_str()]).await?;
+            tokens.insert(user.to_owned(), token.trim().into());
+        }
+        let services: serde_json::Map<String, Value> =
+            crate::SERVICES.iter().map(|name| ((*name).to_owned(), processes.url(name).into())).collect();
+        let passwords = if processes.passwords == json!({}) { Value::Null } else { processes.passwords.clone() };
+        let ready = json!({
+            "gateway": processes.url("gateway"),
+            "services": services,
+            "grpc": {"stock": processes.url("stock grpc"), "payment": processes.url("payment grpc")},
+            "tokens": tokens,
+            "passwords": passwords,
+        });
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Ok(Self { kind: Kind::Seven(Box::new(processes)), data: data.to_owned(), env, ready })
     }
 
     /// Its data folder.
@@ -127,12 +178,18 @@ impl Fleet {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        match &self.kind {
+            Kind::One { stderr, .. } => stderr.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Kind::Seven(processes) => processes.log(),
+        }
     }
 
     /// Asks it to stop (SIGTERM) and waits for its clean end.
     pub async fn terminate(mut self) -> Result<()> {
-        let pid = self.child.id().context("it has ended already")?;
+        let pid = match &mut self.kind {
+            Kind::Seven(processes) => return processes.terminate().await,
+            Kind::One { child, .. } => child.id().context("it has ended already")?,
+        };
         let sent = Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await?;
         anyhow::ensure!(sent.success(), "kill -TERM {pid}: {sent}");
         let status = self.death(Duration::from_secs(20)).await?;
@@ -142,13 +199,22 @@ impl Fleet {
 
     /// Kills it (SIGKILL), as a power cut would.
     pub async fn kill(mut self) -> Result<()> {
-        self.child.kill().await?;
+        match &mut self.kind {
+            Kind::One { child, .. } => child.kill().await?,
+            Kind::Seven(processes) => {
+                processes.withdraw();
+                for service in crate::SERVICES {
+                    processes.kill(service, 0).await?;
+                }
+            }
+        }
         Ok(())
     }
 
-    /// Waits until it dies by itself.
+    /// Waits until it dies by itself; one process only.
     pub async fn death(&mut self, patience: Duration) -> Result<ExitStatus> {
-        match timeout(patience, self.child.wait()).await {
+        let Kind::One { child, .. } = &mut self.kind else { bail!("seven processes do not die as one") };
+        match timeout(patience, child.wait()).await {
             Ok(status) => Ok(status?),
             Err(_) => bail!("it still runs after {patience:?}"),
         }

@@ -5,7 +5,11 @@
 
 mod audit;
 mod client;
+mod door;
 mod fleet;
+mod load;
+mod processes;
+mod servers;
 
 use std::{
     path::Path,
@@ -16,7 +20,10 @@ use anyhow::{Result, bail};
 
 pub use audit::{Audit, audit, drained, souk, souk_text};
 pub use client::{Answer, Client};
-pub use fleet::Fleet;
+pub use fleet::{Fleet, on_servers};
+pub use load::{Heard, LIMIT, Load, body};
+pub use processes::{Processes, SERVICES};
+pub use servers::{Server, Servers, Stores};
 
 /// How long anything may take that is only a matter of time.
 pub const PATIENCE: Duration = Duration::from_secs(20);

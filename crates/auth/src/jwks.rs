@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,11 +19,16 @@ const WELL_KNOWN: &str = "/.well-known/jwks.json";
 /// Whether the token of that id was revoked.
 pub type IsRevoked = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
+/// Gives the entries of the JWKS as they are now; `None` when they cannot be had at the moment.
+pub type Look = Arc<dyn Fn() -> BoxFuture<'static, Option<Vec<Value>>> + Send + Sync>;
+
 /// Keys and revocations of an issuer that lives in this very service.
 #[derive(Clone)]
 pub struct LocalKeys {
     /// The entries of its JWKS.
     pub jwks: Vec<Value>,
+    /// Looks for more of them, when a token names a key that is not known: another replica may have made it.
+    pub look: Look,
     /// Whether the token of that id was revoked.
     pub is_revoked: IsRevoked,
 }
@@ -31,7 +37,7 @@ pub struct LocalKeys {
 pub(crate) struct Known {
     keys: HashMap<String, DecodingKey>,
     revoked: HashSet<String>,
-    local: Option<IsRevoked>,
+    local: Option<LocalKeys>,
 }
 
 /// What became of a look at the issuer.
@@ -71,7 +77,7 @@ impl Keys {
     }
 
     pub(crate) fn local(local: &LocalKeys) -> Self {
-        let known = Known { keys: usable(&local.jwks), revoked: HashSet::new(), local: Some(local.is_revoked.clone()) };
+        let known = Known { keys: usable(&local.jwks), revoked: HashSet::new(), local: Some(local.clone()) };
         let keys = Self::remote("");
         keys.replace(known);
         keys
@@ -83,7 +89,7 @@ impl Keys {
 
     pub(crate) fn is_revoked(&self, jti: &str) -> bool {
         let known = self.known();
-        known.revoked.contains(jti) || known.local.as_ref().is_some_and(|local| local(jti))
+        known.revoked.contains(jti) || known.local.as_ref().is_some_and(|local| (local.is_revoked)(jti))
     }
 
     pub(crate) fn get(&self, kid: &str) -> Option<DecodingKey> {
@@ -94,9 +100,6 @@ impl Keys {
     pub(crate) async fn find(&self, kid: &str) -> Found {
         if let Some(key) = self.get(kid) {
             return Found::Key(Box::new(key));
-        }
-        if self.is_local() {
-            return Found::Unknown;
         }
         let mut fetching = self.fetching.lock().await;
         if self.get(kid).is_none() && fetching.last.is_none_or(|last| last.elapsed() >= MIN_INTERVAL) {
@@ -131,6 +134,11 @@ impl Keys {
     }
 
     async fn fetch(&self) -> Result<(), String> {
+        if let Some(local) = &self.known().local {
+            let jwks = (local.look)().await.ok_or("the issuer's store is away")?;
+            self.replace(Known { keys: usable(&jwks), revoked: HashSet::new(), local: Some(local.clone()) });
+            return Ok(());
+        }
         let jwks: Jwks = self.get_json(&self.url).await?;
         let mut known = Known { keys: usable(&jwks.keys), ..Known::default() };
         if let Some(base) = self.url.strip_suffix(WELL_KNOWN) {

@@ -25,5 +25,5 @@ pub use extract::{
 pub use grpc::grpc_caller;
 pub use internal::InternalKey;
 pub use issuer::{Issued, Issuer, NewToken};
-pub use jwks::{IsRevoked, LocalKeys};
+pub use jwks::{IsRevoked, LocalKeys, Look};
 pub use verifier::Verifier;

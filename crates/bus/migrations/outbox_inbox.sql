@@ -1,6 +1,6 @@
 -- What a service has to tell, written in the transaction of the effect.
 create table outbox (
-  id           integer primary key autoincrement,
+  id           {serial},
   topic        text   not null,
   key          text   not null,
   sequence     bigint not null,
@@ -18,4 +18,4 @@ create table inbox (
   event_id text   not null,
   at       bigint not null,
   primary key (topic, subject)
-) without rowid;
+) {without rowid};

@@ -1,23 +1,19 @@
 //! Takes a group's messages from the broker to a service's handler.
 
-use std::{collections::HashMap, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
-use chassis::Context;
+use chassis::{Context, backoff};
+use commerce::Timestamp;
 use futures::FutureExt;
-use prometheus::IntCounterVec;
+use prometheus::{HistogramVec, IntCounterVec};
 use tokio::time::Instant;
 
-use crate::{Embedded, Event, Outgoing, embedded::Logged};
+use crate::{Bus, Error, Event, Outgoing, topology};
 
 /// Most messages handled at once.
-const BATCH: i64 = 256;
-/// How often the log is looked at without a wake-up, for what other processes publish.
-const POLL: Duration = Duration::from_millis(250);
-/// Shortest time from one batch to the next: the first event after a rest is taken at once, under load
-/// many share a transaction.
-const PACE: Duration = Duration::from_millis(20);
-/// How often offsets are stored. What is handled twice after a crash is dropped by the inbox.
-const STORE: Duration = Duration::from_millis(500);
+pub(crate) const BATCH: usize = 256;
+/// Wait before a connection that was lost is looked for again.
+const PAUSE: Duration = Duration::from_millis(200);
 /// Tries before a message that cannot be handled goes to the dead letters.
 const TRIES: u32 = 3;
 /// Longest wait between tries.
@@ -36,10 +32,7 @@ pub enum Failure {
 
 impl From<db::Error> for Failure {
     fn from(error: db::Error) -> Self {
-        match error {
-            db::Error::Unavailable(_) => Self::Later(error.into()),
-            _ => Self::Bad(error.into()),
-        }
+        if error.is_away() { Self::Later(error.into()) } else { Self::Bad(error.into()) }
     }
 }
 
@@ -56,122 +49,140 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, events: &[Event]) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
-pub(crate) async fn run<H: Handler>(
-    ctx: Context,
-    log: Arc<Embedded>,
-    group: &'static str,
-    topics: &'static [&'static str],
-    handler: H,
-) {
-    let consumer = Consumer {
-        consumed: ctx.metrics.counter("events_consumed_total", "Events handled.", &["group", "topic"]),
-        dead: ctx.metrics.counter("events_dead_total", "Messages given up to the dead letters.", &["group", "topic"]),
-        ctx: ctx.clone(),
-        log,
-        group,
-        handler,
-    };
-    for topic in topics {
-        // Shown as zero from the start, so that an alert can tell "none" from "gone".
-        consumer.dead.with_label_values(&[group, *topic]).reset();
-    }
-    let stopped = ctx.shutdown.clone();
-    let Some(mut offsets) = consumer.load_offsets(topics).await else { return };
-    let mut wake = consumer.log.watch();
-    let lag = ctx.metrics.gauge("consumer_lag", "Messages still to be taken.", &["group"]);
-    let mut stored = Instant::now();
-    let mut dirty = false;
-    while !stopped.is_cancelled() {
-        wake.mark_unchanged();
-        let begun = Instant::now();
-        let messages = match consumer.log.read(&offsets, BATCH).await {
-            Ok(messages) => messages,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot read the bus; trying again");
-                tokio::time::sleep(SLOWEST).await;
-                continue;
-            }
-        };
-        if let Some(last) = messages.last().map(|message| message.position) {
-            let full = messages.len() >= BATCH as usize;
-            let new: Vec<Logged> = messages
-                .into_iter()
-                .filter(|m| offsets.get(&m.message.topic).is_none_or(|at| m.position > *at))
-                .collect();
-            if !consumer.take(&new).await {
-                break;
-            }
-            for offset in offsets.values_mut() {
-                *offset = (*offset).max(last);
-            }
-            dirty = true;
-            if !full {
-                tokio::time::sleep_until(begun + PACE).await;
-            }
-        } else {
-            tokio::select! {
-                () = stopped.cancelled() => {}
-                _ = wake.changed() => {}
-                () = tokio::time::sleep(POLL) => {}
-            }
-        }
-        if dirty && stored.elapsed() >= STORE {
-            dirty = consumer.log.store_offsets(group, &offsets).await.is_err();
-            stored = Instant::now();
-            if let Ok(n) = consumer.log.lag(&offsets).await {
-                lag.with_label_values(&[group]).set(n);
-            }
-        }
-    }
-    if dirty {
-        // If this fails the events come again and the inbox drops them.
-        let _ = consumer.log.store_offsets(group, &offsets).await;
-    }
+/// Where a group's messages come from.
+pub(crate) trait Source: Send + Sync + 'static {
+    /// A connection to the broker.
+    type Session: Session;
+
+    /// Connects. Tried again until it works.
+    fn open(&self) -> impl Future<Output = Result<Self::Session, Error>> + Send;
 }
 
-struct Consumer<H> {
-    ctx: Context,
-    log: Arc<Embedded>,
-    group: &'static str,
+/// A connection that brings a group's messages. After an error it is closed and another one is opened.
+pub(crate) trait Session: Send {
+    /// Shortest time from one batch to the next: the first event after a rest is taken at once, under load
+    /// many share a transaction.
+    const PACE: Duration = Duration::from_millis(20);
+
+    /// Waits for messages: at least one, at most [`BATCH`], those of one key in their order. Nothing is lost when the wait
+    /// is broken off.
+    fn next(&mut self) -> impl Future<Output = Result<Vec<Outgoing>, Error>> + Send;
+
+    /// The effect of all that `next` gave is durable: the broker may forget them. What it does not learn of
+    /// comes again.
+    fn done(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Lets go, so that another replica may go on at once.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// A group with its handler.
+pub(crate) struct Consumer<H> {
+    pub(crate) ctx: Context,
+    bus: Bus,
+    pub(crate) group: &'static str,
+    pub(crate) topics: &'static [&'static str],
     handler: H,
     consumed: IntCounterVec,
     dead: IntCounterVec,
+    passed: HistogramVec,
+}
+
+/// Why a connection is followed no longer.
+enum End {
+    Stopped,
+    Lost(Error),
+}
+
+/// Handles a group's messages until the process stops.
+pub(crate) async fn run<S: Source, H: Handler>(consumer: Consumer<H>, source: S) {
+    let stopped = consumer.ctx.shutdown.clone();
+    let what = format!("reading the bus as {}", consumer.group);
+    while let Some(mut session) = backoff::until_ok(&what, &stopped, || source.open()).await {
+        let end = consumer.follow(&mut session).await;
+        session.close().await;
+        match end {
+            End::Stopped => break,
+            End::Lost(error) => {
+                tracing::warn!(
+                    group = consumer.group,
+                    error = &error as &dyn std::error::Error,
+                    "lost the bus; connecting again"
+                );
+                tokio::select! {
+                    () = stopped.cancelled() => break,
+                    () = tokio::time::sleep(PAUSE) => {}
+                }
+            }
+        }
+    }
 }
 
 impl<H: Handler> Consumer<H> {
-    async fn load_offsets(&self, topics: &[&str]) -> Option<HashMap<String, i64>> {
+    pub(crate) fn new(
+        ctx: Context,
+        bus: Bus,
+        group: &'static str,
+        topics: &'static [&'static str],
+        handler: H,
+    ) -> Self {
+        let consumed = ctx.metrics.counter("events_consumed_total", "Events handled.", &["group", "topic"]);
+        let dead =
+            ctx.metrics.counter("events_dead_total", "Messages given up to the dead letters.", &["group", "topic"]);
+        for topic in topics {
+            // Shown as zero from the start, so that an alert can tell "none" from "gone".
+            dead.with_label_values(&[group, *topic]).reset();
+        }
+        let passed = ctx.metrics.histogram_with(
+            "event_effect_seconds",
+            "Time from an event to its durable effect.",
+            &["group"],
+            &[
+                0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0,
+                5.0, 10.0, 30.0, 60.0,
+            ],
+        );
+        Self { ctx, bus, group, topics, handler, consumed, dead, passed }
+    }
+
+    /// Handles what a connection brings.
+    async fn follow<S: Session>(&self, session: &mut S) -> End {
+        let stopped = &self.ctx.shutdown;
         loop {
-            match self.log.offsets(self.group).await {
-                Ok(known) => {
-                    return Some(
-                        topics
-                            .iter()
-                            .map(|topic| ((*topic).to_owned(), known.get(*topic).copied().unwrap_or(0)))
-                            .collect(),
-                    );
-                }
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "cannot read the bus; trying again");
-                    tokio::select! {
-                        () = self.ctx.shutdown.cancelled() => return None,
-                        () = tokio::time::sleep(SLOWEST) => {}
-                    }
+            let messages = tokio::select! {
+                () = stopped.cancelled() => return End::Stopped,
+                messages = session.next() => match messages {
+                    Ok(messages) => messages,
+                    Err(error) => return End::Lost(error),
+                },
+            };
+            let begun = Instant::now();
+            if !self.take(&messages).await {
+                return End::Stopped;
+            }
+            session.done().await;
+            if messages.len() < BATCH && !S::PACE.is_zero() {
+                tokio::select! {
+                    () = stopped.cancelled() => return End::Stopped,
+                    () = tokio::time::sleep_until(begun + S::PACE) => {}
                 }
             }
         }
     }
 
     /// Handles messages; false when the process stops before they are.
-    async fn take(&self, messages: &[Logged]) -> bool {
+    async fn take(&self, messages: &[Outgoing]) -> bool {
         let mut events = Vec::with_capacity(messages.len());
         for message in messages {
-            match serde_json::from_str::<Event>(&message.message.payload) {
+            match serde_json::from_str::<Event>(&message.payload) {
+                // A dead letter that is replayed for one group has taken effect in the others.
+                Ok(event) if event.replaygroup.as_deref().is_some_and(|group| group != self.group) => {}
                 Ok(mut event) => {
-                    event.topic.clone_from(&message.message.topic);
+                    event.topic.clone_from(&message.topic);
                     events.push((message, event));
                 }
                 Err(error) => {
-                    if !self.bury(&message.message, &format!("no CloudEvent: {error}")).await {
+                    if !self.bury(message, &format!("no CloudEvent: {error}")).await {
                         return false;
                     }
                 }
@@ -182,7 +193,7 @@ impl<H: Handler> Consumer<H> {
             return true;
         }
         for (message, event) in events {
-            if !self.persist(&message.message, event).await {
+            if !self.persist(message, event).await {
                 return false;
             }
         }
@@ -240,6 +251,8 @@ impl<H: Handler> Consumer<H> {
         if result.is_ok() {
             for event in events {
                 self.consumed.with_label_values(&[self.group, &event.topic]).inc();
+                let passed = Timestamp::now().since(event.time);
+                self.passed.with_label_values(&[self.group]).observe(passed.as_secs_f64());
             }
         }
         result
@@ -251,14 +264,14 @@ impl<H: Handler> Consumer<H> {
         tracing::error!(topic = message.topic, key = message.key, reason, "a message goes to the dead letters");
         self.dead.with_label_values(&[self.group, &message.topic]).inc();
         let letter = Outgoing {
-            topic: format!("{}.dlq", message.topic),
+            topic: topology::dead(&message.topic),
             key: message.key.clone(),
             payload: serde_json::json!({
                 "reason": reason, "group": self.group, "topic": message.topic, "payload": message.payload,
             })
             .to_string(),
         };
-        while let Err(error) = self.log.publish(vec![letter.clone()]).await {
+        while let Err(error) = self.bus.publish(vec![letter.clone()]).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "cannot write a dead letter; trying again");
             tokio::select! {
                 () = self.ctx.shutdown.cancelled() => return false,

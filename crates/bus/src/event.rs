@@ -47,6 +47,12 @@ impl NewEvent {
         self.traceparent = traceparent.or(self.traceparent);
         self
     }
+
+    /// The text that the broker is to get, for a store that keeps its outbox in its own way.
+    pub fn envelope(self, source: &str, now: Timestamp) -> String {
+        // An envelope of texts and numbers always serialises.
+        serde_json::to_string(&Event::wrap(source, self, now)).unwrap_or_default()
+    }
 }
 
 /// An event as it comes from the broker.
@@ -71,6 +77,12 @@ pub struct Event {
     /// The trace it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// Whether it is a dead letter that was brought back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replay: bool,
+    /// The group that it was brought back for; the others have had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaygroup: Option<String>,
     datacontenttype: Option<String>,
     /// The payload.
     pub data: Box<RawValue>,
@@ -91,6 +103,8 @@ impl Event {
             time: now,
             sequence: Some(new.sequence),
             traceparent: new.traceparent,
+            replay: false,
+            replaygroup: None,
             datacontenttype: Some("application/json".into()),
             data: new.data,
             topic: new.topic.into(),
@@ -100,5 +114,22 @@ impl Event {
     /// The payload as the consumer's own type, which names what it needs and ignores the rest.
     pub fn data<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(self.data.get())
+    }
+}
+
+/// What is asked of a text to know whether it is a CloudEvent or something of other clients.
+#[derive(Deserialize)]
+pub(crate) struct Envelope {
+    #[expect(dead_code, reason = "only its presence is asked for")]
+    specversion: String,
+    /// The trace it belongs to.
+    #[serde(default)]
+    pub(crate) traceparent: Option<String>,
+}
+
+impl Envelope {
+    /// That of a text, if it has one.
+    pub(crate) fn of(payload: &str) -> Option<Self> {
+        serde_json::from_str(payload).ok()
     }
 }

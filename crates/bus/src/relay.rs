@@ -2,13 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
+use backon::BackoffBuilder;
 use chassis::Context;
 use commerce::Timestamp;
-use db::Db;
-use prometheus::{IntCounterVec, IntGaugeVec};
+use prometheus::IntCounterVec;
 use tokio::{sync::Notify, time::Instant};
+use upkeep::Share;
 
-use crate::{Bus, Error, Outgoing, outbox};
+use crate::{
+    Bus, Outgoing,
+    outbox::{Outbox, SHARDS},
+};
 
 /// Most messages published at once.
 const BATCH: i64 = 500;
@@ -19,26 +23,26 @@ const SWEEP: Duration = Duration::from_secs(1);
 const PACE: Duration = Duration::from_millis(20);
 /// How often the backlog is measured.
 const MEASURE: Duration = Duration::from_secs(1);
-/// Longest wait between tries while the broker is away.
-const SLOWEST: Duration = Duration::from_secs(5);
 
 /// Wakes the task that publishes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Relay(Arc<Notify>);
 
 impl Relay {
-    /// Starts publishing what the outbox of `db` holds, oldest first, until the process stops.
-    pub fn start(ctx: &Context, db: Db, bus: Bus) -> Self {
+    /// Starts publishing what the outbox holds, oldest first, until the process stops. Several replicas share the
+    /// work by shards of aggregates, one relay at a time for each; while one takes over from another that was
+    /// only paused, a message may be published twice, which consumers notice by its sequence.
+    pub fn start(ctx: &Context, outbox: Arc<dyn Outbox>, bus: Bus) -> Self {
         let wake = Arc::new(Notify::new());
         let worker = Worker {
             ctx: ctx.clone(),
-            db,
+            share: Share::new("relay", SHARDS, &ctx.instance),
+            outbox,
             bus,
             wake: Arc::clone(&wake),
-            depth: ctx.metrics.gauge("outbox_depth", "Messages that wait for the broker.", &[]),
-            age: ctx.metrics.gauge("outbox_age_seconds", "Age of the oldest message that waits.", &[]),
             published: ctx.metrics.counter("outbox_published_total", "Messages given to the broker.", &["topic"]),
         };
+        ctx.spawn("backlog", measure(ctx.clone(), Arc::clone(&worker.outbox)));
         ctx.spawn("relay", worker.run());
         Self(wake)
     }
@@ -51,89 +55,97 @@ impl Relay {
 
 struct Worker {
     ctx: Context,
-    db: Db,
+    outbox: Arc<dyn Outbox>,
+    share: Share,
     bus: Bus,
     wake: Arc<Notify>,
-    depth: IntGaugeVec,
-    age: IntGaugeVec,
     published: IntCounterVec,
 }
 
 impl Worker {
-    async fn run(self) {
-        let mut wait = SWEEP;
+    async fn run(mut self) {
+        let mut pauses = chassis::backoff::forever().build();
+        let mut wait;
         let mut failing = false;
-        let mut measured: Option<Instant> = None;
         loop {
             let begun = Instant::now();
             match self.sweep().await {
                 Ok(()) => {
                     if failing {
-                        tracing::info!("the bus is back; the outbox is being published again");
+                        tracing::info!("the outbox is being published again");
                     }
                     failing = false;
                     wait = SWEEP;
+                    pauses = chassis::backoff::forever().build();
                 }
                 Err(error) => {
                     if !failing {
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            "cannot publish; events wait in the outbox"
-                        );
+                        tracing::warn!(error = format!("{error:#}"), "cannot publish; events wait in the outbox");
                     }
                     failing = true;
-                    wait = (wait * 2).min(SLOWEST);
+                    wait = pauses.next().unwrap_or(SWEEP);
                 }
             }
-            if measured.is_none_or(|at| at.elapsed() >= MEASURE) {
-                // A gauge that is not set this time is set the next.
-                let _ = self.measure().await;
-                measured = Some(Instant::now());
-            }
             tokio::time::sleep_until(begun + PACE).await;
-            tokio::select! {
+            let woken = tokio::select! {
                 () = self.ctx.shutdown.cancelled() => break,
-                () = self.wake.notified(), if !failing => {}
-                () = tokio::time::sleep(wait) => {}
+                () = self.wake.notified(), if !failing => true,
+                () = self.outbox.hear(), if !failing => false,
+                () = tokio::time::sleep(wait) => false,
+            };
+            if woken && !self.share.has_all() {
+                // Somebody else publishes part of what was written here. If he does not hear it, he looks soon.
+                let _ = self.outbox.tell().await;
             }
         }
         // What was committed while the service drained goes out too, if the bus is there.
         let _ = self.sweep().await;
+        let _ = self.share.release(&*self.outbox).await;
     }
 
-    async fn sweep(&self) -> Result<(), Error> {
+    async fn sweep(&mut self) -> anyhow::Result<()> {
         loop {
-            let mut tx = self.db.read().await?;
-            let waiting = outbox::unpublished(&mut tx, BATCH).await?;
-            drop(tx);
+            let mine = self.share.mine(&*self.outbox).await?;
+            if mine.is_empty() {
+                return Ok(());
+            }
+            let waiting = self.outbox.waiting(mine, BATCH).await?;
             if waiting.is_empty() {
                 return Ok(());
             }
-            let ids: Vec<i64> = waiting.iter().map(|row| row.id).collect();
+            let (ids, messages): (Vec<String>, Vec<Outgoing>) =
+                waiting.into_iter().map(|waiting| (waiting.id, waiting.message)).unzip();
             self.ctx.crash.reach("relay.publish.before");
-            let messages: Vec<Outgoing> = waiting.into_iter().map(|row| row.message).collect();
-            for message in &messages {
-                self.published.with_label_values(&[&message.topic]).inc();
-            }
+            let topics: Vec<String> = messages.iter().map(|message| message.topic.clone()).collect();
             self.bus.publish(messages).await?;
+            for topic in topics {
+                self.published.with_label_values(&[&topic]).inc();
+            }
             self.ctx.crash.reach("relay.publish.after");
-            let mut tx = self.db.write().await?;
-            outbox::mark_published(&mut tx, &ids).await?;
-            tx.commit().await?;
+            self.outbox.mark(&ids).await?;
             self.ctx.crash.reach("relay.mark.after");
             if ids.len() < BATCH as usize {
                 return Ok(());
             }
         }
     }
+}
 
-    async fn measure(&self) -> Result<(), Error> {
-        let mut tx = self.db.read().await?;
-        let (depth, oldest) = outbox::backlog(&mut tx).await?;
-        let age = oldest.map_or(0, |oldest| Timestamp::now().since(oldest).as_secs());
-        self.depth.with_label_values::<&str>(&[]).set(depth);
-        self.age.with_label_values::<&str>(&[]).set(i64::try_from(age).unwrap_or(i64::MAX));
-        Ok(())
+/// Tells how much waits, also while the broker keeps the relay waiting.
+async fn measure(ctx: Context, outbox: Arc<dyn Outbox>) {
+    let depth = ctx.metrics.gauge("outbox_depth", "Messages that wait for the broker.", &[]);
+    let age = ctx.metrics.gauge("outbox_age_seconds", "Age of the oldest message that waits.", &[]);
+    loop {
+        // A gauge that is not set this time is set the next.
+        if let Ok((waiting, oldest)) = outbox.backlog().await {
+            let seconds = oldest.map_or(0, |oldest| Timestamp::now().since(oldest).as_secs());
+            depth.with_label_values::<&str>(&[]).set(waiting);
+            age.with_label_values::<&str>(&[]).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+        }
+        tokio::select! {
+            () = ctx.shutdown.cancelled() => return,
+            () = tokio::time::sleep(MEASURE) => {}
+        }
     }
 }
 

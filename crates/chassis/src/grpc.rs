@@ -2,9 +2,12 @@
 
 use std::any::Any;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use std::task::{Context as Poller, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,13 +19,14 @@ use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prometheus::{HistogramVec, IntCounterVec};
 use tonic::service::Routes;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_health::ServingStatus;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use crate::http::{panic_message, traceparent};
-use crate::{Context, Problem, trace};
+use crate::{Context, Problem, deadline, trace};
 
 /// The largest message taken, in bytes; each generated server is to be told by `max_decoding_message_size`.
 pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
@@ -46,6 +50,41 @@ pub async fn with_health_and_reflection(
     Ok(routes.add_service(health).add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
 }
 
+/// Connections of one client to one URL.
+const CONNECTIONS: usize = 4;
+/// How often a connection is asked whether it still stands.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+/// Channels to a service that may have several replicas behind one address, as a Kubernetes Service has: a connection stays
+/// with one of them, so there are several, and calls go over them in turn. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Spread {
+    channels: Arc<[Channel]>,
+    next: Arc<AtomicUsize>,
+}
+
+impl Spread {
+    /// Connects when it is first used.
+    pub fn new(url: &str, timeout: Duration) -> anyhow::Result<Self> {
+        let endpoint = Endpoint::from_shared(url.to_owned())?
+            .connect_timeout(timeout)
+            .timeout(timeout)
+            .tcp_nodelay(true)
+            // A host that dies without a word is noticed in seconds, and not when TCP gives up.
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(timeout)
+            .keep_alive_while_idle(true);
+        let channels = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
+        Ok(Self { channels, next: Arc::default() })
+    }
+
+    /// The next channel in turn.
+    pub fn channel(&self) -> Channel {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        self.channels[turn % CONNECTIONS].clone()
+    }
+}
+
 struct Edge {
     service: &'static str,
     requests: IntCounterVec,
@@ -62,8 +101,14 @@ pub(crate) fn stack(routes: Routes, ctx: &Context) -> Router {
     routes
         .prepare()
         .into_axum_router()
+        .layer(middleware::from_fn(deadline::grpc))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(edge, observe))
+}
+
+/// What every call is told while the service is being built.
+pub(crate) async fn starting() -> Response {
+    Status::unavailable("the service is starting and waits for its store").into_http()
 }
 
 fn answer_panic(panic: Box<dyn Any + Send>) -> Response {

@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use crate::extract::{announced_length, discard, too_large};
 use crate::problem::Rendered;
-use crate::{BODY_LIMIT, Context, Json, Kind, Metrics, Problem, Ready, trace};
+use crate::{BODY_LIMIT, Context, Json, Kind, Metrics, Problem, Ready, deadline, trace};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
@@ -44,8 +44,9 @@ struct Edge {
 /// 1. `observe`: request id and trace first, so that everything below is told under them; it sees the final
 ///    answer, so it counts by route template and status, completes problems and sets the security headers.
 /// 2. catch a panic: below the span, so that its log line has the trace; above all code that may panic.
-/// 3. `limit`: refuses what announces itself as too large before anything reads it.
-/// 4. the routes: the service's own, `/health`, `/ready`, `/metrics`.
+/// 3. deadline: stops when the caller's time is over.
+/// 4. `limit`: refuses what announces itself as too large before anything reads it.
+/// 5. the routes: the service's own, `/health`, `/ready`, `/metrics`.
 pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready) -> Router {
     let edge = Arc::new(Edge {
         service: ctx.name,
@@ -59,6 +60,7 @@ pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready) -> Router {
     routes
         .merge(own_routes(ctx, ready))
         .layer(middleware::from_fn(limit))
+        .layer(middleware::from_fn(deadline::http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(edge, observe))
 }

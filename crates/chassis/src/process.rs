@@ -82,9 +82,8 @@ where
             None => None,
         },
     };
-    let app = tokio::select! {
-        app = start(settings, ctx.clone()) => app?,
-        () = ctx.shutdown.cancelled() => return Ok(()),
+    let Some((app, listeners)) = serve::while_starting(&ctx, listeners, start(settings, ctx.clone())).await? else {
+        return Ok(());
     };
     tracing::info!(service = name, instance = ctx.instance, %address, port, "ready to serve");
     serve(app, &ctx, listeners).await?;

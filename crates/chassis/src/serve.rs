@@ -7,23 +7,28 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use futures::future::BoxFuture;
 use http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::{Context, grpc, http as edge};
+use crate::{Context, Kind, Problem, grpc, http as edge};
 
 /// How long connections and tasks may take to finish once the service is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long a client may take to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How old a connection gets, up to a quarter more. A new replica is found by those who connect anew, which callers who
+/// keep their connections never would.
+const AGE: Duration = Duration::from_secs(300);
 /// How long to wait when the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -71,6 +76,54 @@ where
     })
 }
 
+/// Serves what is alive and not ready, until the service is built: its store may be away, and whoever watches the
+/// process should see that it waits. `None` when it is told to stop meanwhile.
+pub(crate) async fn while_starting(
+    ctx: &Context,
+    listeners: Listeners,
+    start: impl Future<Output = anyhow::Result<App>>,
+) -> anyhow::Result<Option<(App, Listeners)>> {
+    let started = ctx.shutdown.child_token();
+    let waiting = Context::new(ctx.name, ctx.instance.clone(), ctx.shutdown.clone(), ctx.crash.clone());
+    let ready: Ready = Arc::new(|| Box::pin(async { Err("starting: waits for its store".to_owned()) }));
+    let routes = Router::new().fallback(async || {
+        Problem::new(Kind::Unavailable, "The service is starting and waits for its store; try again.").retry_after(1)
+    });
+    let (http, kept_http) = twins(listeners.http)?;
+    let (grpc, kept_grpc) = listeners.grpc.map(twins).transpose()?.unzip();
+    let http = accept(http, edge::stack(routes, &waiting, ready), started.clone());
+    let grpc = async {
+        match grpc {
+            Some(listener) => accept(listener, Router::new().fallback(grpc::starting), started.clone()).await,
+            None => Ok(()),
+        }
+    };
+    let build = async {
+        let app = tokio::select! {
+            app = start => app.map(Some),
+            () = ctx.shutdown.cancelled() => Ok(None),
+        };
+        started.cancel();
+        app
+    };
+    let (app, http, grpc) = tokio::join!(build, http, grpc);
+    Ok(match app? {
+        Some(app) => {
+            http?;
+            grpc?;
+            Some((app, Listeners { http: kept_http, grpc: kept_grpc }))
+        }
+        None => None,
+    })
+}
+
+/// Two of the same socket: when one is closed the other still takes connections.
+fn twins(listener: TcpListener) -> io::Result<(TcpListener, TcpListener)> {
+    let one = listener.into_std()?;
+    let other = one.try_clone()?;
+    Ok((TcpListener::from_std(one)?, TcpListener::from_std(other)?))
+}
+
 /// Serves until `ctx.shutdown` is cancelled, then drains for at most ten seconds.
 pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<()> {
     let http = accept(listeners.http, edge::stack(app.http, ctx, app.ready), ctx.shutdown.clone());
@@ -91,17 +144,15 @@ pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<
 }
 
 fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) -> impl Future<Output = io::Result<()>> {
-    let service =
-        router.into_service::<Body>().map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new));
-    let service = TowerToHyperService::new(service);
+    let service = router.into_service::<Body>();
     async move {
         let server = server();
-        let graceful = GracefulShutdown::new();
+        let connections = TaskTracker::new();
         loop {
-            let stream = tokio::select! {
+            let (stream, peer) = tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
+                    Ok(accepted) => accepted,
                     Err(err) => {
                         tracing::warn!(error = %err, "connection not accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -111,19 +162,41 @@ fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) ->
             };
             // Small answers must not wait for an acknowledgement; without the option they are only slower.
             let _ = stream.set_nodelay(true);
-            let connection = server.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
-            let connection = graceful.watch(connection);
-            tokio::spawn(async move {
-                if let Err(err) = connection.await {
-                    tracing::debug!(error = %err, "connection ended badly");
-                }
+            let service = service.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                request.map(Body::new)
             });
+            let service = TowerToHyperService::new(service);
+            let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+            connections.spawn(attend(connection, shutdown.clone()));
         }
         drop(listener);
-        if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        connections.close();
+        if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
             tracing::warn!("connections did not end in time and are cut");
         }
         Ok(())
+    }
+}
+
+/// Serves a connection until its client hangs up. When the service stops, or the connection is old, the client is told to
+/// make no more requests on it, and those that are under way are finished.
+async fn attend(connection: impl GracefulConnection<Error: std::fmt::Display>, shutdown: CancellationToken) {
+    let mut connection = std::pin::pin!(connection);
+    let age = AGE + AGE.mul_f64(rand::random::<f64>() / 4.0);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = tokio::time::sleep(age) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(err) = ended {
+        tracing::debug!(error = %err, "connection ended badly");
     }
 }
 

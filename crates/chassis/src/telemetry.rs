@@ -81,6 +81,10 @@ impl Drop for Guard {
     }
 }
 
+/// Libraries that log each failure of a connection as an error, over and over. Whoever uses them is given the same
+/// errors and tells them once. `RUST_LOG` can turn them on.
+const QUIET: &str = "lapin=off";
+
 /// Sets up logs on stderr and traces for the named services, once per process, inside its runtime.
 pub fn init(services: &[&str]) -> Result<Guard, TelemetryError> {
     init_with(services, &Options::from_env())
@@ -88,7 +92,7 @@ pub fn init(services: &[&str]) -> Result<Guard, TelemetryError> {
 
 /// As [`init`], with the options given.
 pub fn init_with(services: &[&str], options: &Options) -> Result<Guard, TelemetryError> {
-    let filter = EnvFilter::try_new(&options.filter)
+    let filter = EnvFilter::try_new(format!("{QUIET},{}", options.filter))
         .map_err(|source| TelemetryError::Filter { value: options.filter.clone(), source })?;
     let logs = if options.json {
         fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()

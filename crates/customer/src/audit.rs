@@ -1,16 +1,16 @@
 //! What the auditor is told about customers: plain facts, no schema. Events are told by the outbox.
 
-use db::{Db, Options};
+use commerce::Timestamp;
 
-use crate::store::{SqlStore, Store};
+use crate::store;
 
 /// Everything that the audit asks of this service.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// Every customer.
     pub customers: Vec<CustomerFact>,
-    /// Every event that the outbox keeps, in order.
-    pub events: Vec<bus::outbox::Told>,
+    /// The events that the outbox keeps.
+    pub outbox: bus::outbox::Telling,
 }
 
 /// One customer.
@@ -22,12 +22,15 @@ pub struct CustomerFact {
     pub last_sequence: i64,
     /// Whether nothing personal is left of him.
     pub anonymised: bool,
+    /// When he was made.
+    pub created_at: Timestamp,
+    /// When the last event was told.
+    pub updated_at: Timestamp,
 }
 
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
-    let db = Db::open(url, &Options { read_only: true, ..Options::default() }, None).await?;
-    let store = SqlStore::new(db.clone());
+    let store = store::open_to_read(url).await?;
     let mut facts = Facts::default();
     loop {
         let after = facts.customers.last().map(|customer| customer.id.clone()).unwrap_or_default();
@@ -37,7 +40,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         }
         facts.customers.extend(page);
     }
-    facts.events = bus::outbox::all(&mut db.read().await?).await?;
-    db.close().await;
+    facts.outbox = store.told().await?;
+    store.close().await;
     Ok(facts)
 }

@@ -5,16 +5,19 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chassis::FieldError;
+use chassis::{FieldError, Metrics, Neighbour};
 use futures::{StreamExt, TryStreamExt, stream};
 use http::header::CONTENT_TYPE;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::Error;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// A question takes no longer than a step of a checkout.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Cancelling an order goes on to the stock and payment services.
+const CANCELLING: Duration = Duration::from_secs(5);
 const OPEN: [&str; 3] = ["pending", "confirmed", "processing"];
 /// Orders taken per round.
 const PAGE: &str = "100";
@@ -25,6 +28,7 @@ const ROUNDS: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Orders {
     url: String,
+    who: Neighbour,
     // Made when first needed: the start must not wait for root certificates.
     client: OnceLock<Option<Client>>,
 }
@@ -40,8 +44,9 @@ struct Order {
 }
 
 impl Orders {
-    pub(crate) fn new(url: &str) -> Self {
-        Self { url: url.trim_end_matches('/').to_owned(), client: OnceLock::new() }
+    pub(crate) fn new(url: &str, metrics: &Metrics) -> Self {
+        let who = Neighbour::new("order", CANCELLING, metrics);
+        Self { url: url.trim_end_matches('/').to_owned(), who, client: OnceLock::new() }
     }
 
     /// Cancels all open orders of a customer, in the name of the admin who deletes him: the order service
@@ -65,20 +70,17 @@ impl Orders {
     }
 
     async fn open(&self, customer_id: &str, status: &str, authorization: &str) -> anyhow::Result<Vec<Order>> {
-        let request = self.client()?.get(format!("{}/api/orders", self.url));
+        let request = client(&self.client)?.get(format!("{}/api/orders", self.url));
         let query = [("customer_id", customer_id), ("status", status), ("limit", PAGE)];
-        let answer = request.query(&query).headers(trace()).header("authorization", authorization).send().await?;
+        let answer = send(&self.who, request.query(&query).header("authorization", authorization)).await?;
         Ok(answer.error_for_status()?.json::<Page>().await?.data)
     }
 
     async fn cancel(&self, order_id: &str, authorization: &str) -> Result<(), Error> {
-        let client = self.client().map_err(Error::OrdersAway)?;
+        let client = client(&self.client).map_err(Error::OrdersAway)?;
         let request = client.post(format!("{}/api/orders/{order_id}/cancel", self.url));
-        let request = request
-            .headers(trace())
-            .header("authorization", authorization)
-            .json(&json!({"reason": "customer deleted"}));
-        let answer = request.send().await.map_err(|err| Error::OrdersAway(err.into()))?;
+        let request = request.header("authorization", authorization).json(&json!({"reason": "customer deleted"}));
+        let answer = send(&self.who, request).await.map_err(Error::OrdersAway)?;
         match answer.status() {
             status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(()),
             StatusCode::CONFLICT => {
@@ -86,10 +88,6 @@ impl Orders {
             }
             status => Err(Error::OrdersAway(anyhow::anyhow!("cancel answered {status}"))),
         }
-    }
-
-    fn client(&self) -> anyhow::Result<&Client> {
-        client(&self.client)
     }
 }
 
@@ -102,12 +100,14 @@ const NO_PLACE: &str = "There is no such place.";
 #[derive(Debug)]
 pub(crate) struct Places {
     url: String,
+    who: Neighbour,
     client: OnceLock<Option<Client>>,
 }
 
 impl Places {
-    pub(crate) fn new(url: &str) -> Self {
-        Self { url: url.trim_end_matches('/').to_owned(), client: OnceLock::new() }
+    pub(crate) fn new(url: &str, metrics: &Metrics) -> Self {
+        let who = Neighbour::new("stock", TIMEOUT, metrics);
+        Self { url: url.trim_end_matches('/').to_owned(), who, client: OnceLock::new() }
     }
 
     /// Refuses stores that do not exist. They must be ids by their letters.
@@ -126,7 +126,7 @@ impl Places {
 
     async fn exists(&self, id: String) -> anyhow::Result<bool> {
         let client = client(&self.client)?;
-        let answer = client.get(format!("{}/api/places/{id}", self.url)).headers(trace()).send().await?;
+        let answer = send(&self.who, client.get(format!("{}/api/places/{id}", self.url))).await?;
         if answer.status() != StatusCode::NOT_FOUND {
             answer.error_for_status()?;
             return Ok(true);
@@ -141,14 +141,17 @@ impl Places {
 }
 
 fn client(made: &OnceLock<Option<Client>>) -> anyhow::Result<&Client> {
-    let client = made.get_or_init(|| Client::builder().timeout(TIMEOUT).no_proxy().build().ok());
+    let client = made.get_or_init(|| Client::builder().timeout(CANCELLING).no_proxy().build().ok());
     client.as_ref().context("no HTTP client")
 }
 
-fn trace() -> http::HeaderMap {
-    let mut headers = http::HeaderMap::new();
-    chassis::trace::inject(&mut headers);
-    headers
+/// Sends a request; whoever answers that he cannot now is as good as silent.
+async fn send(who: &Neighbour, request: RequestBuilder) -> anyhow::Result<Response> {
+    let call = async {
+        let answer = request.headers(who.headers()).send().await?;
+        if answer.status().is_server_error() { answer.error_for_status() } else { Ok(answer) }
+    };
+    Ok(who.call(|_: &reqwest::Error| true, call).await?)
 }
 
 async fn detail(answer: Response) -> String {

@@ -14,7 +14,7 @@ pub struct Config {
     pub bind: IpAddr,
     /// HTTP port.
     pub port: u16,
-    /// Where customers and users are kept: `sqlite:PATH`.
+    /// Where customers and users are kept: `sqlite:PATH`, `postgres://…`, `mongodb://…` or `mongodb+srv://…`.
     pub database_url: String,
     /// Where events go.
     pub bus_url: String,
@@ -32,6 +32,10 @@ pub struct Config {
     pub admin_password: Secret,
     /// Life of a user's token, in seconds.
     pub token_ttl_seconds: u32,
+    /// Days that a published event is kept in the outbox, for the auditor; 7.
+    pub outbox_days: u64,
+    /// Hours that an Idempotency-Key is remembered; 24.
+    pub idempotency_hours: u64,
 }
 
 impl Default for Config {
@@ -48,6 +52,8 @@ impl Default for Config {
             stock_url: "http://127.0.0.1:8088".into(),
             admin_password: Secret::default(),
             token_ttl_seconds: 3_600,
+            outbox_days: 7,
+            idempotency_hours: 24,
         }
     }
 }

@@ -56,6 +56,9 @@ pub(crate) enum Error {
     /// The store failed.
     #[error("the store failed")]
     Store(#[source] db::Error),
+    /// The store failed, where it is MongoDB.
+    #[error("the store failed")]
+    Documents(#[source] crate::store::Failure),
     /// A key or token could not be made.
     #[error("no token could be made")]
     Token(#[from] auth::AuthError),
@@ -102,22 +105,36 @@ impl Error {
             Self::Stale { .. } => Kind::Stale,
             Self::BadLogin => Kind::Unauthenticated,
             Self::TooManyGuesses { .. } => Kind::TooMany,
-            Self::Store(db::Error::Unavailable(_)) | Self::OrdersAway(_) | Self::PlacesAway(_) => Kind::Unavailable,
-            Self::Store(_) | Self::Token(_) | Self::Password(_) | Self::Defect(_) => Kind::Internal,
+            Self::Store(error) if error.is_away() => Kind::Unavailable,
+            Self::Documents(failure) if failure.is_away() => Kind::Unavailable,
+            Self::OrdersAway(_) | Self::PlacesAway(_) => Kind::Unavailable,
+            Self::Store(_) | Self::Documents(_) | Self::Token(_) | Self::Password(_) | Self::Defect(_) => {
+                Kind::Internal
+            }
         }
     }
 }
 
-/// Which rule of the schema says what.
+/// Which rule of the schema says what: constraints and unique indexes have the same names in every store.
+fn refused_by(constraint: Option<&str>) -> Option<Error> {
+    match constraint {
+        Some("customers_email_lower_key" | "users_email_lower_key") => Some(Error::EmailTaken),
+        Some("users_username_lower_key") => Some(Error::UsernameTaken),
+        Some("customers_pkey") => Some(Error::IdTaken),
+        Some("users_customer_id_key") => Some(Error::CustomerTaken),
+        _ => None,
+    }
+}
+
 impl From<db::Error> for Error {
     fn from(error: db::Error) -> Self {
-        match error.constraint() {
-            Some("customers_email_lower_key" | "users_email_lower_key") => Self::EmailTaken,
-            Some("users_username_lower_key") => Self::UsernameTaken,
-            Some("customers_pkey") => Self::IdTaken,
-            Some("users_customer_id_key") => Self::CustomerTaken,
-            _ => Self::Store(error),
-        }
+        refused_by(error.constraint()).unwrap_or(Self::Store(error))
+    }
+}
+
+impl From<crate::store::Failure> for Error {
+    fn from(failure: crate::store::Failure) -> Self {
+        refused_by(failure.duplicate()).unwrap_or(Self::Documents(failure))
     }
 }
 
@@ -131,9 +148,12 @@ impl From<Error> for Problem {
             Error::Stale { version } => Self::new(kind, detail).with("version", version),
             Error::OrderStays { order_id, .. } => Self::new(kind, detail).with("order_id", order_id),
             Error::TooManyGuesses { seconds } => Self::new(kind, detail).retry_after(seconds),
-            Error::Store(_) | Error::Token(_) | Error::Password(_) | Error::OrdersAway(_) | Error::PlacesAway(_) => {
-                Self::new(kind, detail).because(error)
-            }
+            Error::Store(_)
+            | Error::Documents(_)
+            | Error::Token(_)
+            | Error::Password(_)
+            | Error::OrdersAway(_)
+            | Error::PlacesAway(_) => Self::new(kind, detail).because(error),
             _ => Self::new(kind, detail),
         }
     }

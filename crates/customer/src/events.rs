@@ -1,37 +1,30 @@
 //! What this service tells: `customer.created`, `customer.updated`, `customer.anonymised`.
 
-use bus::{NewEvent, outbox};
-use db::Tx;
+use bus::NewEvent;
 use serde_json::{Value, json};
 
 use crate::api::CustomerView;
 use crate::domain::Customer;
-use crate::error::Error;
 
 pub(crate) const TOPIC: &str = "customers";
 
-pub(crate) async fn created(tx: &mut Tx, customer: &Customer) -> Result<(), Error> {
-    tell(tx, "souk.customer.created", customer).await
+pub(crate) fn created(customer: &Customer) -> NewEvent {
+    tell("souk.customer.created", customer)
 }
 
-pub(crate) async fn updated(tx: &mut Tx, customer: &Customer) -> Result<(), Error> {
-    tell(tx, "souk.customer.updated", customer).await
+pub(crate) fn updated(customer: &Customer) -> NewEvent {
+    tell("souk.customer.updated", customer)
 }
 
-pub(crate) async fn anonymised(tx: &mut Tx, customer: &Customer) -> Result<(), Error> {
-    tell(tx, "souk.customer.anonymised", customer).await
+pub(crate) fn anonymised(customer: &Customer) -> NewEvent {
+    tell("souk.customer.anonymised", customer)
 }
 
-/// Takes the person out of what was told before and of what is still to be told.
-pub(crate) async fn forget(tx: &mut Tx, customer: &Customer) -> Result<(), Error> {
-    Ok(outbox::redact(tx, TOPIC, customer.id.as_str(), &data(customer)).await?)
+fn tell(kind: &'static str, customer: &Customer) -> NewEvent {
+    NewEvent::new(TOPIC, kind, customer.id.as_str(), customer.sequence, &data(customer))
 }
 
-async fn tell(tx: &mut Tx, kind: &'static str, customer: &Customer) -> Result<(), Error> {
-    let event = NewEvent::new(TOPIC, kind, customer.id.as_str(), customer.sequence, &data(customer));
-    Ok(outbox::append(tx, crate::NAME, vec![event]).await?)
-}
-
-fn data(customer: &Customer) -> Value {
+/// What is told of a customer. Of an anonymised one it also stands in for what was told before.
+pub(crate) fn data(customer: &Customer) -> Value {
     json!(CustomerView::from(customer))
 }

@@ -10,6 +10,7 @@ mod config;
 mod domain;
 mod error;
 mod events;
+mod follow;
 mod guesses;
 mod passwords;
 mod seed;
@@ -22,13 +23,12 @@ use auth::Verifier;
 use bus::{Bus, Relay};
 use chassis::{App, Context};
 use commerce::page::CursorKey;
-use db::{Db, Options};
 
 pub use audit::{CustomerFact, Facts, audit_facts};
 pub use config::Config;
 pub use seed::{SeedUser, seed, tokens};
 
-use store::{SqlStore, Store};
+use store::{Keep, Opened};
 
 /// The service's name.
 pub const NAME: &str = "customer";
@@ -47,19 +47,21 @@ pub struct Deps {
 /// Wires the service.
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
-    seed::first_admin(&config).await?;
-    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    let store: Arc<dyn Store> = Arc::new(SqlStore::new(db.clone()));
+    let Opened { store, outbox } = store::open(&config.database_url, Some(&ctx)).await?;
+    seed::first_admin(&config, store.as_ref()).await?;
     let tokens = tokens::Tokens::open(Arc::clone(&store), &config.issuer, config.token_ttl_seconds).await?;
+    let relay = Relay::start(&ctx, outbox.clone(), bus);
+    follow::start(&ctx, Arc::clone(&store), tokens.clone(), relay.clone());
+    let keep = Keep { events: upkeep::days(config.outbox_days), replies: upkeep::hours(config.idempotency_hours) };
+    upkeep::start(&ctx, outbox, store.jobs(keep));
     let secret = config.internal_key.expose().as_bytes();
     let api = api::Api {
         verifier: Verifier::with_local_keys(&config.auth(), &tokens.local_keys())?,
         tokens,
-        relay: Relay::start(&ctx, db, bus),
+        relay,
         passwords: passwords::Passwords::new(),
-        orders: Arc::new(clients::Orders::new(&config.order_url)),
-        places: Arc::new(clients::Places::new(&config.stock_url)),
+        orders: Arc::new(clients::Orders::new(&config.order_url, &ctx.metrics)),
+        places: Arc::new(clients::Places::new(&config.stock_url, &ctx.metrics)),
         customer_cursors: CursorKey::derive(secret, "customers"),
         user_cursors: CursorKey::derive(secret, "users"),
         store: Arc::clone(&store),

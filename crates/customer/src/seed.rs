@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use auth::Role;
-use db::{Db, Options};
 
 use crate::api::render_user;
 use crate::config::Config;
 use crate::domain::{Credentials, NewUser};
 use crate::error::Error;
 use crate::passwords::Passwords;
-use crate::store::{MIGRATIONS, SqlStore, Store};
+use crate::store::{self, Store};
 use crate::tokens::Tokens;
 
 /// A user to be made.
@@ -33,20 +32,24 @@ pub struct SeedUser {
 
 /// Makes the users that are not there yet; tells which were made. Safe to repeat, also beside a running service.
 pub async fn seed(config: &Config, users: &[SeedUser]) -> anyhow::Result<Vec<bool>> {
-    let db = open(config).await?;
-    let store = SqlStore::new(db.clone());
+    let store = store::open(&config.database_url, None).await?.store;
+    let made = make_all(store.as_ref(), users).await?;
+    store.close().await;
+    Ok(made)
+}
+
+async fn make_all(store: &dyn Store, users: &[SeedUser]) -> Result<Vec<bool>, Error> {
     let passwords = Passwords::new();
     // One after the other: each hash takes 19 MiB, and a start should stay small.
     let mut made = Vec::with_capacity(users.len());
     for user in users {
-        made.push(make(&store, &passwords, user).await?);
+        made.push(make(store, &passwords, user).await?);
     }
-    db.close().await;
     Ok(made)
 }
 
 /// Makes the first admin of a fleet that has none, if the settings name his password.
-pub(crate) async fn first_admin(config: &Config) -> anyhow::Result<()> {
+pub(crate) async fn first_admin(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
     if config.admin_password.is_empty() {
         return Ok(());
     }
@@ -58,10 +61,11 @@ pub(crate) async fn first_admin(config: &Config) -> anyhow::Result<()> {
         roles: vec![Role::Admin],
         stores: Vec::new(),
     };
-    seed(config, &[admin]).await.map(|_| ())
+    make_all(store, &[admin]).await?;
+    Ok(())
 }
 
-async fn make(store: &SqlStore, passwords: &Passwords, user: &SeedUser) -> Result<bool, Error> {
+async fn make(store: &dyn Store, passwords: &Passwords, user: &SeedUser) -> Result<bool, Error> {
     if store.user_by_login(&user.username).await?.is_some() {
         return Ok(false);
     }
@@ -77,28 +81,24 @@ async fn make(store: &SqlStore, passwords: &Passwords, user: &SeedUser) -> Resul
     };
     match store.create_user(new, None, render_user).await {
         Ok(_) => Ok(true),
-        Err(Error::UsernameTaken) => Ok(false),
+        // Two replicas may start at once; which of his two names the store met first does not matter.
+        Err(Error::UsernameTaken | Error::EmailTaken) if store.user_by_login(&user.username).await?.is_some() => {
+            Ok(false)
+        }
         Err(err) => Err(err),
     }
 }
 
 /// Fresh tokens for users by their names; who is not there is left out.
 pub async fn tokens(config: &Config, usernames: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
-    let db = open(config).await?;
-    let store: Arc<dyn Store> = Arc::new(SqlStore::new(db.clone()));
+    let store = store::open(&config.database_url, None).await?.store;
     let tokens = Tokens::open(Arc::clone(&store), &config.issuer, config.token_ttl_seconds).await?;
     let mut issued = BTreeMap::new();
     for username in usernames {
         if let Some(user) = store.user_by_login(username).await? {
-            issued.insert((*username).to_owned(), tokens.issue(&user).await?.token);
+            issued.insert((*username).to_owned(), tokens.issue(user).await?.0.token);
         }
     }
-    db.close().await;
+    store.close().await;
     Ok(issued)
-}
-
-async fn open(config: &Config) -> anyhow::Result<Db> {
-    let db = Db::open(&config.database_url, &Options::default(), None).await?;
-    db.migrate(&[bus::MIGRATIONS, MIGRATIONS].concat()).await?;
-    Ok(db)
 }

@@ -1,7 +1,12 @@
 //! Tokens: given out at login, ended at logout, and what others need to know of both.
+//!
+//! The store has the truth, and other replicas write it too: the keys are looked up again whenever somebody asks
+//! for them or meets one that is not known, the tokens that ended early every two seconds. Two replicas that start
+//! at once on an empty store may both make a key. Both keys stand, and either replica publishes and takes both.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use auth::{Caller, Issued, Issuer, LocalKeys, NewToken};
 use base64::Engine;
@@ -13,39 +18,48 @@ use crate::domain::User;
 use crate::error::Error;
 use crate::store::Store;
 
-/// The signing key, and the tokens that ended early. Cheap to clone.
+/// Keys looked up so short a time ago are as good as new: a JWKS that is asked for often costs little.
+const FRESH: Duration = Duration::from_millis(250);
+
+/// The signing keys, and the tokens that ended early. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Tokens {
     store: Arc<dyn Store>,
-    issuer: Arc<Issuer>,
-    jwks: Arc<Vec<Value>>,
+    issuer_name: Arc<str>,
+    keys: Arc<RwLock<Arc<Keys>>>,
     // What the store has, at hand for every request; ends in seconds since 1970.
     revoked: Arc<RwLock<HashMap<String, i64>>>,
     ttl_seconds: i64,
 }
 
+struct Keys {
+    /// Signs: the newest.
+    issuer: Issuer,
+    jwks: Vec<Value>,
+    looked: Instant,
+}
+
 impl Tokens {
     /// Takes the signing keys from the store, and makes one at the first start.
     pub(crate) async fn open(store: Arc<dyn Store>, issuer_name: &str, ttl_seconds: u32) -> Result<Self, Error> {
-        let mut issuers = Vec::new();
-        for pkcs8 in store.signing_keys().await? {
-            let pkcs8 = BASE64_STANDARD.decode(pkcs8).map_err(|_| Error::Defect("a kept signing key is not base64"))?;
-            issuers.push(Issuer::from_pkcs8(issuer_name, &pkcs8)?);
-        }
-        if issuers.is_empty() {
-            let issuer = Issuer::generate(issuer_name)?;
-            store.add_signing_key(issuer.kid(), &BASE64_STANDARD.encode(issuer.pkcs8())).await?;
-            issuers.push(issuer);
-        }
-        let jwks = issuers.iter().map(Issuer::jwk).collect();
-        let revoked = store.revoked_tokens().await?.into_iter().collect();
-        Ok(Self {
-            issuer: Arc::new(issuers.swap_remove(0)),
-            jwks: Arc::new(jwks),
-            revoked: Arc::new(RwLock::new(revoked)),
+        let keys = match kept_keys(store.as_ref(), issuer_name).await? {
+            Some(keys) => keys,
+            None => {
+                let issuer = Issuer::generate(issuer_name)?;
+                store.add_signing_key(issuer.kid(), &BASE64_STANDARD.encode(issuer.pkcs8())).await?;
+                // Read back, since another replica may have done the same just now.
+                kept_keys(store.as_ref(), issuer_name).await?.ok_or(Error::Defect("the new signing key is not kept"))?
+            }
+        };
+        let tokens = Self {
+            issuer_name: issuer_name.into(),
+            keys: Arc::new(RwLock::new(Arc::new(keys))),
+            revoked: Arc::default(),
             ttl_seconds: i64::from(ttl_seconds),
             store,
-        })
+        };
+        tokens.follow_revoked().await?;
+        Ok(tokens)
     }
 
     /// For this service's own verifier.
@@ -53,25 +67,61 @@ impl Tokens {
         let revoked = Arc::clone(&self.revoked);
         let is_revoked =
             Arc::new(move |jti: &str| revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(jti));
-        LocalKeys { jwks: self.jwks.as_ref().clone(), is_revoked }
+        let tokens = self.clone();
+        let look = Arc::new(move || -> futures::future::BoxFuture<'static, _> {
+            let tokens = tokens.clone();
+            Box::pin(async move { tokens.look().await.ok().map(|keys| keys.jwks.clone()) })
+        });
+        LocalKeys { jwks: self.keys().jwks.clone(), look, is_revoked }
     }
 
-    /// The public keys.
-    pub(crate) fn jwks(&self) -> &[Value] {
-        &self.jwks
+    /// The public keys; those known so far while the store is away.
+    pub(crate) async fn jwks(&self) -> Vec<Value> {
+        let known = self.keys();
+        if known.looked.elapsed() < FRESH {
+            return known.jwks.clone();
+        }
+        match self.look().await {
+            Ok(keys) => keys.jwks.clone(),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "going on with the keys that are known");
+                known.jwks.clone()
+            }
+        }
     }
 
-    /// A new token for a user.
-    pub(crate) async fn issue(&self, user: &User) -> Result<Issued, Error> {
-        let issued = self.issuer.issue(NewToken {
-            subject: user.id.as_str().to_owned(),
-            roles: user.roles.clone(),
-            stores: user.stores.clone(),
-            customer_id: user.customer_id.as_ref().map(|id| id.as_str().to_owned()),
-            ttl_seconds: self.ttl_seconds,
-        })?;
-        self.store.note_token(&issued.jti, &user.id, issued.expires_at).await?;
-        Ok(issued)
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn look(&self) -> Result<Arc<Keys>, Error> {
+        let kept = kept_keys(self.store.as_ref(), &self.issuer_name).await?;
+        let keys = Arc::new(kept.ok_or(Error::Defect("the signing keys are gone from the store"))?);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&keys);
+        Ok(keys)
+    }
+
+    /// A new token for a user, and the user as it says he is.
+    ///
+    /// He is looked at again after the token was noted: a change of his roles ends the tokens that were noted
+    /// before it, so between the two looks and that no token slips through with roles that he has no longer.
+    pub(crate) async fn issue(&self, user: User) -> Result<(Issued, User), Error> {
+        let mut user = user;
+        loop {
+            let issued = self.keys().issuer.issue(NewToken {
+                subject: user.id.as_str().to_owned(),
+                roles: user.roles.clone(),
+                stores: user.stores.clone(),
+                customer_id: user.customer_id.as_ref().map(|id| id.as_str().to_owned()),
+                ttl_seconds: self.ttl_seconds,
+            })?;
+            self.store.note_token(&issued.jti, &user.id, issued.expires_at).await?;
+            let now = self.store.user(&user.id).await?.ok_or(Error::BadLogin)?;
+            if now.version == user.version {
+                return Ok((issued, now));
+            }
+            user = now;
+        }
     }
 
     /// Ends the caller's token, durably.
@@ -87,6 +137,14 @@ impl Tokens {
         self.remember(jtis.into_iter().map(|jti| (jti, latest)));
     }
 
+    /// Learns what other replicas have ended.
+    pub(crate) async fn follow_revoked(&self) -> Result<(), Error> {
+        let ended = self.store.revoked_tokens().await?;
+        // Added, not put in place of what is known: this process may have ended one since the store was asked.
+        self.remember(ended);
+        Ok(())
+    }
+
     /// Ids of the tokens that ended early and would not have expired yet.
     pub(crate) fn revoked(&self) -> Vec<String> {
         let now = now();
@@ -100,6 +158,20 @@ impl Tokens {
         revoked.retain(|_, expires_at| *expires_at >= now);
         revoked.extend(ended);
     }
+}
+
+/// The keys in the store; `None` if there are none yet.
+async fn kept_keys(store: &dyn Store, issuer_name: &str) -> Result<Option<Keys>, Error> {
+    let mut issuers = Vec::new();
+    for pkcs8 in store.signing_keys().await? {
+        let pkcs8 = BASE64_STANDARD.decode(pkcs8).map_err(|_| Error::Defect("a kept signing key is not base64"))?;
+        issuers.push(Issuer::from_pkcs8(issuer_name, &pkcs8)?);
+    }
+    if issuers.is_empty() {
+        return Ok(None);
+    }
+    let jwks = issuers.iter().map(Issuer::jwk).collect();
+    Ok(Some(Keys { issuer: issuers.swap_remove(0), jwks, looked: Instant::now() }))
 }
 
 fn now() -> i64 {

@@ -1,5 +1,7 @@
 //! What can go wrong with a database, in terms that do not depend on the engine.
 
+use std::io::ErrorKind;
+
 /// A failed statement or connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -15,8 +17,11 @@ pub enum Error {
     /// The database does not answer, or is locked by somebody else for too long.
     #[error("the database does not answer")]
     Unavailable(#[source] sqlx::Error),
+    /// Somebody else's transaction stood in the way: the same again may succeed.
+    #[error("another transaction stood in the way")]
+    Conflict(#[source] sqlx::Error),
     /// The URL names no database that can be opened.
-    #[error("`{0}` is no database URL: sqlite:PATH")]
+    #[error("`{0}` is no database URL: sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")]
     Url(String),
     /// The tables are not those that this version knows.
     #[error("the schema cannot be brought up to date")]
@@ -37,6 +42,41 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Whether to ask again later is all that can be done: the database is away, or busy with others.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Conflict(_))
+    }
+
+    /// Whether the same transaction, run again at once, may succeed: others stood in the way, or the
+    /// connection was lost. A server that cannot be reached at all is not asked again at once.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Conflict(_) => true,
+            Self::Unavailable(source) => match source {
+                // Refused means away, and so does silence; anything else on an open connection means it was cut.
+                sqlx::Error::Io(error) => !matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::TimedOut),
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| sqlstate::ENDED.contains(&&*code)),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// PostgreSQL's codes (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+mod sqlstate {
+    /// Classes of constraint violations.
+    pub(super) const INTEGRITY: &str = "23";
+    /// Serialization failure, deadlock.
+    pub(super) const CONFLICT: [&str; 2] = ["40001", "40P01"];
+    /// Classes that say "not now": connection exceptions, insufficient resources, operator intervention (also a
+    /// statement's time-out), system error; then lock not available, read-only after a failover, idle in
+    /// transaction for too long.
+    pub(super) const NOT_NOW: [&str; 4] = ["08", "53", "57", "58"];
+    pub(super) const NOT_NOW_CODES: [&str; 3] = ["55P03", "25006", "25P03"];
+    /// The server ended this connection: shut down, crashed, starting.
+    pub(super) const ENDED: [&str; 2] = ["57P01", "57P02"];
 }
 
 /// SQLite's extended result codes (<https://sqlite.org/rescode.html>).
@@ -53,6 +93,23 @@ mod code {
 impl From<sqlx::Error> for Error {
     fn from(source: sqlx::Error) -> Self {
         match &source {
+            sqlx::Error::Database(database)
+                if database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() =>
+            {
+                let code = database.code().unwrap_or_default();
+                match database.constraint() {
+                    Some(name) if code.starts_with(sqlstate::INTEGRITY) => {
+                        Self::Constraint { name: name.to_owned(), source }
+                    }
+                    _ if sqlstate::CONFLICT.contains(&&*code) => Self::Conflict(source),
+                    _ if sqlstate::NOT_NOW.iter().any(|class| code.starts_with(class))
+                        || sqlstate::NOT_NOW_CODES.contains(&&*code) =>
+                    {
+                        Self::Unavailable(source)
+                    }
+                    _ => Self::Defect(source),
+                }
+            }
             sqlx::Error::Database(database) => {
                 let code = database.code().unwrap_or_default();
                 match constraint(&code, database.message()) {
@@ -61,9 +118,11 @@ impl From<sqlx::Error> for Error {
                     None => Self::Defect(source),
                 }
             }
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                Self::Unavailable(source)
-            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Unavailable(source),
             _ => Self::Defect(source),
         }
     }

@@ -2,22 +2,30 @@
 //!
 //! A service writes one text per query, with `$1` parameters over BIGINT and TEXT columns (times are
 //! microseconds, money minor units, truth 0 or 1), and this crate runs it on the engine that the URL
-//! names. Today that is SQLite, in WAL mode with `synchronous = FULL`; what differs by engine stays
-//! behind [`Db`], [`Tx`] and the two placeholders of [`query()`], so that another engine is a change
-//! to this crate alone.
+//! names: SQLite, in WAL mode with `synchronous = FULL`, or PostgreSQL. What differs by engine stays
+//! behind [`Db`], [`Tx`] and the placeholders of [`query()`] and [`Migration`].
 
+mod engine;
 mod error;
+mod filter;
 mod migrate;
 mod pool;
+mod postgres;
 mod query;
+mod retry;
+mod row;
+mod sqlite;
+mod value;
 
 pub use error::Error;
+pub use filter::Filter;
 pub use migrate::Migration;
 pub use pool::{Db, Options, Tx};
-pub use query::{Insert, Query, Row, Value, insert, query};
+pub use postgres::Listener;
+pub use query::{Insert, Query, insert, query};
+pub use retry::{AsDb, retry};
+pub use row::{Cell, Row};
+pub use value::Value;
 
 /// What this crate's functions give.
 pub type Result<T> = std::result::Result<T, Error>;
-
-#[cfg(test)]
-mod tests;

@@ -1,24 +1,18 @@
-//! Connections: one that writes, a few that read.
+//! Connections and transactions.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use prometheus::{IntCounter, Registry};
-use sqlx::{
-    ConnectOptions as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
-    pool::PoolConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
 
-use crate::{Error, Migration, Result, migrate::migrator};
-
-/// How often, and after what pause, a migration that failed is tried again.
-const MIGRATION_TRIES: u32 = 10;
-const MIGRATION_PAUSE: Duration = Duration::from_millis(50);
+use crate::{Error, Listener, Migration, Result, engine::Engine, migrate, postgres, sqlite};
 
 /// How a database is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Most connections that read at once.
+    /// Who asks: what a server's administrator sees of the connections.
+    pub name: &'static str,
+    /// Most connections that read at once, on SQLite.
     pub readers: u32,
     /// How long a caller waits for a connection, or for another process's lock, before it is told
     /// that the database is unavailable.
@@ -29,17 +23,35 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 2, patience: Duration::from_secs(5), read_only: false }
+        Self { name: "souk", readers: 2, patience: Duration::from_secs(5), read_only: false }
+    }
+}
+
+impl Options {
+    /// The usual options, for a service of this name.
+    pub fn of(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
+    }
+
+    /// For an auditor.
+    pub fn auditor() -> Self {
+        Self { name: "audit", read_only: true, ..Self::default() }
     }
 }
 
 /// A database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Db {
-    // SQLite takes one writer at a time, so waiting happens in our queue and not in its busy loop.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    pools: Pools,
     pub(crate) counters: Counters,
+}
+
+#[derive(Clone, Debug)]
+enum Pools {
+    // SQLite takes one writer at a time, so waiting happens in our queue and not in its busy loop.
+    Sqlite { writer: SqlitePool, readers: SqlitePool },
+    // With how long one may wait for a statement.
+    Postgres(PgPool, Duration),
 }
 
 /// What the database was asked to do, for `/metrics`.
@@ -68,73 +80,59 @@ impl Counters {
 }
 
 impl Db {
-    /// Opens the database that the URL names (`sqlite:PATH`), and makes it if it is not there.
-    /// Its counters go to `registry`.
+    /// Opens the database that the URL names: `sqlite:PATH`, which is made if it is not there, or
+    /// `postgres://USER:PASSWORD@HOST/NAME`, which need not answer yet. Its counters go to `registry`.
     pub async fn open(url: &str, options: &Options, registry: Option<&Registry>) -> Result<Self> {
-        let path = url
-            .strip_prefix("sqlite:")
-            .filter(|path| !path.is_empty())
-            .ok_or_else(|| Error::Url(hide_password(url)))?;
-        let file = path.split('?').next().unwrap_or(path);
-        if let (false, Some(folder)) = (options.read_only, std::path::Path::new(file).parent()) {
-            // If it cannot be made, opening the file says why.
-            let _ = std::fs::create_dir_all(folder);
-        }
-        let connect = SqliteConnectOptions::from_str(&format!("sqlite:{path}"))?
-            .create_if_missing(!options.read_only)
-            .read_only(options.read_only)
-            .busy_timeout(options.patience)
-            .foreign_keys(true)
-            .synchronous(SqliteSynchronous::Full)
-            // A page that changes often goes from the log to the file once, not every megabyte.
-            .pragma("wal_autocheckpoint", "4000")
-            .disable_statement_logging()
-            .statement_cache_capacity(64);
-        let connect = if options.read_only { connect } else { connect.journal_mode(SqliteJournalMode::Wal) };
-        let pool = |connections: u32| {
-            SqlitePoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(options.patience)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                // A file does not hang up, so a ping before each use would only cost.
-                .test_before_acquire(false)
+        let pools = if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+            let (writer, readers) = sqlite::open(path, options).await?;
+            Pools::Sqlite { writer, readers }
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let (pool, limit) = postgres::open(url, options)?;
+            Pools::Postgres(pool, limit)
+        } else {
+            return Err(Error::Url(hide_password(url)));
         };
-        let writer = pool(1).connect_with(connect.clone()).await?;
-        let readers = pool(options.readers.max(1)).connect_lazy_with(connect);
-        Ok(Self { writer, readers, counters: Counters::new(registry)? })
+        Ok(Self { pools, counters: Counters::new(registry)? })
     }
 
-    /// Brings the schema up to date. Steps of several parts go in together, by version.
-    ///
-    /// Several processes may do this at once: one gets through, and the others, who found a step half done,
-    /// look again.
+    /// Brings the schema up to date. Steps of several parts go in together, by version. Several processes
+    /// may do this at once. A server that does not answer yet is waited for.
     pub async fn migrate(&self, steps: &[Migration]) -> Result<()> {
-        let migrator = migrator(steps);
-        for _ in 0..MIGRATION_TRIES {
-            if migrator.run(&self.writer).await.is_ok() {
-                return Ok(());
-            }
-            tokio::time::sleep(MIGRATION_PAUSE).await;
+        match &self.pools {
+            Pools::Sqlite { writer, .. } => migrate::sqlite(writer, steps).await,
+            Pools::Postgres(pool, _) => migrate::postgres(pool, steps).await,
         }
-        migrator.run(&self.writer).await.map_err(Error::from)
     }
 
-    /// Begins a transaction that writes; waits for the one before it. Dropped, it is rolled back.
+    /// Begins a transaction that writes. On SQLite it waits for the one before it; on Postgres (READ
+    /// COMMITTED) others write at the same time, so whoever decides by what is there, or is not there
+    /// yet, takes its [`Tx::lock`] first. Dropped, it is rolled back.
     pub async fn write(&self) -> Result<Tx> {
-        let inner = Inner::Write(self.writer.begin_with("BEGIN IMMEDIATE").await?);
+        let inner = match &self.pools {
+            Pools::Sqlite { writer, .. } => Inner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres(pool, limit) => Inner::Postgres(postgres::begin(pool, *limit, None).await?),
+        };
         Ok(self.tx(inner))
     }
 
     /// A connection that reads. Each statement sees one committed state of its own.
     pub async fn read(&self) -> Result<Tx> {
-        let inner = Inner::Read(self.readers.acquire().await?);
+        let inner = match &self.pools {
+            Pools::Sqlite { readers, .. } => Inner::SqliteRead(readers.acquire().await?),
+            Pools::Postgres(pool, _) => Inner::PostgresRead(pool.acquire().await?),
+        };
         Ok(self.tx(inner))
     }
 
     /// A transaction that reads: all its statements see one committed state.
     pub async fn snapshot(&self) -> Result<Tx> {
-        let inner = Inner::Write(self.readers.begin().await?);
+        let inner = match &self.pools {
+            Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
+            Pools::Postgres(pool, limit) => {
+                let statement = Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+                Inner::PostgresSnapshot(postgres::begin(pool, *limit, statement).await?)
+            }
+        };
         Ok(self.tx(inner))
     }
 
@@ -142,6 +140,24 @@ impl Db {
     pub async fn ping(&self) -> Result<()> {
         let mut tx = self.read().await?;
         crate::query("select 1 as one").fetch_one(&mut tx).await?;
+        Ok(())
+    }
+
+    /// Hears what other processes [`Db::tell`]; nothing on an engine that cannot (SQLite), where one has to
+    /// look now and then.
+    pub async fn listen(&self, channel: &str) -> Result<Option<Listener>> {
+        match &self.pools {
+            Pools::Sqlite { .. } => Ok(None),
+            Pools::Postgres(pool, _) => Listener::open(pool, channel).await.map(Some),
+        }
+    }
+
+    /// Wakes those who listen, also in other processes. A hint that may get lost.
+    pub async fn tell(&self, channel: &str) -> Result<()> {
+        if let Pools::Postgres(..) = &self.pools {
+            let mut tx = self.read().await?;
+            crate::query("select cast(pg_notify($1, '') as text) as told").bind(channel).fetch_one(&mut tx).await?;
+        }
         Ok(())
     }
 
@@ -157,12 +173,21 @@ impl Db {
 
     /// Closes the connections; the last one of a SQLite file empties its write-ahead log.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        match &self.pools {
+            Pools::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Pools::Postgres(pool, _) => pool.close().await,
+        }
     }
 
     fn tx(&self, inner: Inner) -> Tx {
-        Tx { inner, counters: self.counters.clone() }
+        let limit = match &self.pools {
+            Pools::Sqlite { .. } => Duration::MAX,
+            Pools::Postgres(_, limit) => *limit,
+        };
+        Tx { inner, limit, counters: self.counters.clone() }
     }
 }
 
@@ -178,29 +203,84 @@ fn hide_password(url: &str) -> String {
 #[derive(Debug)]
 pub struct Tx {
     inner: Inner,
+    /// How long one may wait for a server's answer.
+    pub(crate) limit: Duration,
     pub(crate) counters: Counters,
 }
 
 #[derive(Debug)]
 enum Inner {
-    Write(Transaction<'static, Sqlite>),
-    Read(PoolConnection<Sqlite>),
+    Sqlite(Transaction<'static, Sqlite>),
+    SqliteRead(PoolConnection<Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+    PostgresSnapshot(Transaction<'static, Postgres>),
+    PostgresRead(PoolConnection<Postgres>),
+}
+
+/// The connection of either engine.
+pub(crate) enum Connection<'a> {
+    Sqlite(&'a mut SqliteConnection),
+    Postgres(&'a mut PgConnection),
 }
 
 impl Tx {
     /// Makes the transaction's writes durable, all or none.
     pub async fn commit(self) -> Result<()> {
-        if let Inner::Write(tx) = self.inner {
-            tx.commit().await?;
-            self.counters.commits.inc();
+        match self.inner {
+            Inner::Sqlite(tx) => tx.commit().await?,
+            Inner::Postgres(tx) => postgres::within(self.limit, tx.commit()).await?,
+            Inner::SqliteRead(_) | Inner::PostgresRead(_) | Inner::PostgresSnapshot(_) => return Ok(()),
         }
+        self.counters.commits.inc();
         Ok(())
     }
 
-    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
-        match &mut self.inner {
-            Inner::Write(tx) => tx,
-            Inner::Read(connection) => connection,
+    /// Waits until no other transaction holds one of these names, and holds them to its own end: so that two
+    /// replicas do not decide the same thing at once, even where no row is there yet to be locked. Taken in one
+    /// order, whatever order they are given in. SQLite lets one write at a time anyway.
+    ///
+    /// Names of different things are told apart by a word before them: `order/ID`.
+    pub async fn lock<T: AsRef<str>>(&mut self, names: impl IntoIterator<Item = T>) -> Result<()> {
+        if !matches!(self.inner, Inner::Postgres(_)) {
+            return Ok(());
+        }
+        let mut keys: Vec<i64> = names.into_iter().map(|name| fingerprint(name.as_ref())).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        crate::query("select count(*) as n from (select pg_advisory_xact_lock(k) from unnest($1::bigint[]) k) locked")
+            .ints(keys)
+            .fetch_one(self)
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) fn spell(&self, text: &str) -> String {
+        self.engine().spell(text, !matches!(self.inner, Inner::PostgresSnapshot(_) | Inner::PostgresRead(_)))
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        match self.inner {
+            Inner::Sqlite(_) | Inner::SqliteRead(_) => Engine::Sqlite,
+            Inner::Postgres(_) | Inner::PostgresSnapshot(_) | Inner::PostgresRead(_) => Engine::Postgres,
         }
     }
+
+    pub(crate) fn connection(&mut self) -> Connection<'_> {
+        match &mut self.inner {
+            Inner::Sqlite(tx) => Connection::Sqlite(tx),
+            Inner::SqliteRead(connection) => Connection::Sqlite(connection),
+            Inner::Postgres(tx) | Inner::PostgresSnapshot(tx) => Connection::Postgres(tx),
+            Inner::PostgresRead(connection) => Connection::Postgres(connection),
+        }
+    }
+}
+
+/// FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>): the same in every replica and version.
+fn fingerprint(name: &str) -> i64 {
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+        .cast_signed()
 }

@@ -1,80 +1,15 @@
-//! Statements, their parameters and their rows.
+//! Statements and their parameters.
 
-use serde_json::Value as Json;
-use sqlx::{AssertSqlSafe, Row as _, sqlite::SqliteRow};
+use sqlx::{
+    AssertSqlSafe, Encode, Postgres, Sqlite, Type,
+    encode::IsNull,
+    error::BoxDynError,
+    postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo, types::Oid},
+    query::Query as Prepared,
+    sqlite::SqliteArguments,
+};
 
-use crate::{Error, Result, Tx};
-
-/// A parameter or a cell.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// BIGINT.
-    Int(i64),
-    /// TEXT.
-    Text(String),
-    /// BLOB, BYTEA.
-    Bytes(Vec<u8>),
-    /// NULL.
-    Null,
-}
-
-impl From<i64> for Value {
-    fn from(value: i64) -> Self {
-        Self::Int(value)
-    }
-}
-impl From<u32> for Value {
-    fn from(value: u32) -> Self {
-        Self::Int(i64::from(value))
-    }
-}
-impl From<i32> for Value {
-    fn from(value: i32) -> Self {
-        Self::Int(i64::from(value))
-    }
-}
-impl From<bool> for Value {
-    fn from(value: bool) -> Self {
-        Self::Int(i64::from(value))
-    }
-}
-impl From<&str> for Value {
-    fn from(value: &str) -> Self {
-        Self::Text(value.to_owned())
-    }
-}
-impl From<String> for Value {
-    fn from(value: String) -> Self {
-        Self::Text(value)
-    }
-}
-impl From<&String> for Value {
-    fn from(value: &String) -> Self {
-        Self::Text(value.clone())
-    }
-}
-impl From<Vec<u8>> for Value {
-    fn from(value: Vec<u8>) -> Self {
-        Self::Bytes(value)
-    }
-}
-impl<T: Into<Value>> From<Option<T>> for Value {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Into::into)
-    }
-}
-
-impl From<Value> for Json {
-    fn from(value: Value) -> Self {
-        match value {
-            Value::Int(number) => number.into(),
-            Value::Text(text) => text.into(),
-            // Not for bulk rows, which travel as JSON; kept readable rather than lost.
-            Value::Bytes(bytes) => bytes.into(),
-            Value::Null => Self::Null,
-        }
-    }
-}
+use crate::{Result, Row, Tx, Value, engine::Engine, pool::Connection, postgres::within, row::Inner, value::json_rows};
 
 /// A statement with its parameters.
 #[derive(Debug, Clone)]
@@ -84,57 +19,86 @@ pub struct Query {
     values: Vec<Value>,
 }
 
-/// A statement. Parameters are `$1`, `$2`, …. Two placeholders stand for what engines spell differently:
+/// A statement. Parameters are `$1`, `$2`, …. Placeholders stand for what engines spell differently:
 ///
-/// - `{list $1}` is a sub-select of many texts bound by [`Query::list`]: `where id in {list $1}`;
+/// - `{list $1}` is many texts bound by [`Query::list`], `{ints $1}` many numbers: `where id in {list $1}`;
 /// - `{rows $1}` is a table of many rows bound by [`Query::rows`], to be named `r`, whose columns are
-///   `r.value->>0`, `r.value->>1`, … (text; numbers by `cast(r.value->>1 as bigint)`).
+///   `r.value->>0`, `r.value->>1`, … (text; numbers by `cast(r.value->>1 as bigint)`);
+/// - `{locked}` at the end of a select keeps others from changing its rows until the transaction ends;
+/// - `{skip locked}` at the end of a sub-select takes rows that nobody else is changing now.
 pub fn query(text: impl Into<String>) -> Query {
-    let mut text = text.into();
-    if text.contains('{') {
-        text =
-            text.replace("{list ", "(select value from json_each(").replace("{rows ", "json_each(").replace('}', ")");
-        // `{list $1}` opened two brackets, `{rows $1}` one.
-        text = close_lists(text);
-    }
-    Query { text, values: Vec::new() }
+    Query { text: text.into(), values: Vec::new() }
 }
 
-fn close_lists(text: String) -> String {
-    const OPENED: &str = "(select value from json_each(";
-    let mut out = String::with_capacity(text.len() + 8);
-    let mut rest = text.as_str();
-    while let Some(start) = rest.find(OPENED) {
-        let (before, tail) = rest.split_at(start + OPENED.len());
-        out.push_str(before);
-        match tail.split_once(')') {
-            Some((parameter, after)) => {
-                out.push_str(parameter);
-                out.push_str("))");
-                rest = after;
-            }
-            None => rest = tail,
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-/// Binds all values; a macro because sqlx's query type borrows and cannot be named in one function's answer.
-macro_rules! prepare {
-    ($query:expr) => {{
+/// Runs one method of sqlx on whichever engine the transaction is.
+macro_rules! on_engine {
+    ($query:expr, $tx:expr, $method:ident, $wrap:expr) => {{
         let Query { text, values } = $query;
-        let mut prepared = sqlx::query(AssertSqlSafe(text));
-        for value in values {
-            prepared = match value {
-                Value::Int(number) => prepared.bind(number),
-                Value::Text(text) => prepared.bind(text),
-                Value::Bytes(bytes) => prepared.bind(bytes),
-                Value::Null => prepared.bind(None::<String>),
-            };
+        $tx.counters.statements.inc();
+        let text = AssertSqlSafe($tx.spell(&text));
+        let limit = $tx.limit;
+        match $tx.connection() {
+            Connection::Sqlite(connection) => {
+                let done = values.into_iter().fold(sqlx::query(text), bind_sqlite).$method(connection).await?;
+                $wrap(done, Inner::Sqlite)
+            }
+            Connection::Postgres(connection) => {
+                let work = values.into_iter().fold(sqlx::query(text), bind_postgres).$method(connection);
+                let done = within(limit, work).await?;
+                $wrap(done, Inner::Postgres)
+            }
         }
-        prepared
     }};
+}
+
+fn all<R>(rows: Vec<R>, wrap: fn(R) -> Inner) -> Vec<Row> {
+    rows.into_iter().map(|row| Row(wrap(row))).collect()
+}
+
+fn optional<R>(row: Option<R>, wrap: fn(R) -> Inner) -> Option<Row> {
+    row.map(|row| Row(wrap(row)))
+}
+
+fn one<R>(row: R, wrap: fn(R) -> Inner) -> Row {
+    Row(wrap(row))
+}
+
+fn bind_sqlite<'q>(
+    query: Prepared<'q, Sqlite, SqliteArguments>,
+    value: Value,
+) -> Prepared<'q, Sqlite, SqliteArguments> {
+    match value.without_nul() {
+        Value::Int(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        list @ (Value::Texts(_) | Value::Ints(_)) => query.bind(serde_json::Value::from(list).to_string()),
+        Value::Null => query.bind(None::<String>),
+    }
+}
+
+fn bind_postgres<'q>(query: Prepared<'q, Postgres, PgArguments>, value: Value) -> Prepared<'q, Postgres, PgArguments> {
+    match value.without_nul() {
+        Value::Int(number) => query.bind(number),
+        Value::Text(text) => query.bind(text),
+        Value::Texts(texts) => query.bind(texts),
+        Value::Ints(numbers) => query.bind(numbers),
+        Value::Null => query.bind(Untyped),
+    }
+}
+
+/// A NULL whose type the server takes from where it stands, as SQLite does.
+struct Untyped;
+
+impl Type<Postgres> for Untyped {
+    fn type_info() -> PgTypeInfo {
+        // 0 is "unspecified" in the protocol's Parse message.
+        PgTypeInfo::with_oid(Oid(0))
+    }
+}
+
+impl Encode<'_, Postgres> for Untyped {
+    fn encode_by_ref(&self, _: &mut PgArgumentBuffer) -> std::result::Result<IsNull, BoxDynError> {
+        Ok(IsNull::Yes)
+    }
 }
 
 impl Query {
@@ -146,8 +110,13 @@ impl Query {
 
     /// Binds the next parameter: many texts, for `{list $n}`.
     pub fn list<T: AsRef<str>>(self, items: impl IntoIterator<Item = T>) -> Self {
-        let items: Vec<Json> = items.into_iter().map(|item| item.as_ref().into()).collect();
-        self.bind(Json::Array(items).to_string())
+        let items: Vec<String> = items.into_iter().map(|item| item.as_ref().to_owned()).collect();
+        self.bind(items)
+    }
+
+    /// Binds the next parameter: many numbers, for `{ints $n}`.
+    pub fn ints(self, items: impl IntoIterator<Item = i64>) -> Self {
+        self.bind(Value::Ints(items.into_iter().map(Some).collect()))
     }
 
     /// Binds the next parameter: many rows, for `{rows $n}`.
@@ -157,33 +126,35 @@ impl Query {
 
     /// All rows.
     pub async fn fetch_all(self, tx: &mut Tx) -> Result<Vec<Row>> {
-        tx.counters.statements.inc();
-        let rows = prepare!(self).fetch_all(tx.connection()).await?;
-        Ok(rows.into_iter().map(Row).collect())
+        Ok(on_engine!(self, tx, fetch_all, all))
     }
 
     /// The first row, if there is one.
     pub async fn fetch_optional(self, tx: &mut Tx) -> Result<Option<Row>> {
-        tx.counters.statements.inc();
-        Ok(prepare!(self).fetch_optional(tx.connection()).await?.map(Row))
+        Ok(on_engine!(self, tx, fetch_optional, optional))
     }
 
     /// The first row, which must be there.
     pub async fn fetch_one(self, tx: &mut Tx) -> Result<Row> {
-        tx.counters.statements.inc();
-        Ok(Row(prepare!(self).fetch_one(tx.connection()).await?))
+        Ok(on_engine!(self, tx, fetch_one, one))
     }
 
     /// Runs a change; tells how many rows it touched.
     pub async fn execute(self, tx: &mut Tx) -> Result<u64> {
+        let Self { text, values } = self;
         tx.counters.statements.inc();
-        Ok(prepare!(self).execute(tx.connection()).await?.rows_affected())
+        let text = AssertSqlSafe(tx.spell(&text));
+        let limit = tx.limit;
+        Ok(match tx.connection() {
+            Connection::Sqlite(connection) => {
+                values.into_iter().fold(sqlx::query(text), bind_sqlite).execute(connection).await?.rows_affected()
+            }
+            Connection::Postgres(connection) => {
+                let work = values.into_iter().fold(sqlx::query(text), bind_postgres).execute(connection);
+                within(limit, work).await?.rows_affected()
+            }
+        })
     }
-}
-
-fn json_rows(rows: impl IntoIterator<Item = Vec<Value>>) -> String {
-    let rows: Vec<Json> = rows.into_iter().map(|row| Json::Array(row.into_iter().map(Json::from).collect())).collect();
-    Json::Array(rows).to_string()
 }
 
 /// Many rows into one table by one statement.
@@ -212,17 +183,41 @@ impl Insert {
         self
     }
 
-    fn query(self) -> Query {
-        let cells: Vec<String> = (0..self.columns.len()).map(|n| format!("value->>{n}")).collect();
-        // `where true` keeps SQLite from reading `on conflict` as the join condition of the select.
-        query(format!(
-            "insert into {} ({}) select {} from json_each($1) where true {}",
-            self.table,
-            self.columns.join(", "),
-            cells.join(", "),
-            self.suffix
-        ))
-        .rows(self.rows)
+    fn query(self, engine: Engine) -> Query {
+        let (table, columns) = (self.table, self.columns.join(", "));
+        match engine {
+            Engine::Sqlite => {
+                let cells: Vec<String> = (0..self.columns.len()).map(|n| format!("value->>{n}")).collect();
+                // `where true` keeps SQLite from reading `on conflict` as the join condition of the select.
+                let (cells, suffix) = (cells.join(", "), self.suffix);
+                query(format!("insert into {table} ({columns}) select {cells} from json_each($1) where true {suffix}"))
+                    .rows(self.rows)
+            }
+            Engine::Postgres => {
+                let mut wanted = Vec::with_capacity(self.columns.len());
+                let (mut names, mut sources, mut arrays) = (Vec::new(), Vec::new(), Vec::new());
+                for (n, column) in columns_of(self.columns.len(), self.rows).into_iter().enumerate() {
+                    let kind = match column {
+                        Value::Ints(_) => "bigint",
+                        Value::Texts(_) => "text",
+                        _ => {
+                            wanted.push("null".to_owned());
+                            continue;
+                        }
+                    };
+                    wanted.push(format!("c{n}"));
+                    names.push(format!("c{n}"));
+                    arrays.push(column);
+                    sources.push(format!("${}::{kind}[]", arrays.len()));
+                }
+                let (wanted, sources, names) = (wanted.join(", "), sources.join(", "), names.join(", "));
+                let text = format!(
+                    "insert into {table} ({columns}) select {wanted} from unnest({sources}) as r({names}) {}",
+                    self.suffix
+                );
+                arrays.into_iter().fold(query(text), Query::bind)
+            }
+        }
     }
 
     /// Runs it; tells how many rows went in.
@@ -230,7 +225,7 @@ impl Insert {
         if self.rows.is_empty() {
             return Ok(0);
         }
-        self.query().execute(tx).await
+        self.query(tx.engine()).execute(tx).await
     }
 
     /// Runs it and gives what the suffix returns.
@@ -238,20 +233,34 @@ impl Insert {
         if self.rows.is_empty() {
             return Ok(Vec::new());
         }
-        self.query().fetch_all(tx).await
+        self.query(tx.engine()).fetch_all(tx).await
     }
 }
 
-/// A row of an answer.
-#[derive(Debug)]
-pub struct Row(SqliteRow);
-
-impl Row {
-    /// The cell of a column: `i64`, `bool`, `String`, `Vec<u8>`, or an `Option` of one.
-    pub fn get<'r, T>(&'r self, column: &str) -> Result<T>
-    where
-        T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-    {
-        self.0.try_get(column).map_err(Error::Defect)
+/// Rows turned into columns: an array of numbers or texts each, or `Null` where every cell is.
+fn columns_of(count: usize, rows: Vec<Vec<Value>>) -> Vec<Value> {
+    let mut columns = vec![Value::Null; count];
+    for (done, row) in rows.into_iter().enumerate() {
+        for (column, cell) in columns.iter_mut().zip(row) {
+            match (&mut *column, cell) {
+                (Value::Ints(numbers), Value::Int(number)) => numbers.push(Some(number)),
+                (Value::Ints(numbers), _) => numbers.push(None),
+                (Value::Texts(texts), Value::Text(text)) => texts.push(Some(text)),
+                (Value::Texts(texts), _) => texts.push(None),
+                // The first cell that is something tells the column's type; those before it are null.
+                (first, Value::Int(number)) => {
+                    let mut numbers = vec![None; done];
+                    numbers.push(Some(number));
+                    *first = Value::Ints(numbers);
+                }
+                (first, Value::Text(text)) => {
+                    let mut texts = vec![None; done];
+                    texts.push(Some(text));
+                    *first = Value::Texts(texts);
+                }
+                _ => {}
+            }
+        }
     }
+    columns
 }

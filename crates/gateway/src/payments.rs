@@ -206,7 +206,7 @@ fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Request<T>, 
         return Err(away());
     }
     let mut request = Request::new(message);
-    request.set_timeout(gateway.config.timeout("payment"));
+    request.set_timeout(chassis::deadline::within(gateway.config.timeout("payment")));
     chassis::trace::inject_grpc(request.metadata_mut());
     let token = gateway.key.mint(actor).map_err(Problem::internal)?;
     let value = format!("Bearer {token}").parse().map_err(|_| Problem::internal("a token is no header value"))?;

@@ -45,6 +45,9 @@ pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mu
             .into_response();
     };
     prepare(&mut request, &replica.authority);
+    // A client that says how long it waits is not waited for longer.
+    let timeout = chassis::deadline::within(timeout);
+    chassis::deadline::inject(request.headers_mut(), timeout);
     match tokio::time::timeout(timeout, http.request(request)).await {
         Err(_) => Problem::new(
             Kind::Timeout,

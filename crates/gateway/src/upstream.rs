@@ -115,8 +115,9 @@ impl Upstream {
     }
 }
 
+/// Whether a replica can do its work: one whose store is away would keep its turn and refuse.
 async fn is_well(http: &Http, authority: &Authority) -> bool {
-    let Ok(request) = Request::get(format!("http://{authority}/health")).body(Body::empty()) else {
+    let Ok(request) = Request::get(format!("http://{authority}/ready")).body(Body::empty()) else {
         return false;
     };
     let check = async {

@@ -1,6 +1,6 @@
 create table notifications (
   -- Counts up; also the id of the live stream's events.
-  number      integer primary key autoincrement,
+  number      {serial},
   id          text   not null unique,
   at          bigint not null,
   kind        text   not null,

@@ -26,6 +26,10 @@ pub struct Config {
     pub internal_key: Secret,
     /// Most live streams at once; 1,000. One more gets 503.
     pub streams: usize,
+    /// Days that the last event of a quiet aggregate is remembered; 30. Longer than the bus keeps messages.
+    pub inbox_days: u64,
+    /// Days that a notification is kept; 90.
+    pub notification_days: u64,
 }
 
 impl Default for Config {
@@ -39,6 +43,8 @@ impl Default for Config {
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: Secret::default(),
             streams: 1_000,
+            inbox_days: 30,
+            notification_days: 90,
         }
     }
 }

@@ -11,9 +11,6 @@ use crate::{
     store,
 };
 
-pub(crate) const GROUP: &str = "notification";
-pub(crate) const TOPICS: &[&str] = &["orders", "stock", "payments", "customers"];
-
 /// Turns events into notifications, once each.
 pub(crate) struct Listener {
     pub(crate) db: Db,

@@ -1,7 +1,7 @@
 //! Notifications, the live stream, and the timeline of a customer.
 //!
-//! Consumes what the order, stock, payment and customer services publish, turns it into sentences for
-//! people, and shows each caller those that he may see.
+//! Consumes what the order, stock, payment and customer services publish, and orders that other programs report, turns
+//! it into sentences for people, and shows each caller those that he may see.
 
 mod api;
 mod audit;
@@ -13,7 +13,7 @@ mod store;
 
 use std::sync::Arc;
 
-use bus::Bus;
+use bus::{Bus, Sidecar};
 use chassis::{App, Context};
 use commerce::page::CursorKey;
 use db::{Db, Options};
@@ -37,21 +37,25 @@ pub struct Deps {
 /// Wires the service.
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
-    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
+    let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
+    upkeep::prune(&ctx, &db, store::prunes(&config));
     let (sender, news) = watch::channel(0);
-    let listener = events::Listener { db: db.clone(), news: Arc::new(sender) };
-    bus.subscribe(&ctx, events::GROUP, events::TOPICS, listener);
+    let sender = Arc::new(sender);
+    let listener = events::Listener { db: db.clone(), news: Arc::clone(&sender) };
+    bus.subscribe(&ctx, NAME, listener)?;
     let state = api::State {
         db: db.clone(),
         verifier: auth::Verifier::new(&config.auth())?,
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "notifications"),
         news,
+        sender,
+        sidecar: Sidecar::of_process(),
         streams: Arc::new(Semaphore::new(config.streams)),
         ctx,
     };
     Ok(App {
-        http: chassis::openapi_docs(api::router().with_state(state)),
+        http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),
         grpc: None,
         ready: chassis::ready_if(move || {
             let db = db.clone();

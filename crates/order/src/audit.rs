@@ -27,8 +27,12 @@ pub struct OrderFact {
     pub open: bool,
     /// Until when somebody drives it.
     pub lease_until: Timestamp,
+    /// When it was taken.
+    pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// When its last event was made, as far as the order itself shows.
+    pub told_at: Timestamp,
     /// Pieces bought, by product.
     pub goods: BTreeMap<String, i64>,
     /// Pieces that came back to be put on the shelf, by product.
@@ -37,7 +41,7 @@ pub struct OrderFact {
     pub refunded: Amount,
     /// Refunds that are decided and not done.
     pub refunds_pending: usize,
-    /// The kinds of its events, in their order, as its states tell them.
+    /// Events told so far.
     pub last_sequence: i64,
 }
 
@@ -47,13 +51,12 @@ pub struct Facts {
     /// The orders.
     pub orders: Vec<OrderFact>,
     /// What was written to be published.
-    pub outbox: Vec<bus::outbox::Told>,
+    pub outbox: bus::outbox::Telling,
 }
 
 /// Reads the facts of a store, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
-    let options = Options { read_only: true, ..Options::default() };
-    let db = Db::open(url, &options, None).await?;
+    let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
     let mut restocked = returned_goods(&mut tx).await?;
     let held = store::everything(&mut tx).await?;
@@ -70,7 +73,9 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
             total: order.total,
             open: held.work.is_some() || order.status == Status::Pending,
             lease_until: held.lease.until,
+            created_at: order.created_at,
             updated_at: order.updated_at,
+            told_at: order.history.iter().map(|moved| moved.at).chain(returns.last).max().unwrap_or(order.created_at),
             goods: order.goods().into_iter().map(|(id, n)| (id.to_string(), i64::from(n))).collect(),
             restocked: returns.goods,
             refunded: returns.refunded,
@@ -78,7 +83,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
             last_sequence: order.sequence,
         });
     }
-    let outbox = bus::outbox::all(&mut tx).await?;
+    let outbox = bus::outbox::telling(&mut tx).await?;
     drop(tx);
     db.close().await;
     Ok(Facts { orders, outbox })
@@ -89,12 +94,15 @@ struct ReturnedGoods {
     goods: BTreeMap<String, i64>,
     refunded: Amount,
     pending: usize,
+    /// When something last came back.
+    last: Option<Timestamp>,
 }
 
 async fn returned_goods(tx: &mut db::Tx) -> anyhow::Result<std::collections::HashMap<String, ReturnedGoods>> {
     let mut all: std::collections::HashMap<String, ReturnedGoods> = std::collections::HashMap::new();
     for made in store::all_returns(tx).await? {
         let entry = all.entry(made.order_id.to_string()).or_default();
+        entry.last = entry.last.max(Some(made.created_at));
         if made.restock {
             for line in &made.lines {
                 if let Some(product) = &line.product_id {

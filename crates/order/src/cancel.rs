@@ -27,7 +27,7 @@ impl Checkout {
         let reason = reason.unwrap_or_else(|| "cancelled on request".into());
         for _ in 0..TRIES {
             let mut tx = self.db.write().await?;
-            let held = store::get(&mut tx, id).await?;
+            let held = store::get_locked(&mut tx, id).await?;
             if held.order.status == Status::Cancelled {
                 return Ok(Cancelled::Already(Box::new(held.order)));
             }

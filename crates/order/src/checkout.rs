@@ -78,9 +78,15 @@ impl Checkout {
         Self { meters: Meters::new(&ctx.metrics), driving: Driving::default(), db, ctx, config, clients, relay, writer }
     }
 
-    /// A fresh lease of this replica.
+    /// How long the client who is being answered waits for an outcome before it gets 202.
+    pub(crate) fn patience(&self) -> Duration {
+        chassis::deadline::within_to_answer(Duration::from_secs(self.config.checkout_seconds))
+    }
+
+    /// A fresh lease of this replica. It runs out a quarter before the time that is promised, since whoever takes over
+    /// looks four times in that time.
     pub(crate) fn lease(&self, epoch: i64) -> Lease {
-        let span = Duration::from_secs(self.config.lease_seconds);
+        let span = Duration::from_secs(self.config.lease_seconds) * 3 / 4;
         Lease { owner: self.ctx.instance.clone(), epoch, until: Timestamp::now().plus(span) }
     }
 
@@ -344,15 +350,15 @@ fn settlement(driven: &Driven, saga: &Saga, now: Timestamp) -> Settlement {
             order.touch(now);
             let event = Box::new(events::cancelled(&order, previous));
             let answer = refusal_answer(&order, refusal);
-            Settlement { order, work: None, epoch, change: Change::Terminal { event, answer } }
+            Settlement { order, work: None, epoch, change: Change::Terminal { event, plain: None, answer } }
         }
         _ => {
             order.move_to(Status::Confirmed, now, None, None);
             order.reach(State::Confirmed, now);
             order.touch(now);
-            let event = Box::new(events::confirmed(&order));
+            let (event, plain) = (Box::new(events::confirmed(&order)), Some(events::confirmed_plainly(&order)));
             let answer = Answer { status: 201, body: serde_json::to_string(&order).unwrap_or_default() };
-            Settlement { order, work: None, epoch, change: Change::Terminal { event, answer } }
+            Settlement { order, work: None, epoch, change: Change::Terminal { event, plain, answer } }
         }
     }
 }
@@ -400,8 +406,11 @@ async fn write(db: Db, ctx: Context, relay: Relay, writes: Vec<Write>) -> Result
         }
     }
     let mut tx = db.write().await?;
-    let placed =
-        if placements.is_empty() { Vec::new() } else { store::place(&mut tx, placements, events::placed).await? };
+    let placed = if placements.is_empty() {
+        Vec::new()
+    } else {
+        store::place(&mut tx, placements, events::placed, events::placed_plainly).await?
+    };
     let settled = if settlements.is_empty() { Vec::new() } else { store::settle(&mut tx, settlements).await? };
     reach(&ctx, &kinds, |point| point.0);
     tx.commit().await?;

@@ -8,7 +8,7 @@ use std::{
 
 use auth::InternalKey;
 use batch::Batcher;
-use chassis::Context;
+use chassis::{Context, Neighbour, Unanswered, grpc::Spread};
 use commerce::{Amount, Currency};
 use proto::{
     payment::v1::{self as payment, payments_client::PaymentsClient},
@@ -16,10 +16,7 @@ use proto::{
 };
 use serde::Deserialize;
 use serde_json::json;
-use tonic::{
-    Request, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Request, Status};
 
 use crate::config::Config;
 
@@ -44,9 +41,21 @@ pub(crate) enum Error {
     /// It answered, but not what was asked.
     #[error("the {0} service answered {1}")]
     Answer(&'static str, String),
+    /// It is spared, or took too long.
+    #[error("{0}")]
+    Silent(String),
     /// No internal token could be made.
     #[error("no internal token")]
     Token(#[from] auth::AuthError),
+}
+
+impl From<Unanswered<Error>> for Error {
+    fn from(why: Unanswered<Error>) -> Self {
+        match why {
+            Unanswered::Failed(error) => error,
+            silent => Self::Silent(silent.to_string()),
+        }
+    }
 }
 
 type Shared<T> = Result<T, batch::Error<Error>>;
@@ -77,27 +86,23 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn new(config: &Config, ctx: &Context, key: &InternalKey) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(STEP).connect_timeout(STEP).build()?;
-        let web = Web { http, key: key.clone() };
-        let channel = |url: &str| -> anyhow::Result<Channel> {
-            Ok(Endpoint::from_shared(url.to_owned())?
-                .connect_timeout(STEP)
-                .timeout(STEP)
-                .tcp_nodelay(true)
-                .connect_lazy())
-        };
-        let stock = StockCalls { client: StockClient::new(channel(&config.stock_grpc_url)?), key: key.clone() };
-        let pay = PaymentCalls { client: PaymentsClient::new(channel(&config.payment_grpc_url)?), key: key.clone() };
+        let neighbour = |name| Neighbour::new(name, STEP, &ctx.metrics);
+        let web = |name| Web { http: http.clone(), key: key.clone(), who: neighbour(name), name };
+        let (catalogue, customers, places) = (web("product"), web("customer"), web("stock"));
+        let calls = |name| Calls { key: key.clone(), who: neighbour(name), name };
+        let stock = StockCalls { spread: Spread::new(&config.stock_grpc_url, STEP)?, calls: calls("stock gRPC") };
+        let pay = PaymentCalls { spread: Spread::new(&config.payment_grpc_url, STEP)?, calls: calls("payment gRPC") };
         let tasks = &ctx.tasks;
         Ok(Self {
             products: {
-                let (web, url) = (web.clone(), format!("{}/graphql", config.product_url));
+                let (web, url) = (catalogue, format!("{}/graphql", config.product_url));
                 Batcher::start_with(tasks, SHARED, answered, move |asked| {
                     let (web, url) = (web.clone(), url.clone());
                     async move { web.products(&url, asked).await }
                 })
             },
             customers: {
-                let (web, url) = (web.clone(), format!("{}/api/customers", config.customer_url));
+                let (web, url) = (customers, format!("{}/api/customers", config.customer_url));
                 Batcher::start_with(tasks, CUSTOMER_PAGE, answered, move |asked| {
                     let (web, url) = (web.clone(), url.clone());
                     async move { web.customers(&url, asked).await }
@@ -117,7 +122,7 @@ impl Clients {
                 Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().void(items))
             },
             refund: Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().refund(items)),
-            places: Places { web, url: format!("{}/api/places", config.stock_url), known: Arc::default() },
+            places: Places { web: places, url: format!("{}/api/places", config.stock_url), known: Arc::default() },
         })
     }
 
@@ -172,7 +177,16 @@ fn answered(error: &Error) -> bool {
         ),
         Error::Http(_, error) => !(error.is_timeout() || error.is_connect() || error.is_request()),
         Error::Answer(..) => true,
+        Error::Token(_) | Error::Silent(_) => false,
+    }
+}
+
+/// Whether a failure counts against the neighbour: silence, and an edge or a service that says it cannot.
+fn is_away(error: &Error) -> bool {
+    match error {
+        Error::Answer(_, status) => ["502", "503", "504"].iter().any(|away| status.starts_with(away)),
         Error::Token(_) => false,
+        error => !answered(error),
     }
 }
 
@@ -180,26 +194,21 @@ fn answered(error: &Error) -> bool {
 struct Web {
     http: reqwest::Client,
     key: InternalKey,
+    who: Neighbour,
+    name: &'static str,
 }
 
 impl Web {
-    async fn json<T: serde::de::DeserializeOwned>(
-        &self,
-        who: &'static str,
-        request: reqwest::RequestBuilder,
-    ) -> Result<T, Error> {
-        let mut headers = http::HeaderMap::new();
-        chassis::trace::inject(&mut headers);
-        let answer = request
-            .headers(headers)
-            .bearer_auth(self.key.mint(crate::NAME)?)
-            .send()
-            .await
-            .map_err(|error| Error::Http(who, error))?;
-        if !answer.status().is_success() {
-            return Err(Error::Answer(who, answer.status().to_string()));
-        }
-        answer.json().await.map_err(|error| Error::Http(who, error))
+    async fn json<T: serde::de::DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Error> {
+        let request = request.headers(self.who.headers()).bearer_auth(self.key.mint(crate::NAME)?);
+        let call = async {
+            let answer = request.send().await.map_err(|error| Error::Http(self.name, error))?;
+            if !answer.status().is_success() {
+                return Err(Error::Answer(self.name, answer.status().to_string()));
+            }
+            answer.json().await.map_err(|error| Error::Http(self.name, error))
+        };
+        Ok(self.who.call(is_away, call).await?)
     }
 
     async fn products(&self, url: &str, asked: Vec<Vec<String>>) -> Result<Vec<HashMap<String, Product>>, Error> {
@@ -222,7 +231,7 @@ impl Web {
                 "query": "query($ids:[ID!]!){productsByIds(ids:$ids){id name price currency active}}",
                 "variables": {"ids": ids},
             });
-            let answer: Answer = self.json("product", self.http.post(url).json(&body)).await?;
+            let answer: Answer = self.json(self.http.post(url).json(&body)).await?;
             let data = answer.data.ok_or_else(|| Error::Answer("product", format!("{:?}", answer.errors)))?;
             found.extend(data.products.into_iter().flatten().map(|product| (product.id.clone(), product)));
         }
@@ -247,7 +256,7 @@ impl Web {
         }
         let wanted: HashSet<&str> = asked.iter().map(String::as_str).collect();
         let query: Vec<(&str, &str)> = wanted.into_iter().map(|id| ("id", id)).chain([("limit", "100")]).collect();
-        let answer: Answer = self.json("customer", self.http.get(url).query(&query)).await?;
+        let answer: Answer = self.json(self.http.get(url).query(&query)).await?;
         let found: HashSet<&str> =
             answer.data.iter().filter(|c| c.anonymised_at.is_none()).map(|c| c.id.as_str()).collect();
         Ok(asked.iter().map(|id| found.contains(id.as_str())).collect())
@@ -272,7 +281,7 @@ impl Places {
         if self.known.read().is_ok_and(|known| known.contains(id)) {
             return Ok(true);
         }
-        match self.web.json::<Place>("stock", self.web.http.get(format!("{}/{id}", self.url))).await {
+        match self.web.json::<Place>(self.web.http.get(format!("{}/{id}", self.url))).await {
             Ok(_) => {
                 if let Ok(mut known) = self.known.write() {
                     known.insert(id.to_owned());
@@ -285,16 +294,31 @@ impl Places {
     }
 }
 
-fn request<T>(message: T, key: &InternalKey) -> Result<Request<T>, Error> {
-    let mut request = Request::new(message);
-    request.set_timeout(STEP);
-    chassis::trace::inject_grpc(request.metadata_mut());
-    let token = format!("Bearer {}", key.mint(crate::NAME)?);
-    // A token is letters, digits and dots, so it is a header's value.
-    if let Ok(value) = token.parse() {
-        request.metadata_mut().insert("authorization", value);
+/// gRPC calls of one neighbour.
+#[derive(Clone)]
+struct Calls {
+    key: InternalKey,
+    who: Neighbour,
+    name: &'static str,
+}
+
+impl Calls {
+    fn request<T>(&self, message: T) -> Result<Request<T>, Error> {
+        let mut request = Request::new(message);
+        request.set_timeout(self.who.timeout());
+        chassis::trace::inject_grpc(request.metadata_mut());
+        let token = format!("Bearer {}", self.key.mint(crate::NAME)?);
+        // A token is letters, digits and dots, so it is a header's value.
+        if let Ok(value) = token.parse() {
+            request.metadata_mut().insert("authorization", value);
+        }
+        Ok(request)
     }
-    Ok(request)
+
+    async fn answer<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Error> {
+        let call = async { call.await.map_err(|status| Error::Grpc(self.name, status.into())) };
+        Ok(self.who.call(is_away, call).await?.into_inner())
+    }
 }
 
 /// One result an item, or the answer is none.
@@ -308,53 +332,53 @@ fn all<R>(who: &'static str, asked: usize, results: Vec<R>) -> Result<Vec<R>, Er
 
 #[derive(Clone)]
 struct StockCalls {
-    client: StockClient<Channel>,
-    key: InternalKey,
+    spread: Spread,
+    calls: Calls,
 }
 
 impl StockCalls {
-    async fn reserve(mut self, orders: Vec<stock::OrderLines>) -> Result<Vec<stock::ReserveResult>, Error> {
+    async fn reserve(self, orders: Vec<stock::OrderLines>) -> Result<Vec<stock::ReserveResult>, Error> {
         let asked = orders.len();
-        let request = request(stock::ReserveRequest { orders }, &self.key)?;
-        let answer = self.client.reserve(request).await.map_err(|s| Error::Grpc("stock", s.into()))?;
-        all("stock", asked, answer.into_inner().results)
+        let request = self.calls.request(stock::ReserveRequest { orders })?;
+        let answer = self.calls.answer(StockClient::new(self.spread.channel()).reserve(request)).await?;
+        all("stock", asked, answer.results)
     }
 
-    async fn release(mut self, order_ids: Vec<String>) -> Result<Vec<stock::HoldResult>, Error> {
+    async fn release(self, order_ids: Vec<String>) -> Result<Vec<stock::HoldResult>, Error> {
         let asked = order_ids.len();
-        let request = request(stock::ReleaseRequest { order_ids }, &self.key)?;
-        let answer = self.client.release(request).await.map_err(|s| Error::Grpc("stock", s.into()))?;
-        all("stock", asked, answer.into_inner().results)
+        let request = self.calls.request(stock::ReleaseRequest { order_ids })?;
+        let answer = self.calls.answer(StockClient::new(self.spread.channel()).release(request)).await?;
+        all("stock", asked, answer.results)
     }
 }
 
 #[derive(Clone)]
 struct PaymentCalls {
-    client: PaymentsClient<Channel>,
-    key: InternalKey,
+    spread: Spread,
+    calls: Calls,
 }
 
 type Operations = Result<Vec<payment::OperationResult>, Error>;
 
 impl PaymentCalls {
-    async fn authorise(mut self, items: Vec<payment::Authorization>) -> Operations {
+    async fn authorise(self, items: Vec<payment::Authorization>) -> Operations {
         let asked = items.len();
-        let request = request(payment::AuthorizeRequest { items }, &self.key)?;
-        let answer = self.client.authorize(request).await.map_err(|s| Error::Grpc("payment", s.into()))?;
-        all("payment", asked, answer.into_inner().results)
+        let request = self.calls.request(payment::AuthorizeRequest { items })?;
+        let answer = self.calls.answer(PaymentsClient::new(self.spread.channel()).authorize(request)).await?;
+        all("payment", asked, answer.results)
     }
 
-    async fn void(mut self, items: Vec<payment::Operation>) -> Operations {
+    async fn void(self, items: Vec<payment::Operation>) -> Operations {
         let asked = items.len();
-        let request = request(payment::OperateRequest { items }, &self.key)?;
-        let answer = self.client.void(request).await.map_err(|s| Error::Grpc("payment", s.into()))?;
-        all("payment", asked, answer.into_inner().results)
+        let request = self.calls.request(payment::OperateRequest { items })?;
+        let answer = self.calls.answer(PaymentsClient::new(self.spread.channel()).void(request)).await?;
+        all("payment", asked, answer.results)
     }
 
-    async fn refund(mut self, items: Vec<payment::Operation>) -> Operations {
+    async fn refund(self, items: Vec<payment::Operation>) -> Operations {
         let asked = items.len();
-        let request = request(payment::OperateRequest { items }, &self.key)?;
-        let answer = self.client.refund(request).await.map_err(|s| Error::Grpc("payment", s.into()))?;
-        all("payment", asked, answer.into_inner().results)
+        let request = self.calls.request(payment::OperateRequest { items })?;
+        let answer = self.calls.answer(PaymentsClient::new(self.spread.channel()).refund(request)).await?;
+        all("payment", asked, answer.results)
     }
 }

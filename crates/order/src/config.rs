@@ -48,6 +48,10 @@ pub struct Config {
     pub idempotency_hours: u64,
     /// No other replica uses this store, so leases found at start are dead; false.
     pub sole_replica: bool,
+    /// Days that a published event is kept in the outbox, for the auditor; 7.
+    pub outbox_days: u64,
+    /// Days that the last event of a quiet aggregate is remembered; 30. Longer than the bus keeps messages.
+    pub inbox_days: u64,
 }
 
 impl Default for Config {
@@ -72,6 +76,8 @@ impl Default for Config {
             patience_seconds: 300,
             idempotency_hours: 24,
             sole_replica: false,
+            outbox_days: 7,
+            inbox_days: 30,
         }
     }
 }

@@ -54,7 +54,7 @@ impl From<Error> for Problem {
         let away = |what: String| Self::new(Kind::Unavailable, what).retry_after(1);
         match error {
             Error::Refused(problem) => problem,
-            Error::Store(cause) if matches!(*cause, db::Error::Unavailable(_)) => {
+            Error::Store(cause) if cause.is_away() => {
                 away("The order store does not answer; try again.".into()).because(cause)
             }
             Error::Store(cause) => Self::internal(cause),

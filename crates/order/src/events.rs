@@ -1,6 +1,8 @@
-//! What the order service publishes: topic `orders`, one sequence an order.
+//! What the order service publishes: events on `orders`, one sequence an order; and for listeners that know no events
+//! the plain JSON of an order, on `new-order` when it is placed and on `order-processed` when it is confirmed.
 
-use bus::NewEvent;
+use bus::{NewEvent, Outgoing};
+use commerce::{CustomerId, OrderId, ProductId, Timestamp};
 use serde::Serialize;
 
 use crate::domain::{Order, Return, Status};
@@ -48,4 +50,57 @@ pub(crate) fn status_changed(order: &Order, previous: Status, actor: &str) -> Ne
 pub(crate) fn returned(order: &Order, made: &Return, actor: &str) -> NewEvent {
     let data = Data { returned: Some(made), actor: Some(actor), ..plain(order) };
     event("souk.order.returned", order, data)
+}
+
+/// An order as `new-order` and `order-processed` tell it. The names are those that their listeners know.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Plain<'a> {
+    id: &'a OrderId,
+    user_id: Option<&'a CustomerId>,
+    /// The first product, and how many of it.
+    product_id: Option<&'a ProductId>,
+    quantity: u32,
+    /// All of them, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    products: Vec<PlainProduct<'a>>,
+    status: &'static str,
+    created_at: Timestamp,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlainProduct<'a> {
+    product_id: &'a ProductId,
+    quantity: u32,
+}
+
+fn outgoing(topic: &str, order: &Order, status: &'static str) -> Outgoing {
+    let goods = order.goods_as_bought();
+    // Who buys only what the catalogue does not hold still buys so many pieces.
+    let pieces = || order.lines.iter().fold(0_u32, |sum, line| sum.saturating_add(line.quantity.get()));
+    let plain = Plain {
+        id: &order.id,
+        user_id: order.customer_id.as_ref(),
+        product_id: goods.first().map(|(product, _)| *product),
+        quantity: goods.first().map_or_else(pieces, |(_, quantity)| *quantity),
+        products: if goods.len() > 1 {
+            goods.iter().map(|(product_id, quantity)| PlainProduct { product_id, quantity: *quantity }).collect()
+        } else {
+            Vec::new()
+        },
+        status,
+        created_at: order.created_at,
+    };
+    // A struct of texts and numbers always serialises.
+    let payload = serde_json::to_string(&plain).unwrap_or_default();
+    Outgoing { topic: topic.into(), key: order.id.to_string(), payload }
+}
+
+pub(crate) fn placed_plainly(order: &Order) -> Outgoing {
+    outgoing("new-order", order, "pending")
+}
+
+pub(crate) fn confirmed_plainly(order: &Order) -> Outgoing {
+    outgoing("order-processed", order, "processed")
 }

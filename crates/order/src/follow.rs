@@ -9,9 +9,6 @@ use serde::Deserialize;
 
 use crate::store;
 
-pub(crate) const GROUP: &str = "order";
-pub(crate) const TOPICS: &[&str] = &["payments"];
-
 /// Follows the payments' events.
 pub(crate) struct Follower {
     pub(crate) db: Db,

@@ -15,7 +15,7 @@ impl Checkout {
     /// changed the order meanwhile.
     pub(crate) async fn move_status(&self, order: Order, to: Status, actor: &str) -> Result<Order, Error> {
         let mut tx = self.db.write().await?;
-        let mut held = store::get(&mut tx, &order.id).await?;
+        let mut held = store::get_locked(&mut tx, &order.id).await?;
         let from = held.order.status;
         if !from.may_become(to) || held.work.is_some() {
             let (from, to) = (from.as_str(), to.as_str());

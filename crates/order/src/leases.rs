@@ -7,14 +7,11 @@ use std::{
 };
 
 use commerce::{OrderId, Timestamp};
-use tokio::time::Instant;
 
 use crate::{checkout::Checkout, store};
 
 /// Most orders taken over at once.
 const TAKEN: i64 = 200;
-/// How often old idempotency keys are forgotten.
-const FORGET: Duration = Duration::from_secs(600);
 
 /// The orders that this replica drives now, with the epochs of their leases.
 #[derive(Debug, Clone, Default)]
@@ -61,19 +58,7 @@ pub(crate) async fn keep(checkout: Checkout) {
     let period = Duration::from_secs(checkout.config.lease_seconds).max(Duration::from_secs(1)) / 4;
     let mut first = true;
     let mut failing = false;
-    let mut forgotten = Instant::now();
     loop {
-        if forgotten.elapsed() >= FORGET {
-            match forget_keys(&checkout).await {
-                // One batch a round: leases must not wait for a long clean-up.
-                Ok(more) if more => {}
-                Ok(_) => forgotten = Instant::now(),
-                Err(error) => {
-                    forgotten = Instant::now();
-                    tracing::warn!(error = &error as &dyn std::error::Error, "old idempotency keys are kept for now");
-                }
-            }
-        }
         match sweep(&checkout, first).await {
             Ok(more) => {
                 first = first && more;
@@ -100,15 +85,6 @@ pub(crate) async fn keep(checkout: Checkout) {
     if let Err(error) = let_go(&checkout).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "leases are left to run out");
     }
-}
-
-/// Forgets a batch of old idempotency keys; tells whether there are more.
-async fn forget_keys(checkout: &Checkout) -> Result<bool, db::Error> {
-    let age = Duration::from_secs(checkout.config.idempotency_hours * 3_600);
-    let mut tx = checkout.db.write().await?;
-    let gone = store::forget_keys(&mut tx, Timestamp::now().minus(age), TAKEN).await?;
-    tx.commit().await?;
-    Ok(gone >= TAKEN.unsigned_abs())
 }
 
 /// One round; tells whether there is more to take over at once.

@@ -22,7 +22,7 @@ mod store;
 
 use std::sync::Arc;
 
-use bus::{Bus, Relay};
+use bus::{Bus, Relay, SqlOutbox};
 use chassis::{App, Context};
 use commerce::page::CursorKey;
 use db::{Db, Options};
@@ -75,17 +75,18 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let auth = config.auth();
     let verifier = auth::Verifier::new(&auth)?;
     let key = auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME);
-    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
+    let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    let relay = Relay::start(&ctx, db.clone(), bus.clone());
-    bus.subscribe(&ctx, follow::GROUP, follow::TOPICS, follow::Follower { db: db.clone() });
+    upkeep::prune(&ctx, &db, store::prunes(&config));
+    let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
+    bus.subscribe(&ctx, NAME, follow::Follower { db: db.clone() })?;
     let clients = clients::Clients::new(&config, &ctx, &key)?;
     let cursors = CursorKey::derive(config.internal_key.expose().as_bytes(), "orders");
     let checkout = checkout::Checkout::new(db.clone(), ctx.clone(), Arc::new(config), clients, relay);
     ctx.spawn("leases", leases::keep(checkout.clone()));
     let state = api::State { checkout, verifier, cursors };
     Ok(App {
-        http: chassis::openapi_docs(api::router().with_state(state)),
+        http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),
         grpc: None,
         ready: chassis::ready_if(move || {
             let db = db.clone();

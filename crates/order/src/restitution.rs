@@ -38,7 +38,7 @@ impl Checkout {
             if let Some(known) = known(&mut tx, &asked).await? {
                 return Ok((known, false));
             }
-            let mut held = store::get(&mut tx, id).await?;
+            let mut held = store::get_locked(&mut tx, id).await?;
             if matches!(held.work, Some(Work::Checkout | Work::Cancel { .. })) {
                 return Err(refused(&held.order, ReturnRefused::Status).into());
             }
@@ -143,7 +143,7 @@ impl Checkout {
         status: Option<String>,
     ) -> Result<(), Error> {
         let mut tx = self.db.write().await?;
-        let mut held = store::get(&mut tx, id).await?;
+        let mut held = store::get_locked(&mut tx, id).await?;
         if held.lease.epoch != epoch {
             // Somebody else drives the order now, and makes the same refunds under the same ids.
             return Ok(());
@@ -175,6 +175,8 @@ fn given_back(result: &payment::OperationResult, made: &Return) -> Amount {
 
 /// The return that the same key or id made before.
 async fn known(tx: &mut db::Tx, asked: &Asked) -> Result<Option<ReturnId>, Error> {
+    let key = asked.key.as_ref().map(|key| format!("key/{}/{}/{}", key.subject, key.route, key.key));
+    tx.lock(key.into_iter().chain([format!("return/{}", asked.wanted.id)])).await?;
     let by_key = match &asked.key {
         Some(key) => store::find_key(tx, key).await?,
         None => None,

@@ -11,8 +11,8 @@ const PAGE: i64 = 1_000;
 pub struct Facts {
     /// Every payment, tombstones included.
     pub payments: Vec<PaymentFact>,
-    /// Every event that the outbox keeps, in order.
-    pub events: Vec<bus::outbox::Told>,
+    /// The events that the outbox keeps.
+    pub outbox: bus::outbox::Telling,
 }
 
 /// One payment.
@@ -34,14 +34,15 @@ pub struct PaymentFact {
     pub status: &'static str,
     /// Events told so far.
     pub last_sequence: i64,
+    /// When it was made, in microseconds since 1970.
+    pub created_at: i64,
     /// When it last changed, in microseconds since 1970.
     pub updated_at: i64,
 }
 
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
-    let options = Options { read_only: true, ..Options::default() };
-    let db = Db::open(url, &options, None).await?;
+    let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
     let mut facts = Facts::default();
     let mut after = String::new();
@@ -58,9 +59,10 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
             method: payment.method.as_str(),
             status: payment.status.as_str(),
             last_sequence: payment.sequence,
+            created_at: payment.created_at.micros(),
             updated_at: payment.updated_at.micros(),
         }));
     }
-    facts.events = bus::outbox::all(&mut tx).await?;
+    facts.outbox = bus::outbox::telling(&mut tx).await?;
     Ok(facts)
 }

@@ -56,6 +56,10 @@ pub struct Config {
     pub provider_patience_ms: u64,
     /// How often payments in doubt are taken up again, in milliseconds.
     pub resolve_every_ms: u64,
+    /// Days that a published event is kept in the outbox, for the auditor; 7.
+    pub outbox_days: u64,
+    /// Days that a tombstone, which refuses late calls, is kept; 30.
+    pub tombstone_days: u64,
 }
 
 impl Default for Config {
@@ -80,6 +84,8 @@ impl Default for Config {
             provider_timeout_ms: 2_000,
             provider_patience_ms: 1_500,
             resolve_every_ms: 1_000,
+            outbox_days: 7,
+            tombstone_days: 30,
         }
     }
 }

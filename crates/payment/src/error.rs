@@ -22,15 +22,29 @@ impl Error {
     /// What kind of failure it is, for every edge.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Store(err) if matches!(**err, db::Error::Unavailable(_)) => Kind::Unavailable,
+            Self::Store(err) if err.is_away() => Kind::Unavailable,
             Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
             Self::Stopping => Kind::Unavailable,
         }
     }
 
+    /// Whether the database did not answer, so that to try again at once only costs time.
+    pub fn is_silence(&self) -> bool {
+        matches!(self, Self::Store(err) if matches!(**err, db::Error::Unavailable(_)))
+    }
+
     /// Whether a row of the batch broke a rule of the schema, which says nothing about the others.
     pub fn is_constraint(&self) -> bool {
         matches!(self, Self::Store(err) if err.constraint().is_some())
+    }
+}
+
+impl db::AsDb for Error {
+    fn as_db(&self) -> Option<&db::Error> {
+        match self {
+            Self::Store(err) => Some(err),
+            _ => None,
+        }
     }
 }
 

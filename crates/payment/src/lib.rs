@@ -18,7 +18,7 @@ mod store;
 use std::sync::Arc;
 
 use auth::Verifier;
-use bus::{Bus, Relay};
+use bus::{Bus, Relay, SqlOutbox};
 use chassis::{App, Context};
 use commerce::page::CursorKey;
 use db::{Db, Options};
@@ -57,9 +57,10 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
     config.check()?;
     let verifier = Verifier::new(&config.auth())?;
-    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
+    let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    let relay = Relay::start(&ctx, db.clone(), bus);
+    upkeep::prune(&ctx, &db, store::prunes(&config));
+    let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus);
     let sandbox = Sandbox::new(&config, db.clone());
     let provider = Provider {
         local: (!config.sandbox_is_remote()).then(|| sandbox.clone()),

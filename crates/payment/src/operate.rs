@@ -92,10 +92,16 @@ impl Till {
             lease: settling.lease(),
             pause: settling.pause(),
         };
-        let calls = Batcher::start(&ctx.tasks, MOST_CALLS, move |calls| {
-            let desk = desk.clone();
-            async move { desk.work(calls).await }
-        });
+        // A database that does not answer would let each call wait for it alone, with all others behind it.
+        let calls = Batcher::start_with(
+            &ctx.tasks,
+            MOST_CALLS,
+            |err: &Error| !err.is_silence(),
+            move |calls| {
+                let desk = desk.clone();
+                async move { desk.work(calls).await }
+            },
+        );
         Self {
             calls,
             settling,
@@ -172,7 +178,7 @@ struct Desk {
 impl Desk {
     async fn work(&self, calls: Vec<Arc<Vec<Task>>>) -> Result<Vec<Vec<Answer>>, Error> {
         let all: Vec<&Task> = calls.iter().flat_map(|call| call.iter()).collect();
-        let answers = match self.transact(&all).await {
+        let answers = match db::retry(|| self.transact(&all)).await {
             // What the schema refuses in one item must not fail the others of its call.
             Err(err) if calls.len() == 1 && all.len() > 1 && err.is_constraint() => {
                 let mut answers = Vec::with_capacity(all.len());
@@ -205,6 +211,8 @@ impl Desk {
     async fn transact(&self, tasks: &[&Task]) -> Result<Vec<Answer>, Error> {
         let mut tx = self.db.write().await?;
         let orders: BTreeSet<&str> = tasks.iter().map(|task| task.order_id().as_str()).collect();
+        // By name, since a payment may not be there yet.
+        tx.lock(orders.iter().map(|id| format!("order/{id}"))).await?;
         let books = store::payments::of_orders(&mut tx, &orders).await?;
         let purses = match &self.provider.local {
             None => Purses::default(),

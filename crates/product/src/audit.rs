@@ -1,5 +1,6 @@
 //! What the auditor is told about products: plain facts, no schema. Events are told by the outbox.
 
+use commerce::Timestamp;
 use db::{Db, Options};
 
 use crate::store::Store;
@@ -9,8 +10,8 @@ use crate::store::Store;
 pub struct Facts {
     /// Every product, deleted ones too.
     pub products: Vec<ProductFact>,
-    /// Every event that the outbox keeps, in order.
-    pub events: Vec<bus::outbox::Told>,
+    /// The events that the outbox keeps.
+    pub outbox: bus::outbox::Telling,
 }
 
 /// One product.
@@ -22,11 +23,15 @@ pub struct ProductFact {
     pub last_sequence: i64,
     /// Whether it is out of the catalogue.
     pub deleted: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When the last event was told.
+    pub updated_at: Timestamp,
 }
 
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
-    let db = Db::open(url, &Options { read_only: true, ..Options::default() }, None).await?;
+    let db = Db::open(url, &Options::auditor(), None).await?;
     let store = Store::new(db.clone());
     let mut facts = Facts::default();
     loop {
@@ -37,7 +42,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         }
         facts.products.extend(page);
     }
-    facts.events = bus::outbox::all(&mut db.read().await?).await?;
+    facts.outbox = bus::outbox::telling(&mut db.read().await?).await?;
     db.close().await;
     Ok(facts)
 }

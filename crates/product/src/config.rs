@@ -27,6 +27,10 @@ pub struct Config {
     pub internal_key: Secret,
     /// The currency of a price that is given without one.
     pub currency: Currency,
+    /// Days that a published event is kept in the outbox, for the auditor; 7.
+    pub outbox_days: u64,
+    /// Hours that an Idempotency-Key is remembered; 24.
+    pub idempotency_hours: u64,
 }
 
 impl Default for Config {
@@ -40,6 +44,8 @@ impl Default for Config {
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: Secret::default(),
             currency: Currency::EUR,
+            outbox_days: 7,
+            idempotency_hours: 24,
         }
     }
 }

@@ -54,7 +54,7 @@ impl Error {
             Self::Stale { .. } => Kind::Stale,
             Self::Unauthenticated => Kind::Unauthenticated,
             Self::Forbidden => Kind::Forbidden,
-            Self::Store(db::Error::Unavailable(_)) => Kind::Unavailable,
+            Self::Store(err) if err.is_away() => Kind::Unavailable,
             Self::Store(_) | Self::Defect(_) => Kind::Internal,
         }
     }

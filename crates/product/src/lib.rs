@@ -9,8 +9,10 @@ mod events;
 mod seed;
 mod store;
 
+use std::sync::Arc;
+
 use auth::Verifier;
-use bus::{Bus, Relay};
+use bus::{Bus, Relay, SqlOutbox};
 use chassis::{App, Context};
 use commerce::page::CursorKey;
 use db::{Db, Options};
@@ -39,12 +41,13 @@ pub struct Deps {
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
     let verifier = Verifier::new(&config.auth())?;
-    let db = Db::open(&config.database_url, &Options::default(), Some(ctx.metrics.registry())).await?;
+    let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
+    upkeep::prune(&ctx, &db, store::prunes(&config));
     let store = Store::new(db.clone());
     let api = api::Api {
         store: store.clone(),
-        relay: Relay::start(&ctx, db, bus),
+        relay: Relay::start(&ctx, Arc::new(SqlOutbox::new(db)), bus),
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "products"),
         currency: config.currency,
     };

@@ -59,10 +59,24 @@ struct Figures {
     p99_ms: f64,
     sql_statements_per_order: Option<f64>,
     durable_commits_per_order: Option<f64>,
+    /// From an event to its durable effect in another service.
+    effects: Vec<Effect>,
     /// Single-row commits with `synchronous = FULL`, one after the other, in the same folder's file system.
     single_row_commits_per_second: f64,
     orders_per_single_row_commit: f64,
 }
+
+/// How long events took to have their effect, in one consumer group.
+#[derive(Debug, Serialize)]
+struct Effect {
+    group: &'static str,
+    events: u64,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+/// The groups that an order's events have their effect in.
+const GROUPS: [&str; 2] = [stock::NAME, notification::NAME];
 
 /// Runs a bench.
 pub async fn run(command: Command) -> anyhow::Result<()> {
@@ -70,14 +84,15 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let remote = Remote::connect(&checkout.target).await?;
     prepare(&remote).await?;
     let commits = single_row_commits(&checkout.target.data).await?;
-    let before = counters(&remote).await;
+    let (before, effects_before) = (counters(&remote).await, effects(&remote).await);
     let begun = Instant::now();
     let runs = load(&remote, usize::from(checkout.concurrency), Duration::from_secs(checkout.seconds.into())).await;
     let seconds = begun.elapsed().as_secs_f64();
     // What the orders still cause (events, sales) belongs to their cost.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let after = counters(&remote).await;
-    let figures = figures(&checkout, seconds, runs, before, after, commits)?;
+    let mut figures = figures(&checkout, seconds, runs, before, after, commits)?;
+    figures.effects = passed(&effects_before, &effects(&remote).await);
     print(&figures, checkout.json)
 }
 
@@ -163,6 +178,55 @@ async fn counters(remote: &Remote) -> Option<BTreeMap<&'static str, f64>> {
     Some(sums)
 }
 
+/// A histogram: events up to each bound, in seconds, as Prometheus counts them.
+type Buckets = Vec<(f64, u64)>;
+
+/// How long events took in each group so far; a group whose address is not known has none.
+async fn effects(remote: &Remote) -> Vec<Buckets> {
+    let mut found = Vec::new();
+    for group in GROUPS {
+        let url = remote.services[group].as_str().unwrap_or_default();
+        let text = match remote.http.get(format!("{url}/metrics")).send().await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        };
+        let prefix = format!("event_effect_seconds_bucket{{group=\"{group}\",le=\"");
+        let bucket = |line: &str| {
+            let (bound, count) = line.strip_prefix(&prefix)?.split_once("\"} ")?;
+            Some((bound.replace("+Inf", "inf").parse().ok()?, count.parse().ok()?))
+        };
+        found.push(text.lines().filter_map(bucket).collect());
+    }
+    found
+}
+
+/// What happened between two looks.
+fn passed(before: &[Buckets], after: &[Buckets]) -> Vec<Effect> {
+    let groups = GROUPS.into_iter().zip(before.iter().zip(after));
+    groups
+        .filter_map(|(group, (before, after))| {
+            let earlier = |bound: f64| before.iter().find(|(b, _)| *b == bound).map_or(0, |(_, count)| *count);
+            let counts: Buckets = after.iter().map(|(bound, count)| (*bound, count - earlier(*bound))).collect();
+            let events = counts.last()?.1;
+            let at = |share: f64| quantile(&counts, share * events as f64) * 1_000.0;
+            (events > 0).then(|| Effect { group, events, p50_ms: at(0.50), p99_ms: at(0.99) })
+        })
+        .collect()
+}
+
+/// Where in its bucket the event of this rank lies, taking them to lie evenly, as Prometheus does.
+fn quantile(counts: &Buckets, rank: f64) -> f64 {
+    let (mut low, mut below) = (0.0, 0);
+    for (bound, count) in counts {
+        if *count as f64 >= rank && bound.is_finite() {
+            let share = (rank - below as f64) / (*count - below).max(1) as f64;
+            return low + (bound - low) * share;
+        }
+        (low, below) = (if bound.is_finite() { *bound } else { low }, *count);
+    }
+    low
+}
+
 fn figures(
     checkout: &Checkout,
     seconds: f64,
@@ -195,6 +259,7 @@ fn figures(
         durable_commits_per_order: per_order("db_commits_total"),
         single_row_commits_per_second: commits,
         orders_per_single_row_commit: orders_per_second / commits,
+        effects: Vec::new(),
     })
 }
 
@@ -244,5 +309,26 @@ fn print(figures: &Figures, json: bool) -> anyhow::Result<()> {
     say!("latency p50, p99 (ms)              {:>9.2} {:.2}", figures.p50_ms, figures.p99_ms);
     say!("SQL statements per order           {:>9}", known(figures.sql_statements_per_order));
     say!("durable commits per order          {:>9}", known(figures.durable_commits_per_order));
+    for effect in &figures.effects {
+        let Effect { group, events, p50_ms, p99_ms } = effect;
+        say!(
+            "events to {group:<24} {p50_ms:>9.1} {p99_ms:.1} (ms from the event to its effect, p50 and p99 of {events})"
+        );
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantile_lies_in_its_bucket() {
+        let counts = vec![(0.01, 50), (0.02, 90), (0.05, 100), (f64::INFINITY, 100)];
+        assert!((quantile(&counts, 50.0) - 0.01).abs() < 1e-9);
+        assert!((quantile(&counts, 70.0) - 0.015).abs() < 1e-9);
+        assert!((quantile(&counts, 99.0) - 0.047).abs() < 1e-9);
+        // What is beyond the last bound is at least that.
+        assert!((quantile(&vec![(0.01, 1), (f64::INFINITY, 2)], 2.0) - 0.01).abs() < 1e-9);
+    }
 }

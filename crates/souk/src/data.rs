@@ -1,6 +1,7 @@
 //! The data folder of a fleet in one process: its stores, its key, and who runs on it.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -52,7 +53,7 @@ impl Folder {
 
     /// The URL of the event bus.
     pub fn bus_url(&self) -> String {
-        format!("embedded:{}", self.path.join("bus.db").display())
+        bus_url(&self.path)
     }
 
     /// The fleet's own key, made at the first start.
@@ -92,9 +93,21 @@ impl Folder {
     }
 }
 
-/// The URL of a service's store in a folder.
+/// The URL of a service's store: a file of the folder, unless its `stores.json` names another place.
 pub fn store_url(folder: &Path, service: &str) -> String {
-    format!("sqlite:{}", folder.join(format!("{service}.db")).display())
+    elsewhere(folder, service).unwrap_or_else(|| format!("sqlite:{}", folder.join(format!("{service}.db")).display()))
+}
+
+/// The URL of the event bus: a file of the folder, unless its `stores.json` names another place.
+pub fn bus_url(folder: &Path) -> String {
+    elsewhere(folder, "bus").unwrap_or_else(|| format!("embedded:{}", folder.join("bus.db").display()))
+}
+
+/// What `stores.json` (`{"order": "postgres://…", "bus": "kafka://…"}`) says of one store.
+fn elsewhere(folder: &Path, name: &str) -> Option<String> {
+    let text = fs::read(folder.join("stores.json")).ok()?;
+    let urls: BTreeMap<String, String> = serde_json::from_slice(&text).ok()?;
+    urls.get(name).cloned()
 }
 
 /// The fleet's own key in a folder.
@@ -128,8 +141,11 @@ fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     fs::rename(&part, path).with_context(what)
 }
 
-/// Whether a fleet has the folder's lock.
+/// Whether a fleet runs on the folder's stores: it has the lock, or, where they are elsewhere, has said so.
 pub fn is_running(folder: &Path) -> bool {
+    if folder.join("stores.json").exists() && folder.join("fleet.json").exists() {
+        return true;
+    }
     let Ok(lock) = OpenOptions::new().write(true).open(folder.join("lock")) else {
         return false;
     };

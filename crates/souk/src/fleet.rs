@@ -242,8 +242,8 @@ impl Start<'_> {
                 stock_url: self.url(stock::NAME),
                 stock_grpc_url: self.url("stock gRPC"),
                 payment_grpc_url: self.url("payment gRPC"),
-                // The data folder is locked, so whoever had leases here is dead.
-                sole_replica: true,
+                // The data folder is locked, so whoever had leases in a file of it is dead.
+                sole_replica: self.folder.store_url(order::NAME).starts_with("sqlite:"),
                 ..order::Config::default()
             },
         )?;

@@ -3,6 +3,7 @@
 mod audit;
 mod bench;
 mod data;
+mod dlq;
 mod fleet;
 mod import;
 mod out;
@@ -39,8 +40,12 @@ enum Command {
     Import(import::Command),
     /// Prove that stock, orders, money and events agree; exit status 1 if they do not.
     Audit(audit::Command),
+    /// Look at messages that a service could not handle, and have them tried again.
+    Dlq(dlq::Command),
     /// Measure a running fleet.
     Bench(bench::Command),
+    /// Load the sample data into the stores that a data folder names, for services that run as processes of their own.
+    Sample(sample::Command),
     /// Print a fresh token of a user of the local fleet.
     Token(token::Command),
     /// Print the OpenAPI description of a service: customer, order, stock, payment or notification.
@@ -76,7 +81,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Command::Dlq(command) => Box::pin(dlq::run(command)).await?,
         Command::Bench(command) => Box::pin(bench::run(command)).await?,
+        Command::Sample(command) => Box::pin(sample::run(command)).await?,
         Command::Token(command) => token::run(command).await?,
         Command::Openapi(command) => openapi::run(&command)?,
         Command::CrashPoints => say!("{}", fleet::crash_points().join("\n")),

@@ -1,9 +1,13 @@
 //! Sample data of a first start: a small catalogue and three users. Places and stock are the stock service's own.
 
+use std::collections::BTreeMap;
+
 use auth::Role;
 use commerce::{Amount, Currency, ProductId};
 use customer::SeedUser;
 use product::SeedProduct;
+
+use crate::{data, out::say};
 
 /// The name of this sample set.
 pub const NAME: &str = "souk";
@@ -80,6 +84,50 @@ impl Sample {
     pub fn product_ids(&self) -> Vec<ProductId> {
         self.products.iter().map(|product| product.id.clone()).collect()
     }
+}
+
+/// What `souk sample` takes.
+#[derive(Debug, clap::Args)]
+pub struct Command {
+    /// Data folder; its `stores.json` says where the stores are.
+    #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
+    data: std::path::PathBuf,
+    /// Print the passwords that were made as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Loads the sample data; repeated it changes nothing.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    let folder = &command.data;
+    let key = data::read_key(folder)?;
+    let sample = Sample::new();
+    let customers = customer::Config {
+        database_url: data::store_url(folder, customer::NAME),
+        internal_key: key.clone(),
+        ..customer::Config::default()
+    };
+    let made = customer::seed(&customers, &sample.users).await?;
+    let products =
+        product::Config { database_url: data::store_url(folder, product::NAME), ..product::Config::default() };
+    product::seed(&products, &sample.products).await?;
+    let stocks = stock::Config { database_url: data::store_url(folder, stock::NAME), ..stock::Config::default() };
+    stock::seed(&stocks, &sample.product_ids()).await?;
+    let passwords: BTreeMap<&str, &str> = sample
+        .users
+        .iter()
+        .zip(made)
+        .filter(|(_, made)| *made)
+        .map(|(user, _)| (user.username.as_str(), user.password.as_str()))
+        .collect();
+    if command.json {
+        say!("{}", serde_json::json!({"passwords": passwords}));
+    } else {
+        for (user, password) in passwords {
+            say!("{user}  {password}");
+        }
+    }
+    Ok(())
 }
 
 /// A password of 80 random bits, easy to copy.

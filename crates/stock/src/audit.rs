@@ -1,7 +1,6 @@
 //! What the auditor is told about stock: plain facts, no schema.
 
-use std::collections::HashMap;
-
+use commerce::Timestamp;
 use db::{Db, Options};
 
 use crate::store;
@@ -15,10 +14,12 @@ pub struct Facts {
     pub levels: Vec<LevelFact>,
     /// Every reservation, tombstones included.
     pub reservations: Vec<ReservationFact>,
-    /// Every event that the outbox keeps, in order.
-    pub events: Vec<bus::outbox::Told>,
-    /// The last event of each aggregate that took effect here: `(topic, subject) -> sequence`.
-    pub heard: HashMap<(String, String), i64>,
+    /// Reservations that were released before then may have been forgotten; none if none ever was.
+    pub released_before: Option<Timestamp>,
+    /// The events that the outbox keeps.
+    pub outbox: bus::outbox::Telling,
+    /// The last event of each aggregate that took effect here.
+    pub heard: bus::inbox::Heard,
 }
 
 /// One product in one place.
@@ -55,6 +56,8 @@ pub struct ReservationFact {
     pub lines: Vec<LineFact>,
     /// Events told about this order's stock.
     pub last_sequence: i64,
+    /// When it was made, in microseconds since 1970.
+    pub created_at: i64,
     /// When it last changed, in microseconds since 1970.
     pub updated_at: i64,
 }
@@ -72,8 +75,7 @@ pub struct LineFact {
 
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
-    let options = Options { read_only: true, ..Options::default() };
-    let db = Db::open(url, &options, None).await?;
+    let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
     let mut facts = Facts {
         levels: store::lists::sums(&mut tx).await?.into_iter().map(LevelFact::from).collect(),
@@ -86,8 +88,9 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         after = last.order_id.as_str().to_owned();
         facts.reservations.extend(page.into_iter().map(ReservationFact::from));
     }
-    facts.events = bus::outbox::all(&mut tx).await?;
-    facts.heard = bus::inbox::all(&mut tx).await?;
+    facts.released_before = upkeep::pruned_before(&mut tx, "reservations").await?;
+    facts.outbox = bus::outbox::telling(&mut tx).await?;
+    facts.heard = bus::inbox::heard(&mut tx).await?;
     Ok(facts)
 }
 
@@ -119,6 +122,7 @@ impl From<crate::domain::Reservation> for ReservationFact {
             state: reservation.state.as_str(),
             lines: lines.collect(),
             last_sequence: reservation.sequence,
+            created_at: reservation.created_at.micros(),
             updated_at: reservation.updated_at.micros(),
         }
     }

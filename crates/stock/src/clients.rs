@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{bail, ensure};
 use auth::InternalKey;
+use chassis::{Metrics, Neighbour};
 use commerce::{OrderId, ProductId};
 use reqwest::{Response, StatusCode, header::CONTENT_TYPE};
 use serde::Deserialize;
@@ -23,6 +24,7 @@ pub(crate) struct Orders {
     http: reqwest::Client,
     base: String,
     key: InternalKey,
+    who: Neighbour,
 }
 
 /// What an order wants of its reservation.
@@ -51,19 +53,15 @@ pub(crate) fn http() -> anyhow::Result<reqwest::Client> {
 
 impl Orders {
     /// The order service at this URL.
-    pub(crate) fn new(http: reqwest::Client, base: &str, key: InternalKey) -> Self {
-        Self { http, base: base.trim_end_matches('/').to_owned(), key: key.for_service(crate::NAME) }
+    pub(crate) fn new(http: reqwest::Client, base: &str, key: InternalKey, metrics: &Metrics) -> Self {
+        let who = Neighbour::new("order", TIMEOUT, metrics);
+        Self { http, base: base.trim_end_matches('/').to_owned(), key: key.for_service(crate::NAME), who }
     }
 
     /// Whether the order still wants what is set aside for it.
     pub(crate) async fn wants(&self, order_id: &OrderId) -> anyhow::Result<Wanted> {
-        let answer = self
-            .http
-            .get(format!("{}/api/orders/{order_id}", self.base))
-            .headers(trace())
-            .bearer_auth(self.key.mint(crate::NAME)?)
-            .send()
-            .await?;
+        let request = self.http.get(format!("{}/api/orders/{order_id}", self.base)).headers(self.who.headers());
+        let answer = send(&self.who, request.bearer_auth(self.key.mint(crate::NAME)?)).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             // Anybody's 404 is about a path; goods are given back only on the order service's own word.
             if !is_unknown(answer).await {
@@ -84,6 +82,7 @@ const PRODUCTS: &str = "query($ids:[ID!]!){productsByIds(ids:$ids){id}}";
 pub(crate) struct Catalogue {
     http: reqwest::Client,
     url: String,
+    who: Neighbour,
 }
 
 #[derive(Deserialize)]
@@ -102,8 +101,9 @@ struct ProductBody {}
 
 impl Catalogue {
     /// The product service at this URL.
-    pub(crate) fn new(http: reqwest::Client, base: &str) -> Self {
-        Self { http, url: format!("{}/graphql", base.trim_end_matches('/')) }
+    pub(crate) fn new(http: reqwest::Client, base: &str, metrics: &Metrics) -> Self {
+        let who = Neighbour::new("product", TIMEOUT, metrics);
+        Self { http, url: format!("{}/graphql", base.trim_end_matches('/')), who }
     }
 
     /// Which of these (at most 1,000) the catalogue does not hold.
@@ -117,7 +117,8 @@ impl Catalogue {
 
     async fn ask(&self, ids: &BTreeSet<&ProductId>) -> anyhow::Result<Vec<bool>> {
         let question = json!({ "query": PRODUCTS, "variables": { "ids": ids } });
-        let answer = self.http.post(&self.url).headers(trace()).json(&question).send().await?;
+        let request = self.http.post(&self.url).headers(self.who.headers()).json(&question);
+        let answer = send(&self.who, request).await?;
         // A failure inside GraphQL comes with 200 and without data, and cannot be read as an answer.
         let products = answer.error_for_status()?.json::<ProductsBody>().await?.data.products;
         ensure!(products.len() == ids.len(), "{} answers to {} ids", products.len(), ids.len());
@@ -125,10 +126,13 @@ impl Catalogue {
     }
 }
 
-fn trace() -> reqwest::header::HeaderMap {
-    let mut headers = reqwest::header::HeaderMap::new();
-    chassis::trace::inject(&mut headers);
-    headers
+/// Sends a request; whoever answers that he cannot now is as good as silent.
+async fn send(who: &Neighbour, request: reqwest::RequestBuilder) -> anyhow::Result<Response> {
+    let call = async {
+        let answer = request.send().await?;
+        if answer.status().is_server_error() { answer.error_for_status() } else { Ok(answer) }
+    };
+    Ok(who.call(|_: &reqwest::Error| true, call).await?)
 }
 
 /// Whether a 404 is the order service's word that there is no such order.

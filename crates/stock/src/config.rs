@@ -40,6 +40,14 @@ pub struct Config {
     pub reservation_seconds: u64,
     /// How often reservations past their time are looked for, in milliseconds.
     pub expire_every_ms: u64,
+    /// Days that a published event is kept in the outbox, for the auditor; 7.
+    pub outbox_days: u64,
+    /// Days that the last event of a quiet aggregate is remembered; 30. Longer than the bus keeps messages.
+    pub inbox_days: u64,
+    /// Hours that an Idempotency-Key is remembered; 24.
+    pub idempotency_hours: u64,
+    /// Days that a tombstone, which refuses late calls, is kept; 30.
+    pub tombstone_days: u64,
 }
 
 impl Default for Config {
@@ -58,6 +66,10 @@ impl Default for Config {
             logistics_place: PlaceId::known("logistics".into()),
             reservation_seconds: 15 * 60,
             expire_every_ms: 5_000,
+            outbox_days: 7,
+            inbox_days: 30,
+            idempotency_hours: 24,
+            tombstone_days: 30,
         }
     }
 }

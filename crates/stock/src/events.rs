@@ -11,10 +11,6 @@ use crate::domain::{Level, Reservation, Slot, Told};
 
 /// The topic of what it tells.
 pub(crate) const TOPIC: &str = "stock";
-/// The topics that it hears.
-pub(crate) const HEARS: &[&str] = &["orders"];
-/// Its name as a consumer.
-pub(crate) const GROUP: &str = "stock";
 
 #[derive(Serialize)]
 struct ReservationBody<'a> {

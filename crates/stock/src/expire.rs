@@ -7,11 +7,9 @@ use anyhow::Context as _;
 use chassis::Context;
 use commerce::{OrderId, Timestamp};
 use db::Db;
-use tokio::time::Instant;
 
 use crate::{
     clients::{Orders, Wanted},
-    error::Error,
     metrics,
     operate::{Counter, Task},
     store,
@@ -19,10 +17,6 @@ use crate::{
 
 /// Reservations looked at in one round.
 const AT_ONCE: i64 = 100;
-/// How long answers to an Idempotency-Key are remembered.
-const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
-/// How often old answers are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(600);
 
 /// What the expirer works with.
 pub(crate) struct Expirer {
@@ -40,19 +34,12 @@ impl Expirer {
     pub(crate) async fn run(self, ctx: Context) {
         let expired = ctx.metrics.counter(metrics::EXPIRED, metrics::EXPIRED_HELP, &["answer"]);
         let mut last = String::new();
-        let mut forgot: Option<Instant> = None;
         loop {
             tokio::select! {
                 () = ctx.shutdown.cancelled() => return,
                 () = tokio::time::sleep(self.every) => {}
             }
             let looked = self.look(&ctx, &expired).await;
-            if forgot.is_none_or(|at| at.elapsed() > FORGET_EVERY) {
-                forgot = Some(Instant::now());
-                if let Err(err) = self.forget().await {
-                    tracing::warn!(error = %err, "old answers cannot be forgotten");
-                }
-            }
             let said = looked.err().map(|err| format!("{err:#}")).unwrap_or_default();
             if said != last && !said.is_empty() {
                 tracing::warn!(error = %said, "reservations past their time cannot be settled; they are kept");
@@ -90,12 +77,5 @@ impl Expirer {
         };
         self.counter.one(task).await?;
         Ok(answer)
-    }
-
-    async fn forget(&self) -> Result<(), Error> {
-        let mut tx = self.db.write().await?;
-        store::answers::forget(&mut tx, Timestamp::now().minus(REMEMBERED)).await?;
-        tx.commit().await?;
-        Ok(())
     }
 }

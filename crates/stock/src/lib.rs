@@ -17,8 +17,10 @@ mod store;
 
 use std::time::Duration;
 
+use std::sync::Arc;
+
 use auth::{InternalKey, Verifier};
-use bus::{Bus, Relay};
+use bus::{Bus, Relay, SqlOutbox};
 use chassis::{App, Context};
 use db::{Db, Options};
 
@@ -60,14 +62,15 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
     let verifier = Verifier::new(&config.auth())?;
     let client = clients::http()?;
-    let catalogue = Catalogue::new(client.clone(), &config.product_url);
-    let orders = Orders::new(client, &config.order_url, InternalKey::parse(&config.internal_key)?);
+    let catalogue = Catalogue::new(client.clone(), &config.product_url, &ctx.metrics);
+    let orders = Orders::new(client, &config.order_url, InternalKey::parse(&config.internal_key)?, &ctx.metrics);
     let db = open(&config, Some(&ctx)).await?;
-    let relay = Relay::start(&ctx, db.clone(), bus.clone());
+    upkeep::prune(&ctx, &db, store::prunes(&config));
+    let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
     let desk = Desk { db: db.clone(), relay: Some(relay), crash: ctx.crash.clone(), hold: config.hold() };
     let counter = Counter::open(&ctx, desk.clone());
     let misfits = ctx.metrics.counter(metrics::MISFITS, metrics::MISFITS_HELP, &["kind"]);
-    bus.subscribe(&ctx, events::GROUP, events::HEARS, Follower { desk, misfits });
+    bus.subscribe(&ctx, NAME, Follower { desk, misfits })?;
     let expirer = Expirer {
         db: db.clone(),
         counter: counter.clone(),
@@ -86,7 +89,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         reservations: ctx.metrics.counter(metrics::RESERVATIONS, metrics::RESERVATIONS_HELP, &["outcome"]),
     };
     Ok(App {
-        http: api::http(api.clone()),
+        http: api::http(api.clone()).merge(bus.routes()),
         grpc: Some(api::grpc(api).await?),
         ready: chassis::ready_if(move || {
             let db = db.clone();
@@ -98,7 +101,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
 /// The store as this version wants it, with the logistics centre in it.
 async fn open(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
     let registry = ctx.map(|ctx| ctx.metrics.registry());
-    let db = Db::open(&config.database_url, &Options::default(), registry).await?;
+    let db = Db::open(&config.database_url, &Options::of(NAME), registry).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
     seed::open_place(&db, &config.logistics_place, "Logistics centre", "logistics", None).await?;
     Ok(db)

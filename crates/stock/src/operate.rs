@@ -74,10 +74,16 @@ pub(crate) struct Counter {
 impl Counter {
     /// Opens the counter.
     pub(crate) fn open(ctx: &Context, desk: Desk) -> Self {
-        let calls = Batcher::start(&ctx.tasks, MOST_CALLS, move |calls| {
-            let desk = desk.clone();
-            async move { desk.work(calls).await }
-        });
+        // A database that does not answer would let each call wait for it alone, with all others behind it.
+        let calls = Batcher::start_with(
+            &ctx.tasks,
+            MOST_CALLS,
+            |err: &Error| !err.is_silence(),
+            move |calls| {
+                let desk = desk.clone();
+                async move { desk.work(calls).await }
+            },
+        );
         Self { calls }
     }
 
@@ -109,7 +115,7 @@ pub(crate) struct Desk {
 impl Desk {
     async fn work(&self, calls: Vec<Arc<Vec<Task>>>) -> Result<Vec<Vec<Answer>>, Error> {
         let all: Vec<&Task> = calls.iter().flat_map(|call| call.iter()).collect();
-        let answers = match self.transact(&all).await {
+        let answers = match db::retry(|| self.transact(&all)).await {
             // What the schema refuses in one item must not fail the others of its call.
             Err(err) if calls.len() == 1 && all.len() > 1 && err.is_constraint() => {
                 let mut answers = Vec::with_capacity(all.len());
@@ -214,11 +220,13 @@ impl Desk {
                         needs.adjustments.insert(&wish.id);
                         needs.places.insert(wish.slot.place_id.as_str());
                         needs.products.insert(wish.slot.product_id.as_str());
+                        needs.slots.insert(wish.slot.clone());
                     }
                 }
                 Task::Threshold(slot, _) => {
                     needs.places.insert(slot.place_id.as_str());
                     needs.products.insert(slot.product_id.as_str());
+                    needs.slots.insert(slot.clone());
                 }
             }
         }

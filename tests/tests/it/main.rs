@@ -2,13 +2,16 @@
 
 mod bad_calls;
 mod bad_input;
+mod chaos;
 mod collisions;
 mod crash_points;
 mod fuzz;
 mod import;
 mod journey;
+mod outage;
 mod oversell;
 mod repeats;
+mod replicas;
 mod restart;
 mod roles;
 mod separate;

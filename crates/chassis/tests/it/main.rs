@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+use std::net::SocketAddr;
+
 use axum::Router;
+use axum::extract::ConnectInfo;
 use axum::routing::{get, post};
 use chassis::{App, Context, CrashPoints, Json, Kind, Listeners, Path, Problem, Query, always_ready};
 use reqwest::{Client, Response};
@@ -183,6 +186,14 @@ async fn readiness_follows_the_store_and_the_end_of_the_process() {
     running.ctx.shutdown.cancel();
     drop(running.client);
     tokio::time::timeout(std::time::Duration::from_secs(5), running.served).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_handler_can_ask_who_its_peer_is() {
+    let peer = get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() });
+    let app = App { http: Router::new().route("/peer", peer), grpc: None, ready: always_ready() };
+    let running = Running::start_with(app).await;
+    assert_eq!(running.get("/peer").await.text().await.unwrap(), "127.0.0.1");
 }
 
 #[tokio::test]

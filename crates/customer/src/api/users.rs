@@ -173,7 +173,7 @@ pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<R
     let (user, _) = api.store.create_user(new, None, render).await?;
     let user = user.ok_or(Error::Defect("a registration without a user"))?;
     api.relay.wake();
-    let issued = api.tokens.issue(&user).await?;
+    let (issued, user) = api.tokens.issue(user).await?;
     Ok((StatusCode::CREATED, Json(signed_in(&user, issued))).into_response())
 }
 
@@ -191,7 +191,7 @@ pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Logi
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let right = api.passwords.verify(&login, body.password, hash).await?;
     let user = user.filter(|_| right).ok_or(Error::BadLogin)?;
-    let issued = api.tokens.issue(&user).await?;
+    let (issued, user) = api.tokens.issue(user).await?;
     Ok(Json(signed_in(&user, issued)))
 }
 

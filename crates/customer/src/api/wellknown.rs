@@ -10,7 +10,7 @@ use super::Api;
 /// The public keys (RFC 7517).
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys", responses((status = 200, body = Object)))]
 pub(super) async fn jwks(State(api): State<Api>, _: Open) -> Json<Value> {
-    Json(json!({ "keys": api.tokens.jwks() }))
+    Json(json!({ "keys": api.tokens.jwks().await }))
 }
 
 /// Ids of tokens that ended before their time.

@@ -1,12 +1,14 @@
-//! What this service asks of its database, in its own terms. SQL is one way to answer.
+//! What this service asks of its database, in its own terms. There are two ways to answer: SQL and MongoDB.
 
-mod customers;
-mod keys;
-mod repeats;
-mod rows;
+#[cfg(test)]
+mod conformance;
+mod mongo;
+mod open;
 mod sql;
-mod users;
 
+use std::time::Duration;
+
+use bus::outbox::Telling;
 use commerce::page::Window;
 use commerce::{CustomerId, UserId};
 use futures::future::BoxFuture;
@@ -15,7 +17,8 @@ use crate::audit::CustomerFact;
 use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
 
-pub(crate) use sql::{MIGRATIONS, SqlStore};
+pub(crate) use mongo::Failure;
+pub(crate) use open::{Opened, open, open_to_read};
 
 /// What a call of the store gives.
 pub(crate) type Answered<'a, T> = BoxFuture<'a, Result<T, Error>>;
@@ -49,7 +52,24 @@ pub(crate) struct Filter {
     pub(crate) search: Option<String>,
 }
 
-/// The port. Every write is one transaction with the event that tells of it.
+/// How long what is of use only for a while is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keep {
+    /// Events, after the broker got them.
+    pub(crate) events: Duration,
+    /// Answers, after they were given.
+    pub(crate) replies: Duration,
+}
+
+impl Filter {
+    /// Whether it asks for what no text can hold. SQL engines take a NUL for an end, or for an error.
+    fn is_futile(&self) -> bool {
+        let texts = self.ids.iter().chain(&self.email).chain(&self.search);
+        texts.into_iter().any(|text| text.contains('\0'))
+    }
+}
+
+/// The port. A write and the event that tells of it are one unit: both are there, or neither.
 pub(crate) trait Store: Send + Sync + 'static {
     /// Makes a customer; a repeat (by key, or by id with the same payload) changes nothing.
     fn create_customer(&self, new: NewCustomer, key: Option<Key>, render: Render<Customer>) -> Answered<'_, Reply>;
@@ -83,7 +103,7 @@ pub(crate) trait Store: Send + Sync + 'static {
         stores: Vec<String>,
     ) -> Answered<'a, (User, Vec<String>)>;
 
-    /// Notes a token that was given out; what has expired is forgotten.
+    /// Notes a token that was given out.
     fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> Answered<'a, ()>;
     /// Ends a token.
     fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()>;
@@ -93,6 +113,14 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn signing_keys(&self) -> Answered<'_, Vec<String>>;
     /// Keeps a new signing key.
     fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> Answered<'a, ()>;
+    /// The events that are kept, those of one customer in their order, and whether older ones are gone.
+    fn told(&self) -> Answered<'_, Telling>;
+    /// The periodic work of forgetting, for one replica at a time.
+    fn jobs(&self, keep: Keep) -> Vec<upkeep::Job>;
+    /// Finishes what somebody began and died over; gives how much that was.
+    fn resume(&self) -> Answered<'_, u64>;
     /// Whether it answers.
     fn ping(&self) -> Answered<'_, ()>;
+    /// Gives the connections back.
+    fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -66,7 +66,7 @@ async fn deleting_leaves_the_customer_without_anything_personal() {
     let facts = customer::audit_facts(&house.config.database_url).await.unwrap();
     let told = facts.customers.iter().find(|fact| fact.anonymised).unwrap();
     assert_eq!(told.last_sequence, 2);
-    let about: Vec<_> = facts.events.iter().filter(|event| event.subject == told.id).collect();
+    let about: Vec<_> = facts.outbox.events.iter().filter(|event| event.subject == told.id).collect();
     assert_eq!(about.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2]);
     assert!(about.iter().all(|event| !event.payload.contains("bob")), "{about:?}");
     assert!(about[1].payload.contains("souk.customer.anonymised"));

@@ -38,7 +38,7 @@ impl House {
         let path = |name: &str| data.path().join(name).display().to_string();
         let key = InternalKey::generate().unwrap();
         let config = Config {
-            database_url: format!("sqlite:{}", path("customer.db")),
+            database_url: store_url(&data).await,
             bus_url: format!("embedded:{}", path("bus.db")),
             internal_key: key.to_secret(),
             order_url: order_url.into(),
@@ -105,6 +105,17 @@ impl House {
         assert_eq!(answer.status(), 201);
         answer.json().await.unwrap()
     }
+}
+
+/// A fresh store: SQLite, or the kind that `SOUK_TEST_STORES` names, which for this service may be `mongodb` too.
+async fn store_url(folder: &TempDir) -> String {
+    if chassis::config::var("SOUK_TEST_STORES").as_deref() != Some("mongodb") {
+        return testkit::url(folder, "customer").await.unwrap();
+    }
+    let server = chassis::config::var("SOUK_TEST_MONGODB_URL").unwrap();
+    let (address, query) = server.split_once('?').unwrap_or((&server, ""));
+    let name = commerce::CustomerId::new().as_str().replace('-', "");
+    format!("{}/house_{name}?{query}", address.trim_end_matches('/'))
 }
 
 impl Drop for House {

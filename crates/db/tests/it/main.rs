@@ -1,20 +1,25 @@
-//! The store's promises on the real engine.
+//! The store's promises on the real engines.
 
-use crate::{Db, Migration, Options, Value, insert, query};
+use std::time::Duration;
+
+use db::{Db, Error, Filter, Migration, Options, Tx, Value, insert, query, retry};
+use testkit::Store;
+
+mod silent;
 
 const SCHEMA: &[Migration] = &[Migration {
     version: 1,
     name: "test",
     sql: "create table goods (id text primary key, shelf text not null, place bigint not null, n bigint not null,
-          constraint goods_n_check check (n >= 0), unique (shelf, place));",
+          note text, counted bigint, constraint goods_n_check check (n >= 0), unique (shelf, place));
+          create table numbered (number {serial}, what text not null) {no such placeholder};",
 }];
 
-async fn fresh() -> (tempfile::TempDir, Db) {
-    let dir = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite:{}", dir.path().join("t.db").display());
-    let db = Db::open(&url, &Options::default(), None).await.expect("opens");
-    db.migrate(SCHEMA).await.expect("migrates");
-    (dir, db)
+async fn fresh() -> (Store, Db) {
+    let store = testkit::store().await.expect("a database");
+    let steps = [Migration { sql: SCHEMA[0].sql.replace("{no such placeholder}", "").leak(), ..SCHEMA[0] }];
+    let db = store.open(&steps).await.expect("migrates");
+    (store, db)
 }
 
 fn good(id: &str, place: i64, n: i64) -> Vec<Value> {
@@ -25,7 +30,7 @@ const COLUMNS: &[&str] = &["id", "shelf", "place", "n"];
 
 #[tokio::test]
 async fn many_rows_go_in_and_come_back_by_list_and_rows() {
-    let (_dir, db) = fresh().await;
+    let (_store, db) = fresh().await;
     let mut tx = db.write().await.expect("begins");
     let rows = (0..500).map(|n| good(&format!("g'{n}\"é"), n, n));
     assert_eq!(insert("goods", COLUMNS, rows).execute(&mut tx).await.expect("inserts"), 500);
@@ -38,13 +43,12 @@ async fn many_rows_go_in_and_come_back_by_list_and_rows() {
     .await
     .expect("updates");
     assert_eq!(changed, 1);
-    let found = query("select n from goods where id in {list $1} and place in {list $2} order by n")
+    let found = query("select n from goods where id in {list $1} and place in {ints $2} order by n")
         .list(["g'7\"é", "g'0\"é", "none"])
-        .list(["7", "0"])
+        .ints([7, 0])
         .fetch_all(&mut tx)
         .await
         .expect("reads");
-    // A BIGINT is no TEXT: lists are of texts, and SQLite's affinity turns them into the column's type.
     let n: Vec<i64> = found.iter().map(|row| row.get("n").expect("a number")).collect();
     assert_eq!(n, [0, 10]);
     tx.commit().await.expect("commits");
@@ -52,8 +56,70 @@ async fn many_rows_go_in_and_come_back_by_list_and_rows() {
 }
 
 #[tokio::test]
+async fn nulls_are_of_any_type_also_where_a_whole_column_is_null() {
+    let (_store, db) = fresh().await;
+    let mut tx = db.write().await.expect("begins");
+    let nothing = || (Value::Null, Value::Null);
+    let some = || (Value::from("note"), Value::from(7));
+    for (place, (first, second)) in [(0, (nothing(), nothing())), (2, (nothing(), some())), (4, (some(), nothing()))] {
+        let rows = [(place, first), (place + 1, second)].map(|(place, (note, counted))| {
+            vec![format!("g{place}").into(), "a".into(), place.into(), 1.into(), note, counted]
+        });
+        insert("goods", &["id", "shelf", "place", "n", "note", "counted"], rows)
+            .execute(&mut tx)
+            .await
+            .expect("inserts");
+    }
+    for (note, counted) in [(Some("x"), None), (None, Some(3_i64)), (None, None)] {
+        query("update goods set note = $1, counted = $2 where id = $3")
+            .bind(note)
+            .bind(counted)
+            .bind("g0")
+            .execute(&mut tx)
+            .await
+            .expect("updates");
+        let row =
+            query("select note, counted from goods where id = $1").bind("g0").fetch_one(&mut tx).await.expect("reads");
+        assert_eq!(row.get::<Option<String>>("note").expect("a text").as_deref(), note);
+        assert_eq!(row.get::<Option<i64>>("counted").expect("a number"), counted);
+    }
+    let row = query("select count(*) as n from goods where counted = 7").fetch_one(&mut tx).await.expect("counts");
+    assert_eq!(row.get::<i64>("n").expect("a number"), 2);
+}
+
+#[tokio::test]
+async fn numbers_count_up_in_the_order_of_the_rows() {
+    let (_store, db) = fresh().await;
+    let mut tx = db.write().await.expect("begins");
+    insert("numbered", &["what"], (0..100).map(|n| vec![format!("{n}").into()]))
+        .execute(&mut tx)
+        .await
+        .expect("inserts");
+    let rows = query("select what from numbered order by number").fetch_all(&mut tx).await.expect("reads");
+    let what: Vec<String> = rows.iter().map(|row| row.get("what").expect("a text")).collect();
+    assert_eq!(what, (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_filter_finds_what_it_says() {
+    let (_store, db) = fresh().await;
+    let mut tx = db.write().await.expect("begins");
+    let rows = [("a%b", 1), ("a_b", 2), ("axb", 3), ("é\\", 4)].map(|(id, n)| good(id, n, n));
+    insert("goods", COLUMNS, rows).execute(&mut tx).await.expect("inserts");
+    for (search, wanted) in [("%", vec!["a%b"]), ("_", vec!["a_b"]), ("A", vec!["a%b", "a_b"]), ("\\", vec!["é\\"])] {
+        let mut filter = Filter::new("n > 0");
+        filter.and_contains("id", search);
+        filter.and("place in {ints ?}", Value::Ints(vec![Some(1), Some(2), Some(4)]));
+        let text = "select id from goods where {where} order by n limit ? offset ?";
+        let rows = filter.query(text, [10.into(), 0.into()]).fetch_all(&mut tx).await.expect("reads");
+        let found: Vec<String> = rows.iter().map(|row| row.get("id").expect("a text")).collect();
+        assert_eq!(found, wanted, "{search}");
+    }
+}
+
+#[tokio::test]
 async fn constraints_are_told_by_the_names_that_postgres_gives() {
-    let (_dir, db) = fresh().await;
+    let (_store, db) = fresh().await;
     for (row, name) in [
         (good("x", 2, 1), "goods_pkey"),
         (good("y", 1, 1), "goods_shelf_place_key"),
@@ -68,7 +134,7 @@ async fn constraints_are_told_by_the_names_that_postgres_gives() {
 
 #[tokio::test]
 async fn what_is_not_committed_leaves_no_trace() {
-    let (_dir, db) = fresh().await;
+    let (_store, db) = fresh().await;
     let mut tx = db.write().await.expect("begins");
     insert("goods", COLUMNS, [good("x", 1, 1)]).execute(&mut tx).await.expect("inserts");
     drop(tx);
@@ -76,20 +142,116 @@ async fn what_is_not_committed_leaves_no_trace() {
     assert!(query("select id from goods").fetch_optional(&mut tx).await.expect("reads").is_none());
 }
 
+#[tokio::test]
+async fn a_nul_finds_nothing_and_fails_nobody() {
+    let (_store, db) = fresh().await;
+    let mut tx = db.write().await.expect("begins");
+    insert("goods", &["id", "shelf", "place", "n", "note"], [[good("x", 1, 1), vec!["a\0b".into()]].concat()])
+        .execute(&mut tx)
+        .await
+        .expect("inserts");
+    let one = query("select id from goods where id = $1").bind("x\0").fetch_all(&mut tx).await.expect("reads");
+    let listed = query("select id from goods where id in {list $1}").list(["x\0"]).fetch_all(&mut tx).await;
+    let rows =
+        query("select goods.id from goods join {rows $1} r on goods.id = r.value->>0").rows([vec!["x\0".into()]]);
+    assert!(one.is_empty() && listed.expect("reads").is_empty());
+    assert!(rows.fetch_all(&mut tx).await.expect("reads").is_empty());
+}
+
+/// Adds one to a count that is read before, as replicas do that decide by what they find.
+async fn count_up(db: &Db, id: &str) -> db::Result<()> {
+    let mut tx = db.write().await?;
+    tx.lock([format!("goods/{id}"), "goods/another".into()]).await?;
+    let n = counted(&mut tx, id).await?;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    insert("goods", COLUMNS, [good(id, 1, n.unwrap_or(0) + 1)])
+        .suffix("on conflict (id) do update set n = excluded.n")
+        .execute(&mut tx)
+        .await?;
+    tx.commit().await
+}
+
+async fn counted(tx: &mut Tx, id: &str) -> db::Result<Option<i64>> {
+    query("select n from goods where id = $1").bind(id).fetch_optional(tx).await?.map(|row| row.get("n")).transpose()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_the_lock_decides_alone_even_where_nothing_is_there_yet() {
+    let (_store, db) = fresh().await;
+    let writers: Vec<_> = (0..20)
+        .map(|_| {
+            let db = db.clone();
+            tokio::spawn(async move { count_up(&db, "x").await })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.expect("no panic").expect("counts up");
+    }
+    let mut tx = db.read().await.expect("reads");
+    assert_eq!(counted(&mut tx, "x").await.expect("reads"), Some(20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadlock_is_tried_again() {
+    let (_store, db) = fresh().await;
+    let mut tx = db.write().await.expect("begins");
+    insert("goods", COLUMNS, [good("x", 1, 0), good("y", 2, 0)]).execute(&mut tx).await.expect("inserts");
+    tx.commit().await.expect("commits");
+    let both = |first: &'static str, second: &'static str, db: Db| async move {
+        retry(|| async {
+            let mut tx = db.write().await?;
+            for id in [first, second] {
+                query("update goods set n = n + 1 where id = $1").bind(id).execute(&mut tx).await?;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            tx.commit().await
+        })
+        .await
+    };
+    let (one, two) = tokio::join!(tokio::spawn(both("x", "y", db.clone())), tokio::spawn(both("y", "x", db.clone())));
+    one.expect("no panic").expect("gets through");
+    two.expect("no panic").expect("gets through");
+    let mut tx = db.read().await.expect("reads");
+    assert_eq!(counted(&mut tx, "x").await.expect("reads"), Some(2));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn processes_that_start_at_once_share_one_migration() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite:{}", dir.path().join("t.db").display());
+    let store = testkit::store().await.expect("a database");
+    let sql = "create table goods (id text primary key);";
     let starts: Vec<_> = (0..7)
         .map(|_| {
-            let url = url.clone();
+            let url = store.url.clone();
             tokio::spawn(async move {
                 let db = Db::open(&url, &Options::default(), None).await?;
-                db.migrate(SCHEMA).await
+                db.migrate(&[Migration { version: 1, name: "goods", sql }]).await
             })
         })
         .collect();
     for start in starts {
         start.await.expect("no panic").expect("migrates");
     }
+}
+
+#[tokio::test]
+async fn another_process_is_heard_where_the_engine_can() {
+    let (_store, db) = fresh().await;
+    let Some(mut listener) = db.listen("news").await.expect("listens") else { return };
+    db.tell("news").await.expect("tells");
+    tokio::time::timeout(Duration::from_secs(5), listener.heard()).await.expect("in time").expect("hears");
+}
+
+#[tokio::test]
+async fn a_url_that_names_no_database_is_refused_without_its_password() {
+    let told = Db::open("mysql://me:secret@host/db", &Options::default(), None).await.expect_err("refuses").to_string();
+    assert!(told.contains("mysql://***@host/db") && !told.contains("secret"), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_unavailable() {
+    // Nobody listens on port 1.
+    let options = Options { patience: Duration::from_millis(300), ..Options::default() };
+    let db = Db::open("postgres://souk@127.0.0.1:1/none", &options, None).await.expect("need not answer yet");
+    let error = db.ping().await.expect_err("does not answer");
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
 }

@@ -1,12 +1,14 @@
 //! The edge: every route on one screen.
 
 mod list;
+mod orders;
 mod stream;
 
 use std::sync::Arc;
 
 use auth::{Caller, Verifier};
 use axum::extract::FromRef;
+use bus::Sidecar;
 use chassis::{Context, Problem};
 use commerce::page::CursorKey;
 use db::Db;
@@ -24,6 +26,9 @@ pub(crate) struct State {
     pub(crate) verifier: Verifier,
     pub(crate) cursors: CursorKey,
     pub(crate) news: watch::Receiver<u64>,
+    /// Tells the live streams that there is something new.
+    pub(crate) sender: Arc<watch::Sender<u64>>,
+    pub(crate) sidecar: Sidecar,
     pub(crate) streams: Arc<Semaphore>,
 }
 
@@ -36,7 +41,10 @@ impl FromRef<State> for Verifier {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Souk notifications", description = "What happened, as lists and live."),
-    tags((name = "notifications", description = "Each caller sees what he may."))
+    tags(
+        (name = "notifications", description = "Each caller sees what he may."),
+        (name = "reports", description = "What other programs tell.")
+    )
 )]
 struct Docs;
 
@@ -46,6 +54,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
         .routes(routes!(list::list))
         .routes(routes!(list::timeline))
         .routes(routes!(stream::stream))
+        .routes(routes!(orders::report))
 }
 
 /// What a caller may see.

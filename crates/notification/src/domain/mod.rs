@@ -1,8 +1,10 @@
 //! What a notification says, and who may see it.
 
 mod notice;
+mod reported;
 
 pub(crate) use notice::{Notice, Payload, Severity, notice};
+pub(crate) use reported::Reported;
 
 /// Whose notifications somebody may see.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,7 +26,7 @@ impl Severity {
 /// A notification, in the shape in which everybody sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Notice {
-    /// Id of the event that it tells of.
+    /// Id of the event that it tells of, or its own.
     pub(crate) id: String,
     /// Counts notifications from 1.
     pub(crate) number: i64,

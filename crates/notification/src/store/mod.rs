@@ -1,13 +1,28 @@
 //! What the notification service asks of its database.
 
 use commerce::{Timestamp, page::Window};
-use db::{Migration, Query, Result, Row, Tx, Value, insert, query};
+use db::{Migration, Query, Result, Row, Tx, insert, query};
 
 use crate::domain::{Notice, Scope, Severity};
 
 /// The tables of this service, beside those of the bus.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 100, name: "notifications", sql: include_str!("../../migrations/0001_notifications.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 100, name: "notifications", sql: include_str!("../../migrations/0001_notifications.sql") },
+    Migration { version: 101, name: "age", sql: include_str!("../../migrations/0002_age.sql") },
+];
+
+/// What is forgotten in time.
+pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
+    vec![
+        bus::inbox::prune(upkeep::days(config.inbox_days)),
+        upkeep::Prune {
+            table: "notifications",
+            key: "number",
+            old: "at < $1",
+            keep: upkeep::days(config.notification_days),
+        },
+    ]
+}
 
 /// Which notifications.
 #[derive(Debug, Clone)]
@@ -30,34 +45,26 @@ impl Filter {
         Self { scope, customer_id: None, order_id: None, kind: None, severity: None }
     }
 
-    fn condition(&self) -> (String, Vec<Value>) {
-        let mut text = String::from("1 = 1");
-        let mut values: Vec<Value> = Vec::new();
-        let mut and = |part: &str, value: Value| {
-            values.push(value);
-            text.push_str(&part.replace('?', &format!("${}", values.len())));
-        };
+    fn conditions(&self) -> db::Filter {
+        let mut filter = db::Filter::new("1 = 1");
         match &self.scope {
             Scope::All => {}
-            Scope::Places(places) => {
-                let places = serde_json::to_string(places).unwrap_or_default();
-                and(" and place_id in {list ?}", places.into());
-            }
-            Scope::Customer(id) => and(" and customer_id = ?", id.into()),
+            Scope::Places(places) => filter.and("place_id in {list ?}", places),
+            Scope::Customer(id) => filter.and("customer_id = ?", id),
         }
         if let Some(id) = &self.customer_id {
-            and(" and customer_id = ?", id.into());
+            filter.and("customer_id = ?", id);
         }
         if let Some(id) = &self.order_id {
-            and(" and order_id = ?", id.into());
+            filter.and("order_id = ?", id);
         }
         if let Some(kind) = &self.kind {
-            and(" and kind = ?", kind.into());
+            filter.and("kind = ?", kind);
         }
         if let Some(severity) = self.severity {
-            and(" and severity = ?", severity.as_str().into());
+            filter.and("severity = ?", severity.as_str());
         }
-        (text, values)
+        filter
     }
 }
 
@@ -65,6 +72,8 @@ const COLUMNS: &str = "number, id, at, kind, severity, message, subject, order_i
 
 /// Writes notifications; gives back how many are new.
 pub(crate) async fn add(tx: &mut Tx, notices: Vec<Notice>) -> Result<u64> {
+    // Numbers become visible in their order: the live stream asks for what comes after the last one it showed.
+    tx.lock(["notifications"]).await?;
     let rows = notices.into_iter().map(|notice| {
         vec![
             notice.id.into(),
@@ -85,48 +94,30 @@ pub(crate) async fn add(tx: &mut Tx, notices: Vec<Notice>) -> Result<u64> {
 
 /// Newest first, past the window's `after`.
 pub(crate) async fn list(tx: &mut Tx, filter: &Filter, window: &Window<i64>) -> Result<Vec<Notice>> {
-    let (mut condition, mut values) = filter.condition();
+    let mut conditions = filter.conditions();
     if let Some(after) = window.after {
-        values.push(after.into());
-        condition.push_str(&format!(" and number < ${}", values.len()));
+        conditions.and("number < ?", after);
     }
-    values.push(window.fetch().into());
-    let limit = values.len();
-    values.push(window.offset.into());
-    let text = format!(
-        "select {COLUMNS} from notifications where {condition} order by number desc limit ${limit} offset ${}",
-        values.len()
-    );
-    read(bound(text, values), tx).await
+    let text = format!("select {COLUMNS} from notifications where {{where}} order by number desc limit ? offset ?");
+    read(conditions.query(&text, [window.fetch().into(), window.offset.into()]), tx).await
 }
 
 /// How many the filter leaves.
 pub(crate) async fn count(tx: &mut Tx, filter: &Filter) -> Result<u64> {
-    let (condition, values) = filter.condition();
-    let text = format!("select count(*) as n from notifications where {condition}");
-    let row = bound(text, values).fetch_one(tx).await?;
-    Ok(u64::try_from(row.get::<i64>("n")?).unwrap_or(0))
+    filter.conditions().count("notifications", tx).await
 }
 
 /// Oldest first, from after `number`, for the live stream.
 pub(crate) async fn since(tx: &mut Tx, filter: &Filter, number: i64, limit: i64) -> Result<Vec<Notice>> {
-    let (condition, mut values) = filter.condition();
-    values.push(number.into());
-    values.push(limit.into());
-    let (after, limit) = (values.len() - 1, values.len());
-    let text = format!(
-        "select {COLUMNS} from notifications where {condition} and number > ${after} order by number limit ${limit}"
-    );
-    read(bound(text, values), tx).await
+    let mut conditions = filter.conditions();
+    conditions.and("number > ?", number);
+    let text = format!("select {COLUMNS} from notifications where {{where}} order by number limit ?");
+    read(conditions.query(&text, [limit.into()]), tx).await
 }
 
 /// The number of the newest.
 pub(crate) async fn newest(tx: &mut Tx) -> Result<i64> {
     query("select coalesce(max(number), 0) as n from notifications").fetch_one(tx).await?.get("n")
-}
-
-fn bound(text: String, values: Vec<Value>) -> Query {
-    values.into_iter().fold(query(text), Query::bind)
 }
 
 async fn read(query: Query, tx: &mut Tx) -> Result<Vec<Notice>> {

@@ -1,7 +1,5 @@
 //! Moving an order along its life, cancelling it, hiding it.
 
-use std::time::Duration;
-
 use auth::{AdminOnly, Allow, Caller};
 use axum::{extract::State as AxumState, response::Response};
 use chassis::{Json, Kind, OptionalJson, Path, Problem};
@@ -126,7 +124,7 @@ async fn cancel_order(
     reason: Option<String>,
 ) -> Result<Response, Problem> {
     let checkout = &state.checkout;
-    let deadline = Instant::now() + Duration::from_secs(checkout.config.checkout_seconds);
+    let deadline = Instant::now() + checkout.patience();
     match checkout.cancel(&order.id, &caller.actor(), reason).await.map_err(Problem::from)? {
         Cancelled::Already(order) => Ok(request::order_response(StatusCode::OK, &order)),
         Cancelled::Decided => {

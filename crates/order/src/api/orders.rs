@@ -236,8 +236,8 @@ pub(super) async fn create(
     let asked = new.check(&caller, &headers)?;
     let place = asked.place_id.as_ref().map_or(state.checkout.config.default_place.as_str(), |id| id.as_str());
     own_place(&caller, place)?;
-    let patience = if request::respond_async(&headers) { 0 } else { state.checkout.config.checkout_seconds };
-    let deadline = Instant::now() + Duration::from_secs(patience);
+    let patience = if request::respond_async(&headers) { Duration::ZERO } else { state.checkout.patience() };
+    let deadline = Instant::now() + patience;
     let outcome = state.checkout.accept(asked, deadline).await.map_err(Problem::from)?;
     Ok(match outcome {
         Outcome::Final(id, answer) => request::stored(&path(&id), answer),

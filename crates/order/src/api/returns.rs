@@ -117,7 +117,7 @@ async fn answer(
     status: StatusCode,
 ) -> Result<Response, Problem> {
     let checkout = &state.checkout;
-    let deadline = Instant::now() + Duration::from_secs(checkout.config.checkout_seconds);
+    let deadline = Instant::now() + checkout.patience();
     let read = async {
         loop {
             let mut tx = checkout.db.read().await?;

@@ -221,6 +221,19 @@ impl Order {
         goods.into_iter().map(|(product, pieces)| (product.clone(), pieces)).collect()
     }
 
+    /// The same in the order in which they stand on the order.
+    pub fn goods_as_bought(&self) -> Vec<(&ProductId, u32)> {
+        let mut goods: Vec<(&ProductId, u32)> = Vec::new();
+        for line in &self.lines {
+            let Some(product) = &line.product_id else { continue };
+            match goods.iter_mut().find(|(known, _)| *known == product) {
+                Some((_, pieces)) => *pieces = pieces.saturating_add(line.quantity.get()),
+                None => goods.push((product, line.quantity.get())),
+            }
+        }
+        goods
+    }
+
     /// Notes that the saga reached a state.
     pub fn reach(&mut self, state: State, now: Timestamp) {
         self.state = state;

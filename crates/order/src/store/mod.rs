@@ -14,8 +14,8 @@ use db::Migration;
 
 use crate::domain::{Order, Work};
 
-pub(crate) use place::{Key, Placed, Placement, find_key, forget_keys, place, put_key};
-pub(crate) use read::{Filter, all_returns, archive, count, everything, find, get, list, returns_of};
+pub(crate) use place::{Key, Placed, Placement, find_key, place, put_key};
+pub(crate) use read::{Filter, all_returns, archive, count, everything, find, get, get_locked, list, returns_of};
 pub(crate) use rows::line_id;
 pub(crate) use settle::{Answer, Change, Settlement, change, note_payment, put_answer, settle};
 pub(crate) use work::{expired, find_return, insert_return, refunded, release_leases, renew, set_refund, take_over};
@@ -25,6 +25,21 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 100, name: "orders", sql: include_str!("../../migrations/0001_orders.sql") },
     Migration { version: 101, name: "history", sql: include_str!("../../migrations/0002_history.sql") },
 ];
+
+/// What is forgotten in time. A saga lives in its order, which the accounts keep.
+pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
+    vec![
+        bus::outbox::prune(upkeep::days(config.outbox_days)),
+        bus::inbox::prune(upkeep::days(config.inbox_days)),
+        upkeep::Prune {
+            table: "idempotency",
+            key: "subject, route, key",
+            // A request that is still being answered is not forgotten, however long it takes.
+            old: "created_at < $1 and status is not null",
+            keep: upkeep::hours(config.idempotency_hours),
+        },
+    ]
+}
 
 /// The routes whose requests are remembered by their Idempotency-Key.
 pub(crate) const ORDERS_ROUTE: &str = "orders";

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bus::NewEvent;
+use bus::{NewEvent, Outgoing};
 use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, Value, insert, query};
 
@@ -42,12 +42,19 @@ pub(crate) enum Placed {
     KnownId { order_id: OrderId, payload_hash: String },
 }
 
-/// Takes orders, each with its key and the event that tells of it.
+/// Takes orders, each with its key, the event that tells of it, and the same for those who know no events.
 pub(crate) async fn place(
     tx: &mut Tx,
     placements: Vec<Placement>,
     event: impl Fn(&Order) -> NewEvent,
+    plain: impl Fn(&Order) -> Outgoing,
 ) -> Result<Vec<Placed>> {
+    // Another replica may be asked for the same at the same time. Ids that we made ourselves are nobody else's.
+    let names = placements.iter().flat_map(|p| {
+        let key = p.key.as_ref().map(|key| format!("key/{}/{}/{}", key.subject, key.route, key.key));
+        key.into_iter().chain(p.id_chosen.then(|| format!("order/{}", p.order.id)))
+    });
+    tx.lock(names).await?;
     let mut keys = known_keys(tx, placements.iter().filter_map(|p| p.key.as_ref())).await?;
     // An id that we made ourselves is new.
     let mut ids = known_ids(tx, placements.iter().filter(|p| p.id_chosen).map(|p| &p.order.id)).await?;
@@ -88,6 +95,7 @@ pub(crate) async fn place(
     insert_keys(tx, &new).await?;
     bus::outbox::append(tx, crate::NAME, new.iter().map(|p| event(&p.order).traced(p.traceparent.clone())).collect())
         .await?;
+    bus::outbox::append_plain(tx, new.iter().map(|p| plain(&p.order)).collect()).await?;
     Ok(answers)
 }
 
@@ -263,16 +271,4 @@ pub(crate) async fn find_key(tx: &mut Tx, key: &Key) -> Result<Option<(String, S
         _ => None,
     };
     Ok(Some((row.get("target_id")?, row.get("payload_hash")?, answer)))
-}
-
-/// Forgets keys that are older than they are promised to be, a small batch at a time; tells how many.
-pub(crate) async fn forget_keys(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<u64> {
-    query(
-        "delete from idempotency where (subject, route, key) in
-           (select subject, route, key from idempotency where created_at < $1 and status is not null limit $2)",
-    )
-    .bind(before.micros())
-    .bind(limit)
-    .execute(tx)
-    .await
 }

@@ -1,7 +1,7 @@
 //! Reading orders and their returns.
 
 use commerce::{OrderId, Timestamp, page::Window};
-use db::{Query, Result, Row, Tx, query};
+use db::{Result, Row, Tx, query};
 
 use super::{Held, rows};
 use crate::domain::{Return, Status};
@@ -26,65 +26,46 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// The condition, with parameters from `$1`, and how many there are.
-    fn condition(&self) -> (String, Vec<db::Value>) {
-        let mut text = String::from("archived = 0");
-        let mut values: Vec<db::Value> = Vec::new();
-        let mut and = |part: &str, value: db::Value| {
-            values.push(value);
-            text.push_str(&part.replace('?', &format!("${}", values.len())));
-        };
+    fn conditions(&self) -> db::Filter {
+        let mut filter = db::Filter::new("archived = 0");
         if let Some(customer) = &self.customer_id {
-            and(" and customer_id = ?", customer.into());
+            filter.and("customer_id = ?", customer);
         }
         if let Some(status) = self.status {
-            and(" and status = ?", status.as_str().into());
+            filter.and("status = ?", status.as_str());
         }
         if let Some(place) = &self.place_id {
-            and(" and place_id = ?", place.into());
+            filter.and("place_id = ?", place);
         }
         if let Some(places) = &self.places {
-            and(" and place_id in {list ?}", rows::to_json(places).into());
+            filter.and("place_id in {list ?}", places);
         }
         if let Some(from) = self.from {
-            and(" and placed_at >= ?", from.micros().into());
+            filter.and("placed_at >= ?", from.micros());
         }
         if let Some(to) = self.to {
-            and(" and placed_at < ?", to.micros().into());
+            filter.and("placed_at < ?", to.micros());
         }
-        (text, values)
+        filter
     }
-}
-
-fn bound(text: String, values: Vec<db::Value>) -> Query {
-    values.into_iter().fold(query(text), Query::bind)
 }
 
 /// Orders by their number, past the window's `after`.
 pub(crate) async fn list(tx: &mut Tx, filter: &Filter, window: &Window<i64>) -> Result<Vec<Held>> {
-    let (mut condition, mut values) = filter.condition();
+    let mut conditions = filter.conditions();
     let (beyond, direction) = if filter.ascending { (">", "asc") } else { ("<", "desc") };
     if let Some(after) = window.after {
-        values.push(after.into());
-        condition.push_str(&format!(" and number {beyond} ${}", values.len()));
+        conditions.and(&format!("number {beyond} ?"), after);
     }
-    values.push(window.fetch().into());
-    let limit = values.len();
-    values.push(window.offset.into());
-    let text = format!(
-        "select {} from orders where {condition} order by number {direction} limit ${limit} offset ${}",
-        rows::COLUMNS,
-        values.len()
-    );
-    let found = bound(text, values).fetch_all(tx).await?;
+    let text =
+        format!("select {} from orders where {{where}} order by number {direction} limit ? offset ?", rows::COLUMNS);
+    let found = conditions.query(&text, [window.fetch().into(), window.offset.into()]).fetch_all(tx).await?;
     rows::with_lines(tx, &found).await
 }
 
 /// How many orders the filter leaves.
 pub(crate) async fn count(tx: &mut Tx, filter: &Filter) -> Result<u64> {
-    let (condition, values) = filter.condition();
-    let row = bound(format!("select count(*) as n from orders where {condition}"), values).fetch_one(tx).await?;
-    Ok(u64::try_from(row.get::<i64>("n")?).unwrap_or(0))
+    filter.conditions().count("orders", tx).await
 }
 
 /// An order by its id.
@@ -96,6 +77,13 @@ pub(crate) async fn find(tx: &mut Tx, id: &str) -> Result<Option<Held>> {
 /// An order that must be there.
 pub(crate) async fn get(tx: &mut Tx, id: &OrderId) -> Result<Held> {
     find(tx, id.as_str()).await?.ok_or(db::Error::Unreadable("an order that was there is gone"))
+}
+
+/// An order that must be there, which nobody else changes until the transaction ends.
+pub(crate) async fn get_locked(tx: &mut Tx, id: &OrderId) -> Result<Held> {
+    let text = format!("select {} from orders where id = $1 {{locked}}", rows::COLUMNS);
+    let found = query(text).bind(id.as_str()).fetch_all(tx).await?;
+    rows::with_lines(tx, &found).await?.pop().ok_or(db::Error::Unreadable("an order that was there is gone"))
 }
 
 /// Hides an order; the accounts keep it.

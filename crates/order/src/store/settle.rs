@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bus::NewEvent;
+use bus::{NewEvent, Outgoing};
 use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, query};
 use serde::{Deserialize, Serialize};
@@ -33,8 +33,8 @@ pub(crate) struct Settlement {
 /// What a settlement writes beside the order.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    /// The end of a checkout or cancellation: its event, and the answer for whoever repeats the request.
-    Terminal { event: Box<NewEvent>, answer: Answer },
+    /// The end of a checkout or cancellation: its event, what those hear who know no events, and the answer for whoever repeats the request.
+    Terminal { event: Box<NewEvent>, plain: Option<Outgoing>, answer: Answer },
     /// A decision, which nobody is told of yet.
     Decision,
 }
@@ -53,13 +53,14 @@ impl Change {
 pub(crate) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<Vec<bool>> {
     let written: HashSet<(OrderId, i64)> = update_orders(tx, &settlements).await?;
     let mut events = Vec::new();
-    let mut answers = Vec::new();
+    let (mut plainly, mut answers) = (Vec::new(), Vec::new());
     let mut results = Vec::with_capacity(settlements.len());
     for settlement in settlements {
         let held = written.contains(&(settlement.order.id.clone(), settlement.epoch));
         results.push(held);
-        if let (true, Change::Terminal { event, answer }) = (held, settlement.change) {
+        if let (true, Change::Terminal { event, plain, answer }) = (held, settlement.change) {
             events.push(*event);
+            plainly.extend(plain);
             answers.push(vec![
                 settlement.order.id.as_str().into(),
                 i64::from(answer.status).into(),
@@ -78,6 +79,7 @@ pub(crate) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<
         .await?;
     }
     bus::outbox::append(tx, crate::NAME, events).await?;
+    bus::outbox::append_plain(tx, plainly).await?;
     Ok(results)
 }
 

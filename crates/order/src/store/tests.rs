@@ -1,7 +1,7 @@
 //! The store's promises: a lease that was lost writes nothing, repeats find what they made.
 
 use commerce::{Amount, Currency, Id, OrderId, Quantity, Timestamp};
-use db::{Db, Options, query};
+use db::{Db, query};
 
 use super::*;
 use crate::{
@@ -9,12 +9,10 @@ use crate::{
     events,
 };
 
-async fn fresh() -> (tempfile::TempDir, Db) {
-    let dir = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite:{}", dir.path().join("order.db").display());
-    let db = Db::open(&url, &Options::default(), None).await.expect("opens");
-    db.migrate(&[bus::MIGRATIONS, MIGRATIONS].concat()).await.expect("migrates");
-    (dir, db)
+async fn fresh() -> (testkit::Store, Db) {
+    let store = testkit::store().await.expect("a database");
+    let db = store.open(&[bus::MIGRATIONS, MIGRATIONS].concat()).await.expect("migrates");
+    (store, db)
 }
 
 fn order(id: &str) -> Order {
@@ -71,7 +69,7 @@ fn placement(id: &str, hash: &str, key: Option<&str>) -> Placement {
 
 async fn placed(db: &Db, placements: Vec<Placement>) -> Vec<Placed> {
     let mut tx = db.write().await.expect("begins");
-    let placed = place(&mut tx, placements, events::placed).await.expect("places");
+    let placed = place(&mut tx, placements, events::placed, events::placed_plainly).await.expect("places");
     tx.commit().await.expect("commits");
     placed
 }
@@ -81,9 +79,9 @@ fn confirmation(held: &Order, epoch: i64) -> Settlement {
     order.status = Status::Confirmed;
     order.reach(State::Confirmed, Timestamp::from_micros(2_000_000));
     order.touch(Timestamp::from_micros(2_000_000));
-    let event = Box::new(events::confirmed(&order));
+    let (event, plain) = (Box::new(events::confirmed(&order)), Some(events::confirmed_plainly(&order)));
     let answer = Answer { status: 201, body: "{\"exactly\": \"this\"}".into() };
-    Settlement { order, work: None, epoch, change: Change::Terminal { event, answer } }
+    Settlement { order, work: None, epoch, change: Change::Terminal { event, plain, answer } }
 }
 
 async fn count(db: &Db, text: &str) -> i64 {
@@ -91,7 +89,39 @@ async fn count(db: &Db, text: &str) -> i64 {
     query(text).fetch_one(&mut tx).await.expect("reads").get("n").expect("a number")
 }
 
-const EVENTS: &str = "select count(*) as n from outbox";
+/// Key and text of what was told plainly on a topic.
+async fn plain(db: &Db, topic: &str) -> Vec<(String, String)> {
+    let mut tx = db.read().await.expect("reads");
+    let rows = query("select key, payload from outbox where topic = $1 order by id").bind(topic).fetch_all(&mut tx);
+    let rows = rows.await.expect("reads");
+    rows.iter().map(|row| (row.get("key").expect("a key"), row.get("payload").expect("a text"))).collect()
+}
+
+#[tokio::test]
+async fn plain_listeners_hear_of_an_order_what_they_always_did() {
+    let (_dir, db) = fresh().await;
+    let (mut several, mut none) = (placement("b", "h", None), placement("c", "h", None));
+    let lines = &mut several.order.lines;
+    lines.push(Line { product_id: Some(Id::known("cup".into())), ..lines[0].clone() });
+    lines.push(lines[0].clone());
+    several.order.customer_id = Some(Id::known("c1".into()));
+    none.order.lines[0].product_id = None;
+    placed(&db, vec![placement("a", "h", None), several, none]).await;
+    let told: Vec<String> = plain(&db, "new-order").await.into_iter().map(|(_, text)| text).collect();
+    let at = r#""status":"pending","createdAt":"1970-01-01T00:00:01.000000Z"}"#;
+    assert_eq!(
+        told,
+        [
+            format!(r#"{{"id":"a","userId":null,"productId":"tea","quantity":2,{at}"#),
+            format!(
+                r#"{{"id":"b","userId":"c1","productId":"tea","quantity":4,"products":[{{"productId":"tea","quantity":4}},{{"productId":"cup","quantity":2}}],{at}"#
+            ),
+            format!(r#"{{"id":"c","userId":null,"productId":null,"quantity":2,{at}"#),
+        ]
+    );
+}
+
+const EVENTS: &str = "select count(*) as n from outbox where sequence > 0";
 
 #[tokio::test]
 async fn copies_in_one_batch_and_in_later_ones_find_the_first() {
@@ -132,6 +162,14 @@ async fn a_replica_that_lost_its_lease_writes_nothing() {
     let held = find(&mut tx, lost.id.as_str()).await.expect("reads").expect("there");
     assert_eq!((held.order.status, held.order.version), (Status::Pending, 1));
     assert_eq!(count(&db, EVENTS).await, 3, "two placed, one confirmed");
+    assert_eq!(plain(&db, "new-order").await.len(), 2);
+    let processed = plain(&db, "order-processed").await;
+    assert_eq!(processed.len(), 1, "a writer without the lease tells nobody");
+    assert_eq!(processed[0].0, kept.id.as_str());
+    let mut tx = db.read().await.expect("reads");
+    let telling = bus::outbox::telling(&mut tx).await.expect("reads");
+    drop(tx);
+    assert!(telling.events.iter().all(|told| told.topic == "orders"), "the auditor is told events only");
     let mut tx = db.write().await.expect("begins");
     assert_eq!(renew(&mut tx, &[(lost.id.clone(), 1)], Timestamp::from_micros(900)).await.expect("renews"), 0);
     assert_eq!(renew(&mut tx, &[(lost.id.clone(), 2)], Timestamp::from_micros(900)).await.expect("renews"), 1);
@@ -205,4 +243,24 @@ async fn a_decision_on_a_version_that_is_gone_is_not_written() {
     let refused =
         query("update orders set work = null where id = 'a'").execute(&mut tx).await.expect_err("the schema refuses");
     assert_eq!(refused.constraint(), Some("orders_terminal_check"));
+}
+
+#[tokio::test]
+async fn renewing_waits_for_nobody() {
+    let (store, db) = fresh().await;
+    placed(&db, vec![placement("a", "h", None), placement("b", "h", None)]).await;
+    let leased = ["a", "b"].map(|id| (OrderId::parse(id).expect("an id"), 1));
+    if store.url.starts_with("sqlite:") {
+        // One writes at a time there.
+        return;
+    }
+    let mut settling = db.write().await.expect("begins");
+    assert_eq!(settle(&mut settling, vec![confirmation(&order("a"), 1)]).await.expect("settles"), [true]);
+    let mut tx = db.write().await.expect("begins");
+    let renewed = renew(&mut tx, &leased, Timestamp::from_micros(500)).await.expect("renews");
+    assert_eq!(renewed, 1, "what is being settled is left alone");
+    tx.commit().await.expect("commits");
+    settling.commit().await.expect("commits");
+    let mut tx = db.write().await.expect("begins");
+    assert_eq!(renew(&mut tx, &leased, Timestamp::from_micros(600)).await.expect("renews"), 1);
 }

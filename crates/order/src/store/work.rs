@@ -20,7 +20,7 @@ pub(crate) async fn take_over(
         "update orders set lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = $2
          where id in (select id from orders where work is not null and (lease_until < $3 or $4 = 1)
                         and not (lease_owner = $1 and lease_until >= $3)
-                      order by lease_until limit $5)
+                      order by lease_until limit $5 {{skip locked}})
          returning {}",
         rows::COLUMNS
     ))
@@ -44,12 +44,15 @@ pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, all: bool) -> Result<bo
     Ok(found.is_some())
 }
 
-/// Prolongs leases that are still the caller's; gives those that are.
+/// Prolongs leases that are still the caller's; tells how many. What somebody is writing at this moment is left for the
+/// next time: whoever waited for it while he holds others would meet a batch of settlements in a deadlock.
 pub(crate) async fn renew(tx: &mut Tx, leased: &[Leased], until: Timestamp) -> Result<u64> {
     let rows = leased.iter().map(|(id, epoch)| vec![id.as_str().into(), (*epoch).into()]);
     query(
-        "update orders set lease_until = $1 from {rows $2} r
-         where orders.id = r.value->>0 and orders.lease_epoch = cast(r.value->>1 as bigint) and orders.work is not null",
+        "update orders set lease_until = $1
+         where id in (select o.id from {rows $2} r join orders o
+                        on o.id = r.value->>0 and o.lease_epoch = cast(r.value->>1 as bigint)
+                      where o.work is not null {skip locked})",
     )
     .bind(until.micros())
     .rows(rows)
@@ -101,7 +104,7 @@ pub(crate) async fn find_return(tx: &mut Tx, id: &str) -> Result<Option<(Return,
 /// What all returns of an order refund, whether it is done or only decided.
 pub(crate) async fn refunded(tx: &mut Tx, order: &OrderId) -> Result<Amount> {
     let row = query(
-        "select coalesce(sum(refund_amount), 0) as refunded from returns where order_id = $1 and refund_status <> $2",
+        "select cast(coalesce(sum(refund_amount), 0) as bigint) as refunded from returns where order_id = $1 and refund_status <> $2",
     )
     .bind(order.as_str())
     .bind(RefundStatus::Refused.as_str())

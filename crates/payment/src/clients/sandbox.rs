@@ -72,6 +72,7 @@ impl Sandbox {
             return Ok(Purses::default());
         }
         let ids: Vec<String> = limited.keys().cloned().collect();
+        tx.lock(ids.iter().map(|id| format!("purse/{id}"))).await?;
         let known = store::sandbox::balances(tx, &ids).await?;
         let held = limited
             .into_iter()
@@ -99,6 +100,7 @@ impl Sandbox {
 
     async fn happen(&self, key: &str, call: Option<&Call>) -> Result<Verdict, Error> {
         let mut tx = self.0.db.write().await?;
+        tx.lock([format!("call/{key}")]).await?;
         if let Some(verdict) = store::sandbox::answered(&mut tx, key).await? {
             return Ok(verdict);
         }

@@ -7,7 +7,31 @@ pub(crate) mod sandbox;
 pub(crate) const MIGRATIONS: &[db::Migration] = &[
     db::Migration { version: 101, name: "payments", sql: include_str!("../../migrations/0001_init.sql") },
     db::Migration { version: 102, name: "refunds up to", sql: include_str!("../../migrations/0002_up_to.sql") },
+    db::Migration { version: 103, name: "age", sql: include_str!("../../migrations/0003_age.sql") },
 ];
+
+/// What is forgotten in time.
+pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
+    let tombstones = upkeep::days(config.tombstone_days);
+    vec![
+        bus::outbox::prune(upkeep::days(config.outbox_days)),
+        // Once its order is long terminal nobody charges it any more. First what hangs on the tombstone.
+        upkeep::Prune {
+            table: "operations",
+            key: "order_id, op, op_id",
+            old: "order_id in (select order_id from payments where status = 'tombstone' and updated_at < $1)",
+            keep: tombstones,
+        },
+        upkeep::Prune {
+            table: "payments",
+            key: "order_id",
+            old: "status = 'tombstone' and updated_at < $1
+                  and not exists (select 1 from operations o where o.order_id = payments.order_id)",
+            keep: tombstones,
+        },
+        upkeep::Prune { table: "sandbox_calls", key: "key", old: "at < $1", keep: tombstones },
+    ]
+}
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,11 @@ const COLUMNS: &[&str] = &[
 const OPERATION_COLUMNS: &[&str] =
     &["order_id", "op", "op_id", "position", "said", "up_to", "amount", "outcome", "reason", "note", "at"];
 
+/// By name, never `*`: a statement that a replica has prepared fails on Postgres once the next version has added a column.
+fn columns() -> String {
+    COLUMNS.join(", ")
+}
+
 /// What a list is narrowed to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
@@ -45,7 +50,7 @@ pub(crate) struct Filter {
 /// The payments of these orders, tombstones included.
 pub(crate) async fn of_orders(tx: &mut Tx, orders: &BTreeSet<&str>) -> Result<HashMap<String, Payment>, Error> {
     // Ordered, so that every replica takes the rows' locks in one order.
-    let rows = db::query("select * from payments where order_id in {list $1} order by order_id")
+    let rows = db::query(format!("select {} from payments where order_id in {{list $1}} order by order_id", columns()))
         .list(orders)
         .fetch_all(tx)
         .await?;
@@ -55,10 +60,11 @@ pub(crate) async fn of_orders(tx: &mut Tx, orders: &BTreeSet<&str>) -> Result<Ha
 
 /// Payments by their own or their orders' ids, without tombstones.
 pub(crate) async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Payment>, Error> {
-    let rows = db::query(
-        "select * from payments where (id in {list $1} or order_id in {list $2})
+    let rows = db::query(format!(
+        "select {} from payments where (id in {{list $1}} or order_id in {{list $2}})
          and status <> 'tombstone' order by number",
-    )
+        columns()
+    ))
     .list(ids)
     .list(ids)
     .fetch_all(tx)
@@ -68,22 +74,19 @@ pub(crate) async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Payment>, Er
 
 /// Payments with the newest first, without tombstones.
 pub(crate) async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec<Payment>, Error> {
-    let mut text = String::from("select * from payments where number < $1");
-    if filter.order_id.is_some() {
-        text.push_str(" and order_id = $2");
+    // Tombstones have no number.
+    let mut conditions = db::Filter::new("number is not null");
+    if let Some(before) = filter.before {
+        conditions.and("number < ?", before);
     }
-    if filter.status.is_some() {
-        text.push_str(if filter.order_id.is_some() { " and status = $3" } else { " and status = $2" });
-    }
-    text.push_str(&format!(" order by number desc limit {limit}"));
-    let mut query = db::query(text).bind(filter.before.unwrap_or(i64::MAX));
     if let Some(order_id) = &filter.order_id {
-        query = query.bind(order_id);
+        conditions.and("order_id = ?", order_id);
     }
     if let Some(status) = filter.status {
-        query = query.bind(status.as_str());
+        conditions.and("status = ?", status.as_str());
     }
-    let rows = query.fetch_all(tx).await?;
+    let text = format!("select {} from payments where {{where}} order by number desc limit ?", columns());
+    let rows = conditions.query(&text, [limit.into()]).fetch_all(tx).await?;
     with_operations(tx, &rows).await
 }
 
@@ -133,7 +136,7 @@ pub(crate) async fn save(tx: &mut Tx, payments: &[&Payment], operations: &[(&Pay
 
 /// A page of payments for the audit, past `after` by order id.
 pub(crate) async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Payment>, Error> {
-    let rows = db::query("select * from payments where order_id > $1 order by order_id limit $2")
+    let rows = db::query(format!("select {} from payments where order_id > $1 order by order_id limit $2", columns()))
         .bind(after)
         .bind(limit)
         .fetch_all(tx)
@@ -146,10 +149,13 @@ async fn with_operations(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Payment>, Erro
     if payments.is_empty() {
         return Ok(payments);
     }
-    let rows = db::query("select * from operations where order_id in {list $1} order by order_id, position")
-        .list(payments.iter().map(|payment| payment.order_id.as_str()))
-        .fetch_all(tx)
-        .await?;
+    let rows = db::query(format!(
+        "select {} from operations where order_id in {{list $1}} order by order_id, position",
+        OPERATION_COLUMNS.join(", ")
+    ))
+    .list(payments.iter().map(|payment| payment.order_id.as_str()))
+    .fetch_all(tx)
+    .await?;
     let mut operations: HashMap<String, Vec<Operation>> = HashMap::new();
     for row in &rows {
         operations.entry(row.get("order_id")?).or_default().push(operation(row)?);

@@ -37,7 +37,7 @@ impl House {
         let jwks = serde_json::json!({ "keys": [issuer.jwk()] });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let mut config = Config {
-            database_url: format!("sqlite:{}", dir.path().join("payment.db").display()),
+            database_url: testkit::url(&dir, "payment").await.expect("a database"),
             bus_url: format!("embedded:{}", dir.path().join("bus.db").display()),
             issuer: "test".into(),
             jwks_url: format!("http://{}/jwks.json", listener.local_addr().expect("an address")),
@@ -135,7 +135,7 @@ impl House {
     /// The kinds and sequences of the events told about an order.
     pub(crate) async fn told(&self, order_id: &str) -> Vec<(String, i64)> {
         let facts = payment::audit_facts(&self.database).await.expect("reads");
-        let of_order = facts.events.iter().filter(|event| event.subject == order_id);
+        let of_order = facts.outbox.events.iter().filter(|event| event.subject == order_id);
         of_order
             .map(|event| {
                 let body: serde_json::Value = serde_json::from_str(&event.payload).expect("JSON");

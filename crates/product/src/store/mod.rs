@@ -13,6 +13,19 @@ pub(crate) use reads::Filter;
 pub(crate) const MIGRATIONS: &[Migration] =
     &[Migration { version: 101, name: "products", sql: include_str!("../../migrations/0001_init.sql") }];
 
+/// What is forgotten in time.
+pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
+    vec![
+        bus::outbox::prune(upkeep::days(config.outbox_days)),
+        upkeep::Prune {
+            table: "idempotency",
+            key: "subject, route, key",
+            old: "created_at < $1",
+            keep: upkeep::hours(config.idempotency_hours),
+        },
+    ]
+}
+
 /// What a client said to recognise a repeat by.
 #[derive(Clone, Debug)]
 pub(crate) struct Key {

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use commerce::ProductId;
 use commerce::page::Window;
-use db::{Tx, Value, query};
+use commerce::{ProductId, Timestamp};
+use db::{Tx, query};
 
 use super::Store;
 use super::rows::{PRODUCT, product};
@@ -71,38 +71,23 @@ impl Store {
         filter: Filter,
         window: &Window<i64>,
     ) -> Result<(Vec<Product>, Option<u64>), Error> {
-        let mut conditions = vec!["deleted_at is null".to_owned()];
-        let mut values: Vec<Value> = Vec::new();
-        let mut place = |value: Value| {
-            values.push(value);
-            values.len()
-        };
+        let mut conditions = db::Filter::new("deleted_at is null");
         if let Some(active) = filter.active {
-            conditions.push(format!("active = ${}", place(active.into())));
+            conditions.and("active = ?", active);
         }
         if let Some(category) = filter.category {
-            conditions.push(format!("category = ${}", place(category.into())));
+            conditions.and("category = ?", category);
         }
         if let Some(search) = filter.search {
-            conditions.push(format!("search like ${} escape '\\'", place(contains(&search).into())));
+            conditions.and_contains("search", &search);
         }
         let mut tx = self.db.snapshot().await?;
-        let total = if window.include_total {
-            let text = format!("select count(*) as n from products where {}", conditions.join(" and "));
-            let row = values.iter().cloned().fold(query(text), db::Query::bind).fetch_one(&mut tx).await?;
-            Some(u64::try_from(row.get::<i64>("n")?).unwrap_or(0))
-        } else {
-            None
-        };
+        let total = if window.include_total { Some(conditions.count("products", &mut tx).await?) } else { None };
         if let Some(after) = window.after {
-            values.push(after.into());
-            conditions.push(format!("number > ${}", values.len()));
+            conditions.and("number > ?", after);
         }
-        let limit = values.len() + 1;
-        let text =
-            format!("select {PRODUCT} from products where {} order by number limit ${limit}", conditions.join(" and "));
-        let rows =
-            values.into_iter().fold(query(text), db::Query::bind).bind(window.fetch()).fetch_all(&mut tx).await?;
+        let text = format!("select {PRODUCT} from products where {{where}} order by number limit ?");
+        let rows = conditions.query(&text, [window.fetch().into()]).fetch_all(&mut tx).await?;
         Ok((rows.iter().map(product).collect::<Result<_, _>>()?, total))
     }
 
@@ -117,15 +102,23 @@ impl Store {
     /// Products as the auditor sees them, after an id, deleted ones too.
     pub(crate) async fn facts(&self, after: &str) -> Result<Vec<ProductFact>, Error> {
         let mut tx = self.db.read().await?;
-        let rows = query("select id, sequence, deleted_at from products where id > $1 order by id limit $2")
-            .bind(after)
-            .bind(FACTS_PAGE)
-            .fetch_all(&mut tx)
-            .await?;
+        let rows = query(
+            "select id, sequence, deleted_at, created_at, updated_at from products where id > $1 order by id limit $2",
+        )
+        .bind(after)
+        .bind(FACTS_PAGE)
+        .fetch_all(&mut tx)
+        .await?;
         rows.iter()
             .map(|row| {
                 let deleted = row.get::<Option<i64>>("deleted_at")?.is_some();
-                Ok(ProductFact { id: row.get("id")?, last_sequence: row.get("sequence")?, deleted })
+                Ok(ProductFact {
+                    id: row.get("id")?,
+                    last_sequence: row.get("sequence")?,
+                    deleted,
+                    created_at: Timestamp::from_micros(row.get("created_at")?),
+                    updated_at: Timestamp::from_micros(row.get("updated_at")?),
+                })
             })
             .collect()
     }
@@ -140,17 +133,4 @@ pub(super) async fn taken(tx: &mut Tx, id: &ProductId) -> Result<Option<(String,
     let Some(row) = row else { return Ok(None) };
     let living = row.get::<Option<i64>>("deleted_at")?.is_none();
     Ok(Some((row.get("created_from")?, if living { Some(product(&row)?) } else { None })))
-}
-
-/// A pattern for texts that contain this one, whatever signs it has.
-fn contains(text: &str) -> String {
-    let mut pattern = String::from("%");
-    for char in text.to_lowercase().chars() {
-        if matches!(char, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(char);
-    }
-    pattern.push('%');
-    pattern
 }

@@ -1,7 +1,5 @@
 //! Answers kept for a day, by the key that the client gave.
 
-use std::time::Duration;
-
 use commerce::Timestamp;
 use db::{Tx, query};
 
@@ -9,15 +7,10 @@ use super::Key;
 use crate::domain::Product;
 use crate::error::Error;
 
-const KEPT: Duration = Duration::from_secs(24 * 3600);
-
 /// The product of the first answer, when the same came before under this key.
 pub(super) async fn find(tx: &mut Tx, key: Option<&Key>) -> Result<Option<Product>, Error> {
     let Some(key) = key else { return Ok(None) };
-    query("delete from idempotency where created_at < $1")
-        .bind(Timestamp::now().minus(KEPT).micros())
-        .execute(tx)
-        .await?;
+    tx.lock([format!("key/{}/{}/{}", key.subject, key.route, key.key)]).await?;
     let row = query("select payload_hash, answer from idempotency where subject = $1 and route = $2 and key = $3")
         .bind(key.subject.as_str())
         .bind(key.route)

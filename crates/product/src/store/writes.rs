@@ -16,6 +16,7 @@ impl Store {
         if let Some(product) = repeats::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
         }
+        lock(&mut tx, new.id.iter().map(ProductId::as_str)).await?;
         let known = match &new.id {
             Some(id) => reads::taken(&mut tx, id).await?.map(|known| (id.as_str().to_owned(), known)),
             None => None,
@@ -39,6 +40,7 @@ impl Store {
     /// Makes those products whose ids are not taken yet, at once; tells how many.
     pub(crate) async fn add_missing(&self, new: Vec<NewProduct>) -> Result<usize, Error> {
         let mut tx = self.db.write().await?;
+        lock(&mut tx, new.iter().filter_map(|new| new.id.as_ref()).map(ProductId::as_str)).await?;
         let mut missing = Vec::new();
         for new in new {
             let taken = match &new.id {
@@ -64,6 +66,7 @@ impl Store {
         if let Some(product) = repeats::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
         }
+        lock(&mut tx, [id]).await?;
         let before = reads::load(&mut tx, id).await?.ok_or_else(|| Error::NotFound(id.to_owned()))?;
         let product = match before.changed(change, Timestamp::now())? {
             None => before,
@@ -84,6 +87,7 @@ impl Store {
         if let Some(product) = repeats::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
         }
+        lock(&mut tx, [id]).await?;
         let mut product = reads::load(&mut tx, id).await?.ok_or_else(|| Error::NotFound(id.to_owned()))?;
         if seen.is_some_and(|seen| seen != product.version) {
             return Err(Error::Stale { version: product.version });
@@ -98,6 +102,11 @@ impl Store {
         tx.commit().await?;
         Ok(product)
     }
+}
+
+/// Nobody else makes or changes these products until the transaction ends.
+async fn lock(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<(), Error> {
+    Ok(tx.lock(ids.into_iter().map(|id| format!("product/{id}"))).await?)
 }
 
 fn make(new: NewProduct, number: i64) -> Product {

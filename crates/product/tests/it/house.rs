@@ -40,7 +40,7 @@ impl House {
             issuer.issue(new).unwrap().token
         };
         let config = Config {
-            database_url: format!("sqlite:{}", path("product.db")),
+            database_url: testkit::url(&data, "product").await.unwrap(),
             bus_url: format!("embedded:{}", path("bus.db")),
             issuer: ISSUER.into(),
             jwks_url: publish(issuer.jwk()).await,

@@ -67,8 +67,8 @@ async fn audited(house: &House) -> Vec<i64> {
     let facts = product::audit_facts(&house.config.database_url).await.unwrap();
     let gone = &facts.products[0];
     assert_eq!((gone.id.as_str(), gone.last_sequence, gone.deleted), ("85123A", 3, true));
-    assert!(facts.events[1].payload.contains(r#""price":899.99"#), "{}", facts.events[1].payload);
-    let about = facts.events.iter().filter(|event| event.subject == "85123A");
+    assert!(facts.outbox.events[1].payload.contains(r#""price":899.99"#), "{}", facts.outbox.events[1].payload);
+    let about = facts.outbox.events.iter().filter(|event| event.subject == "85123A");
     about.map(|event| event.sequence).collect()
 }
 

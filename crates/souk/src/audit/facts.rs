@@ -1,13 +1,9 @@
 //! The facts of all stores.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
-use bus::outbox::Told;
+use bus::{Kept, inbox::Heard, outbox::Telling};
 use commerce::Timestamp;
 
 use crate::data;
@@ -15,8 +11,16 @@ use crate::data;
 /// What is younger than this on a running fleet may still be under way: a lease.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// A message of the bus: topic, key, text.
-pub(crate) type Message = (String, String, String);
+/// Something whose changes are told by events.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Aggregate {
+    /// How many were told.
+    pub(crate) last: i64,
+    /// When it was made, at the latest when the first was told; not everything says.
+    pub(crate) made: Option<Timestamp>,
+    /// When the last was told; not everything says.
+    pub(crate) told: Option<Timestamp>,
+}
 
 /// Everything that the checks look at.
 pub(crate) struct Facts {
@@ -28,16 +32,18 @@ pub(crate) struct Facts {
     pub(crate) payments: BTreeMap<String, payment::PaymentFact>,
     pub(crate) levels: Vec<stock::LevelFact>,
     pub(crate) reservations: BTreeMap<String, stock::ReservationFact>,
-    /// The last order event that took effect on stock, by order.
-    pub(crate) stock_heard: HashMap<(String, String), i64>,
-    /// The last event that the notification service heard, by topic and subject.
-    pub(crate) notification_heard: HashMap<(String, String), i64>,
-    /// What each service wrote to be published, by its name.
-    pub(crate) told: BTreeMap<&'static str, Vec<Told>>,
-    /// The last sequence of each aggregate, by topic and subject.
-    pub(crate) sequences: BTreeMap<(String, String), i64>,
-    /// The bus, in its order; nothing if it is not to be read.
-    pub(crate) log: Vec<Message>,
+    /// Reservations that were released before then may have been forgotten.
+    pub(crate) released_before: Option<Timestamp>,
+    /// What took effect on stock.
+    pub(crate) stock_heard: Heard,
+    /// What the notification service heard.
+    pub(crate) notification_heard: Heard,
+    /// What was written to be published, by topic.
+    pub(crate) told: BTreeMap<&'static str, Telling>,
+    /// What the events are about, by topic and subject.
+    pub(crate) aggregates: BTreeMap<(String, String), Aggregate>,
+    /// The bus; nothing where the broker keeps no log.
+    pub(crate) log: Option<Kept>,
 }
 
 const STORES: [&str; 7] = ["customer", "product", "order", "stock", "payment", "notification", "bus"];
@@ -45,18 +51,20 @@ const STORES: [&str; 7] = ["customer", "product", "order", "stock", "payment", "
 impl Facts {
     /// Reads all stores. The order store is read first: what the others tell later can only be more.
     pub(crate) async fn read(folder: &Path, named: &[String]) -> anyhow::Result<Self> {
-        let mut urls: BTreeMap<&str, String> =
-            STORES.into_iter().map(|name| (name, data::store_url(folder, name))).collect();
+        let mut urls: BTreeMap<&str, String> = STORES
+            .into_iter()
+            .map(|name| (name, if name == "bus" { data::bus_url(folder) } else { data::store_url(folder, name) }))
+            .collect();
         for pair in named {
             let (name, url) = pair.split_once('=').with_context(|| format!("--store {pair} is not NAME=URL"))?;
             let name = STORES
                 .into_iter()
                 .find(|known| *known == name)
                 .with_context(|| format!("--store {name}: there are {}", STORES.join(", ")))?;
-            urls.insert(name, url.replacen("embedded:", "sqlite:", 1));
+            urls.insert(name, url.to_owned());
         }
         for (name, url) in &urls {
-            let path = url.strip_prefix("sqlite:").unwrap_or(url);
+            let Some(path) = url.strip_prefix("sqlite:").or_else(|| url.strip_prefix("embedded:")) else { continue };
             if !Path::new(path).exists() {
                 bail!(
                     "the {name} store {path} is not there; name the data folder with --data or the store with --store {name}=URL"
@@ -64,7 +72,8 @@ impl Facts {
             }
         }
         let url = |name: &str| urls.get(name).cloned().unwrap_or_default();
-        let running = data::is_running(folder);
+        // Of stores that somebody names we cannot know who works on them.
+        let running = !named.is_empty() || data::is_running(folder);
         let now = Timestamp::now();
         // The listener is read first: what it has heard, those who tell must know.
         let notifications = notification::audit_facts(&url("notification")).await.context("the notification store")?;
@@ -73,29 +82,12 @@ impl Facts {
         let stock = stock::audit_facts(&url("stock")).await.context("the stock store")?;
         let customers = customer::audit_facts(&url("customer")).await.context("the customer store")?;
         let products = product::audit_facts(&url("product")).await.context("the product store")?;
-        let log = bus::Embedded::all(url("bus").trim_start_matches("sqlite:")).await.context("the bus")?;
-        let mut sequences = BTreeMap::new();
-        let mut sequence = |topic: &str, subject: &str, last: i64| {
-            sequences.insert((topic.to_owned(), subject.to_owned()), last);
+        let log = match bus::Bus::read_all(&url("bus")).await {
+            Ok(kept) => Some(kept),
+            Err(bus::Error::Unsupported(_)) => None,
+            Err(error) => return Err(error).context("the bus"),
         };
-        for order in &orders.orders {
-            sequence("orders", &order.id, order.last_sequence);
-        }
-        for payment in &payments.payments {
-            sequence("payments", &payment.order_id, payment.last_sequence);
-        }
-        for reservation in &stock.reservations {
-            sequence("stock", &reservation.order_id, reservation.last_sequence);
-        }
-        for level in &stock.levels {
-            sequence("stock", &format!("{}/{}", level.place_id, level.product_id), level.last_sequence);
-        }
-        for customer in &customers.customers {
-            sequence("customers", &customer.id, customer.last_sequence);
-        }
-        for product in &products.products {
-            sequence("products", &product.id, product.last_sequence);
-        }
+        let aggregates = aggregates(&orders, &payments, &stock, &customers, &products);
         Ok(Self {
             running,
             now,
@@ -103,17 +95,18 @@ impl Facts {
             payments: payments.payments.into_iter().map(|payment| (payment.order_id.clone(), payment)).collect(),
             levels: stock.levels,
             reservations: stock.reservations.into_iter().map(|r| (r.order_id.clone(), r)).collect(),
+            released_before: stock.released_before,
             stock_heard: stock.heard,
             notification_heard: notifications.heard,
             told: BTreeMap::from([
-                ("order", orders.outbox),
-                ("payment", payments.events),
-                ("stock", stock.events),
-                ("customer", customers.events),
-                ("product", products.events),
+                ("orders", orders.outbox),
+                ("payments", payments.outbox),
+                ("stock", stock.outbox),
+                ("customers", customers.outbox),
+                ("products", products.outbox),
             ]),
-            sequences,
-            log: log.into_iter().map(|m| (m.message.topic, m.message.key, m.message.payload)).collect(),
+            aggregates,
+            log,
         })
     }
 
@@ -124,8 +117,18 @@ impl Facts {
 
     /// Whether the order's last event has not yet taken effect on stock.
     pub(crate) fn stock_is_behind(&self, order: &order::audit::OrderFact) -> bool {
-        let heard = self.stock_heard.get(&("orders".to_owned(), order.id.clone())).copied().unwrap_or(0);
-        heard < order.last_sequence
+        match self.stock_heard.last.get(&("orders".to_owned(), order.id.clone())) {
+            Some(heard) => *heard < order.last_sequence,
+            None => !forgotten(self.stock_heard.pruned_before, Some(order.told_at)),
+        }
+    }
+
+    /// Whether the first `missing` events of something may have been forgotten: only what the broker had for long is,
+    /// so nothing is that was told later.
+    pub(crate) fn may_lack(&self, topic: &str, aggregate: Aggregate, missing: i64) -> bool {
+        let pruned = self.told.get(topic).and_then(|telling| telling.pruned_before);
+        let last = if missing < aggregate.last { None } else { aggregate.told };
+        missing == 0 || (forgotten(pruned, aggregate.made) && forgotten(pruned, last))
     }
 
     /// Whether nothing can be said of an order yet: it is open, young, or being refunded.
@@ -137,4 +140,47 @@ impl Facts {
     pub(crate) fn is_forsaken(&self, order: &order::audit::OrderFact) -> bool {
         self.running && order.open && order.lease_until.plus(3 * LEASE) < self.now
     }
+}
+
+/// Everything whose changes are told by events.
+fn aggregates(
+    orders: &order::audit::Facts,
+    payments: &payment::Facts,
+    stock: &stock::Facts,
+    customers: &customer::Facts,
+    products: &product::Facts,
+) -> BTreeMap<(String, String), Aggregate> {
+    let mut aggregates = BTreeMap::new();
+    let mut tells = |topic: &str, subject: &str, last, made: Option<Timestamp>, told: Option<Timestamp>| {
+        aggregates.insert((topic.to_owned(), subject.to_owned()), Aggregate { last, made, told });
+    };
+    let time = |micros: i64| Some(Timestamp::from_micros(micros));
+    for order in &orders.orders {
+        tells("orders", &order.id, order.last_sequence, Some(order.created_at), Some(order.told_at));
+    }
+    for payment in &payments.payments {
+        // It changes without a word, too.
+        tells("payments", &payment.order_id, payment.last_sequence, time(payment.created_at), None);
+    }
+    for held in &stock.reservations {
+        tells("stock", &held.order_id, held.last_sequence, time(held.created_at), time(held.updated_at));
+    }
+    for level in &stock.levels {
+        let subject = format!("{}/{}", level.place_id, level.product_id);
+        tells("stock", &subject, level.last_sequence, None, None);
+    }
+    for customer in &customers.customers {
+        let (made, told) = (Some(customer.created_at), Some(customer.updated_at));
+        tells("customers", &customer.id, customer.last_sequence, made, told);
+    }
+    for product in &products.products {
+        let (made, told) = (Some(product.created_at), Some(product.updated_at));
+        tells("products", &product.id, product.last_sequence, made, told);
+    }
+    aggregates
+}
+
+/// Whether what happened then is before what may have been forgotten. Of what nobody says when it happened it may be so.
+pub(crate) fn forgotten(before: Option<Timestamp>, at: Option<Timestamp>) -> bool {
+    before.is_some_and(|before| at.is_none_or(|at| at < before))
 }

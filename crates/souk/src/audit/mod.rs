@@ -7,6 +7,8 @@
 mod checks;
 mod events;
 mod facts;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -39,17 +41,25 @@ pub(crate) struct Check {
     /// How many of them are under way, so that nothing can be said yet.
     pending: usize,
     violations: Vec<String>,
+    /// Why it was not made, if it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<&'static str>,
 }
 
 impl Check {
     fn new(name: &'static str) -> Self {
-        Self { name, ok: true, count: 0, pending: 0, violations: Vec::new() }
+        Self { name, ok: true, count: 0, pending: 0, violations: Vec::new(), left_out: None }
     }
 
     /// Counts one thing; `wrong` says what is wrong with it.
     fn saw(&mut self, wrong: Option<String>) {
         self.count += 1;
         self.fail(wrong);
+    }
+
+    /// Says that nothing can be said.
+    fn left_out(self, why: &'static str) -> Self {
+        Self { left_out: Some(why), ..self }
     }
 
     fn fail(&mut self, wrong: Option<String>) {
@@ -81,7 +91,10 @@ fn print(checks: &[Check], ok: bool, json: bool) -> anyhow::Result<()> {
     for check in checks {
         let mark = if check.ok { "ok  " } else { "FAIL" };
         let pending = if check.pending > 0 { format!(", {} under way", check.pending) } else { String::new() };
-        say!("{mark} {:>8}  {}{pending}", check.count, check.name);
+        match check.left_out {
+            Some(why) => say!("----            {}: left out, {why}", check.name),
+            None => say!("{mark} {:>8}  {}{pending}", check.count, check.name),
+        }
         for violation in check.violations.iter().take(SHOWN) {
             say!("               {violation}");
         }

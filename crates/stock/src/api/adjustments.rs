@@ -210,6 +210,8 @@ fn wish(new: NewAdjustment, prefix: &str, actor: &str, errors: &mut Vec<FieldErr
     }
     if new.reason.trim().is_empty() || new.reason.chars().count() > LONGEST_REASON {
         wrong("reason", "length", format!("1 to {LONGEST_REASON} characters"));
+    } else if new.reason.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+        wrong("reason", "characters", "no control characters".into());
     }
     let id = match new.id {
         None => Ok(Id::<()>::new()),

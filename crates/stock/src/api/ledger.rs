@@ -72,7 +72,6 @@ pub(crate) async fn list_ledger(
         Ok::<_, Error>((lists::ledger(&mut tx, &filter, &window).await?, total))
     }
     .await?;
-    let total = total.and_then(|total| u64::try_from(total).ok());
     let rows: Vec<EntryBody> = rows.into_iter().map(Into::into).collect();
     Ok(Json(window.page(key, rows, total, |row| row.id.clone())))
 }

@@ -97,7 +97,6 @@ pub(crate) async fn list_levels(
         Ok::<_, Error>((lists::levels(&mut tx, &filter, &window).await?, total))
     }
     .await?;
-    let total = total.and_then(|total| u64::try_from(total).ok());
     let rows: Vec<LevelBody> = rows.into_iter().map(|(slot, level)| body(slot, &level)).collect();
     let position = |row: &LevelBody| (row.product_id.to_string(), row.place_id.to_string());
     Ok(Json(window.page(key, rows, total, position)))

@@ -144,6 +144,7 @@ async fn save(api: &Api, place: &Place, asked: Option<&Asked>) -> Result<(String
     {
         return Ok((body, true));
     }
+    tx.lock([format!("place/{}", place.id)]).await?;
     let now = Timestamp::now();
     let before = places::get(&mut tx, &place.id).await?;
     let after = places::add(&mut tx, place, now).await?;
@@ -164,6 +165,8 @@ fn check(new: NewPlace) -> Result<Place, Problem> {
     let mut length = |field: &str, text: Option<&String>| {
         if text.is_some_and(|text| text.trim().is_empty() || text.chars().count() > LONGEST) {
             errors.push(FieldError::new(field, "length", format!("1 to {LONGEST} characters")));
+        } else if text.is_some_and(|text| text.contains(char::is_control)) {
+            errors.push(FieldError::new(field, "characters", "no control characters"));
         }
     };
     length("name", Some(&new.name));

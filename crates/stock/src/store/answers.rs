@@ -17,6 +17,7 @@ pub(crate) struct Asked {
 
 /// The answer given to this key before.
 pub(crate) async fn find(tx: &mut Tx, asked: &Asked) -> Result<Option<String>, Error> {
+    tx.lock([format!("key/{}/{}/{}", asked.subject, asked.route, asked.key)]).await?;
     let row = db::query("select request, body from answers where subject = $1 and route = $2 and key = $3")
         .bind(&asked.subject)
         .bind(asked.route)
@@ -42,9 +43,4 @@ pub(crate) async fn remember(tx: &mut Tx, asked: &Asked, body: &str, now: Timest
         .execute(tx)
         .await?;
     Ok(())
-}
-
-/// Forgets answers older than this; tells how many.
-pub(crate) async fn forget(tx: &mut Tx, before: Timestamp) -> Result<u64, Error> {
-    Ok(db::query("delete from answers where at < $1").bind(before.micros()).execute(tx).await?)
 }

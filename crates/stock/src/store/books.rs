@@ -10,6 +10,12 @@ use crate::{
     error::Error,
 };
 
+// Columns by name, never `*`: a statement that a replica has prepared fails on Postgres once the next version has added
+// a column.
+pub(super) const LEVEL: &str = "product_id, place_id, on_hand, reserved, threshold, sequence";
+const RESERVATION: &str = "order_id, place_id, state, sequence, expires_at, created_at, updated_at";
+const ADJUSTMENT: &str = "id, product_id, place_id, delta, reason, balance, actor, at";
+
 /// Which part of the books a transaction needs.
 #[derive(Debug, Default)]
 pub(crate) struct Needs<'a> {
@@ -17,10 +23,17 @@ pub(crate) struct Needs<'a> {
     pub(crate) places: BTreeSet<&'a str>,
     pub(crate) products: BTreeSet<&'a str>,
     pub(crate) adjustments: BTreeSet<&'a str>,
+    /// Levels that may be made.
+    pub(crate) slots: BTreeSet<Slot>,
 }
 
 /// Loads what is needed, and the levels that the orders' own reservations concern.
+///
+/// Nobody else decides about the same orders, levels or adjustments until the transaction ends: an order by its
+/// name, since its reservation may not be there yet; a level by its row, or by its name where it has none.
 pub(crate) async fn load(tx: &mut Tx, needs: Needs<'_>, book: &mut Book) -> Result<(), Error> {
+    let names = needs.orders.iter().map(|id| format!("order/{id}"));
+    tx.lock(names.chain(needs.adjustments.iter().map(|id| format!("adjustment/{id}")))).await?;
     if !needs.orders.is_empty() {
         load_reservations(tx, &needs.orders, book).await?;
     }
@@ -35,6 +48,15 @@ pub(crate) async fn load(tx: &mut Tx, needs: Needs<'_>, book: &mut Book) -> Resu
     }
     if !products.is_empty() {
         load_levels(tx, &places, &products, book).await?;
+        // A level that is to be made: two replicas must not both begin it at nothing.
+        let new = needs.slots.iter().filter(|slot| !book.levels.contains_key(slot));
+        let new: BTreeSet<&Slot> = new.collect();
+        if !new.is_empty() {
+            tx.lock(new.iter().map(|slot| format!("level/{}/{}", slot.place_id, slot.product_id))).await?;
+            let places = new.iter().map(|slot| slot.place_id.to_string()).collect();
+            let products = new.iter().map(|slot| slot.product_id.to_string()).collect();
+            load_levels(tx, &places, &products, book).await?;
+        }
     }
     // A place with a level of ours is there; only others have to be looked up.
     let unknown: Vec<&str> =
@@ -49,10 +71,11 @@ pub(crate) async fn load(tx: &mut Tx, needs: Needs<'_>, book: &mut Book) -> Resu
 }
 
 async fn load_reservations(tx: &mut Tx, orders: &BTreeSet<&str>, book: &mut Book) -> Result<(), Error> {
-    let rows = db::query("select * from reservations where order_id in {list $1} order by order_id")
-        .list(orders)
-        .fetch_all(tx)
-        .await?;
+    let rows =
+        db::query(format!("select {RESERVATION} from reservations where order_id in {{list $1}} order by order_id"))
+            .list(orders)
+            .fetch_all(tx)
+            .await?;
     if rows.is_empty() {
         return Ok(());
     }
@@ -83,10 +106,10 @@ async fn load_levels(
     book: &mut Book,
 ) -> Result<(), Error> {
     // Ordered, so that every replica takes the rows' locks in one order.
-    let rows = db::query(
-        "select * from levels where product_id in {list $1} and place_id in {list $2}
-         order by place_id, product_id",
-    )
+    let rows = db::query(format!(
+        "select {LEVEL} from levels where product_id in {{list $1}} and place_id in {{list $2}}
+         order by place_id, product_id {{locked}}"
+    ))
     .list(products)
     .list(places)
     .fetch_all(tx)
@@ -100,7 +123,10 @@ async fn load_levels(
 }
 
 async fn load_adjustments(tx: &mut Tx, ids: &BTreeSet<&str>, book: &mut Book) -> Result<(), Error> {
-    let rows = db::query("select * from adjustments where id in {list $1}").list(ids).fetch_all(tx).await?;
+    let rows = db::query(format!("select {ADJUSTMENT} from adjustments where id in {{list $1}}"))
+        .list(ids)
+        .fetch_all(tx)
+        .await?;
     for row in &rows {
         let id: String = row.get("id")?;
         let wish = Wish {
@@ -263,8 +289,8 @@ pub(crate) async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<V
     let ids = rows.iter().map(|row| row.get("order_id")).collect::<Result<Vec<String>, _>>()?;
     let mut book = Book::default();
     load_reservations(tx, &ids.iter().map(String::as_str).collect(), &mut book).await?;
-    let sorted: BTreeMap<OrderId, Reservation> = book.reservations.into_iter().collect();
-    Ok(sorted.into_values().collect())
+    // In the order of the database, which is not that of bytes: the next page goes on after the last one.
+    Ok(ids.into_iter().filter_map(|id| book.reservations.remove(&OrderId::known(id))).collect())
 }
 
 pub(super) fn slot(row: &Row) -> Result<Slot, Error> {

@@ -1,7 +1,7 @@
 //! Lists of levels and of the ledger, page by page, and the sums that the audit asks for.
 
 use commerce::{Timestamp, page::Window};
-use db::{Query, Row, Tx};
+use db::{Row, Tx};
 
 use super::books;
 use crate::{
@@ -15,6 +15,19 @@ pub(crate) struct Filter {
     pub(crate) product_id: Option<String>,
     /// One of these places; any where none is named.
     pub(crate) places: Option<Vec<String>>,
+}
+
+impl Filter {
+    fn conditions(&self) -> db::Filter {
+        let mut filter = db::Filter::new("1 = 1");
+        if let Some(product_id) = &self.product_id {
+            filter.and("product_id = ?", product_id);
+        }
+        if let Some(places) = &self.places {
+            filter.and("place_id in {list ?}", places);
+        }
+        filter
+    }
 }
 
 /// A line of the ledger as it is shown.
@@ -47,38 +60,36 @@ pub(crate) async fn levels(
     filter: &Filter,
     window: &Window<(String, String)>,
 ) -> Result<Vec<(Slot, Level)>, Error> {
-    let (after_product, after_place) = window.after.clone().unwrap_or_default();
-    let text = format!(
-        "select * from levels where (product_id > $1 or (product_id = $1 and place_id > $2)) {}
-         order by product_id, place_id limit $3 offset $4",
-        narrowed(filter, 5)
-    );
-    let query = db::query(text).bind(after_product).bind(after_place).bind(window.fetch()).bind(window.offset);
-    let rows = bound(query, filter).fetch_all(tx).await?;
+    let mut conditions = filter.conditions();
+    if let Some((product, place)) = &window.after {
+        conditions.and_all("(product_id, place_id) > (?, ?)", [product.into(), place.into()]);
+    }
+    let text =
+        format!("select {} from levels where {{where}} order by product_id, place_id limit ? offset ?", books::LEVEL);
+    let rows = conditions.query(&text, [window.fetch().into(), window.offset.into()]).fetch_all(tx).await?;
     rows.iter().map(books::level).collect()
 }
 
 /// How many levels the filter leaves.
-pub(crate) async fn count_levels(tx: &mut Tx, filter: &Filter) -> Result<i64, Error> {
-    let query = db::query(format!("select count(*) as n from levels where 1 = 1 {}", narrowed(filter, 1)));
-    Ok(bound(query, filter).fetch_one(tx).await?.get("n")?)
+pub(crate) async fn count_levels(tx: &mut Tx, filter: &Filter) -> Result<u64, Error> {
+    Ok(filter.conditions().count("levels", tx).await?)
 }
 
 /// A page of the ledger, newest first.
 pub(crate) async fn ledger(tx: &mut Tx, filter: &Filter, window: &Window<String>) -> Result<Vec<Entry>, Error> {
-    // `~` sorts after every id.
-    let text =
-        format!("select * from ledger where id < $1 {} order by id desc limit $2 offset $3", narrowed(filter, 4));
-    let before = window.after.clone().unwrap_or_else(|| "~".into());
-    let query = db::query(text).bind(before).bind(window.fetch()).bind(window.offset);
-    let rows = bound(query, filter).fetch_all(tx).await?;
+    let mut conditions = filter.conditions();
+    if let Some(before) = &window.after {
+        conditions.and("id < ?", before);
+    }
+    let text = "select id, product_id, place_id, kind, quantity, balance, cause, reason, actor, at from ledger
+        where {where} order by id desc limit ? offset ?";
+    let rows = conditions.query(text, [window.fetch().into(), window.offset.into()]).fetch_all(tx).await?;
     rows.iter().map(entry).collect()
 }
 
 /// How many lines of the ledger the filter leaves.
-pub(crate) async fn count_ledger(tx: &mut Tx, filter: &Filter) -> Result<i64, Error> {
-    let query = db::query(format!("select count(*) as n from ledger where 1 = 1 {}", narrowed(filter, 1)));
-    Ok(bound(query, filter).fetch_one(tx).await?.get("n")?)
+pub(crate) async fn count_ledger(tx: &mut Tx, filter: &Filter) -> Result<u64, Error> {
+    Ok(filter.conditions().count("ledger", tx).await?)
 }
 
 /// All levels with what the ledger says moved, for the audit.
@@ -110,29 +121,6 @@ pub(crate) async fn sums(tx: &mut Tx) -> Result<Vec<Sums>, Error> {
             })
         })
         .collect()
-}
-
-fn narrowed(filter: &Filter, first: usize) -> String {
-    let mut text = String::new();
-    let mut next = first;
-    if filter.product_id.is_some() {
-        text.push_str(&format!(" and product_id = ${next}"));
-        next += 1;
-    }
-    if filter.places.is_some() {
-        text.push_str(&format!(" and place_id in {{list ${next}}}"));
-    }
-    text
-}
-
-fn bound(mut query: Query, filter: &Filter) -> Query {
-    if let Some(product_id) = &filter.product_id {
-        query = query.bind(product_id);
-    }
-    if let Some(places) = &filter.places {
-        query = query.list(places);
-    }
-    query
 }
 
 fn entry(row: &Row) -> Result<Entry, Error> {

@@ -6,5 +6,36 @@ pub(crate) mod lists;
 pub(crate) mod places;
 
 /// The schema's steps, numbered past those of the shared tables.
-pub(crate) const MIGRATIONS: &[db::Migration] =
-    &[db::Migration { version: 101, name: "stock", sql: include_str!("../../migrations/0001_init.sql") }];
+pub(crate) const MIGRATIONS: &[db::Migration] = &[
+    db::Migration { version: 101, name: "stock", sql: include_str!("../../migrations/0001_init.sql") },
+    db::Migration { version: 102, name: "age", sql: include_str!("../../migrations/0002_age.sql") },
+];
+
+/// What is forgotten in time.
+pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
+    let tombstones = upkeep::days(config.tombstone_days);
+    vec![
+        bus::outbox::prune(upkeep::days(config.outbox_days)),
+        bus::inbox::prune(upkeep::days(config.inbox_days)),
+        upkeep::Prune {
+            table: "answers",
+            key: "subject, route, key",
+            old: "at < $1",
+            keep: upkeep::hours(config.idempotency_hours),
+        },
+        // What was released stays a while to refuse a late reserve. First what hangs on it.
+        upkeep::Prune {
+            table: "reservation_lines",
+            key: "order_id, product_id",
+            old: "order_id in (select order_id from reservations where state = 'released' and updated_at < $1)",
+            keep: tombstones,
+        },
+        upkeep::Prune {
+            table: "reservations",
+            key: "order_id",
+            old: "state = 'released' and updated_at < $1
+                  and not exists (select 1 from reservation_lines l where l.order_id = reservations.order_id)",
+            keep: tombstones,
+        },
+    ]
+}

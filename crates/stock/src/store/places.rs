@@ -19,6 +19,8 @@ pub(crate) struct Place {
 
 /// Adds a place, unless its id is taken; gives the place that has the id now.
 pub(crate) async fn add(tx: &mut Tx, new: &Place, now: Timestamp) -> Result<Place, Error> {
+    // Replicas that start at once each open the logistics centre.
+    tx.lock([format!("place/{}", new.id)]).await?;
     if let Some(known) = get(tx, &new.id).await? {
         return Ok(known);
     }
@@ -39,18 +41,23 @@ pub(crate) async fn add(tx: &mut Tx, new: &Place, now: Timestamp) -> Result<Plac
 
 /// One place.
 pub(crate) async fn get(tx: &mut Tx, id: &PlaceId) -> Result<Option<Place>, Error> {
-    let row = db::query("select * from places where id = $1").bind(id.as_str()).fetch_optional(tx).await?;
+    let row = db::query("select id, number, name, kind, address from places where id = $1")
+        .bind(id.as_str())
+        .fetch_optional(tx)
+        .await?;
     row.map(|row| place(&row)).transpose()
 }
 
 /// A page of places, by number.
 pub(crate) async fn list(tx: &mut Tx, window: &Window<i64>) -> Result<Vec<Place>, Error> {
-    let rows = db::query("select * from places where number > $1 order by number limit $2 offset $3")
-        .bind(window.after.unwrap_or(0))
-        .bind(window.fetch())
-        .bind(window.offset)
-        .fetch_all(tx)
-        .await?;
+    let rows = db::query(
+        "select id, number, name, kind, address from places where number > $1 order by number limit $2 offset $3",
+    )
+    .bind(window.after.unwrap_or(0))
+    .bind(window.fetch())
+    .bind(window.offset)
+    .fetch_all(tx)
+    .await?;
     rows.iter().map(place).collect()
 }
 
@@ -67,4 +74,37 @@ fn place(row: &Row) -> Result<Place, Error> {
         kind: row.get("kind")?,
         address: row.get("address")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn replicas_that_start_at_once_open_a_place_once() {
+        let store = testkit::store().await.expect("a database");
+        let db = store.open(&[bus::MIGRATIONS, crate::store::MIGRATIONS].concat()).await.expect("migrates");
+        let place = Place {
+            id: PlaceId::known("logistics".into()),
+            number: 0,
+            name: "Logistics centre".into(),
+            kind: "logistics".into(),
+            address: None,
+        };
+        let starts: Vec<_> = (0..6)
+            .map(|_| {
+                let (db, place) = (db.clone(), place.clone());
+                tokio::spawn(async move {
+                    let mut tx = db.write().await?;
+                    add(&mut tx, &place, Timestamp::now()).await?;
+                    Ok::<_, Error>(tx.commit().await?)
+                })
+            })
+            .collect();
+        for start in starts {
+            start.await.expect("no panic").expect("is open");
+        }
+        let mut tx = db.read().await.expect("reads");
+        assert_eq!(count(&mut tx).await.expect("counts"), 1);
+    }
 }

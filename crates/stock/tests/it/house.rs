@@ -64,7 +64,7 @@ impl House {
         let products = Products::default();
         let neighbours = neighbours(&issuer, orders.clone(), products.clone()).await;
         let mut config = Config {
-            database_url: format!("sqlite:{}", dir.path().join("stock.db").display()),
+            database_url: testkit::url(&dir, "stock").await.expect("a database"),
             issuer: "test".into(),
             jwks_url: format!("http://{neighbours}/jwks.json"),
             order_url: format!("http://{neighbours}"),
@@ -186,7 +186,7 @@ impl House {
     /// Kinds and sequences of the events told about a subject.
     pub(crate) async fn told(&self, subject: &str) -> Vec<(String, i64)> {
         let facts = stock::audit_facts(&self.database).await.expect("reads");
-        let told = facts.events.iter().filter(|event| event.subject == subject);
+        let told = facts.outbox.events.iter().filter(|event| event.subject == subject);
         told.map(|event| {
             let body: Value = serde_json::from_str(&event.payload).expect("JSON");
             (body["type"].as_str().expect("a type").to_owned(), event.sequence)
@@ -204,7 +204,7 @@ impl House {
         let message = Outgoing { topic: "orders".into(), key: order_id.into(), payload: event.to_string() };
         self.bus.publish(vec![message]).await.expect("publishes");
         let place = ("orders".to_owned(), order_id.to_owned());
-        self.until(|facts| facts.heard.get(&place).is_some_and(|heard| *heard >= sequence)).await;
+        self.until(|facts| facts.heard.last.get(&place).is_some_and(|heard| *heard >= sequence)).await;
     }
 
     pub(crate) async fn until(&self, happened: impl Fn(&stock::Facts) -> bool) {

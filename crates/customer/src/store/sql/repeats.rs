@@ -1,22 +1,14 @@
-//! Answers kept for a day, by the key that the client gave.
-
-use std::time::Duration;
+//! Answers kept for repeats until they are pruned, by the key that the client gave.
 
 use commerce::Timestamp;
 use db::{Tx, query};
 
-use super::{Key, Reply};
 use crate::error::Error;
-
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+use crate::store::{Key, Reply};
 
 /// The first answer, when the same came before under this key.
 pub(super) async fn find(tx: &mut Tx, key: Option<&Key>) -> Result<Option<Reply>, Error> {
     let Some(key) = key else { return Ok(None) };
-    query("delete from idempotency where created_at < $1")
-        .bind(Timestamp::now().minus(KEPT).micros())
-        .execute(tx)
-        .await?;
     let row = query(
         "select payload_hash, status, body, location, etag from idempotency where subject = $1 and route = $2 and key = $3",
     )

@@ -1,17 +1,28 @@
-//! The port over SQL. Each part has its own file; here they meet.
+//! The port over SQL: every write is one transaction. Each part has its own file; here they meet.
 
+mod customers;
+mod keys;
+mod repeats;
+mod rows;
+mod users;
+
+use std::time::Duration;
+
+use bus::outbox::Telling;
 use commerce::page::Window;
 use commerce::{CustomerId, UserId};
 use db::{Db, Migration, Tx, query};
+use futures::future::BoxFuture;
+use upkeep::{Job, Prune};
 
-use super::{Answered, Filter, Key, Render, Reply, Store, customers, keys, repeats, users};
+use super::{Answered, Filter, Keep, Key, Render, Reply, Store};
 use crate::audit::CustomerFact;
 use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
 
 /// The schema. Versions go on where those of the bus end.
 pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 101, name: "customers and users", sql: include_str!("../../migrations/0001_init.sql") }];
+    &[Migration { version: 101, name: "customers and users", sql: include_str!("../../../migrations/0001_init.sql") }];
 
 /// The SQL adapter.
 #[derive(Clone, Debug)]
@@ -22,6 +33,33 @@ pub(crate) struct SqlStore {
 impl SqlStore {
     pub(crate) fn new(db: Db) -> Self {
         Self { db }
+    }
+}
+
+/// Takes what two replicas must not decide about at once. Whoever takes several takes them in this order.
+pub(super) enum Lock<'a> {
+    /// A key for repeats.
+    Key(&'a Key),
+    /// A customer, who may not be there yet.
+    Customer(&'a str),
+    /// An e-mail address, in small letters.
+    Email(&'a str),
+    /// Who has which role.
+    Roles,
+    /// A user and his tokens.
+    User(&'a str),
+}
+
+impl Lock<'_> {
+    pub(super) async fn take(self, tx: &mut Tx) -> Result<(), Error> {
+        let name = match self {
+            Self::Key(key) => format!("key/{}/{}/{}", key.subject, key.route, key.key),
+            Self::Customer(id) => format!("customer/{id}"),
+            Self::Email(email) => format!("email/{email}"),
+            Self::Roles => "roles".to_owned(),
+            Self::User(id) => format!("user/{id}"),
+        };
+        Ok(tx.lock([name]).await?)
     }
 }
 
@@ -64,13 +102,7 @@ impl Store for SqlStore {
     }
 
     fn user_reply<'a>(&'a self, key: &'a Key) -> Answered<'a, Option<Reply>> {
-        // A write, since what is kept too long goes first.
-        Box::pin(async move {
-            let mut tx = self.db.write().await?;
-            let reply = repeats::find(&mut tx, Some(key)).await?;
-            tx.commit().await?;
-            Ok(reply)
-        })
+        Box::pin(async move { repeats::find(&mut self.db.read().await?, Some(key)).await })
     }
 
     fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>> {
@@ -114,7 +146,31 @@ impl Store for SqlStore {
         Box::pin(keys::add_signing_key(self, kid, pkcs8))
     }
 
+    fn told(&self) -> Answered<'_, Telling> {
+        Box::pin(async move { Ok(bus::outbox::telling(&mut self.db.read().await?).await?) })
+    }
+
+    fn jobs(&self, keep: Keep) -> Vec<Job> {
+        let (key, old) = ("subject, route, key", "created_at < $1");
+        let prunes = [
+            bus::outbox::prune(keep.events),
+            Prune { table: "idempotency", key, old, keep: keep.replies },
+            // Ends of tokens are in seconds.
+            Prune { table: "tokens", key: "jti", old: "expires_at < $1 / 1000000", keep: Duration::ZERO },
+        ];
+        prunes.into_iter().map(|prune| prune.job(self.db.clone())).collect()
+    }
+
+    fn resume(&self) -> Answered<'_, u64> {
+        // A transaction is never half done.
+        Box::pin(async { Ok(0) })
+    }
+
     fn ping(&self) -> Answered<'_, ()> {
         Box::pin(async move { Ok(self.db.ping().await?) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.db.close())
     }
 }

@@ -3,7 +3,7 @@
 use commerce::Timestamp;
 use db::{Tx, query};
 
-use super::SqlStore;
+use super::{Lock, SqlStore};
 use crate::error::Error;
 
 fn now_seconds() -> i64 {
@@ -18,7 +18,8 @@ pub(super) async fn note_token(
     revoked: bool,
 ) -> Result<(), Error> {
     let mut tx = store.db.write().await?;
-    query("delete from tokens where expires_at < $1").bind(now_seconds()).execute(&mut tx).await?;
+    // So that whoever ends all tokens of this user either sees this one or is seen by whoever notes it.
+    Lock::User(user).take(&mut tx).await?;
     query(
         "insert into tokens (jti, user_id, expires_at, revoked) values ($1, $2, $3, $4) \
          on conflict (jti) do update set revoked = excluded.revoked",

@@ -1,15 +1,17 @@
 //! Customers in SQL.
 
+use bus::outbox;
 use commerce::page::Window;
 use commerce::{CustomerId, Timestamp};
-use db::{Tx, Value, insert, query};
+use db::{Tx, insert, query};
 
 use super::rows::{CUSTOMER, CUSTOMER_COLUMNS, address_text, customer, customer_row, email_lower};
-use super::{Filter, Key, Render, Reply, SqlStore, keys, repeats, sql::next_number};
+use super::{Lock, SqlStore, keys, next_number, repeats};
 use crate::audit::CustomerFact;
 use crate::domain::{Change, Customer, NewCustomer, Profile, search_text};
 use crate::error::Error;
 use crate::events;
+use crate::store::{Filter, Key, Render, Reply};
 
 const FACTS_PAGE: i64 = 1_000;
 
@@ -20,8 +22,17 @@ pub(super) async fn create(
     render: Render<Customer>,
 ) -> Result<Reply, Error> {
     let mut tx = store.db.write().await?;
+    if let Some(key) = &key {
+        Lock::Key(key).take(&mut tx).await?;
+    }
     if let Some(reply) = repeats::find(&mut tx, key.as_ref()).await? {
         return Ok(reply);
+    }
+    if let Some(id) = &new.id {
+        Lock::Customer(id.as_str()).take(&mut tx).await?;
+    }
+    if let Some(email) = email_lower(&new.profile) {
+        Lock::Email(&email).take(&mut tx).await?;
     }
     let known = match &new.id {
         Some(id) => load(&mut tx, id).await?,
@@ -68,7 +79,7 @@ pub(super) async fn add(
         anonymised_at: None,
     };
     insert("customers", CUSTOMER_COLUMNS, [customer_row(&customer)]).execute(tx).await?;
-    events::created(tx, &customer).await?;
+    outbox::append(tx, crate::NAME, vec![events::created(&customer)]).await?;
     Ok(customer)
 }
 
@@ -83,64 +94,30 @@ pub(super) async fn list(
     filter: Filter,
     window: Window<i64>,
 ) -> Result<(Vec<Customer>, Option<u64>), Error> {
-    let mut conditions: Vec<String> = Vec::new();
-    let mut values: Vec<Value> = Vec::new();
-    let mut place = |value: Value| {
-        values.push(value);
-        values.len()
-    };
+    if filter.is_futile() {
+        return Ok((Vec::new(), window.include_total.then_some(0)));
+    }
+    let mut conditions = db::Filter::new("number > 0");
     if filter.ids.is_empty() {
         // He who is forgotten is found by his id alone, from his orders.
-        conditions.push("anonymised_at is null".into());
+        conditions.and_plain("anonymised_at is null");
     } else {
-        let ids = serde_json::Value::from(filter.ids).to_string();
-        conditions.push(format!("id in {{list ${}}}", place(ids.into())));
+        conditions.and("id in {list ?}", filter.ids);
     }
     if let Some(email) = filter.email {
-        conditions.push(format!("email_lower = ${}", place(email.to_lowercase().into())));
+        conditions.and("email_lower = ?", email.to_lowercase());
     }
     if let Some(search) = filter.search {
-        conditions.push(format!("search like ${} escape '\\'", place(contains(&search).into())));
+        conditions.and_contains("search", &search);
     }
     let mut tx = store.db.snapshot().await?;
-    let total = if window.include_total {
-        let text = format!("select count(*) as n from customers where {}", conditions.join(" and "));
-        let counted = values.iter().cloned().fold(query(text), db::Query::bind).fetch_one(&mut tx).await?;
-        Some(u64::try_from(counted.get::<i64>("n")?).unwrap_or(0))
-    } else {
-        None
-    };
+    let total = if window.include_total { Some(conditions.count("customers", &mut tx).await?) } else { None };
     if let Some(after) = window.after {
-        values.push(after.into());
-        conditions.push(format!("number > ${}", values.len()));
+        conditions.and("number > ?", after);
     }
-    let next = values.len() + 1;
-    let text = format!(
-        "select {CUSTOMER} from customers where {} order by number limit ${next} offset ${}",
-        conditions.join(" and "),
-        next + 1
-    );
-    let rows = values
-        .into_iter()
-        .fold(query(text), db::Query::bind)
-        .bind(window.fetch())
-        .bind(window.offset)
-        .fetch_all(&mut tx)
-        .await?;
+    let text = format!("select {CUSTOMER} from customers where {{where}} order by number limit ? offset ?");
+    let rows = conditions.query(&text, [window.fetch().into(), window.offset.into()]).fetch_all(&mut tx).await?;
     Ok((rows.iter().map(customer).collect::<Result<_, _>>()?, total))
-}
-
-/// A pattern for texts that contain this one, whatever signs it has.
-fn contains(text: &str) -> String {
-    let mut pattern = String::from("%");
-    for char in text.to_lowercase().chars() {
-        if matches!(char, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(char);
-    }
-    pattern.push('%');
-    pattern
 }
 
 pub(super) async fn change(
@@ -150,6 +127,7 @@ pub(super) async fn change(
     change: Change,
 ) -> Result<Customer, Error> {
     let mut tx = store.db.write().await?;
+    Lock::Customer(id.as_str()).take(&mut tx).await?;
     let before = load(&mut tx, id).await?.ok_or(Error::NotFound("customer"))?;
     if before.anonymised_at.is_some() {
         return Err(Error::Anonymised);
@@ -161,7 +139,7 @@ pub(super) async fn change(
     }
     let after = before.changed(profile, Timestamp::now());
     save(&mut tx, &after).await?;
-    events::updated(&mut tx, &after).await?;
+    outbox::append(&mut tx, crate::NAME, vec![events::updated(&after)]).await?;
     tx.commit().await?;
     Ok(after)
 }
@@ -201,6 +179,7 @@ async fn save(tx: &mut Tx, customer: &Customer) -> Result<(), Error> {
 
 pub(super) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i64>) -> Result<Vec<String>, Error> {
     let mut tx = store.db.write().await?;
+    Lock::Customer(id.as_str()).take(&mut tx).await?;
     let before = load(&mut tx, id).await?.ok_or(Error::NotFound("customer"))?;
     if before.anonymised_at.is_some() {
         return Ok(Vec::new());
@@ -208,6 +187,10 @@ pub(super) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i6
     check_seen(&before, seen)?;
     let after = before.anonymised(Timestamp::now());
     save(&mut tx, &after).await?;
+    let user = query("select id from users where customer_id = $1").bind(id.as_str()).fetch_optional(&mut tx).await?;
+    if let Some(row) = user {
+        Lock::User(&row.get::<String>("id")?).take(&mut tx).await?;
+    }
     let user = query("delete from users where customer_id = $1 returning id")
         .bind(id.as_str())
         .fetch_optional(&mut tx)
@@ -221,25 +204,29 @@ pub(super) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i6
         None => Vec::new(),
     };
     repeats::forget(&mut tx, id.as_str()).await?;
-    events::forget(&mut tx, &after).await?;
-    events::anonymised(&mut tx, &after).await?;
+    outbox::redact(&mut tx, events::TOPIC, id.as_str(), &events::data(&after)).await?;
+    outbox::append(&mut tx, crate::NAME, vec![events::anonymised(&after)]).await?;
     tx.commit().await?;
     Ok(ended)
 }
 
 pub(super) async fn facts(store: &SqlStore, after: &str) -> Result<Vec<CustomerFact>, Error> {
     let mut tx = store.db.read().await?;
-    let rows = query("select id, sequence, anonymised_at from customers where id > $1 order by id limit $2")
-        .bind(after)
-        .bind(FACTS_PAGE)
-        .fetch_all(&mut tx)
-        .await?;
+    let rows = query(
+        "select id, sequence, anonymised_at, created_at, updated_at from customers where id > $1 order by id limit $2",
+    )
+    .bind(after)
+    .bind(FACTS_PAGE)
+    .fetch_all(&mut tx)
+    .await?;
     rows.iter()
         .map(|row| {
             Ok(CustomerFact {
                 id: row.get("id")?,
                 last_sequence: row.get("sequence")?,
                 anonymised: row.get::<Option<i64>>("anonymised_at")?.is_some(),
+                created_at: Timestamp::from_micros(row.get("created_at")?),
+                updated_at: Timestamp::from_micros(row.get("updated_at")?),
             })
         })
         .collect()

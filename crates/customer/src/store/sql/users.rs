@@ -6,9 +6,10 @@ use commerce::{Timestamp, UserId};
 use db::{Tx, insert, query};
 
 use super::rows::{USER, USER_COLUMNS, role_names, store_ids, user, user_row};
-use super::{Key, Render, Reply, SqlStore, customers, keys, repeats};
+use super::{Lock, SqlStore, customers, keys, repeats};
 use crate::domain::{NewUser, Profile, User};
 use crate::error::Error;
+use crate::store::{Key, Render, Reply};
 
 pub(super) async fn create(
     store: &SqlStore,
@@ -17,9 +18,16 @@ pub(super) async fn create(
     render: Render<User>,
 ) -> Result<(Option<User>, Reply), Error> {
     let mut tx = store.db.write().await?;
+    if let Some(key) = &key {
+        Lock::Key(key).take(&mut tx).await?;
+    }
     if let Some(reply) = repeats::find(&mut tx, key.as_ref()).await? {
         return Ok((None, reply));
     }
+    if let Some(id) = &new.customer_id {
+        Lock::Customer(id.as_str()).take(&mut tx).await?;
+    }
+    Lock::Email(&new.credentials.email.to_lowercase()).take(&mut tx).await?;
     let customer_id = match new.customer_id {
         Some(id) => Some(
             customers::load(&mut tx, &id)
@@ -60,6 +68,9 @@ pub(super) async fn load(tx: &mut Tx, id: &str) -> Result<Option<User>, Error> {
 }
 
 pub(super) async fn by_login(store: &SqlStore, login: &str) -> Result<Option<User>, Error> {
+    if login.contains('\0') {
+        return Ok(None);
+    }
     let mut tx = store.db.read().await?;
     // A username has no @, an address has one.
     let column = if login.contains('@') { "email_lower" } else { "username_lower" };
@@ -94,6 +105,8 @@ pub(super) async fn set_roles(
     stores: Vec<String>,
 ) -> Result<(User, Vec<String>), Error> {
     let mut tx = store.db.write().await?;
+    Lock::Roles.take(&mut tx).await?;
+    Lock::User(id.as_str()).take(&mut tx).await?;
     let mut user = load(&mut tx, id.as_str()).await?.ok_or(Error::NotFound("user"))?;
     if user.roles == roles && user.stores == stores {
         return Ok((user, Vec::new()));

@@ -1,0 +1,2 @@
+-- For what is old enough to be forgotten.
+create index log_at on log (at);

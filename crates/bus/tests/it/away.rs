@@ -1,0 +1,184 @@
+//! Brokers that go away and come back.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::process::Command;
+
+use crate::{
+    handlers::{Recorder, event, until},
+    world::{Kind, Process, Proxy, World},
+};
+
+/// Publishes until it works, as the relay does.
+async fn publish_at_last(publisher: &Process, subject: &str, sequence: i64) {
+    for _ in 0..60 {
+        if publisher.publish(vec![event(subject, sequence)]).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    panic!("the broker is back, but nothing can be published");
+}
+
+/// A broker that is away at the start, comes, goes and comes back.
+async fn goes_and_comes_back(world: &World, away: impl AsyncFn(), back: impl AsyncFn()) {
+    away().await;
+    let publisher = world.publisher().await;
+    let handler = Recorder::default();
+    let consumer = world.consumer("first", handler.clone()).await;
+    publisher.publish(vec![event("a", 1)]).await.expect_err("nobody is there");
+    back().await;
+    publish_at_last(&publisher, "a", 1).await;
+    until("the first one comes", || handler.seen.different() == 1).await;
+    away().await;
+    publisher.publish(vec![event("a", 2)]).await.expect_err("nobody is there any more");
+    back().await;
+    publish_at_last(&publisher, "a", 2).await;
+    publish_at_last(&publisher, "a", 3).await;
+    until("the others come", || handler.seen.different() == 3).await;
+    assert_eq!(handler.seen.by_subject()["a"], [1, 2, 3]);
+    consumer.stop().await;
+    publisher.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rabbitmq_may_go_away_and_come_back() {
+    let Some(world) = World::new(Kind::Rabbit).await else { return };
+    let (before, after) = world.server().split_once('@').expect("user and host");
+    let (host, vhost) = after.split_once('/').expect("a virtual host");
+    let proxy = Proxy::start(host.to_owned()).await;
+    let url = format!("{before}@127.0.0.1:{}/{vhost}", proxy.port);
+    let world = world.at(url);
+    goes_and_comes_back(&world, async || proxy.cut(), async || proxy.mend()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_to_the_dapr_sidecar_may_be_cut() {
+    let Some(world) = World::new(Kind::Dapr).await else { return };
+    let sidecar = world.sidecar("publisher", None).await;
+    let proxy = Proxy::start(format!("127.0.0.1:{}", sidecar.port)).await;
+    let handler = Recorder::default();
+    let consumer = world.consumer("first", handler.clone()).await;
+    let publisher = Process::start(&world.dapr_url(proxy.port), Some(sidecar)).await;
+    proxy.cut();
+    publisher.publish(vec![event("a", 1)]).await.expect_err("nobody is there");
+    proxy.mend();
+    publish_at_last(&publisher, "a", 1).await;
+    until("it comes", || handler.seen.different() == 1).await;
+    consumer.stop().await;
+    publisher.stop().await;
+}
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/servers/kafka");
+
+/// Starts or stops a Kafka of the test's own; a client finds the brokers by the addresses that they tell, so a
+/// way that can be cut would not be taken.
+async fn kafka(action: &str, folder: &Path) -> Option<String> {
+    let told = Command::new(SCRIPT).arg(action).arg(folder).stderr(Stdio::inherit()).output().await.expect("a script");
+    if told.status.code() == Some(3) {
+        return None;
+    }
+    assert!(told.status.success(), "{action}: {told:?}");
+    Some(String::from_utf8(told.stdout).expect("a text").trim().to_owned())
+}
+
+/// Stops the test's own Kafka however the test ends.
+struct Stop(PathBuf);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new(SCRIPT).arg("stop").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_may_go_away_and_come_back() {
+    let Some(world) = World::new(Kind::Kafka).await else { return };
+    let folder = world.path().join("kafka");
+    let Some(url) = kafka("start", &folder).await else {
+        eprintln!("left out: no Kafka can be started here");
+        return;
+    };
+    let world = world.at(url);
+    let _stop = Stop(folder.clone());
+    goes_and_comes_back(
+        &world,
+        async || drop(kafka("stop", &folder).await),
+        async || drop(kafka("start", &folder).await),
+    )
+    .await;
+}
+
+/// A sidecar asks once which topics are wanted: when its health check first finds the service ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dapr_sidecar_waits_for_a_service_that_is_starting() {
+    let Some(world) = World::new(Kind::Dapr).await else { return };
+    let handler = Recorder::default();
+    let consumer = world.late_consumer("first", handler.clone(), Duration::from_secs(3)).await;
+    let publisher = world.publisher().await;
+    publisher.publish(vec![event("a", 1)]).await.expect("publishes");
+    until("it comes", || handler.seen.different() == 1).await;
+    consumer.stop().await;
+    publisher.stop().await;
+}
+
+/// A broker that is paused takes what is in its sockets when it wakes: after we gave up, and after we published again.
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_that_is_paused_while_much_is_published_keeps_the_order() {
+    let Some(world) = World::new(Kind::Kafka).await else { return };
+    let folder = world.path().join("kafka");
+    let Some(url) = kafka("start", &folder).await else {
+        eprintln!("left out: no Kafka can be started here");
+        return;
+    };
+    let pid = std::fs::read_to_string(folder.join("pid")).expect("a process id");
+    let world = world.at(url);
+    let _stop = Stop(folder.clone());
+    let publisher = world.publisher().await;
+    let done = Arc::new(AtomicBool::new(false));
+    let (ended, bus) = (Arc::clone(&done), publisher.bus.clone());
+    let publishing = tokio::spawn(async move {
+        let mut failures = 0;
+        let mut last = 0;
+        while !ended.load(Ordering::SeqCst) {
+            let batch: Vec<_> =
+                (last + 1..=last + 20).flat_map(|n| ["a", "b", "c", "d"].map(|key| event(key, n))).collect();
+            match bus.publish(batch).await {
+                Ok(()) => last += 20,
+                Err(_) => failures += 1,
+            }
+        }
+        (last, failures)
+    });
+    for seconds in [2, 13, 11] {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Command::new("kill").args(["-STOP", pid.trim()]).status().await.expect("stops");
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        Command::new("kill").args(["-CONT", pid.trim()]).status().await.expect("goes on");
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    done.store(true, Ordering::SeqCst);
+    let (last, failures) = publishing.await.expect("no panic");
+    assert!(last > 0 && failures > 0, "{last} of each key, {failures} failures");
+    let mut seen: HashMap<String, i64> = HashMap::new();
+    let mut repeats = 0;
+    for message in bus::Bus::read_all(&world.broker_url()).await.expect("reads").messages {
+        let body: serde_json::Value = serde_json::from_str(&message.payload).expect("JSON");
+        let (sequence, before) = (body["sequence"].as_i64().expect("a number"), seen.entry(message.key).or_default());
+        assert!(sequence <= *before + 1, "{sequence} follows {before}");
+        repeats += i64::from(sequence <= *before);
+        *before = sequence.max(*before);
+    }
+    eprintln!("{last} of each key, {failures} failures, {repeats} repeats");
+    assert!(["a", "b", "c", "d"].iter().all(|key| seen[*key] >= last), "{seen:?} of {last}");
+    publisher.stop().await;
+}

@@ -1,0 +1,217 @@
+//! The suite.
+
+use std::sync::atomic::Ordering;
+
+use bus::{Bus, Chosen, Outgoing};
+
+use crate::{
+    handlers::{Counter, Picky, Recorder, Stuck, Waiting, event, until},
+    world::{Kind, World},
+};
+
+const KEYS: [&str; 7] = ["a", "b", "c", "d", "e/1", "f g", "ü"];
+
+/// The next `n` events of each key, in turns.
+fn turns(from: i64, n: i64) -> Vec<Outgoing> {
+    (from..from + n).flat_map(|sequence| KEYS.map(|key| event(key, sequence))).collect()
+}
+
+pub async fn events_of_one_key_come_in_order_to_every_group(world: World) {
+    let (first, second) = (Recorder::default(), Recorder::default());
+    let one = world.consumer("first", first.clone()).await;
+    let two = world.consumer("second", second.clone()).await;
+    let publisher = world.publisher().await;
+    for batch in turns(1, 40).chunks(11) {
+        publisher.publish(batch.to_vec()).await.expect("publishes");
+    }
+    until("both groups get all", || first.seen.different() == 280 && second.seen.different() == 280).await;
+    assert_eq!((first.seen.damaged(), second.seen.damaged()), (0, 0));
+    for seen in [first.seen.by_subject(), second.seen.by_subject()] {
+        for key in KEYS {
+            assert_eq!(seen[key], (1..=40).collect::<Vec<_>>(), "{key}");
+        }
+    }
+    for process in [one, two, publisher] {
+        process.stop().await;
+    }
+}
+
+pub async fn a_group_that_waits_holds_up_no_other(world: World) {
+    let (waiting, free) = (Waiting::default(), Recorder::default());
+    let one = world.consumer("first", waiting.clone()).await;
+    let two = world.consumer("second", free.clone()).await;
+    let publisher = world.publisher().await;
+    publisher.publish(turns(1, 10)).await.expect("publishes");
+    until("the free group gets all", || free.seen.different() == 70).await;
+    assert_eq!(waiting.seen.count(), 0);
+    for process in [one, two, publisher] {
+        process.stop().await;
+    }
+}
+
+pub async fn a_group_goes_on_where_it_was(world: World) {
+    let publisher = world.publisher().await;
+    for from in [1, 21] {
+        let handler = Recorder::default();
+        let consumer = world.consumer("first", handler.clone()).await;
+        publisher.publish(turns(from, 20)).await.expect("publishes");
+        until("the group gets what is new", || handler.seen.different() == 140).await;
+        consumer.stop().await;
+        let old = handler.seen.all().into_iter().find(|(_, sequence)| *sequence < from);
+        assert_eq!(old, None, "it was done before");
+    }
+    // A group that comes for the first time has all from the beginning.
+    let newcomer = Recorder::default();
+    let consumer = world.consumer("third", newcomer.clone()).await;
+    until("the newcomer gets all", || newcomer.seen.different() == 280).await;
+    consumer.stop().await;
+    publisher.stop().await;
+}
+
+pub async fn what_a_killed_consumer_had_not_done_comes_again(world: World) {
+    let publisher = world.publisher().await;
+    let stuck = Stuck::default();
+    let doomed = world.consumer("first", stuck.clone()).await;
+    publisher.publish(turns(1, 10)).await.expect("publishes");
+    until("the first one has something in hand", || stuck.seen.count() > 0).await;
+    doomed.kill();
+    let handler = Recorder::default();
+    let consumer = world.consumer("first", handler.clone()).await;
+    until("the second one gets all", || handler.seen.different() == 70).await;
+    for key in KEYS {
+        assert_eq!(handler.seen.by_subject()[key], (1..=10).collect::<Vec<_>>(), "{key}");
+    }
+    consumer.stop().await;
+    publisher.stop().await;
+}
+
+pub async fn poison_goes_to_the_dead_letters_and_the_others_go_on(world: World) {
+    let picky = Picky::default();
+    let consumer = world.consumer("first", picky.clone()).await;
+    let publisher = world.publisher().await;
+    let batch = [event("good", 1), event("poison", 1), event("good", 2)];
+    publisher.publish(batch.to_vec()).await.expect("publishes");
+    until("all but the poison are taken", || picky.seen.different() == 2).await;
+    let operator = world.operator().await;
+    let letters = loop {
+        let letters = operator.bus.letters(&Chosen::default()).await.expect("letters");
+        if !letters.is_empty() {
+            break letters;
+        }
+    };
+    assert_eq!(letters.len(), 1, "{letters:?}");
+    let letter = &letters[0];
+    assert_eq!((letter.topic.as_str(), letter.group.as_str(), letter.key.as_str()), ("orders", "first", "poison"));
+    assert_eq!((letter.reason.as_str(), letter.id.as_deref()), ("it is poison", Some("poison-1")));
+    assert_eq!(letter.kind.as_deref(), Some("souk.order.placed"));
+    for process in [consumer, publisher, operator] {
+        process.stop().await;
+    }
+}
+
+pub async fn what_has_to_wait_is_not_lost(world: World) {
+    let waiting = Waiting::default();
+    let consumer = world.consumer("first", waiting.clone()).await;
+    let publisher = world.publisher().await;
+    publisher.publish(turns(1, 10)).await.expect("publishes");
+    until("it was tried again", || waiting.tries.load(Ordering::SeqCst) > 3).await;
+    waiting.open.store(true, Ordering::SeqCst);
+    until("all come", || waiting.seen.different() == 70).await;
+    for key in KEYS {
+        assert_eq!(waiting.seen.by_subject()[key], (1..=10).collect::<Vec<_>>(), "{key}");
+    }
+    let operator = world.operator().await;
+    assert_eq!(operator.bus.letters(&Chosen::default()).await.expect("letters"), []);
+    for process in [consumer, publisher, operator] {
+        process.stop().await;
+    }
+}
+
+pub async fn a_dead_letter_is_replayed_for_its_group_alone(world: World) {
+    let (picky, other) = (Picky::default(), Recorder::default());
+    let one = world.consumer("first", picky.clone()).await;
+    let two = world.consumer("second", other.clone()).await;
+    let publisher = world.publisher().await;
+    let batch = [event("poison", 1), event("poison", 2), event("good", 1)];
+    publisher.publish(batch.to_vec()).await.expect("publishes");
+    until("the other group has all", || other.seen.different() == 3).await;
+    let operator = world.operator().await;
+    let all = Chosen::default();
+    while operator.bus.letters(&all).await.expect("letters").len() < 2 {}
+    picky.cured.store(true, Ordering::SeqCst);
+
+    let second = Chosen { id: Some("poison-2".into()), topic: Some("orders".into()), ..Chosen::default() };
+    let (replayed, left) = operator.bus.replay(&second).await.expect("replays");
+    assert_eq!((replayed.len(), left.len()), (1, 0));
+    until("it comes to the group", || picky.seen.all().contains(&("poison".into(), 2))).await;
+    let letters = operator.bus.letters(&all).await.expect("letters");
+    assert_eq!(letters.iter().map(|letter| letter.id.as_deref()).collect::<Vec<_>>(), [Some("poison-1")]);
+    let nobody = Chosen { group: Some("second".into()), ..Chosen::default() };
+    assert_eq!(operator.bus.letters(&nobody).await.expect("letters"), []);
+
+    operator.bus.replay(&all).await.expect("replays");
+    until("the other one comes, too", || picky.seen.all().contains(&("poison".into(), 1))).await;
+    assert_eq!(operator.bus.letters(&all).await.expect("letters"), []);
+    publisher.publish(vec![event("good", 2)]).await.expect("publishes");
+    until("the other group goes on", || other.seen.different() == 4).await;
+    assert_eq!(other.seen.count(), 4, "it has heard nothing twice: {:?}", other.seen.all());
+    for process in [one, two, publisher, operator] {
+        process.stop().await;
+    }
+}
+
+pub async fn two_consumers_of_a_group_double_no_effect_and_stand_in_for_each_other(world: World) {
+    let url = format!("sqlite:{}", world.path().join("effects.db").display());
+    let (left, right) = (Counter::open(&url).await, Counter::open(&url).await);
+    let one = world.consumer("first", left.clone()).await;
+    let two = world.consumer("first", right.clone()).await;
+    let publisher = world.publisher().await;
+    for batch in turns(1, 40).chunks(20) {
+        publisher.publish(batch.to_vec()).await.expect("publishes");
+    }
+    until("something is done", || left.seen.count() + right.seen.count() > 50).await;
+    // The one that has more to do goes.
+    let (gone, stays) = if left.seen.count() > right.seen.count() { (one, two) } else { (two, one) };
+    gone.kill();
+    for batch in turns(41, 40).chunks(20) {
+        publisher.publish(batch.to_vec()).await.expect("publishes");
+    }
+    for _ in 0..1_200 {
+        if left.effects().await.values().map(Vec::len).sum::<usize>() >= 560 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let effects = left.effects().await;
+    for key in KEYS {
+        assert_eq!(effects[key], (1..=80).collect::<Vec<_>>(), "{key}");
+    }
+    stays.stop().await;
+    publisher.stop().await;
+}
+
+pub async fn a_big_batch_arrives_whole(world: World) {
+    let handler = Recorder::default();
+    let consumer = world.consumer("first", handler.clone()).await;
+    let publisher = world.publisher().await;
+    let subject = |n: i64| format!("s{}", n % 500);
+    let messages: Vec<Outgoing> = (0..5_000).map(|n| event(&subject(n), n / 500 + 1)).collect();
+    publisher.publish(messages).await.expect("publishes");
+    until("all come", || handler.seen.count() >= 5_000).await;
+    let seen = handler.seen.by_subject();
+    assert_eq!(seen.len(), 500);
+    assert!(seen.values().all(|sequences| *sequences == (1..=10).collect::<Vec<_>>()));
+    consumer.stop().await;
+    publisher.stop().await;
+}
+
+pub async fn plain_json_for_other_clients_goes_out_as_it_is(world: World) {
+    let publisher = world.publisher().await;
+    let plain = Outgoing { topic: "new-order".into(), key: "k 1".into(), payload: r#"{"total": 12.10}"#.into() };
+    publisher.publish(vec![plain.clone()]).await.expect("publishes, though nobody hears it");
+    // A queue keeps nothing that nobody hears.
+    if world.kind != Kind::Rabbit {
+        assert_eq!(Bus::read_all(&world.broker_url()).await.expect("reads").messages, [plain]);
+    }
+    publisher.stop().await;
+}

@@ -1,0 +1,112 @@
+//! Deadlines, carried along: nobody works for a caller who has given up.
+//!
+//! A caller says how long it waits: gRPC by `grpc-timeout`
+//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>), HTTP by `x-timeout-ms`. The service stops when that
+//! time is over, and what it asks of others meanwhile may take no longer than what is left.
+
+use std::{future::Future, time::Duration};
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+use crate::{Kind, Problem};
+
+/// How long the caller waits, in milliseconds.
+pub const X_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-timeout-ms");
+
+// Of the task that answers a request, set around it; nothing that services share.
+tokio::task_local! { static DEADLINE: Instant; }
+
+/// What is left of the time of whoever is being answered; nothing where nobody said how long he waits.
+pub fn left() -> Option<Duration> {
+    DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now())).ok()
+}
+
+/// How long something may take that takes at most so long by itself.
+pub fn within(most: Duration) -> Duration {
+    left().map_or(most, |left| left.min(most))
+}
+
+/// The same, with a tenth of what is left kept back: for whoever can say "not yet" and must get it to the caller in time.
+pub fn within_to_answer(most: Duration) -> Duration {
+    left().map_or(most, |left| most.min(left * 9 / 10))
+}
+
+/// Says in a request to another service how long we wait for it.
+pub fn inject(headers: &mut HeaderMap, timeout: Duration) {
+    headers.insert(X_TIMEOUT_MS, HeaderValue::from(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
+}
+
+async fn bounded<T>(timeout: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let deadline = Instant::now() + timeout;
+    tokio::time::timeout_at(deadline, DEADLINE.scope(deadline, work)).await.ok()
+}
+
+pub(crate) async fn http(request: Request, next: Next) -> Response {
+    let said = request.headers().get(X_TIMEOUT_MS).and_then(|value| value.to_str().ok()?.parse().ok());
+    match said {
+        Some(timeout) => bounded(Duration::from_millis(timeout), next.run(request)).await.unwrap_or_else(|| {
+            Problem::new(Kind::Timeout, "The caller's time is over; what was begun may go on.").into_response()
+        }),
+        None => next.run(request).await,
+    }
+}
+
+pub(crate) async fn grpc(request: Request, next: Next) -> Response {
+    let said = request.headers().get("grpc-timeout").and_then(|value| grpc_timeout(value.to_str().ok()?));
+    match said {
+        Some(timeout) => bounded(timeout, next.run(request))
+            .await
+            .unwrap_or_else(|| tonic::Status::deadline_exceeded("the caller's time is over").into_http()),
+        None => next.run(request).await,
+    }
+}
+
+/// At most eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let count: u64 = Some(digits).filter(|digits| digits.len() <= 8)?.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(count * 3_600),
+        "M" => Duration::from_secs(count * 60),
+        "S" => Duration::from_secs(count),
+        "m" => Duration::from_millis(count),
+        "u" => Duration::from_micros(count),
+        "n" => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_timeouts_are_read_as_the_protocol_writes_them() {
+        for (text, wanted) in [
+            ("2S", Some(Duration::from_secs(2))),
+            ("150m", Some(Duration::from_millis(150))),
+            ("99999999u", Some(Duration::from_micros(99_999_999))),
+            ("1H", Some(Duration::from_secs(3_600))),
+            ("", None),
+            ("S", None),
+            ("2s", None),
+            ("123456789S", None),
+            ("é", None),
+        ] {
+            assert_eq!(grpc_timeout(text), wanted, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_of_others_takes_no_longer_than_what_is_left() {
+        assert_eq!(within(Duration::from_secs(2)), Duration::from_secs(2));
+        let left = bounded(Duration::from_millis(500), async { within(Duration::from_secs(2)) }).await.unwrap();
+        assert!(left <= Duration::from_millis(500) && left > Duration::from_millis(100), "{left:?}");
+        let over = bounded(Duration::from_millis(10), tokio::time::sleep(Duration::from_secs(5))).await;
+        assert!(over.is_none());
+    }
+}

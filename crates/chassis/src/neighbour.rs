@@ -1,0 +1,167 @@
+//! Calls to another service: bounded in time, and spared while it does not answer.
+
+use std::{fmt, future::Future, time::Duration};
+
+use failsafe::{
+    Instrument, StateMachine,
+    backoff::{self, Exponential},
+    failure_policy::{self, ConsecutiveFailures},
+};
+use http::HeaderMap;
+use prometheus::IntGauge;
+
+use crate::{Metrics, deadline, trace};
+
+/// Calls in a row that fail before a neighbour is spared.
+const FAILURES: u32 = 5;
+/// How long it is spared at first, and at most; then calls find out.
+const SPARED: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Another service, as one service calls it: a circuit breaker
+/// (<https://martinfowler.com/bliki/CircuitBreaker.html>) and a time-out. Cheap to clone.
+#[derive(Clone)]
+pub struct Neighbour {
+    name: &'static str,
+    timeout: Duration,
+    breaker: StateMachine<ConsecutiveFailures<Exponential>, Tell>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered<E> {
+    /// It failed often just now and is spared for a moment; nothing was sent.
+    #[error("the {0} service does not answer and is spared for a moment")]
+    Spared(&'static str),
+    /// It did not answer in time.
+    #[error("the {0} service did not answer in time")]
+    Late(&'static str),
+    /// The call failed.
+    #[error(transparent)]
+    Failed(E),
+}
+
+impl fmt::Debug for Neighbour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Neighbour").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Neighbour {
+    /// A neighbour that has at most so long for an answer.
+    pub fn new(name: &'static str, timeout: Duration, metrics: &Metrics) -> Self {
+        let spared =
+            metrics.gauge("neighbour_spared", "1 while a neighbour that does not answer is spared.", &["neighbour"]);
+        let tell = Tell { name, spared: spared.with_label_values(&[name]) };
+        let policy = failure_policy::consecutive_failures(FAILURES, backoff::exponential(SPARED, LONGEST));
+        Self { name, timeout, breaker: StateMachine::new(policy, tell) }
+    }
+
+    /// How long a call may take now: its time-out, or what is left of the caller's time.
+    pub fn timeout(&self) -> Duration {
+        deadline::within(self.timeout)
+    }
+
+    /// The headers of an HTTP call: its trace, and how long we wait.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        trace::inject(&mut headers);
+        deadline::inject(&mut headers, self.timeout());
+        headers
+    }
+
+    /// Makes a call. `is_away` tells of an error whether the neighbour did not answer, which counts against it; an answer
+    /// that refuses does not.
+    pub async fn call<T, E>(
+        &self,
+        is_away: impl FnOnce(&E) -> bool,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Unanswered<E>> {
+        if !self.breaker.is_call_permitted() {
+            return Err(Unanswered::Spared(self.name));
+        }
+        match tokio::time::timeout(self.timeout(), call).await {
+            Ok(Ok(answer)) => {
+                self.breaker.on_success();
+                Ok(answer)
+            }
+            Ok(Err(error)) => {
+                if is_away(&error) {
+                    self.breaker.on_error()
+                } else {
+                    self.breaker.on_success()
+                }
+                Err(Unanswered::Failed(error))
+            }
+            Err(_) => {
+                // Who is called with little time left is not to blame.
+                if deadline::left().is_none_or(|left| !left.is_zero()) {
+                    self.breaker.on_error();
+                }
+                Err(Unanswered::Late(self.name))
+            }
+        }
+    }
+}
+
+/// Tells of a breaker's changes, once each.
+struct Tell {
+    name: &'static str,
+    spared: IntGauge,
+}
+
+impl Instrument for Tell {
+    fn on_call_rejected(&self) {}
+
+    fn on_open(&self) {
+        if self.spared.get() == 0 {
+            tracing::warn!(neighbour = self.name, "does not answer and is spared");
+        }
+        self.spared.set(1);
+    }
+
+    fn on_half_open(&self) {}
+
+    fn on_closed(&self) {
+        if self.spared.get() == 1 {
+            tracing::info!(neighbour = self.name, "answers again");
+        }
+        self.spared.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fails(neighbour: &Neighbour, away: bool) -> bool {
+        matches!(neighbour.call(|_: &()| away, async { Err::<(), ()>(()) }).await, Err(Unanswered::Spared(_)))
+    }
+
+    #[tokio::test]
+    async fn who_does_not_answer_is_spared_and_asked_again_later() {
+        let neighbour = Neighbour::new("stock", Duration::from_secs(1), &Metrics::new());
+        for _ in 0..FAILURES {
+            assert!(!fails(&neighbour, true).await);
+        }
+        assert!(fails(&neighbour, true).await, "it is spared");
+        tokio::time::sleep(SPARED * 2).await;
+        assert!(neighbour.call(|_: &()| true, async { Ok(7) }).await.is_ok_and(|seven| seven == 7));
+        assert!(!fails(&neighbour, true).await, "it answers again, so one failure is forgiven");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_an_answer() {
+        let neighbour = Neighbour::new("stock", Duration::from_secs(1), &Metrics::new());
+        for _ in 0..3 * FAILURES {
+            assert!(!fails(&neighbour, false).await);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_has_its_time() {
+        let neighbour = Neighbour::new("stock", Duration::from_millis(20), &Metrics::new());
+        let never = neighbour.call(|_: &()| true, std::future::pending::<Result<(), ()>>()).await;
+        assert!(matches!(never, Err(Unanswered::Late("stock"))));
+    }
+}

@@ -1,0 +1,370 @@
+//! Customers in MongoDB. Each write is one operation on one document, which holds the event too.
+
+use std::time::Duration;
+
+use commerce::page::Window;
+use commerce::{CustomerId, Timestamp};
+use futures::TryStreamExt;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::docs::{CustomerDoc, Entry, Kept, Refused, document, fields};
+use super::failure::{Failure, in_time, within};
+use super::{MongoStore, TRIES, keys, numbers, replies, schema, users};
+use crate::audit::CustomerFact;
+use crate::domain::{Change, Customer, NewCustomer, Profile};
+use crate::error::Error;
+use crate::events;
+use crate::store::{Filter, Key, Render, Reply};
+
+const FACTS_PAGE: i64 = 1_000;
+/// Tries for a number: each that fails means that another replica made a customer meanwhile.
+const NUMBER_TRIES: u32 = 100;
+const ID: &str = "_id_";
+
+/// What stands at a customer's id.
+pub(super) enum Place {
+    Free,
+    Taken,
+    /// Nobody may make him any more.
+    Refused,
+}
+
+pub(super) async fn create(
+    store: &MongoStore,
+    new: NewCustomer,
+    key: Option<Key>,
+    render: Render<Customer>,
+) -> Result<Reply, Error> {
+    let mut refused: Option<Failure> = None;
+    for _ in 0..TRIES {
+        if let Some(key) = &key
+            && let Some(reply) = replies::find(&store.customers, key).await?
+        {
+            return Ok(reply);
+        }
+        if let Some(id) = &new.id
+            && let Some(known) = load(store, id).await?
+        {
+            if known.created_from.as_ref() != Some(&new.created_from) {
+                return Err(Error::IdTaken);
+            }
+            let reply = render(&known, false);
+            if keep(store, &known, key.as_ref(), &reply).await? {
+                return Ok(reply);
+            }
+            continue;
+        }
+        // Looked again, and it was neither a copy of this very call nor the same id: it is as the index said.
+        match refused.take() {
+            Some(failure) if !matches!(failure.duplicate(), Some(ID | schema::CUSTOMER_REPLIES_KEY)) => {
+                return Err(failure.into());
+            }
+            _ => {}
+        }
+        if let Some(email) = &new.profile.email
+            && users::without_customer(store, &email.to_lowercase()).await?
+        {
+            // A user without a customer has this address: two people must not be reached by one. One who gets it
+            // between this look and the write below came after this customer, which is allowed.
+            return Err(Error::EmailTaken);
+        }
+        let id = new.id.clone().unwrap_or_else(CustomerId::new);
+        let customer = draft(id, new.profile.clone(), Some(new.created_from.clone()));
+        let answer = |customer: &Customer| render(customer, true);
+        match add(store, customer, key.as_ref().map(|key| (key, &answer as &Answer<'_>))).await {
+            Ok(customer) => return Ok(answer(&customer)),
+            Err(failure) if failure.duplicate().is_some() => refused = Some(failure),
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Err(Error::from(Failure::Away(None)))
+}
+
+/// A customer who is to be made; he gets his number when he is.
+pub(super) fn draft(id: CustomerId, profile: Profile, created_from: Option<String>) -> Customer {
+    let now = Timestamp::now();
+    Customer {
+        id,
+        number: 0,
+        profile,
+        created_from,
+        created_at: now,
+        updated_at: now,
+        version: 1,
+        sequence: 1,
+        anonymised_at: None,
+    }
+}
+
+/// Makes the answer that is kept with what it tells of.
+pub(super) type Answer<'a> = dyn Fn(&Customer) -> Reply + Send + Sync + 'a;
+
+/// Inserts a customer with his first event, and the answer to be kept. A unique index may refuse.
+pub(super) async fn add(
+    store: &MongoStore,
+    mut customer: Customer,
+    answer: Option<(&Key, &Answer<'_>)>,
+) -> Result<Customer, Failure> {
+    let _turn = store.numbers.turn().await?;
+    for _ in 0..NUMBER_TRIES {
+        customer.number = numbers::next(&store.customers).await?;
+        let entry = entry(events::created(&customer), customer.created_at);
+        let mut whole = CustomerDoc::new(&customer);
+        whole.waiting_since = Some(entry.created_at);
+        whole.outbox = vec![entry];
+        whole.replies =
+            answer.iter().map(|(key, answer)| Kept::new(key, &answer(&customer), Timestamp::now())).collect();
+        match within(store.customers.insert_one(document(&whole)?)).await {
+            Ok(_) => return Ok(customer),
+            Err(failure) if failure.duplicate() == Some(schema::NUMBER_KEY) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(Failure::Away(None))
+}
+
+/// An event as it is kept.
+fn entry(event: bus::NewEvent, now: Timestamp) -> Entry {
+    Entry {
+        sequence: event.sequence,
+        topic: event.topic.to_owned(),
+        payload: event.envelope(crate::NAME, now),
+        created_at: now.micros(),
+        published_at: None,
+    }
+}
+
+/// Keeps the answer to a repeat by id; not if the customer has become another meanwhile, or the key is taken.
+async fn keep(store: &MongoStore, customer: &Customer, key: Option<&Key>, reply: &Reply) -> Result<bool, Error> {
+    let Some(key) = key else { return Ok(true) };
+    let filter = doc! { "_id": customer.id.as_str(), "created_from": customer.created_from.clone() };
+    let kept = document(&Kept::new(key, reply, Timestamp::now()))?;
+    match within(store.customers.update_one(filter, doc! { "$push": { "replies": kept } })).await {
+        Ok(done) => Ok(done.matched_count == 1),
+        Err(failure) if failure.duplicate().is_some() => Ok(false),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+pub(super) async fn load(store: &MongoStore, id: &CustomerId) -> Result<Option<Customer>, Failure> {
+    let customers = store.customers.clone_with_type::<CustomerDoc>();
+    let found = within(customers.find_one(there(id.as_str())).projection(without_others())).await?;
+    Ok(found.map(CustomerDoc::customer))
+}
+
+/// The customer of that id, if it is one.
+fn there(id: &str) -> Document {
+    doc! { "_id": id, "number": { "$gte": 1_i64 } }
+}
+
+/// What a customer's document holds besides him need not travel.
+fn without_others() -> Document {
+    doc! { "outbox": 0, "replies": 0 }
+}
+
+/// What stands at that id.
+pub(super) async fn place(store: &MongoStore, id: &str) -> Result<Place, Failure> {
+    let found = within(store.customers.find_one(doc! { "_id": id }).projection(doc! { "refused_at": 1 })).await?;
+    Ok(match found {
+        None => Place::Free,
+        Some(found) if found.contains_key("refused_at") => Place::Refused,
+        Some(_) => Place::Taken,
+    })
+}
+
+/// Sees to it that nobody makes a customer of that id any more; false if somebody was quicker, either way.
+pub(super) async fn refuse(store: &MongoStore, id: &str) -> Result<bool, Failure> {
+    let tombstone = document(&Refused { id: id.to_owned(), refused_at: DateTime::now() })?;
+    match within(store.customers.insert_one(tombstone)).await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.duplicate().is_some() => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether a customer has that address, in small letters.
+pub(super) async fn has_email(store: &MongoStore, email: &str) -> Result<bool, Failure> {
+    let found = within(store.customers.find_one(doc! { "email_lower": email }).projection(doc! { "_id": 1 })).await?;
+    Ok(found.is_some())
+}
+
+pub(super) async fn list(
+    store: &MongoStore,
+    filter: Filter,
+    window: Window<i64>,
+) -> Result<(Vec<Customer>, Option<u64>), Error> {
+    let mut wanted = doc! { "number": { "$gte": 1_i64 } };
+    if filter.ids.is_empty() {
+        // He who is forgotten is found by his id alone, from his orders.
+        wanted.insert("anonymised_at", Bson::Null);
+    } else {
+        wanted.insert("_id", doc! { "$in": filter.ids });
+    }
+    if let Some(email) = filter.email {
+        wanted.insert("email_lower", email.to_lowercase());
+    }
+    if let Some(search) = filter.search {
+        // No pattern, so that every sign stands for itself.
+        let at = doc! { "$indexOfCP": ["$search", { "$literal": search.to_lowercase() }] };
+        wanted.insert("$expr", doc! { "$gte": [at, 0] });
+    }
+    let total =
+        if window.include_total { Some(within(store.customers.count_documents(wanted.clone())).await?) } else { None };
+    if let Some(after) = window.after {
+        wanted.insert("number", doc! { "$gt": after.max(0) });
+    }
+    let customers = store.customers.clone_with_type::<CustomerDoc>();
+    let rows: Vec<CustomerDoc> = in_time(async {
+        let find = customers.find(wanted).projection(without_others()).sort(doc! { "number": 1 });
+        Ok(find.skip(u64::from(window.offset)).limit(window.fetch()).await?.try_collect().await?)
+    })
+    .await?;
+    Ok((rows.into_iter().map(CustomerDoc::customer).collect(), total))
+}
+
+pub(super) async fn change(
+    store: &MongoStore,
+    id: &CustomerId,
+    seen: Option<i64>,
+    change: Change,
+) -> Result<Customer, Error> {
+    for attempt in 0..TRIES {
+        let before = load(store, id).await?.ok_or(Error::NotFound("customer"))?;
+        if before.anonymised_at.is_some() {
+            return Err(Error::Anonymised);
+        }
+        check_seen(&before, seen)?;
+        let profile = change.clone().apply(&before.profile)?;
+        if profile == before.profile {
+            return Ok(before);
+        }
+        let after = before.changed(profile, Timestamp::now());
+        let (set, unset) = fields(&after)?;
+        let event = document(&entry(events::updated(&after), after.updated_at))?;
+        let update = doc! {
+            "$set": set, "$unset": unset, "$push": { "outbox": event },
+            "$min": { "waiting_since": after.updated_at.micros() },
+        };
+        let filter = doc! { "_id": id.as_str(), "version": before.version };
+        if within(store.customers.update_one(filter, update)).await?.matched_count == 1 {
+            return Ok(after);
+        }
+        pause(attempt).await;
+    }
+    Err(Error::from(Failure::Away(None)))
+}
+
+/// Somebody else was quicker: a moment, not the same for all, before the next look.
+pub(super) async fn pause(attempt: u32) {
+    let spread = 1_000 * i64::from(attempt.min(20) + 1);
+    let micros = Timestamp::now().micros().rem_euclid(spread);
+    tokio::time::sleep(Duration::from_micros(u64::try_from(micros).unwrap_or(0))).await;
+}
+
+fn check_seen(customer: &Customer, seen: Option<i64>) -> Result<(), Error> {
+    match seen {
+        Some(seen) if seen != customer.version => Err(Error::Stale { version: customer.version }),
+        _ => Ok(()),
+    }
+}
+
+/// Marks, tells and wipes in one operation on the customer's document: his fields, the answers about him and what
+/// was or is to be told of him. His user and that one's tokens are documents of their own; the mark `leaving` says
+/// that they are still to go, so that whoever dies over it is followed by somebody who finishes.
+pub(super) async fn anonymise(store: &MongoStore, id: &CustomerId, seen: Option<i64>) -> Result<Vec<String>, Error> {
+    for attempt in 0..TRIES {
+        let customers = store.customers.clone_with_type::<CustomerDoc>();
+        let whole = within(customers.find_one(there(id.as_str()))).await?.ok_or(Error::NotFound("customer"))?;
+        if whole.anonymised_at.is_some() {
+            return Ok(finish_leaving(store, id.as_str()).await?);
+        }
+        if mark_leaving(store, whole, seen).await? {
+            return Ok(finish_leaving(store, id.as_str()).await?);
+        }
+        pause(attempt).await;
+    }
+    Err(Error::from(Failure::Away(None)))
+}
+
+/// The first step; false if he has changed meanwhile.
+pub(super) async fn mark_leaving(store: &MongoStore, whole: CustomerDoc, seen: Option<i64>) -> Result<bool, Error> {
+    let mut outbox = whole.outbox.clone();
+    let before = whole.customer();
+    check_seen(&before, seen)?;
+    let now = Timestamp::now();
+    let after = before.anonymised(now);
+    let data = events::data(&after);
+    for entry in &mut outbox {
+        if let Ok(mut envelope) = serde_json::from_str::<Value>(&entry.payload) {
+            envelope["data"] = data.clone();
+            entry.payload = envelope.to_string();
+        }
+    }
+    outbox.push(entry(events::anonymised(&after), now));
+    let (mut set, mut unset) = fields(&after)?;
+    // A relay that marks one of them as published just now is overwritten: that one goes out twice, in its place.
+    set.insert("outbox", outbox.iter().map(document).collect::<Result<Vec<_>, _>>()?);
+    set.insert("leaving", true);
+    unset.insert("replies", "");
+    unset.insert("user_id", "");
+    let update = doc! { "$set": set, "$unset": unset, "$min": { "waiting_since": now.micros() } };
+    let filter = doc! { "_id": after.id.as_str(), "version": before.version };
+    Ok(within(store.customers.update_one(filter, update)).await?.matched_count == 1)
+}
+
+#[derive(Default, Deserialize)]
+struct Leaving {
+    #[serde(default)]
+    leaving_users: Vec<String>,
+}
+
+/// The steps after the first, each of which may be done again. Gives the tokens that end.
+pub(super) async fn finish_leaving(store: &MongoStore, id: &str) -> Result<Vec<String>, Failure> {
+    let it = doc! { "_id": id };
+    // Noted before he is removed: with him goes the last that knows whose the tokens are.
+    while let Some(user) = users::of_customer(store, id).await? {
+        within(store.customers.update_one(it.clone(), doc! { "$addToSet": { "leaving_users": &user } })).await?;
+        within(store.users.delete_one(doc! { "_id": &user, "customer_id": id })).await?;
+    }
+    let leaving = store.customers.clone_with_type::<Leaving>();
+    let noted = within(leaving.find_one(it.clone()).projection(doc! { "leaving_users": 1 })).await?;
+    let mut ended = Vec::new();
+    for user in noted.unwrap_or_default().leaving_users {
+        ended.extend(keys::end_tokens(store, &user).await?);
+    }
+    within(store.customers.update_one(it, doc! { "$unset": { "leaving": "", "leaving_users": "" } })).await?;
+    Ok(ended)
+}
+
+#[derive(Deserialize)]
+struct FactDoc {
+    #[serde(rename = "_id")]
+    id: String,
+    sequence: i64,
+    anonymised_at: Option<i64>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+pub(super) async fn facts(store: &MongoStore, after: &str) -> Result<Vec<CustomerFact>, Error> {
+    let facts = store.customers.clone_with_type::<FactDoc>();
+    let filter = doc! { "_id": { "$gt": after }, "sequence": { "$gte": 1_i64 } };
+    let rows: Vec<FactDoc> = in_time(async {
+        let find =
+            facts.find(filter).projection(doc! { "sequence": 1, "anonymised_at": 1, "created_at": 1, "updated_at": 1 });
+        Ok(find.sort(doc! { "_id": 1 }).limit(FACTS_PAGE).await?.try_collect().await?)
+    })
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| CustomerFact {
+            id: row.id,
+            last_sequence: row.sequence,
+            anonymised: row.anonymised_at.is_some(),
+            created_at: Timestamp::from_micros(row.created_at),
+            updated_at: Timestamp::from_micros(row.updated_at),
+        })
+        .collect())
+}

@@ -1,0 +1,177 @@
+//! The port over MongoDB 6 or later, on a server that stands alone or on a replica set, without transactions.
+//!
+//! Every write is one operation on one document. What is more than one document is a row of such operations, each
+//! of which may be done again; the first one says in its document what is to follow, and whoever meets that (the
+//! next call, or [`resume`]) goes on. Events and kept answers live inside the document that they belong to.
+
+mod connect;
+mod customers;
+mod docs;
+mod failure;
+mod keys;
+mod numbers;
+mod outbox;
+mod prune;
+mod relay;
+mod replies;
+mod resume;
+mod roles;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod users;
+
+use std::future::IntoFuture;
+
+use bus::outbox::Telling;
+use commerce::page::Window;
+use commerce::{CustomerId, UserId};
+use futures::future::BoxFuture;
+use mongodb::bson::{Document, doc};
+use mongodb::{Collection, Database};
+
+use super::{Answered, Filter, Keep, Key, Render, Reply, Store};
+use crate::audit::CustomerFact;
+use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
+
+pub(crate) use failure::Failure;
+
+/// Tries of an update that others get in the way of. Each that fails means that somebody else got on.
+const TRIES: u32 = 100;
+
+/// The MongoDB adapter. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct MongoStore {
+    database: Database,
+    customers: Collection<Document>,
+    users: Collection<Document>,
+    tokens: Collection<Document>,
+    keys: Collection<Document>,
+    leases: Collection<Document>,
+    pruned: Collection<Document>,
+    numbers: numbers::Numbers,
+}
+
+impl MongoStore {
+    /// The store that the URL names. Refuses a URL that asks for less than this service promises.
+    pub(crate) async fn new(url: &str) -> Result<Self, Failure> {
+        let database = connect::database(url).await?;
+        Ok(Self {
+            customers: database.collection(schema::CUSTOMERS),
+            users: database.collection(schema::USERS),
+            tokens: database.collection(schema::TOKENS),
+            keys: database.collection(schema::KEYS),
+            leases: database.collection(schema::LEASES),
+            pruned: database.collection(schema::PRUNED),
+            numbers: numbers::Numbers::default(),
+            database,
+        })
+    }
+
+    /// Looks at the server and makes the collections and indexes that are missing.
+    pub(crate) async fn prepare(&self) -> Result<(), Failure> {
+        let topology = connect::topology(&self.database).await?;
+        schema::apply(&self.database).await?;
+        connect::announce(topology);
+        Ok(())
+    }
+}
+
+impl Store for MongoStore {
+    fn create_customer(&self, new: NewCustomer, key: Option<Key>, render: Render<Customer>) -> Answered<'_, Reply> {
+        Box::pin(customers::create(self, new, key, render))
+    }
+
+    fn customer<'a>(&'a self, id: &'a CustomerId) -> Answered<'a, Option<Customer>> {
+        Box::pin(async move { Ok(customers::load(self, id).await?) })
+    }
+
+    fn customers(&self, filter: Filter, window: Window<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
+        Box::pin(customers::list(self, filter, window))
+    }
+
+    fn change_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>, change: Change) -> Answered<'a, Customer> {
+        Box::pin(customers::change(self, id, seen, change))
+    }
+
+    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> Answered<'a, Vec<String>> {
+        Box::pin(customers::anonymise(self, id, seen))
+    }
+
+    fn customer_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<CustomerFact>> {
+        Box::pin(customers::facts(self, after))
+    }
+
+    fn create_user(&self, new: NewUser, key: Option<Key>, render: Render<User>) -> Answered<'_, (Option<User>, Reply)> {
+        Box::pin(users::create(self, new, key, render))
+    }
+
+    fn user_reply<'a>(&'a self, key: &'a Key) -> Answered<'a, Option<Reply>> {
+        Box::pin(users::reply(self, key))
+    }
+
+    fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>> {
+        Box::pin(users::load(self, id))
+    }
+
+    fn user_by_login<'a>(&'a self, login: &'a str) -> Answered<'a, Option<User>> {
+        Box::pin(users::by_login(self, login))
+    }
+
+    fn users(&self, window: Window<String>) -> Answered<'_, (Vec<User>, Option<u64>)> {
+        Box::pin(users::list(self, window))
+    }
+
+    fn set_roles<'a>(
+        &'a self,
+        id: &'a UserId,
+        roles: Vec<auth::Role>,
+        stores: Vec<String>,
+    ) -> Answered<'a, (User, Vec<String>)> {
+        Box::pin(roles::set_roles(self, id, roles, stores))
+    }
+
+    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> Answered<'a, ()> {
+        Box::pin(async move { Ok(keys::note_token(self, jti, user.as_str(), expires_at, false).await?) })
+    }
+
+    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()> {
+        Box::pin(async move { Ok(keys::note_token(self, jti, user, expires_at, true).await?) })
+    }
+
+    fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>> {
+        Box::pin(async move { Ok(keys::revoked(self).await?) })
+    }
+
+    fn signing_keys(&self) -> Answered<'_, Vec<String>> {
+        Box::pin(async move { Ok(keys::signing_keys(self).await?) })
+    }
+
+    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> Answered<'a, ()> {
+        Box::pin(async move { Ok(keys::add_signing_key(self, kid, pkcs8).await?) })
+    }
+
+    fn told(&self) -> Answered<'_, Telling> {
+        Box::pin(async move { Ok(relay::told(self).await?) })
+    }
+
+    fn jobs(&self, keep: Keep) -> Vec<upkeep::Job> {
+        prune::jobs(self, keep)
+    }
+
+    fn resume(&self) -> Answered<'_, u64> {
+        Box::pin(async move { Ok(resume::resume(self).await?) })
+    }
+
+    fn ping(&self) -> Answered<'_, ()> {
+        Box::pin(async move {
+            failure::within(self.database.run_command(doc! { "ping": 1 })).await?;
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        let client = self.database.client().clone();
+        Box::pin(client.shutdown().into_future())
+    }
+}

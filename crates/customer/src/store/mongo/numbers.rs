@@ -1,0 +1,39 @@
+//! Customers' numbers, counted up from 1 without gaps, with no counter beside them.
+//!
+//! A counter in a document of its own would leave a gap when somebody dies, or is refused, between counting and
+//! writing. So the number is the highest there is and one more, and the unique index decides who has it: who loses
+//! looks again. A number thus appears only when all lower ones are there, so a list by numbers misses nobody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use mongodb::Collection;
+use mongodb::bson::{Document, doc};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::failure::{Failure, in_time};
+
+/// Longest wait for those of this process who came before.
+const QUEUE: Duration = Duration::from_secs(4);
+
+/// The queue of this process: those in it need not fight each other, only other replicas. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Numbers(Arc<Mutex<()>>);
+
+impl Numbers {
+    /// Waits until it is this caller's turn, which lasts as long as he keeps what he gets.
+    pub(super) async fn turn(&self) -> Result<OwnedMutexGuard<()>, Failure> {
+        tokio::time::timeout(QUEUE, Arc::clone(&self.0).lock_owned()).await.map_err(|_| Failure::Away(None))
+    }
+}
+
+/// The number after the highest.
+pub(super) async fn next(customers: &Collection<Document>) -> Result<i64, Failure> {
+    let highest: Option<Document> = in_time(async {
+        let find = customers.find(doc! { "number": { "$gte": 1_i64 } }).projection(doc! { "number": 1 });
+        Ok(find.sort(doc! { "number": -1 }).limit(1).await?.try_next().await?)
+    })
+    .await?;
+    Ok(highest.and_then(|found| found.get_i64("number").ok()).unwrap_or(0) + 1)
+}

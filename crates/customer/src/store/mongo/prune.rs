@@ -1,0 +1,106 @@
+//! Forgetting what is old enough, in small batches: periodic jobs, done by one replica at a time.
+
+use std::time::Duration;
+
+use commerce::Timestamp;
+use futures::TryStreamExt;
+use mongodb::Collection;
+use mongodb::bson::{Bson, Document, doc};
+use upkeep::{BATCH, Job};
+
+use super::failure::{Failure, in_time, within};
+use super::{MongoStore, keys};
+use crate::store::Keep;
+
+/// The jobs of this store.
+pub(super) fn jobs(store: &MongoStore, keep: Keep) -> Vec<Job> {
+    let job = |name, keep: Duration, what| {
+        let store = store.clone();
+        Job::new(name, move || {
+            let store = store.clone();
+            async move { Ok(batch(&store, what, Timestamp::now().minus(keep)).await?) }
+        })
+    };
+    vec![
+        job("outbox", keep.events, Old::Events),
+        job("idempotency", keep.replies, Old::Replies),
+        job("tokens", Duration::ZERO, Old::Tokens),
+    ]
+}
+
+/// What gets old.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Old {
+    /// Events, after the broker got them.
+    Events,
+    /// Answers, after they were given.
+    Replies,
+    /// Tokens, after they have expired. The server forgets them too, by their index, but not every server does.
+    Tokens,
+}
+
+/// Removes what is older than that from at most [`BATCH`] documents; gives how many it touched.
+pub(super) async fn batch(store: &MongoStore, what: Old, before: Timestamp) -> Result<u64, Failure> {
+    match what {
+        Old::Events => {
+            let ids = holding(&store.customers, "outbox", "published_at", before).await?;
+            if !ids.is_empty() {
+                // Noted first: whoever dies in between has forgotten nothing that the auditor misses.
+                let note = doc! { "$max": { "before": before.micros() } };
+                within(store.pruned.update_one(doc! { "_id": "outbox" }, note).upsert(true)).await?;
+            }
+            pull(&store.customers, ids, "outbox", "published_at", before).await
+        }
+        Old::Replies => {
+            let mut touched = 0;
+            // Each kind by itself may fill a batch; a sum that does makes one look too many.
+            for collection in [&store.customers, &store.users] {
+                let ids = holding(collection, "replies", "created_at", before).await?;
+                touched += pull(collection, ids, "replies", "created_at", before).await?;
+            }
+            Ok(touched)
+        }
+        Old::Tokens => keys::forget(store, before).await,
+    }
+}
+
+/// Before when published events may have been forgotten; none if none ever was.
+pub(super) async fn events_before(store: &MongoStore) -> Result<Option<Timestamp>, Failure> {
+    let note = within(store.pruned.find_one(doc! { "_id": "outbox" })).await?;
+    Ok(note.and_then(|note| note.get_i64("before").ok()).map(Timestamp::from_micros))
+}
+
+/// Documents, at most [`BATCH`], with an element in an array whose time is before that.
+async fn holding(
+    collection: &Collection<Document>,
+    array: &str,
+    time: &str,
+    before: Timestamp,
+) -> Result<Vec<Bson>, Failure> {
+    let mut holding = Document::new();
+    holding.insert(format!("{array}.{time}"), doc! { "$lt": before.micros() });
+    let found: Vec<Document> = in_time(async {
+        let limit = i64::try_from(BATCH).unwrap_or(i64::MAX);
+        let cursor = collection.find(holding).projection(doc! { "_id": 1 }).limit(limit).await?;
+        Ok(cursor.try_collect().await?)
+    })
+    .await?;
+    Ok(found.into_iter().filter_map(|mut found| found.remove("_id")).collect())
+}
+
+/// Pulls the elements of an array whose time is before that from these documents.
+async fn pull(
+    collection: &Collection<Document>,
+    ids: Vec<Bson>,
+    array: &str,
+    time: &str,
+    before: Timestamp,
+) -> Result<u64, Failure> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let (mut over, mut pull) = (Document::new(), Document::new());
+    over.insert(time, doc! { "$lt": before.micros() });
+    pull.insert(array, over);
+    Ok(within(collection.update_many(doc! { "_id": { "$in": ids } }, doc! { "$pull": pull })).await?.modified_count)
+}

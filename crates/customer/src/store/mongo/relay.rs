@@ -1,0 +1,172 @@
+//! What a relay asks of this store: the events in customers' documents, and leases.
+
+use bus::Outgoing;
+use bus::outbox::{self, Waiting};
+use commerce::Timestamp;
+use futures::TryStreamExt;
+use futures::future::try_join_all;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde::Deserialize;
+use upkeep::Lease;
+
+use super::docs::Entry;
+use super::failure::{Failure, in_time, within};
+use super::{MongoStore, prune};
+
+/// Documents marked at once.
+const AT_ONCE: usize = 16;
+
+#[derive(Deserialize)]
+struct Telling {
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(default)]
+    outbox: Vec<Entry>,
+}
+
+fn telling(store: &MongoStore) -> mongodb::Collection<Telling> {
+    store.customers.clone_with_type()
+}
+
+fn unpublished() -> Document {
+    doc! { "$elemMatch": { "published_at": Bson::Null } }
+}
+
+/// Customers are told of one after the other, the one who waits longest first, and of each what happened in its
+/// order. A customer's id has no slash, so the name of an event can be taken apart again.
+pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> Result<Vec<Waiting>, Failure> {
+    let filter = doc! {
+        "waiting_since": { "$gte": 0_i64 }, "shard": { "$in": shards }, "outbox": unpublished(),
+    };
+    let found: Vec<Telling> = in_time(async {
+        let customers = telling(store);
+        let find = customers.find(filter).projection(doc! { "outbox": 1 });
+        Ok(find.sort(doc! { "waiting_since": 1 }).limit(limit).await?.try_collect().await?)
+    })
+    .await?;
+    let messages = found.into_iter().flat_map(|customer| {
+        let key = customer.id;
+        customer.outbox.into_iter().filter(|entry| entry.published_at.is_none()).map(move |entry| {
+            let id = format!("{key}/{}", entry.sequence);
+            Waiting { id, message: Outgoing { topic: entry.topic, key: key.clone(), payload: entry.payload } }
+        })
+    });
+    Ok(messages.take(usize::try_from(limit).unwrap_or(0)).collect())
+}
+
+pub(super) async fn mark(store: &MongoStore, ids: &[String]) -> Result<(), Failure> {
+    let mut by_customer: Vec<(&str, Vec<i64>)> = Vec::new();
+    for id in ids {
+        let Some((customer, sequence)) = id.rsplit_once('/') else { continue };
+        let Ok(sequence) = sequence.parse() else { continue };
+        match by_customer.last_mut() {
+            Some((last, sequences)) if *last == customer => sequences.push(sequence),
+            _ => by_customer.push((customer, vec![sequence])),
+        }
+    }
+    let now = Timestamp::now().micros();
+    for some in by_customer.chunks(AT_ONCE) {
+        try_join_all(some.iter().map(|(customer, sequences)| mark_one(store, customer, sequences, now))).await?;
+    }
+    Ok(())
+}
+
+async fn mark_one(store: &MongoStore, customer: &str, sequences: &[i64], now: i64) -> Result<(), Failure> {
+    let published = doc! { "$set": { "outbox.$[event].published_at": now } };
+    let which = doc! { "event.sequence": { "$in": sequences } };
+    within(store.customers.update_one(doc! { "_id": customer }, published).array_filters([which])).await?;
+    within(store.customers.update_one(quiet(Some(customer)), doc! { "$unset": { "waiting_since": "" } })).await?;
+    Ok(())
+}
+
+/// Customers of whom nothing waits although it says so.
+fn quiet(customer: Option<&str>) -> Document {
+    let mut filter = doc! { "waiting_since": { "$gte": 0_i64 }, "outbox": { "$not": unpublished() } };
+    if let Some(customer) = customer {
+        filter.insert("_id", customer);
+    }
+    filter
+}
+
+/// What a relay that died between its two steps has left: harmless, but looked at in vain.
+pub(super) async fn tidy(store: &MongoStore) -> Result<(), Failure> {
+    within(store.customers.update_many(quiet(None), doc! { "$unset": { "waiting_since": "" } })).await?;
+    Ok(())
+}
+
+#[derive(Deserialize)]
+struct Backlog {
+    waiting: i64,
+    oldest: i64,
+}
+
+pub(super) async fn backlog(store: &MongoStore) -> Result<(i64, Option<Timestamp>), Failure> {
+    let steps = [
+        doc! { "$match": { "waiting_since": { "$gte": 0_i64 } } },
+        doc! { "$project": { "outbox.created_at": 1, "outbox.published_at": 1 } },
+        doc! { "$unwind": "$outbox" },
+        doc! { "$match": { "outbox.published_at": Bson::Null } },
+        doc! { "$group": { "_id": Bson::Null, "waiting": { "$sum": 1_i64 }, "oldest": { "$min": "$outbox.created_at" } } },
+    ];
+    let found: Vec<Backlog> =
+        in_time(async { Ok(store.customers.aggregate(steps).with_type::<Backlog>().await?.try_collect().await?) })
+            .await?;
+    Ok(found.first().map_or((0, None), |found| (found.waiting, Some(Timestamp::from_micros(found.oldest)))))
+}
+
+/// The events that are kept, those of one customer in their order.
+pub(super) async fn told(store: &MongoStore) -> Result<outbox::Telling, Failure> {
+    // Read as a stream that may take as long as it takes: an auditor waits.
+    let filter = doc! { "sequence": { "$gte": 1_i64 } };
+    let mut customers =
+        within(telling(store).find(filter).projection(doc! { "outbox": 1 }).sort(doc! { "number": 1 })).await?;
+    let mut events = Vec::new();
+    while let Some(customer) = within(customers.try_next()).await? {
+        events.extend(customer.outbox.into_iter().map(|entry| entry.told(&customer.id)));
+    }
+    // Read after them: what is forgotten in between is counted as such.
+    let pruned_before = prune::events_before(store).await?;
+    Ok(outbox::Telling { events, pruned_before })
+}
+
+#[derive(Deserialize)]
+struct LeaseDoc {
+    #[serde(rename = "_id")]
+    name: String,
+    owner: String,
+    until: i64,
+}
+
+/// Every lease, run out or not.
+pub(super) async fn held(store: &MongoStore) -> Result<Vec<Lease>, Failure> {
+    let leases = store.leases.clone_with_type::<LeaseDoc>();
+    let found: Vec<LeaseDoc> = in_time(async { Ok(leases.find(doc! {}).await?.try_collect().await?) }).await?;
+    let lease =
+        |kept: LeaseDoc| Lease { name: kept.name, owner: kept.owner, until: Timestamp::from_micros(kept.until) };
+    Ok(found.into_iter().map(lease).collect())
+}
+
+/// Takes a lease that nobody has, that has run out, or that is the owner's already.
+pub(super) async fn take(
+    store: &MongoStore,
+    name: &str,
+    owner: &str,
+    now: Timestamp,
+    until: Timestamp,
+) -> Result<bool, Failure> {
+    let free = doc! { "_id": name, "$or": [{ "owner": owner }, { "until": { "$lte": now.micros() } }] };
+    // Also as a date, by which the server forgets the leases of replicas that come no more.
+    let expires = DateTime::from_millis(until.micros() / 1_000);
+    let taken = doc! { "$set": { "owner": owner, "until": until.micros(), "expires": expires } };
+    match within(store.leases.update_one(free, taken).upsert(true)).await {
+        Ok(_) => Ok(true),
+        // There is one of that name, and it is another's.
+        Err(failure) if failure.duplicate().is_some() => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
+pub(super) async fn release(store: &MongoStore, name: &str, owner: &str) -> Result<(), Failure> {
+    within(store.leases.delete_one(doc! { "_id": name, "owner": owner })).await?;
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Finishing what somebody began and died over. Every step may be done by several at once, and again.
+
+use commerce::Timestamp;
+use futures::TryStreamExt;
+use mongodb::Collection;
+use mongodb::bson::{Document, doc};
+use std::time::Duration;
+
+use super::failure::{Failure, in_time};
+use super::{MongoStore, customers, relay, roles, users};
+
+/// Whoever began so short a time ago is left to finish it himself.
+const YOUNG: Duration = Duration::from_secs(5);
+/// Most of a kind that are finished in one go.
+const BATCH: i64 = 500;
+
+pub(super) async fn resume(store: &MongoStore) -> Result<u64, Failure> {
+    let mut finished = 0;
+    let begun = Timestamp::now().minus(YOUNG).micros();
+    for id in ids(&store.users, doc! { "pending": { "$exists": true }, "created_at": { "$lt": begun } }).await? {
+        users::find(store, doc! { "_id": id }).await?;
+        finished += 1;
+    }
+    for id in ids(&store.customers, doc! { "leaving": true }).await? {
+        customers::finish_leaving(store, &id).await?;
+        finished += 1;
+    }
+    for id in ids(&store.users, doc! { "tokens_ending": true }).await? {
+        roles::end_tokens(store, &id).await?;
+        finished += 1;
+    }
+    relay::tidy(store).await?;
+    Ok(finished)
+}
+
+async fn ids(collection: &Collection<Document>, filter: Document) -> Result<Vec<String>, Failure> {
+    let found: Vec<Document> = in_time(async {
+        Ok(collection.find(filter).projection(doc! { "_id": 1 }).limit(BATCH).await?.try_collect().await?)
+    })
+    .await?;
+    Ok(found.iter().filter_map(|found| found.get_str("_id").ok().map(str::to_owned)).collect())
+}

@@ -1,0 +1,125 @@
+//! Roles, and that there is always an admin.
+//!
+//! That somebody else stays admin is a statement about other documents, which no single update can make. So who is
+//! to lose the role is marked first (`stepping_down`), and then the others are counted, without those who are
+//! marked themselves. If all admins are being demoted at once, the one who was marked last of those that go
+//! through has counted somebody who was not marked yet, and that one, marked later, does not go through: so one
+//! stays. It may be that none goes through; they try again after a moment.
+//!
+//! A mark that was left behind would only keep others admin. It is taken away when it is old and in the way. Its
+//! maker, if he is merely slow, notices, since his last step asks for his own mark.
+
+use std::time::Duration;
+
+use auth::Role;
+use commerce::{Timestamp, UserId};
+use mongodb::bson::{Document, doc};
+
+use super::docs::{UserDoc, role_names};
+use super::failure::{Failure, within};
+use super::{MongoStore, TRIES, customers, keys, users};
+use crate::domain::User;
+use crate::error::Error;
+
+/// After this the maker of a mark is taken for dead.
+const MARK_LASTS: Duration = Duration::from_secs(30);
+/// How often two who demote each other try again.
+const TURNS: u32 = 8;
+
+pub(super) async fn set_roles(
+    store: &MongoStore,
+    id: &UserId,
+    roles: Vec<Role>,
+    stores: Vec<String>,
+) -> Result<(User, Vec<String>), Error> {
+    let mut turns = 0;
+    for attempt in 0..TRIES {
+        let whole = users::find(store, doc! { "_id": id.as_str() }).await?.ok_or(Error::NotFound("user"))?;
+        let mut user = whole.user();
+        if user.roles == roles && user.stores == stores {
+            // The tokens of a change that died before it came to them.
+            return Ok((user, end_tokens(store, id.as_str()).await?));
+        }
+        let mut filter = doc! { "_id": id.as_str(), "version": user.version };
+        if user.roles.contains(&Role::Admin) && !roles.contains(&Role::Admin) {
+            let Some(mark) = mark(store, &user).await? else { continue };
+            if !another_admin(store, id).await? {
+                unmark(store, id, &mark).await?;
+                turns += 1;
+                if turns < TURNS && others_step_down(store, id).await? {
+                    customers::pause(attempt + 20).await;
+                    continue;
+                }
+                return Err(Error::LastAdmin);
+            }
+            filter.insert("stepping_down.mark", mark);
+        }
+        let set = doc! {
+            "roles": role_names(&roles), "stores": &stores, "version": user.version + 1, "tokens_ending": true,
+        };
+        let update = doc! { "$set": set, "$unset": { "stepping_down": "" } };
+        if within(store.users.update_one(filter, update)).await?.matched_count == 1 {
+            (user.roles, user.stores, user.version) = (roles, stores, user.version + 1);
+            return Ok((user, end_tokens(store, id.as_str()).await?));
+        }
+        customers::pause(attempt).await;
+    }
+    Err(Error::from(Failure::Away(None)))
+}
+
+/// Marks somebody as about to lose the role; `None` if he has changed meanwhile or another's mark is on him.
+pub(super) async fn mark(store: &MongoStore, user: &User) -> Result<Option<String>, Failure> {
+    let now = Timestamp::now();
+    // Any id that nobody else has.
+    let mark = UserId::new().as_str().to_owned();
+    let free = doc! { "$or": [
+        { "stepping_down": { "$exists": false } },
+        { "stepping_down.at": { "$lt": now.minus(MARK_LASTS).micros() } },
+    ] };
+    let filter = doc! { "_id": user.id.as_str(), "version": user.version, "$and": [free] };
+    let update = doc! { "$set": { "stepping_down": { "mark": &mark, "at": now.micros() } } };
+    let done = within(store.users.update_one(filter, update)).await?;
+    if done.matched_count == 1 {
+        return Ok(Some(mark));
+    }
+    customers::pause(20).await;
+    Ok(None)
+}
+
+async fn unmark(store: &MongoStore, id: &UserId, mark: &str) -> Result<(), Failure> {
+    let filter = doc! { "_id": id.as_str(), "stepping_down.mark": mark };
+    within(store.users.update_one(filter, doc! { "$unset": { "stepping_down": "" } })).await?;
+    Ok(())
+}
+
+fn other_admins(id: &UserId) -> Document {
+    doc! { "roles": Role::Admin.as_str(), "_id": { "$ne": id.as_str() }, "pending": { "$exists": false } }
+}
+
+/// Whether somebody else is admin and not about to lose it.
+async fn another_admin(store: &MongoStore, id: &UserId) -> Result<bool, Failure> {
+    let mut old = other_admins(id);
+    old.insert("stepping_down.at", doc! { "$lt": Timestamp::now().minus(MARK_LASTS).micros() });
+    within(store.users.update_many(old, doc! { "$unset": { "stepping_down": "" } })).await?;
+    let mut staying = other_admins(id);
+    staying.insert("stepping_down", doc! { "$exists": false });
+    Ok(within(store.users.find_one(staying).projection(doc! { "_id": 1 })).await?.is_some())
+}
+
+async fn others_step_down(store: &MongoStore, id: &UserId) -> Result<bool, Failure> {
+    Ok(within(store.users.find_one(other_admins(id)).projection(doc! { "_id": 1 })).await?.is_some())
+}
+
+/// Ends the tokens of a user whose roles have changed. The mark goes last, so that it is done again if somebody
+/// dies over it.
+pub(super) async fn end_tokens(store: &MongoStore, id: &str) -> Result<Vec<String>, Failure> {
+    let users = store.users.clone_with_type::<UserDoc>();
+    let marked = doc! { "_id": id, "tokens_ending": true };
+    let Some(user) = within(users.find_one(marked.clone())).await? else { return Ok(Vec::new()) };
+    let ended = keys::end_tokens(store, id).await?;
+    let mut same = marked;
+    // Of a later change the tokens are still to be ended.
+    same.insert("version", user.version);
+    within(store.users.update_one(same, doc! { "$unset": { "tokens_ending": "" } })).await?;
+    Ok(ended)
+}

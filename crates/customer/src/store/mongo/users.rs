@@ -1,0 +1,235 @@
+//! Users in MongoDB, and the customers that follow from them.
+//!
+//! Who registers is two documents, his user and his customer, and there is no transaction over both. So the user
+//! comes first, marked as `pending`, with the id that his customer is to have; the customer follows; then the mark
+//! goes. Until then nobody sees the user. Whoever meets the mark (a login, a repeat, somebody who wants the same
+//! name, the periodic look) does what is left, and it does not matter how many do.
+//!
+//! Whether there is a customer is decided in one place: at his id in `customers`. Either the customer is inserted
+//! there or, if another customer has the address, the refusal is. So two who settle the same user cannot come to
+//! different ends, however late one of them is, and the user goes only after the refusal stands.
+//!
+//! That a customer's address must not be the one of a user without customer needs no more than a look: a user
+//! without customer may have the address of a customer who was there before him, so two that race are simply in
+//! that order.
+
+use commerce::page::Window;
+use commerce::{CustomerId, Timestamp, UserId};
+use futures::TryStreamExt;
+use mongodb::Collection;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::customers::{self, Place};
+use super::docs::{Kept, Pending, UserDoc, document, reply_id};
+use super::failure::{Failure, in_time, within};
+use super::{MongoStore, TRIES, replies, schema};
+use crate::domain::{NewUser, Profile, User};
+use crate::error::Error;
+use crate::store::{Key, Render, Reply};
+
+pub(super) fn typed(store: &MongoStore) -> Collection<UserDoc> {
+    store.users.clone_with_type()
+}
+
+fn without_replies() -> Document {
+    doc! { "replies": 0 }
+}
+
+pub(super) async fn create(
+    store: &MongoStore,
+    new: NewUser,
+    key: Option<Key>,
+    render: Render<User>,
+) -> Result<(Option<User>, Reply), Error> {
+    for _ in 0..TRIES {
+        if let Some(key) = &key
+            && let Some(reply) = reply(store, key).await?
+        {
+            return Ok((None, reply));
+        }
+        let (whole, answer) = begin(store, &new, key.as_ref(), render).await?;
+        match within(store.users.insert_one(document(&whole)?)).await {
+            Ok(_) => {
+                let settled = settle(store, whole.clone()).await?;
+                return match (settled, whole.pending) {
+                    (Some(user), _) => Ok((Some(user.user()), answer)),
+                    (None, Some(Pending::Link)) => Err(no_customer()),
+                    (None, _) => Err(Error::EmailTaken),
+                };
+            }
+            Err(failure) => {
+                let Some(index) = failure.duplicate() else { return Err(failure.into()) };
+                let holder = match index {
+                    schema::USER_REPLIES_KEY => continue,
+                    "users_username_lower_key" => doc! { "username_lower": &whole.username_lower },
+                    "users_email_lower_key" => doc! { "email_lower": &whole.email_lower },
+                    "users_customer_id_key" => doc! { "customer_id": whole.customer_id.clone() },
+                    _ => return Err(failure.into()),
+                };
+                // Somebody half made may turn out not to come about; a copy of this very call has its answer.
+                let stands = find(store, holder).await?.is_some();
+                if stands && (key.is_none() || user_reply(store, key.as_ref()).await?.is_none()) {
+                    return Err(failure.into());
+                }
+            }
+        }
+    }
+    Err(Error::from(Failure::Away(None)))
+}
+
+fn no_customer() -> Error {
+    Error::invalid("customer_id", "exists", "there is no such customer")
+}
+
+/// The user as he is first written, and the answer that he will have.
+pub(super) async fn begin(
+    store: &MongoStore,
+    new: &NewUser,
+    key: Option<&Key>,
+    render: Render<User>,
+) -> Result<(UserDoc, Reply), Error> {
+    let mut pending = None;
+    let mut customer_id = None;
+    if let Some(id) = &new.customer_id {
+        let known = customers::load(store, id).await?.filter(|customer| customer.anonymised_at.is_none());
+        customer_id = Some(known.ok_or_else(no_customer)?.id);
+        pending = Some(Pending::Link);
+    }
+    if new.with_customer {
+        let email = new.credentials.email.to_lowercase();
+        if customers::has_email(store, &email).await? || without_customer(store, &email).await? {
+            return Err(Error::EmailTaken);
+        }
+        customer_id = Some(CustomerId::new());
+        pending = Some(Pending::Customer);
+    }
+    let now = Timestamp::now();
+    let user = User {
+        id: UserId::new(),
+        username: new.credentials.username.clone(),
+        email: new.credentials.email.clone(),
+        name: new.credentials.name.clone(),
+        password_hash: new.password_hash.clone(),
+        roles: new.roles.clone(),
+        stores: new.stores.clone(),
+        customer_id,
+        created_at: now,
+        version: 1,
+    };
+    let answer = render(&user, true);
+    let mut whole = UserDoc::new(&user);
+    whole.pending = pending;
+    whole.replies = key.iter().map(|key| Kept::new(key, &answer, now)).collect();
+    Ok((whole, answer))
+}
+
+/// Does what is left of making a user; `None` if he is not to be.
+pub(super) async fn settle(store: &MongoStore, mut user: UserDoc) -> Result<Option<UserDoc>, Failure> {
+    let Some(pending) = user.pending.take() else { return Ok(Some(user)) };
+    let Some(customer_id) = user.customer_id.clone() else {
+        return Err(Failure::Server(format!("user {} waits for a customer without an id", user.id)));
+    };
+    let stands = match pending {
+        Pending::Customer => make_customer(store, &user, customer_id).await?,
+        Pending::Link => link(store, &user, &customer_id).await?,
+    };
+    let filter = doc! { "_id": &user.id, "pending": { "$exists": true } };
+    if stands {
+        within(store.users.update_one(filter, doc! { "$unset": { "pending": "" } })).await?;
+        return Ok(Some(user));
+    }
+    within(store.users.delete_one(filter)).await?;
+    Ok(None)
+}
+
+/// Makes the customer that a user is; false if another has his address.
+async fn make_customer(store: &MongoStore, user: &UserDoc, id: String) -> Result<bool, Failure> {
+    let profile = Profile { name: Some(user.name.clone()), email: Some(user.email.clone()), ..Profile::default() };
+    loop {
+        let draft = customers::draft(CustomerId::known(id.clone()), profile.clone(), None);
+        match customers::add(store, draft, None).await {
+            Ok(_) => return Ok(true),
+            Err(failure) if failure.duplicate().is_some() => {}
+            Err(failure) => return Err(failure),
+        }
+        match customers::place(store, &id).await? {
+            Place::Taken => return Ok(true),
+            Place::Refused => return Ok(false),
+            Place::Free => {
+                if customers::refuse(store, &id).await? {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+}
+
+/// Whether the customer whom a user names is still alive. It is a write, which whoever removes that customer has
+/// either seen, and then finds the user too, or has come before.
+async fn link(store: &MongoStore, user: &UserDoc, customer_id: &str) -> Result<bool, Failure> {
+    let alive = doc! { "_id": customer_id, "number": { "$gte": 1_i64 }, "anonymised_at": Bson::Null };
+    let done = within(store.customers.update_one(alive, doc! { "$set": { "user_id": &user.id } })).await?;
+    Ok(done.matched_count == 1)
+}
+
+/// The user whom the filter finds, settled.
+pub(super) async fn find(store: &MongoStore, filter: Document) -> Result<Option<UserDoc>, Failure> {
+    match within(typed(store).find_one(filter).projection(without_replies())).await? {
+        Some(user) => settle(store, user).await,
+        None => Ok(None),
+    }
+}
+
+pub(super) async fn load(store: &MongoStore, id: &UserId) -> Result<Option<User>, Error> {
+    Ok(find(store, doc! { "_id": id.as_str() }).await?.map(UserDoc::user))
+}
+
+pub(super) async fn by_login(store: &MongoStore, login: &str) -> Result<Option<User>, Error> {
+    let sought = login.trim().to_lowercase();
+    // A username has no @, an address has one.
+    let filter = if login.contains('@') {
+        doc! { "email_lower": sought }
+    } else {
+        doc! { "username_lower": sought }
+    };
+    Ok(find(store, filter).await?.map(UserDoc::user))
+}
+
+/// The answer that was given to this key before; what it tells of is finished first.
+pub(super) async fn reply(store: &MongoStore, key: &Key) -> Result<Option<Reply>, Error> {
+    find(store, doc! { "replies.id": reply_id(key), "pending": { "$exists": true } }).await?;
+    replies::find(&store.users, key).await
+}
+
+async fn user_reply(store: &MongoStore, key: Option<&Key>) -> Result<Option<Reply>, Error> {
+    match key {
+        Some(key) => reply(store, key).await,
+        None => Ok(None),
+    }
+}
+
+/// Whether a user who is no customer has that address, in small letters.
+pub(super) async fn without_customer(store: &MongoStore, email: &str) -> Result<bool, Failure> {
+    let user = find(store, doc! { "email_lower": email }).await?;
+    Ok(user.is_some_and(|user| user.customer_id.is_none()))
+}
+
+/// The id of the user who is that customer, whether he is settled or not.
+pub(super) async fn of_customer(store: &MongoStore, id: &str) -> Result<Option<String>, Failure> {
+    let user = within(store.users.find_one(doc! { "customer_id": id }).projection(doc! { "_id": 1 })).await?;
+    Ok(user.and_then(|user| user.get_str("_id").ok().map(str::to_owned)))
+}
+
+pub(super) async fn list(store: &MongoStore, window: Window<String>) -> Result<(Vec<User>, Option<u64>), Error> {
+    let mut wanted = doc! { "pending": Bson::Null };
+    let total =
+        if window.include_total { Some(within(store.users.count_documents(wanted.clone())).await?) } else { None };
+    wanted.insert("_id", doc! { "$gt": window.after.clone().unwrap_or_default() });
+    let users: Vec<UserDoc> = in_time(async {
+        let users = typed(store);
+        let find = users.find(wanted).projection(without_replies()).sort(doc! { "_id": 1 });
+        Ok(find.skip(u64::from(window.offset)).limit(window.fetch()).await?.try_collect().await?)
+    })
+    .await?;
+    Ok((users.into_iter().map(UserDoc::user).collect(), total))
+}

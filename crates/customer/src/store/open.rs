@@ -1,0 +1,71 @@
+//! Which store a URL names.
+
+use std::sync::Arc;
+
+use bus::SqlOutbox;
+use bus::outbox::Outbox;
+use chassis::{Context, backoff};
+use db::{Db, Options};
+use prometheus::Registry;
+
+use super::Store;
+use super::mongo::MongoStore;
+use super::sql::{MIGRATIONS, SqlStore};
+
+/// A store, and what the relay and periodic jobs see of it.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    /// What the service asks.
+    pub(crate) store: Arc<dyn Store>,
+    /// Where its events wait; it keeps the leases too.
+    pub(crate) outbox: Arc<dyn Outbox>,
+}
+
+/// Opens the store and brings its schema up to date: `sqlite:PATH`, `postgres://…`, `mongodb://…`,
+/// `mongodb+srv://…`. A service (`ctx`) waits for a server that is not there yet; whoever has none hears of it.
+pub(crate) async fn open(url: &str, ctx: Option<&Context>) -> anyhow::Result<Opened> {
+    if is_mongodb(url) {
+        let store = match ctx {
+            Some(ctx) => wait_for(url, ctx).await?,
+            None => prepared(url).await?,
+        };
+        return Ok(Opened { store: Arc::new(store.clone()), outbox: Arc::new(store) });
+    }
+    let registry: Option<&Registry> = ctx.map(|ctx| ctx.metrics.registry());
+    let db = Db::open(url, &Options::of(crate::NAME), registry).await?;
+    db.migrate(&[bus::MIGRATIONS, MIGRATIONS].concat()).await?;
+    Ok(sql(db))
+}
+
+/// Opens it for an auditor, who changes nothing and brings nothing up to date.
+pub(crate) async fn open_to_read(url: &str) -> anyhow::Result<Arc<dyn Store>> {
+    if is_mongodb(url) {
+        return Ok(Arc::new(MongoStore::new(url).await?));
+    }
+    Ok(sql(Db::open(url, &Options::auditor(), None).await?).store)
+}
+
+fn is_mongodb(url: &str) -> bool {
+    url.starts_with("mongodb://") || url.starts_with("mongodb+srv://")
+}
+
+fn sql(db: Db) -> Opened {
+    Opened { store: Arc::new(SqlStore::new(db.clone())), outbox: Arc::new(SqlOutbox::new(db)) }
+}
+
+async fn prepared(url: &str) -> Result<MongoStore, super::Failure> {
+    let store = MongoStore::new(url).await?;
+    store.prepare().await?;
+    Ok(store)
+}
+
+/// Tries until the server is there. What waiting cannot mend is told at once.
+async fn wait_for(url: &str, ctx: &Context) -> anyhow::Result<MongoStore> {
+    let outcome = backoff::until_ok("MongoDB", &ctx.shutdown, || async {
+        match prepared(url).await {
+            Err(failure) if failure.is_away() => Err(failure),
+            decided => Ok(decided),
+        }
+    });
+    Ok(outcome.await.ok_or_else(|| anyhow::anyhow!("stopped before MongoDB answered"))??)
+}

@@ -1,0 +1,225 @@
+//! What the auditor finds in the facts, and what he forgives because it was forgotten on purpose.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bus::{
+    Kept, Outgoing,
+    inbox::Heard,
+    outbox::{Telling, Told},
+};
+use commerce::{Amount, Timestamp};
+use order::audit::OrderFact;
+use serde_json::json;
+
+use super::{
+    Check, events,
+    facts::{Aggregate, Facts},
+};
+
+const CHANGES: usize = 0;
+const BUS: usize = 1;
+const STATES: usize = 3;
+
+const KINDS: [&str; 4] =
+    ["souk.order.placed", "souk.order.confirmed", "souk.order.status_changed", "souk.order.status_changed"];
+
+fn at(day: i64) -> Timestamp {
+    Timestamp::from_micros(day * 24 * 3_600 * 1_000_000)
+}
+
+fn told(subject: &str, sequence: i64, kind: &str) -> Told {
+    let payload = json!({"specversion": "1.0", "type": kind, "sequence": sequence}).to_string();
+    let (topic, subject) = ("orders".to_owned(), subject.to_owned());
+    Told { topic, subject, sequence, created_at: at(sequence), published: true, payload }
+}
+
+fn order(id: &str) -> OrderFact {
+    OrderFact {
+        id: id.into(),
+        place_id: "logistics".into(),
+        status: "shipped".into(),
+        was_confirmed: true,
+        payment_method: "card".into(),
+        total: Amount::from_minor(100),
+        open: false,
+        lease_until: at(1),
+        created_at: at(1),
+        updated_at: at(9),
+        told_at: at(4),
+        goods: BTreeMap::new(),
+        restocked: BTreeMap::new(),
+        refunded: Amount::ZERO,
+        refunds_pending: 0,
+        last_sequence: 4,
+    }
+}
+
+/// An order with its four events, one a day, all of them told and on the bus.
+fn house() -> Facts {
+    let order = order("o1");
+    let events: Vec<Told> = (1..).zip(KINDS).map(|(sequence, kind)| told("o1", sequence, kind)).collect();
+    let message =
+        |told: &Told| Outgoing { topic: told.topic.clone(), key: told.subject.clone(), payload: told.payload.clone() };
+    let messages = events.iter().map(message).collect();
+    let aggregate = Aggregate { last: 4, made: Some(order.created_at), told: Some(order.told_at) };
+    Facts {
+        running: false,
+        now: at(20),
+        orders: BTreeMap::from([(order.id.clone(), order)]),
+        payments: BTreeMap::new(),
+        levels: Vec::new(),
+        reservations: BTreeMap::new(),
+        released_before: None,
+        stock_heard: Heard { last: HashMap::from([(("orders".into(), "o1".into()), 4)]), pruned_before: None },
+        notification_heard: Heard::default(),
+        told: BTreeMap::from([("orders", Telling { events, pruned_before: None })]),
+        aggregates: BTreeMap::from([(("orders".into(), "o1".into()), aggregate)]),
+        log: Some(Kept { messages, whole_since: HashMap::new() }),
+    }
+}
+
+fn outbox(facts: &mut Facts) -> &mut Telling {
+    facts.told.get_mut("orders").expect("the orders")
+}
+
+fn log(facts: &mut Facts) -> &mut Kept {
+    facts.log.as_mut().expect("a log")
+}
+
+/// Which checks fail.
+fn failing(facts: &Facts) -> Vec<usize> {
+    let checks: Vec<Check> = events::all(facts);
+    checks.iter().enumerate().filter(|(_, check)| !check.ok).map(|(n, _)| n).collect()
+}
+
+#[test]
+fn a_house_in_order_is_clean() {
+    assert!(failing(&house()).is_empty());
+}
+
+#[test]
+fn an_event_that_is_lost_is_found_wherever_it_was() {
+    for lost in 0..4 {
+        let mut facts = house();
+        outbox(&mut facts).events.remove(lost);
+        assert!(failing(&facts).contains(&CHANGES), "the outbox lost event {}", lost + 1);
+        let mut facts = house();
+        log(&mut facts).messages.remove(lost);
+        assert_eq!(failing(&facts), [BUS], "the bus lost event {}", lost + 1);
+    }
+}
+
+#[test]
+fn old_events_may_be_forgotten_and_only_the_oldest() {
+    for gone in 1..=4 {
+        let mut facts = house();
+        outbox(&mut facts).events.drain(..gone);
+        assert!(failing(&facts).contains(&CHANGES), "nothing was ever forgotten, and {gone} are gone");
+        outbox(&mut facts).pruned_before = Some(at(5));
+        assert!(failing(&facts).is_empty(), "{gone} were forgotten");
+    }
+    for lost in 1..4 {
+        let mut facts = house();
+        outbox(&mut facts).pruned_before = Some(at(5));
+        outbox(&mut facts).events.remove(lost);
+        assert!(failing(&facts).contains(&CHANGES), "event {} is lost among those that are kept", lost + 1);
+    }
+}
+
+#[test]
+fn what_came_after_what_was_forgotten_must_be_there() {
+    let mut facts = house();
+    outbox(&mut facts).pruned_before = Some(at(1));
+    outbox(&mut facts).events.remove(0);
+    assert_eq!(failing(&facts), [CHANGES, STATES], "the order is younger than what was forgotten");
+    let mut facts = house();
+    outbox(&mut facts).pruned_before = Some(at(3));
+    outbox(&mut facts).events.clear();
+    assert_eq!(failing(&facts), [CHANGES, STATES], "its last event is younger than that");
+}
+
+#[test]
+fn a_cancelled_order_is_told_so_unless_all_of_it_is_forgotten() {
+    let mut facts = house();
+    let order = facts.orders.get_mut("o1").expect("the order");
+    (order.status, order.last_sequence) = ("cancelled".into(), 4);
+    assert_eq!(failing(&facts), [STATES]);
+    outbox(&mut facts).events[3] = told("o1", 4, "souk.order.cancelled");
+    assert!(failing(&facts).is_empty());
+    outbox(&mut facts).pruned_before = Some(at(5));
+    outbox(&mut facts).events.drain(..3);
+    assert!(failing(&facts).is_empty());
+    outbox(&mut facts).events.clear();
+    assert!(failing(&facts).is_empty());
+}
+
+#[test]
+fn a_bus_may_have_forgotten_what_is_older_than_what_it_has() {
+    let mut facts = house();
+    log(&mut facts).messages.drain(..2);
+    assert_eq!(failing(&facts), [BUS]);
+    log(&mut facts).whole_since.insert("orders".into(), at(3));
+    assert!(failing(&facts).is_empty());
+    log(&mut facts).messages.remove(0);
+    assert_eq!(failing(&facts), [BUS], "event 3 is not older");
+    let mut facts = house();
+    log(&mut facts).whole_since.insert("orders".into(), at(1));
+    log(&mut facts).messages.remove(2);
+    assert_eq!(failing(&facts), [BUS], "a gap is a gap");
+}
+
+#[test]
+fn a_dead_letter_that_was_brought_back_is_no_gap() {
+    let mut facts = house();
+    let mut again = log(&mut facts).messages[1].clone();
+    let mut event: serde_json::Value = serde_json::from_str(&again.payload).expect("an event");
+    event["replay"] = json!(true);
+    again.payload = event.to_string();
+    log(&mut facts).messages.drain(..3);
+    log(&mut facts).messages.insert(0, again);
+    log(&mut facts).whole_since.insert("orders".into(), at(4));
+    assert!(failing(&facts).is_empty());
+}
+
+#[test]
+fn only_a_released_reservation_is_forgotten_while_its_events_are_not() {
+    let of_stock = |facts: &mut Facts, subject: &str| {
+        let event = Told { topic: "stock".into(), ..told(subject, 1, "souk.stock.released") };
+        facts.told.insert("stock", Telling { events: vec![event], pruned_before: None });
+        facts.log = None;
+    };
+    let mut facts = house();
+    of_stock(&mut facts, "o9");
+    assert_eq!(failing(&facts), [CHANGES]);
+    facts.released_before = Some(at(1));
+    assert_eq!(failing(&facts), [CHANGES], "it was told later");
+    facts.released_before = Some(at(2));
+    assert!(failing(&facts).is_empty());
+    of_stock(&mut facts, "logistics/tea");
+    assert_eq!(failing(&facts), [CHANGES], "a level stays");
+}
+
+#[test]
+fn what_stock_heard_long_ago_counts_as_heard() {
+    let mut facts = house();
+    assert!(!facts.stock_is_behind(&order("o1")));
+    facts.stock_heard.last.clear();
+    assert!(facts.stock_is_behind(&order("o1")));
+    facts.stock_heard.pruned_before = Some(at(4));
+    assert!(facts.stock_is_behind(&order("o1")), "its last event is younger");
+    facts.stock_heard.pruned_before = Some(at(5));
+    assert!(!facts.stock_is_behind(&order("o1")));
+}
+
+#[test]
+fn what_is_told_while_the_auditor_reads_is_under_way() {
+    let mut facts = house();
+    outbox(&mut facts).events.push(Told {
+        created_at: at(21),
+        published: false,
+        ..told("o1", 5, "souk.order.returned")
+    });
+    assert!(failing(&facts).contains(&CHANGES));
+    facts.running = true;
+    assert!(!failing(&facts).contains(&CHANGES));
+}

@@ -1,0 +1,119 @@
+//! `souk dlq`: dead letters, which are messages that a service could not handle.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use bus::{Bus, Chosen, Letter};
+use chassis::{Context, CrashPoints};
+use clap::{Args, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use crate::out::say;
+
+/// What `souk dlq` takes.
+#[derive(Debug, Args)]
+pub struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show the dead letters that nobody has replayed yet.
+    List {
+        /// Only those of this topic, as `orders`.
+        topic: Option<String>,
+        /// Those that were replayed, too. RabbitMQ forgets them.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Publish dead letters again, each for the service that could not handle it.
+    Replay {
+        /// Only those of this topic.
+        #[arg(long)]
+        topic: Option<String>,
+        /// Only those of this group, which is the service's name.
+        #[arg(long)]
+        group: Option<String>,
+        /// Only that of the event with this id; also if it was replayed before.
+        #[arg(long, value_name = "EVENT_ID")]
+        id: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// Data folder of the fleet whose bus it is.
+    #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
+    data: PathBuf,
+    /// The bus, if it is not that of the data folder; behind Dapr the URL of the broker itself.
+    #[arg(long, env = "SOUK_BUS_URL", hide_env_values = true, value_name = "URL")]
+    bus: Option<String>,
+    /// Print the letters as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists or replays.
+pub async fn run(command: Command) -> anyhow::Result<()> {
+    match command.action {
+        Action::List { topic, all, place } => {
+            let bus = open(&place).await?;
+            let letters = bus.letters(&Chosen { topic, replayed: all, ..Chosen::default() }).await?;
+            print(&letters, place.json)
+        }
+        Action::Replay { topic, group, id, place } => {
+            let bus = open(&place).await?;
+            let replayed = id.is_some();
+            let (replayed, left) = bus.replay(&Chosen { topic, group, id, replayed }).await?;
+            print(&replayed, place.json)?;
+            if left.is_empty() {
+                return Ok(());
+            }
+            let places: Vec<String> = left.iter().map(|letter| format!("{} {}", letter.topic, letter.key)).collect();
+            bail!("these are no events and cannot be replayed: {}", places.join(", "))
+        }
+    }
+}
+
+async fn open(place: &Place) -> anyhow::Result<Bus> {
+    let url = place.bus.clone().unwrap_or_else(|| format!("embedded:{}", place.data.join("bus.db").display()));
+    if let Some(path) = url.strip_prefix("embedded:")
+        && !Path::new(path).exists()
+    {
+        bail!("the bus {path} is not there; name the data folder with --data or the bus with --bus URL");
+    }
+    let ctx = Context::new("dlq", Context::new_instance(), CancellationToken::new(), CrashPoints::none());
+    Bus::open(&url, &ctx).await.context("the bus")
+}
+
+fn print(letters: &[Letter], json: bool) -> anyhow::Result<()> {
+    if json {
+        say!("{}", serde_json::to_string(letters)?);
+        return Ok(());
+    }
+    if letters.is_empty() {
+        say!("no dead letters");
+        return Ok(());
+    }
+    let head = ["TOPIC", "GROUP", "KEY", "ID", "KIND", "REASON"].map(str::to_owned);
+    let row = |letter: &Letter| {
+        let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
+        let reason = letter.reason.lines().next().unwrap_or_default();
+        let reason = if letter.replayed { format!("(replayed) {reason}") } else { reason.to_owned() };
+        let (topic, group, key) = (letter.topic.clone(), letter.group.clone(), letter.key.clone());
+        [topic, group, key, or_dash(&letter.id), or_dash(&letter.kind), reason]
+    };
+    let rows: Vec<[String; 6]> = std::iter::once(head).chain(letters.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  "));
+        say!("{}{}", cells.collect::<String>(), row[5]);
+    }
+    Ok(())
+}

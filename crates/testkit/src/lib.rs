@@ -1,0 +1,59 @@
+//! Databases for tests, a fresh one each. Never in a release.
+//!
+//! A test that asks for [`store()`] runs on SQLite, or, when `SOUK_TEST_STORES=postgres` is set, on the server that
+//! `SOUK_TEST_POSTGRES_URL` names: `./test` runs the suites of the stores once for each.
+
+use anyhow::{Context, Result, bail};
+use chassis::config::var;
+use db::{Db, Options, query};
+
+/// A database that nobody else uses.
+#[derive(Debug)]
+pub struct Store {
+    /// Where it is.
+    pub url: String,
+    /// A folder of its own, gone with it.
+    pub folder: tempfile::TempDir,
+}
+
+impl Store {
+    /// Opens it, with these tables.
+    pub async fn open(&self, steps: &[db::Migration]) -> Result<Db> {
+        let db = Db::open(&self.url, &Options::default(), None).await?;
+        db.migrate(steps).await?;
+        Ok(db)
+    }
+}
+
+/// A fresh database of the kind that this run is about.
+pub async fn store() -> Result<Store> {
+    let folder = tempfile::tempdir()?;
+    let url = url(&folder, "store").await?;
+    Ok(Store { url, folder })
+}
+
+/// The URL of a fresh database of the kind that this run is about; a file is named after `name` in the folder.
+pub async fn url(folder: &tempfile::TempDir, name: &str) -> Result<String> {
+    match var("SOUK_TEST_STORES").as_deref() {
+        None | Some("sqlite") => Ok(format!("sqlite:{}", folder.path().join(format!("{name}.db")).display())),
+        Some("postgres") => {
+            let server =
+                var("SOUK_TEST_POSTGRES_URL").context("SOUK_TEST_STORES=postgres wants SOUK_TEST_POSTGRES_URL")?;
+            database(&server, name).await
+        }
+        Some(other) => bail!("SOUK_TEST_STORES={other}: there are sqlite and postgres"),
+    }
+}
+
+/// Makes a database on a Postgres server (`postgres://USER@HOST`); gives its URL.
+pub async fn database(server: &str, name: &str) -> Result<String> {
+    let server = server.trim_end_matches('/');
+    let fresh = format!("{name}_{}", uuid::Uuid::now_v7().simple());
+    let admin = Db::open(&format!("{server}/postgres"), &Options::default(), None).await?;
+    let mut tx = admin.read().await?;
+    query(format!("create database {fresh}")).execute(&mut tx).await.context("cannot make a database")?;
+    drop(tx);
+    admin.close().await;
+    // Few connections each: many tests share the server.
+    Ok(format!("{server}/{fresh}?pool=6"))
+}

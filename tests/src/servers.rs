@@ -1,0 +1,119 @@
+//! The servers under a fleet: those that the environment names, or those that the scripts of `tests/servers` start.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::process::Command;
+
+/// A server that a script of `tests/servers` started; stopped (by `stop`, not by drop: scripts take time).
+#[derive(Debug)]
+pub struct Server {
+    name: &'static str,
+    folder: PathBuf,
+    /// Where it is.
+    pub url: String,
+}
+
+impl Server {
+    /// Starts a server of this kind for this test alone; `None` where it is not to be had.
+    pub async fn start(name: &'static str, folder: &Path) -> Result<Option<Self>> {
+        let folder = folder.join(name);
+        Ok(script(name, "start", &folder).await?.map(|url| Self { name, folder, url }))
+    }
+
+    /// Stops it.
+    pub async fn stop(&self) -> Result<()> {
+        script(self.name, "stop", &self.folder).await.map(drop)
+    }
+
+    /// Starts it again, on its port and with its data.
+    pub async fn again(&self) -> Result<()> {
+        script(self.name, "start", &self.folder).await.map(drop)
+    }
+}
+
+async fn script(name: &str, action: &str, folder: &Path) -> Result<Option<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(name);
+    let done =
+        Command::new(&path).arg(action).arg(folder).output().await.with_context(|| path.display().to_string())?;
+    match done.status.code() {
+        Some(0) => Ok(Some(String::from_utf8(done.stdout)?.trim().to_owned())),
+        Some(3) => Ok(None),
+        _ => bail!("{} {action}: {}", path.display(), String::from_utf8_lossy(&done.stderr)),
+    }
+}
+
+/// The servers that stores and bus of a fleet are on.
+#[derive(Debug, Clone)]
+pub struct Servers {
+    /// `postgres://USER@HOST:PORT`.
+    pub postgres: String,
+    /// `mongodb://HOST:PORT/?…`.
+    pub mongodb: String,
+    /// `kafka://HOST:PORT`.
+    pub kafka: String,
+}
+
+impl Servers {
+    /// Those that the environment names (`SOUK_TEST_POSTGRES_URL`, `…_MONGODB_URL`, `…_KAFKA_URL`), if all are.
+    pub fn given() -> Option<Self> {
+        let url = |name: &str| std::env::var(format!("SOUK_TEST_{name}_URL")).ok().filter(|url| !url.is_empty());
+        Some(Self { postgres: url("POSTGRES")?, mongodb: url("MONGODB")?, kafka: url("KAFKA")? })
+    }
+
+    /// Stores for one fleet: a database each, topics of its own.
+    pub async fn stores(&self) -> Result<Stores> {
+        let mut urls = BTreeMap::new();
+        for name in ["product", "order", "stock", "payment", "notification"] {
+            urls.insert(name.to_owned(), testkit::database(&self.postgres, name).await?);
+        }
+        let own = format!("t{}", uuid::Uuid::now_v7().simple());
+        let (host, query) = self.mongodb.split_once("/?").unwrap_or((self.mongodb.trim_end_matches('/'), ""));
+        urls.insert("customer".to_owned(), format!("{host}/{own}?{query}"));
+        let glue = if self.kafka.contains('?') { '&' } else { '?' };
+        urls.insert(
+            "bus".to_owned(),
+            format!("{}{glue}topic_prefix={own}.&partitions=3&replication=1&session.timeout.ms=6000", self.kafka),
+        );
+        Ok(Stores(urls))
+    }
+}
+
+/// Where a fleet's stores and bus are, by name; those that are not named are files of its data folder.
+#[derive(Debug, Clone, Default)]
+pub struct Stores(pub BTreeMap<String, String>);
+
+impl Stores {
+    /// Files.
+    pub fn embedded() -> Self {
+        Self::default()
+    }
+
+    /// Writes them down in a data folder, unless it has its own already.
+    pub fn note(&self, data: &Path) -> Result<()> {
+        let path = data.join("stores.json");
+        if !self.0.is_empty() && !path.exists() {
+            std::fs::write(path, serde_json::to_vec(&self.0)?)?;
+        }
+        Ok(())
+    }
+
+    /// Those of a data folder.
+    pub fn of(data: &Path) -> Result<Self> {
+        match std::fs::read(data.join("stores.json")) {
+            Ok(text) => Ok(Self(serde_json::from_slice(&text)?)),
+            Err(_) => Ok(Self::default()),
+        }
+    }
+
+    /// The URL of one.
+    pub fn url(&self, data: &Path, name: &str) -> String {
+        self.0.get(name).cloned().unwrap_or_else(|| {
+            let scheme = if name == "bus" { "embedded" } else { "sqlite" };
+            format!("{scheme}:{}", data.join(format!("{name}.db")).display())
+        })
+    }
+}
