@@ -77,8 +77,9 @@ wait_for() {
   done
 }
 
-# run COMMAND...: starts a server in the background, on its own, and notes its process id.
+# run COMMAND...: starts a server in the background, on its own, and notes its process id. One that runs is left alone.
 run() {
+  if [ -s "$folder/pid" ] && kill -0 "$(cat "$folder/pid")" 2>/dev/null; then return; fi
   setsid "$@" >>"$folder/log" 2>&1 </dev/null 9>&- &
   echo $! >"$folder/pid"
 }

@@ -86,9 +86,11 @@ impl Fleet {
 
     /// The same, with settings in its environment.
     pub async fn start_with(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
-        if on_servers() {
-            return Self::start_seven(data, env).await;
-        }
+        if on_servers() { Self::start_seven(data, env).await } else { Self::embedded(data, env).await }
+    }
+
+    /// One process on embedded stores, whatever this run is about.
+    pub async fn embedded(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
         let mut child = command()?
             .args(["up", "--json", "--port-base", "0", "--data"])
             .arg(data)

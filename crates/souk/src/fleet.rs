@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use bus::Bus;
-use chassis::{App, Context, CrashPoints, Listeners, Secret, config::load_with_prefix};
+use chassis::{App, Context, CrashPoints, Listeners, Metrics, Secret, config::load_with_prefix};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -71,6 +71,8 @@ struct Start<'a> {
     crash: CrashPoints,
     instance: String,
     bus: Bus,
+    /// What the bus, which nobody serves, tells of itself; shown by the notification service.
+    bus_metrics: Metrics,
     urls: BTreeMap<&'static str, String>,
 }
 
@@ -88,7 +90,8 @@ impl Fleet {
         let instance = Context::new_instance();
         let bus_ctx = Context::new("bus", instance.clone(), CancellationToken::new(), crash.clone());
         let bus = Bus::open(&folder.bus_url(), &bus_ctx).await?;
-        let start = Start { folder, key: folder.internal_key()?, crash, instance, bus, urls };
+        let bus_metrics = bus_ctx.metrics.clone();
+        let start = Start { folder, key: folder.internal_key()?, crash, instance, bus, bus_metrics, urls };
         let apps = Box::pin(start.build(sample)).await?;
         let mut services = BTreeMap::new();
         for (ctx, app) in apps {
@@ -291,7 +294,7 @@ impl Start<'_> {
     }
 
     async fn notification(&self) -> anyhow::Result<(Context, App)> {
-        let ctx = self.ctx(notification::NAME);
+        let ctx = Context { metrics: self.bus_metrics.clone(), ..self.ctx(notification::NAME) };
         let config = load_with_prefix(
             notification::NAME,
             notification::Config {

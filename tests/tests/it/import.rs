@@ -3,8 +3,10 @@
 use std::{ffi::OsString, fmt::Write as _, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Fleet, drained, eventually, souk};
+use fleet_tests::{Fleet, drained, eventually, on_servers, souk};
 use serde_json::{Value, json};
+
+use crate::chaos::tell;
 
 const HEAD: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
 
@@ -139,5 +141,36 @@ async fn a_kill_in_the_middle_of_an_import_loses_no_invoice_and_takes_none_twice
     assert_eq!((&third["orders_new"], &third["returns_new"]), (&json!(0), &json!(0)), "{third}");
     let found = drained(fleet).await?;
     assert_eq!(found.count("confirmed orders have one"), INVOICES as u64);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_file_comes_to_the_same_on_servers_and_on_embedded_stores() -> Result<()> {
+    let file = std::env::var_os("SOUK_TEST_INVOICES").filter(|_| on_servers());
+    let Some(file) = file.as_deref().map(Path::new) else {
+        tell("left out: SOUK_TEST_INVOICES names no file of invoices, or there are no servers");
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    let (embedded, servers) = (folder.path().join("embedded"), folder.path().join("servers"));
+    let mut seen = Vec::new();
+    for (data, fleet) in
+        [(&embedded, Fleet::embedded(&embedded, &[]).await?), (&servers, Fleet::start(&servers).await?)]
+    {
+        let begun = std::time::Instant::now();
+        let mut summary = import(file, data).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        for told in ["report", "seconds", "orders_per_second"] {
+            summary.as_object_mut().context("a summary")?.remove(told);
+        }
+        let found = drained(fleet).await?;
+        tell(&format!("import: {} orders in {seconds:.0} s, audit clean: {summary}", summary["orders"]));
+        let checks = found.report["checks"].as_array().context("checks")?.clone();
+        let counts: Vec<Value> = checks.iter().map(|check| json!([check["name"], check["count"]])).collect();
+        seen.push((summary, counts));
+    }
+    ensure!(seen[0].0 == seen[1].0, "{} and {}", seen[0].0, seen[1].0);
+    // A notification is heard by topic and subject, whatever the store: the audits saw the same things.
+    ensure!(seen[0].1 == seen[1].1, "{:?} and {:?}", seen[0].1, seen[1].1);
     Ok(())
 }
