@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -45,14 +44,6 @@ struct Replica {
     child: Option<Child>,
 }
 
-/// A port that is free, below those that outgoing connections take: a killed process must find it free again.
-fn free_port() -> Result<u16> {
-    (0..1_000)
-        .map(|_| 15_000 + uuid::Uuid::new_v4().as_u128() as u16 % 15_000)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .context("no port is free")
-}
-
 impl Processes {
     /// Starts so many replicas of each service on a data folder, which notes where the stores are and holds the
     /// sample data and the logs; waits until all are ready. `env` is as for `souk up`: `SOUK_<SERVICE>_<FIELD>`.
@@ -77,8 +68,8 @@ impl Processes {
             let count = replicas.iter().find(|(name, _)| *name == service).map_or(1, |(_, count)| *count);
             let speaks_grpc = service == "stock" || service == "payment";
             for n in 0..count {
-                let grpc = if speaks_grpc { Some(free_port()?) } else { None };
-                fleet.replicas.insert((service, n), Replica { port: free_port()?, grpc, child: None });
+                let grpc = if speaks_grpc { Some(testkit::free_port()?) } else { None };
+                fleet.replicas.insert((service, n), Replica { port: testkit::free_port()?, grpc, child: None });
             }
             let ports = |port: fn(&Replica) -> Option<u16>| {
                 (0..count).filter_map(|n| port(fleet.replicas.get(&(service, n))?)).collect::<Vec<u16>>()

@@ -11,9 +11,9 @@ use sqlx::{
 
 use crate::{Error, Result, engine::Engine};
 
-/// How often, and after what pause, a migration that failed is tried again on SQLite.
-const TRIES: u32 = 10;
-const PAUSE: Duration = Duration::from_millis(50);
+/// How often, and after what pause, an opening or migration that failed is tried again on SQLite.
+pub(crate) const TRIES: u32 = 10;
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 /// Longest pause while a server is away.
 const SLOWEST: Duration = Duration::from_secs(5);
 

@@ -7,7 +7,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use crate::{Options, Result};
+use crate::{
+    Error, Options, Result,
+    migrate::{PAUSE, TRIES},
+};
 
 /// Opens the writer's pool of one and the readers'.
 pub(crate) async fn open(path: &str, options: &Options) -> Result<(SqlitePool, SqlitePool)> {
@@ -36,7 +39,16 @@ pub(crate) async fn open(path: &str, options: &Options) -> Result<(SqlitePool, S
             // A file does not hang up, so a ping before each use would only cost.
             .test_before_acquire(false)
     };
-    let writer = pool(1).connect_with(connect.clone()).await?;
+    // The first of several processes that open a new file at once makes it a WAL, and SQLite does not have the others wait
+    // for that.
+    let mut tries = 0;
+    let writer = loop {
+        match pool(1).connect_with(connect.clone()).await.map_err(Error::from) {
+            Err(Error::Unavailable(_)) if tries < TRIES => tries += 1,
+            opened => break opened?,
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
     let readers = pool(options.readers.max(1)).connect_lazy_with(connect);
     Ok((writer, readers))
 }

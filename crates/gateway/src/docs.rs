@@ -98,7 +98,8 @@ fn merge(into: &mut Value, from: Value, service: &str) {
         Value::Object(map) => map,
         _ => Map::new(),
     };
-    for (path, item) in take(&mut from["paths"]) {
+    // What a service takes outside its API, as from a sidecar, is not reached through the gateway.
+    for (path, item) in take(&mut from["paths"]).into_iter().filter(|(path, _)| reached(path)) {
         into["paths"][path] = item;
     }
     for (name, schema) in take(&mut from["components"]["schemas"]) {
@@ -110,6 +111,10 @@ fn merge(into: &mut Value, from: Value, service: &str) {
             schemes[name] = scheme;
         }
     }
+}
+
+fn reached(path: &str) -> bool {
+    path.starts_with("/api/") || path.starts_with("/.well-known/")
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! Databases for tests, a fresh one each. Never in a release.
+//! Databases for tests, a fresh one each; and ports. Never in a release.
 //!
 //! A test that asks for [`store()`] runs on SQLite, or, when `SOUK_TEST_STORES=postgres` is set, on the server that
 //! `SOUK_TEST_POSTGRES_URL` names: `./test` runs the suites of the stores once for each.
+
+use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::{Context, Result, bail};
 use chassis::config::var;
@@ -56,4 +58,13 @@ pub async fn database(server: &str, name: &str) -> Result<String> {
     admin.close().await;
     // Few connections each: many tests share the server.
     Ok(format!("{server}/{fresh}?pool=6"))
+}
+
+/// A port that is free on 127.0.0.1, below those that outgoing connections take: whoever is killed finds it free again.
+pub fn free_port() -> Result<u16> {
+    let random = || uuid::Uuid::new_v4().as_u128() as u16;
+    (0..1_000)
+        .map(|_| 15_000 + random() % 15_000)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .context("no port is free")
 }

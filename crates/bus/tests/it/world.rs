@@ -52,11 +52,6 @@ fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A port that nobody has.
-pub async fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("an address").port()
-}
-
 fn with(url: &str, setting: &str) -> String {
     format!("{url}{}{setting}", if url.contains('?') { '&' } else { '?' })
 }
@@ -149,7 +144,7 @@ impl World {
 
     /// A process behind a sidecar, which says for some time that it is starting.
     pub async fn late_consumer<H: Handler>(&self, group: &'static str, handler: H, late: Duration) -> Process {
-        let port = free_port().await;
+        let port = testkit::free_port().expect("a port");
         let mut process = Process::start(&self.dapr_url(port), None).await;
         let (bus, ctx) = (process.bus.clone(), process.ctx.clone());
         let app = process
@@ -175,7 +170,7 @@ impl World {
     }
 
     pub async fn sidecar(&self, app: &str, app_port: Option<u16>) -> Sidecar {
-        self.sidecar_at(app, app_port, free_port().await).await
+        self.sidecar_at(app, app_port, testkit::free_port().expect("a port")).await
     }
 
     async fn sidecar_at(&self, app: &str, app_port: Option<u16>, port: u16) -> Sidecar {
@@ -189,12 +184,12 @@ impl World {
         );
         std::fs::write(resources.join("pubsub.yaml"), component).expect("a file");
         let log = std::fs::File::create(self.dir.path().join(format!("daprd-{port}.log"))).expect("a file");
-        let ports = [free_port().await, free_port().await, free_port().await].map(|port| port.to_string());
+        let ports = [(); 2].map(|()| testkit::free_port().expect("a port").to_string());
         let mut command = Command::new(&self.daprd);
         command
             .args(["--app-id", &format!("{}{app}", self.prefix), "--mode", "standalone"])
             .args(["--dapr-http-port", &port.to_string(), "--dapr-grpc-port", &ports[0]])
-            .args(["--metrics-port", &ports[1], "--dapr-internal-grpc-port", &ports[2]])
+            .args(["--enable-metrics=false", "--dapr-internal-grpc-port", &ports[1]])
             .args(["--dapr-listen-addresses", "127.0.0.1", "--resources-path"])
             .arg(&resources)
             .stdout(log.try_clone().expect("a file"))
