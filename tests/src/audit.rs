@@ -1,11 +1,15 @@
 //! `souk` as a command, and its audit as the last word on a run.
 
-use std::{ffi::OsStr, path::Path, time::Instant};
+use std::{
+    ffi::OsStr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::{Fleet, PATIENCE, eventually, fleet::command};
+use crate::{Fleet, PATIENCE, eventually, fleet::command, on_servers};
 
 /// What an audit found.
 #[derive(Debug)]
@@ -77,6 +81,13 @@ pub async fn drained(mut fleet: Fleet) -> Result<Audit> {
         })
         .await?;
         let data = fleet.data().to_owned();
+        if on_servers() {
+            // After a kill the dead ones' leases and group memberships have to run out first.
+            let patience = Instant::now();
+            while audit(&data).await?.pending() > 0 && patience.elapsed() < 2 * PATIENCE {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
         let env: Vec<(String, String)> =
             fleet.env().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         fleet.terminate().await?;
@@ -85,7 +96,7 @@ pub async fn drained(mut fleet: Fleet) -> Result<Audit> {
         if found.pending() == 0 {
             return Ok(found);
         }
-        ensure!(begun.elapsed() < PATIENCE, "still under way after {PATIENCE:?}: {:#}", found.report);
+        ensure!(begun.elapsed() < 3 * PATIENCE, "still under way after {:?}: {:#}", begun.elapsed(), found.report);
         // The stop was quicker than the last event; the next start goes on with it.
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         fleet = Fleet::start_with(&data, &env).await?;
