@@ -9,8 +9,9 @@ use sqlx::{
 
 use crate::{Error, Options, Result};
 
-/// Most connections of one service's process, unless the URL says `pool=N`.
-const POOL: u32 = 10;
+/// Most connections of one service's process, unless the URL says `pool=N`. Few: batches need few, and what a connection has
+/// prepared is prepared once for each.
+const POOL: u32 = 5;
 /// How long a statement may take, unless the URL says `statement_timeout_ms=N`. What a caller waits for is shorter.
 const STATEMENT_TIMEOUT_MS: u64 = 5_000;
 /// How long a transaction may sit idle before the server ends it: a replica that was paused must not hold its
