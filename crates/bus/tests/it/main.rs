@@ -6,7 +6,6 @@ mod handlers;
 mod inbox;
 mod kafka_only;
 mod outbox;
-mod rates;
 mod retention;
 mod world;
 
