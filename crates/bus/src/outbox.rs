@@ -1,12 +1,12 @@
 //! What a service has to tell, kept in its own store until the broker has it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use commerce::Timestamp;
 use db::{Db, Result, Tx, insert, query};
 use futures::future::BoxFuture;
 use tokio::sync::Mutex;
-use upkeep::{Lease, Leases, Prune, SqlLeases};
+use upkeep::{Leases, Prune, SqlLeases};
 
 use crate::{Event, NewEvent};
 
@@ -41,7 +41,9 @@ pub struct Waiting {
 }
 
 /// Where a service keeps what it has to tell, as the [`crate::Relay`] sees it.
-pub trait Outbox: Leases {
+pub trait Outbox: Send + Sync + 'static {
+    /// By which replicas share its shards.
+    fn leases(&self) -> Arc<dyn Leases>;
     /// Messages of these shards that the broker does not have yet, oldest first, those of one key in their order.
     fn waiting<'a>(&'a self, shards: &'a [i64], limit: i64) -> BoxFuture<'a, anyhow::Result<Vec<Waiting>>>;
     /// Notes that the broker has these.
@@ -65,14 +67,13 @@ const CHANNEL: &str = "souk_outbox";
 #[derive(Debug)]
 pub struct SqlOutbox {
     db: Db,
-    leases: SqlLeases,
     listener: Mutex<Option<db::Listener>>,
 }
 
 impl SqlOutbox {
     /// That of this database.
     pub fn new(db: Db) -> Self {
-        Self { leases: SqlLeases(db.clone()), db, listener: Mutex::new(None) }
+        Self { db, listener: Mutex::new(None) }
     }
 
     async fn listen(&self) -> Result<()> {
@@ -89,37 +90,11 @@ impl SqlOutbox {
     }
 }
 
-impl Leases for SqlOutbox {
-    fn held(&self) -> BoxFuture<'_, anyhow::Result<Vec<Lease>>> {
-        self.leases.held()
-    }
-
-    fn take<'a>(
-        &'a self,
-        name: &'a str,
-        owner: &'a str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> BoxFuture<'a, anyhow::Result<bool>> {
-        self.leases.take(name, owner, now, until)
-    }
-
-    fn take_some<'a>(
-        &'a self,
-        names: &'a [String],
-        owner: &'a str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> BoxFuture<'a, anyhow::Result<Vec<String>>> {
-        self.leases.take_some(names, owner, now, until)
-    }
-
-    fn release<'a>(&'a self, name: &'a str, owner: &'a str) -> BoxFuture<'a, anyhow::Result<()>> {
-        self.leases.release(name, owner)
-    }
-}
-
 impl Outbox for SqlOutbox {
+    fn leases(&self) -> Arc<dyn Leases> {
+        Arc::new(SqlLeases(self.db.clone()))
+    }
+
     fn waiting<'a>(&'a self, shards: &'a [i64], limit: i64) -> BoxFuture<'a, anyhow::Result<Vec<Waiting>>> {
         Box::pin(async move {
             let mut tx = self.db.read().await?;

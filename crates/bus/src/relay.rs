@@ -100,12 +100,12 @@ impl Worker {
         }
         // What was committed while the service drained goes out too, if the bus is there.
         let _ = self.sweep().await;
-        let _ = self.share.release(&*self.outbox).await;
+        let _ = self.share.release(&*self.outbox.leases()).await;
     }
 
     async fn sweep(&mut self) -> anyhow::Result<()> {
         loop {
-            let mine = self.share.mine(&*self.outbox).await?;
+            let mine = self.share.mine(&*self.outbox.leases()).await?;
             if mine.is_empty() {
                 return Ok(());
             }

@@ -53,7 +53,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let relay = Relay::start(&ctx, outbox.clone(), bus);
     follow::start(&ctx, Arc::clone(&store), tokens.clone(), relay.clone());
     let keep = Keep { events: upkeep::days(config.outbox_days), replies: upkeep::hours(config.idempotency_hours) };
-    upkeep::start(&ctx, outbox, store.jobs(keep));
+    upkeep::start(&ctx, outbox.leases(), store.jobs(keep));
     let secret = config.internal_key.expose().as_bytes();
     let api = api::Api {
         verifier: Verifier::with_local_keys(&config.auth(), &tokens.local_keys())?,

@@ -83,7 +83,7 @@ pub(super) async fn the_backlog_is_counted(ground: &Ground) {
 }
 
 pub(super) async fn a_lease_has_one_owner_until_it_runs_out(ground: &Ground) {
-    let leases = &ground.opened.outbox;
+    let leases = ground.opened.outbox.leases();
     let now = Timestamp::now();
     let later = move |seconds: u64| now.plus(Duration::from_secs(seconds));
     assert!(leases.take("relay", "a", now, later(10)).await.unwrap());
@@ -97,7 +97,7 @@ pub(super) async fn a_lease_has_one_owner_until_it_runs_out(ground: &Ground) {
     leases.release("relay", "b").await.unwrap();
     let names = ["x".to_owned(), "y".to_owned()];
     let tries = (0..12).map(|n| {
-        let (leases, names) = (Arc::clone(leases), names.clone());
+        let (leases, names) = (Arc::clone(&leases), names.clone());
         tokio::spawn(async move { leases.take_some(&names, &format!("owner{n}"), now, later(10)).await.unwrap().len() })
     });
     let taken: usize = join_all(tries).await.into_iter().map(Result::unwrap).sum();

@@ -1,5 +1,7 @@
 //! The ports of the relay and of periodic jobs.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use bus::outbox::{Outbox, Waiting};
 use commerce::Timestamp;
@@ -29,6 +31,10 @@ impl Leases for MongoStore {
 }
 
 impl Outbox for MongoStore {
+    fn leases(&self) -> Arc<dyn Leases> {
+        Arc::new(self.clone())
+    }
+
     fn waiting<'a>(&'a self, shards: &'a [i64], limit: i64) -> BoxFuture<'a, Result<Vec<Waiting>>> {
         Box::pin(async move { Ok(relay::waiting(self, shards, limit).await?) })
     }
