@@ -8,8 +8,13 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tokio::process::Command;
 
-use crate::{Fleet, PATIENCE, eventually, fleet::command, on_servers};
+use crate::{
+    Fleet, PATIENCE, eventually,
+    fleet::{clean, command},
+    on_servers,
+};
 
 /// What an audit found.
 #[derive(Debug)]
@@ -42,7 +47,21 @@ impl Audit {
 
 /// Runs a command of the binary: whether it succeeded, and the JSON on its stdout.
 pub async fn souk<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<(bool, Value)> {
-    let done = command()?.args(args).output().await?;
+    told(command()?, args).await
+}
+
+/// The same with another binary.
+pub(crate) async fn souk_at<S: AsRef<OsStr>>(
+    binary: &Path,
+    args: impl IntoIterator<Item = S>,
+) -> Result<(bool, Value)> {
+    let mut command = Command::new(binary);
+    clean(&mut command);
+    told(command, args).await
+}
+
+async fn told<S: AsRef<OsStr>>(mut command: Command, args: impl IntoIterator<Item = S>) -> Result<(bool, Value)> {
+    let done = command.args(args).output().await?;
     let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     let answer = serde_json::from_str(&out).with_context(|| format!("{}: {out}\n{err}", done.status))?;
     Ok((done.status.success(), answer))

@@ -1,6 +1,7 @@
 //! A steady load of orders by clients who do not give up: each asks again under its key until it has an answer.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -21,6 +22,8 @@ pub struct Heard {
     pub answers: Vec<(String, u16, Value)>,
     /// Requests that had to be sent again.
     pub repeats: u64,
+    /// Why: the status, or the error, and how often.
+    pub reasons: BTreeMap<String, u64>,
 }
 
 /// A load that runs.
@@ -69,6 +72,9 @@ impl Load {
             let heard = heard??;
             all.answers.extend(heard.answers);
             all.repeats += heard.repeats;
+            for (reason, times) in heard.reasons {
+                *all.reasons.entry(reason).or_default() += times;
+            }
         }
         Ok(all)
     }
@@ -93,7 +99,9 @@ async fn one(client: Client, number: usize, pause: Duration, stop: Arc<AtomicBoo
                     heard.answers.push((key, answer.status, answer.json()?));
                     break;
                 }
-                _ => {
+                failed => {
+                    let reason = failed.map_or_else(|error| format!("{error:#}"), |answer| answer.status.to_string());
+                    *heard.reasons.entry(reason).or_default() += 1;
                     heard.repeats += 1;
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
+    iter,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -14,6 +15,7 @@ use tokio::process::{Child, Command};
 
 use crate::{
     Client, Stores,
+    audit::souk_at,
     door::Door,
     eventually,
     fleet::{clean, program},
@@ -30,8 +32,12 @@ pub struct Processes {
     stores: Stores,
     env: Vec<(String, String)>,
     key: String,
-    /// What clients and other services call: one door a service, which leads to a replica that lives.
-    doors: BTreeMap<String, Door>,
+    /// Where the programs are that are started from now on; else beside the test's own.
+    programs: Option<PathBuf>,
+    /// One a service and port, which leads to a replica that lives.
+    doors: Vec<Door>,
+    /// What clients and other services call: the doors, or what was put in their place.
+    urls: BTreeMap<String, String>,
     replicas: BTreeMap<(&'static str, usize), Replica>,
     /// What the first start of the folder made.
     pub passwords: Value,
@@ -48,19 +54,74 @@ impl Processes {
     /// Starts so many replicas of each service on a data folder, which notes where the stores are and holds the
     /// sample data and the logs; waits until all are ready. `env` is as for `souk up`: `SOUK_<SERVICE>_<FIELD>`.
     pub async fn start(data: &Path, stores: Stores, env: &[(&str, &str)], replicas: &[(&str, usize)]) -> Result<Self> {
+        let mut fleet = Self::planned(data, stores, env, replicas).await?;
+        fleet.all_up().await?;
+        Ok(fleet)
+    }
+
+    /// The same with none running yet, for who puts something else before them than doors: by `behind`, then `all_up`.
+    pub async fn planned(
+        data: &Path,
+        stores: Stores,
+        env: &[(&str, &str)],
+        replicas: &[(&str, usize)],
+    ) -> Result<Self> {
+        Self::prepare(data, stores, env, replicas, None).await
+    }
+
+    /// Starts all and waits until they are ready.
+    pub async fn all_up(&mut self) -> Result<()> {
+        let all: Vec<(&'static str, usize)> = self.replicas.keys().copied().collect();
+        self.up(&all).await
+    }
+
+    /// The replicas' ports of a service: `order`, `stock grpc`.
+    pub fn ports(&self, name: &str) -> Vec<u16> {
+        let (service, grpc) = name.split_once(' ').map_or((name, false), |(service, _)| (service, true));
+        let replicas = self.replicas.iter().filter(|((of, _), _)| *of == service).map(|(_, replica)| replica);
+        replicas.filter_map(|replica| if grpc { replica.grpc } else { Some(replica.port) }).collect()
+    }
+
+    /// From now on a service is called there and not by its door.
+    pub fn behind(&mut self, name: &str, url: String) {
+        self.urls.insert(name.to_owned(), url);
+    }
+
+    /// Starts the first replica of each service from the programs of another folder; the second of each can be run later.
+    pub async fn start_from(programs: &Path, data: &Path, stores: Stores, env: &[(&str, &str)]) -> Result<Self> {
+        let two = SERVICES.map(|service| (service, 2));
+        let mut fleet = Self::prepare(data, stores, env, &two, Some(programs.to_owned())).await?;
+        fleet.up(&SERVICES.map(|service| (service, 0))).await?;
+        fleet.programs = None;
+        Ok(fleet)
+    }
+
+    async fn prepare(
+        data: &Path,
+        stores: Stores,
+        env: &[(&str, &str)],
+        replicas: &[(&str, usize)],
+        programs: Option<PathBuf>,
+    ) -> Result<Self> {
         std::fs::create_dir_all(data)?;
         stores.note(data)?;
         let key = data.join("internal.key");
         if !key.exists() {
             std::fs::write(&key, auth::InternalKey::generate()?.to_secret().expose())?;
         }
-        let (_, sample) = souk([Path::new("sample"), Path::new("--json"), Path::new("--data"), data]).await?;
+        let sample = [Path::new("sample"), Path::new("--json"), Path::new("--data"), data];
+        let (_, sample) = match &programs {
+            Some(folder) => souk_at(&folder.join("souk"), sample).await?,
+            None => souk(sample).await?,
+        };
         let mut fleet = Self {
             data: data.to_owned(),
             stores: Stores::of(data)?,
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             key: std::fs::read_to_string(&key)?,
-            doors: BTreeMap::new(),
+            programs,
+            doors: Vec::new(),
+            urls: BTreeMap::new(),
             replicas: BTreeMap::new(),
             passwords: sample["passwords"].clone(),
         };
@@ -71,28 +132,28 @@ impl Processes {
                 let grpc = if speaks_grpc { Some(testkit::free_port()?) } else { None };
                 fleet.replicas.insert((service, n), Replica { port: testkit::free_port()?, grpc, child: None });
             }
-            let ports = |port: fn(&Replica) -> Option<u16>| {
-                (0..count).filter_map(|n| port(fleet.replicas.get(&(service, n))?)).collect::<Vec<u16>>()
-            };
-            let (http, grpc) = (ports(|replica| Some(replica.port)), ports(|replica| replica.grpc));
-            fleet.doors.insert(service.to_owned(), Door::open(http).await?);
-            if speaks_grpc {
-                fleet.doors.insert(format!("{service} grpc"), Door::open(grpc).await?);
+            let grpc = speaks_grpc.then(|| format!("{service} grpc"));
+            for name in iter::once(service.to_owned()).chain(grpc) {
+                let door = Door::open(fleet.ports(&name)).await?;
+                fleet.urls.insert(name, door.url());
+                fleet.doors.push(door);
             }
         }
+        Ok(fleet)
+    }
+
+    async fn up(&mut self, replicas: &[(&'static str, usize)]) -> Result<()> {
         // Any order will do: the gateway and the order service come up before those that they ask.
         for service in SERVICES.into_iter().rev() {
-            for n in fleet.count(service) {
-                fleet.run(service, n)?;
+            for (_, n) in replicas.iter().filter(|(name, _)| *name == service) {
+                self.run(service, *n)?;
             }
         }
-        for service in SERVICES {
-            for n in fleet.count(service) {
-                fleet.ready(service, n).await?;
-            }
+        for (service, n) in replicas {
+            self.ready(service, *n).await?;
         }
         // The gateway looks every second for those who were away.
-        let door = Client::new(&fleet.url("gateway"), None);
+        let door = Client::new(&self.url("gateway"), None);
         eventually("the gateway finds all services", || async {
             for path in ["/api/products", "/api/places", "/.well-known/jwks.json"] {
                 if door.get(path).await?.status != 200 {
@@ -103,10 +164,10 @@ impl Processes {
         })
         .await?;
         let services: BTreeMap<&str, String> =
-            SERVICES.into_iter().filter(|name| *name != "gateway").map(|name| (name, fleet.url(name))).collect();
-        let running = json!({"gateway": fleet.url("gateway"), "services": services});
-        std::fs::write(data.join("fleet.json"), serde_json::to_vec(&running)?)?;
-        Ok(fleet)
+            SERVICES.into_iter().filter(|name| *name != "gateway").map(|name| (name, self.url(name))).collect();
+        let running = json!({"gateway": self.url("gateway"), "services": services});
+        std::fs::write(self.data.join("fleet.json"), serde_json::to_vec(&running)?)?;
+        Ok(())
     }
 
     /// The numbers of a service's replicas.
@@ -116,7 +177,7 @@ impl Processes {
 
     /// Where a service is reached: `order`, `stock grpc`.
     pub fn url(&self, name: &str) -> String {
-        self.doors.get(name).map(Door::url).unwrap_or_default()
+        self.urls.get(name).cloned().unwrap_or_default()
     }
 
     /// Where one replica is reached.
@@ -132,14 +193,18 @@ impl Processes {
 
     /// Starts one replica.
     pub fn run(&mut self, service: &'static str, n: usize) -> Result<()> {
-        let mut command = Command::new(program(service)?);
+        let program = match &self.programs {
+            Some(folder) => folder.join(service),
+            None => program(service)?,
+        };
+        let mut command = Command::new(program);
         clean(&mut command);
         let replica = self.replicas.get_mut(&(service, n)).context("there is such a replica")?;
         command.env("PORT", replica.port.to_string());
         if let Some(grpc) = replica.grpc {
             command.env("SOUK_GRPC_PORT", grpc.to_string());
         }
-        let url = |name: &str| self.doors.get(name).map(Door::url).unwrap_or_default();
+        let url = |name: &str| self.urls.get(name).cloned().unwrap_or_default();
         if service != "gateway" {
             command
                 .env("DATABASE_URL", self.stores.url(&self.data, service))
@@ -211,6 +276,21 @@ impl Processes {
         Ok(())
     }
 
+    /// Asks a replica to stop and waits for its clean end.
+    pub async fn end(&mut self, service: &'static str, n: usize) -> Result<()> {
+        self.signal(service, n, "TERM").await?;
+        self.gone(service, n).await
+    }
+
+    async fn gone(&mut self, service: &'static str, n: usize) -> Result<()> {
+        let Some(mut child) = self.child(service, n)?.take() else { return Ok(()) };
+        let status = tokio::time::timeout(Duration::from_secs(20), child.wait())
+            .await
+            .with_context(|| format!("{service} {n} does not stop\n{}", self.log()))??;
+        ensure!(status.success(), "SIGTERM ended {service} {n} with {status}\n{}", self.log());
+        Ok(())
+    }
+
     /// Asks all to stop and waits for their clean ends, those that ask before those that answer.
     pub async fn terminate(&mut self) -> Result<()> {
         self.withdraw();
@@ -225,11 +305,7 @@ impl Processes {
                 self.signal(service, *n, "TERM").await?;
             }
             for (service, n) in running {
-                let Some(mut child) = self.child(service, n)?.take() else { continue };
-                let status = tokio::time::timeout(Duration::from_secs(20), child.wait())
-                    .await
-                    .with_context(|| format!("{service} {n} does not stop\n{}", self.log()))??;
-                ensure!(status.success(), "SIGTERM ended {service} {n} with {status}\n{}", self.log());
+                self.gone(service, n).await?;
             }
         }
         Ok(())

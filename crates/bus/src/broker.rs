@@ -56,15 +56,16 @@ impl Broker {
     pub(crate) fn subscribe<H: Handler>(&self, consumer: Consumer<H>) {
         let ctx = consumer.ctx.clone();
         let (group, topics) = (consumer.group, consumer.topics);
-        let lag = ctx.metrics.gauge("consumer_lag", "Messages still to be taken.", &["group"]);
-        let lag = lag.with_label_values(&[group]);
+        // Not told where nobody knows it, as behind a sidecar.
+        let lag =
+            || ctx.metrics.gauge("consumer_lag", "Messages still to be taken.", &["group"]).with_label_values(&[group]);
         match self {
             Self::Embedded(log) => {
-                let source = embedded::Source { log: Arc::clone(log), group, topics, lag };
+                let source = embedded::Source { log: Arc::clone(log), group, topics, lag: lag() };
                 ctx.spawn("consumer", run(consumer, source))
             }
-            Self::Kafka(kafka) => ctx.spawn("consumer", run(consumer, kafka.source(group, topics, lag))),
-            Self::Rabbit(rabbit) => ctx.spawn("consumer", run(consumer, rabbit.source(group, topics, lag))),
+            Self::Kafka(kafka) => ctx.spawn("consumer", run(consumer, kafka.source(group, topics, lag()))),
+            Self::Rabbit(rabbit) => ctx.spawn("consumer", run(consumer, rabbit.source(group, topics, lag()))),
             Self::Dapr(dapr) => ctx.spawn("consumer", run(consumer, dapr.source(topics))),
         };
     }

@@ -132,6 +132,7 @@ impl<H: Handler> Consumer<H> {
         for topic in topics {
             // Shown as zero from the start, so that an alert can tell "none" from "gone".
             dead.with_label_values(&[group, *topic]).reset();
+            consumed.with_label_values(&[group, *topic]).reset();
         }
         let passed = ctx.metrics.histogram_with(
             "event_effect_seconds",
@@ -142,6 +143,7 @@ impl<H: Handler> Consumer<H> {
                 5.0, 10.0, 30.0, 60.0,
             ],
         );
+        passed.with_label_values(&[group]);
         Self { ctx, bus, group, topics, handler, consumed, dead, passed }
     }
 

@@ -1,7 +1,8 @@
 //! Settings: defaults, then a file, then the environment. The only place that reads the environment.
 //!
-//! `SOUK_CONFIG` names a TOML file with one table per service. A variable `SOUK_<FIELD>` sets a field, and the
-//! conventional `PORT` and `DATABASE_URL` set `port` and `database_url`. A value that does not fit stops the
+//! `SOUK_CONFIG` names a TOML file with one table per service. A variable `SOUK_<SERVICE>_<FIELD>` sets a field of one service,
+//! `SOUK_<FIELD>` one of whoever has the process to itself; there the conventional `PORT` and `DATABASE_URL` set `port` and
+//! `database_url` too. A value that does not fit stops the
 //! start with a message that names the place, the value and what is allowed, all mistakes at once.
 
 use std::collections::BTreeMap;
@@ -40,20 +41,28 @@ pub fn var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The settings of a service that has its process to itself: defaults, file, `SOUK_<FIELD>`.
+/// The settings of a service that has its process to itself: defaults, file, `SOUK_<FIELD>`. What is said of this service by
+/// name, `SOUK_<SERVICE>_<FIELD>`, goes before what is said to whoever reads it.
 pub fn load<C: DeserializeOwned + Serialize + Default>(service: &str) -> Result<C, ConfigError> {
-    let names = |field: &str| match field {
-        "port" => vec!["SOUK_PORT".to_owned(), "PORT".to_owned()],
-        "database_url" => vec!["SOUK_DATABASE_URL".to_owned(), "DATABASE_URL".to_owned()],
-        other => vec![format!("SOUK_{}", other.to_ascii_uppercase())],
+    let names = |field: &str| {
+        let conventional = match field {
+            "port" => Some("PORT"),
+            "database_url" => Some("DATABASE_URL"),
+            _ => None,
+        };
+        let own = [of_service(service, field), format!("SOUK_{}", field.to_ascii_uppercase())];
+        own.into_iter().chain(conventional.map(str::to_owned)).collect()
     };
     layer(C::default(), service, file_table(service)?, &names, &var)
 }
 
 /// The settings of one service among several: `base`, file, `SOUK_<SERVICE>_<FIELD>`.
 pub fn load_with_prefix<C: DeserializeOwned + Serialize>(service: &str, base: C) -> Result<C, ConfigError> {
-    let names = |field: &str| vec![format!("SOUK_{}_{}", service.to_ascii_uppercase(), field.to_ascii_uppercase())];
-    layer(base, service, file_table(service)?, &names, &var)
+    layer(base, service, file_table(service)?, &|field| vec![of_service(service, field)], &var)
+}
+
+fn of_service(service: &str, field: &str) -> String {
+    format!("SOUK_{}_{}", service.to_ascii_uppercase(), field.to_ascii_uppercase())
 }
 
 fn file_table(service: &str) -> Result<Map<String, Value>, ConfigError> {

@@ -48,6 +48,7 @@ struct Edge {
 /// 4. `limit`: refuses what announces itself as too large before anything reads it.
 /// 5. the routes: the service's own, `/health`, `/ready`, `/metrics`.
 pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready) -> Router {
+    ctx.metrics.describe(ctx.name);
     let edge = Arc::new(Edge {
         service: ctx.name,
         requests: ctx.metrics.counter("http_requests_total", "HTTP requests answered.", &["method", "route", "status"]),

@@ -37,3 +37,10 @@ pub use process::{Settings, main};
 pub use query::from_query;
 pub use secret::Secret;
 pub use serve::{App, Listeners, Ready, always_ready, ready_if, serve};
+
+/// The version of this house; all services have the same.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit that this was built from: `dev` while it is being worked on, `unknown` where nobody could tell.
+pub const COMMIT: &str = env!("SOUK_BUILD_COMMIT");
+/// Version and commit in one.
+pub const RELEASE: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SOUK_BUILD_COMMIT"), ")");

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::core::Collector;
+#[cfg(target_os = "linux")]
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
 /// Upper bounds in seconds that suit requests and storage alike.
@@ -32,6 +34,17 @@ impl Metrics {
     /// The registry itself, for collectors of another kind.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Tells what runs here: `souk_build_info`, and on Linux memory, files, processor time and threads of the process,
+    /// which are the same for all services in it.
+    pub(crate) fn describe(&self, service: &str) {
+        let build =
+            self.gauge("souk_build_info", "1: version and commit of what runs.", &["service", "version", "commit"]);
+        build.with_label_values(&[service, crate::VERSION, crate::COMMIT]).set(1);
+        // Refused where it is there already.
+        #[cfg(target_os = "linux")]
+        let _ = self.registry.register(Box::new(ProcessCollector::for_self()));
     }
 
     /// A counter by its labels.

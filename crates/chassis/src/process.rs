@@ -26,13 +26,18 @@ pub trait Settings: Default + Serialize + DeserializeOwned {
 }
 
 /// Reads settings, sets up logs, listens, starts the service, serves until SIGTERM or SIGINT. With
-/// `healthcheck` as its argument it asks the running service for `/health` instead.
+/// `healthcheck` as its argument it asks the running service for `/health` instead; with `--version` it says what it is.
 pub fn main<C, F, Fut>(name: &'static str, crash_points: &[&str], start: F) -> ExitCode
 where
     C: Settings,
     F: FnOnce(C, Context) -> Fut,
     Fut: Future<Output = anyhow::Result<App>>,
 {
+    let asked = std::env::args().nth(1);
+    if let Some("--version" | "-V") = asked.as_deref() {
+        let told = writeln!(std::io::stdout(), "{name} {}", crate::RELEASE);
+        return if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let settings = config::load::<C>(name);
     let crash = CrashPoints::parse(config::var("SOUK_CRASH_AT").as_deref(), crash_points);
     let (settings, crash) = match (settings, crash) {
@@ -44,7 +49,7 @@ where
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    if std::env::args().nth(1).as_deref() == Some("healthcheck") {
+    if asked.as_deref() == Some("healthcheck") {
         return healthcheck(&settings);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

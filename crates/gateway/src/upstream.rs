@@ -84,7 +84,7 @@ impl Upstream {
     /// Looks after the replicas' health until the process stops.
     pub(crate) fn watch(&self, ctx: &Context, http: &Http, period: Duration) {
         let healthy =
-            ctx.metrics.gauge("gateway_upstream_healthy", "1 if the upstream is well.", &["service", "upstream"]);
+            ctx.metrics.gauge("gateway_upstream_healthy", "1 if the upstream is well.", &["neighbour", "upstream"]);
         for index in 0..self.replicas.len() {
             let (this, http, ctx_, healthy) = (self.clone(), http.clone(), ctx.clone(), healthy.clone());
             ctx.spawn("health", async move { this.check(index, http, ctx_, healthy, period).await });

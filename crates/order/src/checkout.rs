@@ -101,6 +101,7 @@ impl Checkout {
     /// Drives an order from the beginning of its checkout in a task of its own. The answer comes when the
     /// order is terminal; it is missing when the order went to somebody else or the process stops.
     pub(crate) fn begin(&self, order: Order, epoch: i64) -> tokio::sync::oneshot::Receiver<Answer> {
+        self.meters.begun.with_label_values::<&str>(&[]).inc();
         let saga = Saga::start(needs(&order));
         self.spawn(order, epoch, saga, None)
     }

@@ -8,10 +8,16 @@ use std::{
 
 use commerce::{OrderId, Timestamp};
 
-use crate::{checkout::Checkout, store};
+use crate::{
+    checkout::Checkout,
+    metrics::{AGES, BOUNDS},
+    store,
+};
 
 /// Most orders taken over at once.
 const TAKEN: i64 = 200;
+/// How often open orders are counted.
+const COUNT: Duration = Duration::from_secs(5);
 
 /// The orders that this replica drives now, with the epochs of their leases.
 #[derive(Debug, Clone, Default)]
@@ -119,6 +125,28 @@ async fn sweep(checkout: &Checkout, first: bool) -> Result<bool, db::Error> {
         }
     }
     Ok(i64::try_from(count).unwrap_or(i64::MAX) >= TAKEN)
+}
+
+/// Counts, again and again, what is open in the whole store.
+pub(crate) async fn count(checkout: Checkout) {
+    loop {
+        // A gauge that is not set this time is set the next.
+        if let Ok(counts) = open(&checkout).await {
+            for (age, count) in AGES.into_iter().zip(counts) {
+                checkout.meters.open.with_label_values(&[age]).set(count);
+            }
+        }
+        tokio::select! {
+            () = checkout.ctx.shutdown.cancelled() => return,
+            () = tokio::time::sleep(COUNT) => {}
+        }
+    }
+}
+
+async fn open(checkout: &Checkout) -> Result<[i64; 4], db::Error> {
+    let now = Timestamp::now();
+    let mut tx = checkout.db.read().await?;
+    store::open_since(&mut tx, BOUNDS.map(|seconds| now.minus(Duration::from_secs(seconds)))).await
 }
 
 async fn let_go(checkout: &Checkout) -> Result<(), db::Error> {

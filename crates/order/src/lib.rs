@@ -84,6 +84,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let cursors = CursorKey::derive(config.internal_key.expose().as_bytes(), "orders");
     let checkout = checkout::Checkout::new(db.clone(), ctx.clone(), Arc::new(config), clients, relay);
     ctx.spawn("leases", leases::keep(checkout.clone()));
+    ctx.spawn("open sagas", leases::count(checkout.clone()));
     let state = api::State { checkout, verifier, cursors };
     Ok(App {
         http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),

@@ -68,7 +68,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         timeout: config.provider_timeout(),
     };
     let settling = Settling::new(&config, &ctx, db.clone(), provider.clone());
-    let till = Till::open(&ctx, &db, relay, provider, settling);
+    let till = Till::open(&ctx, &db, relay, provider, settling, metrics::Money::new(&ctx.metrics, config.currency));
     ctx.spawn("resolver", settle::resolve_for_ever(till.clone(), ctx.clone()));
     let api = Api {
         till,

@@ -1,10 +1,71 @@
 //! Names and meanings of this service's own metrics.
 
-/// Operations by what came of them: labels `op` and `outcome`.
-pub(crate) const OPERATIONS: &str = "payment_operations_total";
-/// Its help text.
-pub(crate) const OPERATIONS_HELP: &str = "Operations on payments, by operation and outcome.";
+use chassis::Metrics;
+use commerce::{Amount, Currency};
+use prometheus::{IntCounter, IntCounterVec};
+
+use crate::domain::Op;
+
+/// Operations by what callers were told, repeats too: labels `op` and `outcome`.
+const OPERATIONS: &str = "payment_operations_total";
 /// Payments that the resolver found in doubt, by whether it could settle them: label `settled`.
-pub(crate) const RESOLVED: &str = "payment_resolved_total";
-/// Its help text.
-pub(crate) const RESOLVED_HELP: &str = "Payments in doubt taken up again, by whether that settled them.";
+const RESOLVED: &str = "payment_resolved_total";
+/// Money that moved, each amount once, in minor units of the house's currency: labels `way` and `currency`.
+const MONEY: &str = "payment_money_minor_total";
+
+/// What may be told of an operation.
+const OUTCOMES: [&str; 4] = ["done", "refused", "in_doubt", "invalid"];
+
+/// [`OPERATIONS`], shown as zero from the start, so that the first increase is seen.
+pub(crate) fn operations(metrics: &Metrics) -> IntCounterVec {
+    let counter = metrics.counter(OPERATIONS, "Operations on payments, by operation and outcome.", &["op", "outcome"]);
+    for op in [Op::Authorize, Op::Capture, Op::Void, Op::Refund] {
+        for outcome in OUTCOMES {
+            counter.with_label_values(&[op.as_str(), outcome]).reset();
+        }
+    }
+    counter
+}
+
+/// [`RESOLVED`].
+pub(crate) fn resolved(metrics: &Metrics) -> IntCounterVec {
+    let help = "Payments in doubt taken up again, by whether that settled them.";
+    let counter = metrics.counter(RESOLVED, help, &["settled"]);
+    for settled in ["yes", "no"] {
+        counter.with_label_values(&[settled]).reset();
+    }
+    counter
+}
+
+/// Counts [`MONEY`]. A client may name any currency, so only the house's own is told of.
+#[derive(Clone)]
+pub(crate) struct Money {
+    currency: Currency,
+    taken: IntCounter,
+    given_back: IntCounter,
+}
+
+impl Money {
+    pub(crate) fn new(metrics: &Metrics, currency: Currency) -> Self {
+        let help = "Money that was taken or given back, in minor units of the house's currency.";
+        let counter = metrics.counter(MONEY, help, &["way", "currency"]);
+        let way = |way| counter.with_label_values(&[way, currency.as_str()]);
+        Self { currency, taken: way("taken"), given_back: way("given_back") }
+    }
+
+    /// Counts what a transaction that is durable now has moved.
+    pub(crate) fn count(&self, moved: &[Moved]) {
+        for moved in moved.iter().filter(|moved| moved.currency == self.currency) {
+            self.taken.inc_by(u64::try_from(moved.taken.minor()).unwrap_or(0));
+            self.given_back.inc_by(u64::try_from(moved.given_back.minor()).unwrap_or(0));
+        }
+    }
+}
+
+/// Money that one operation moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) currency: Currency,
+    pub(crate) taken: Amount,
+    pub(crate) given_back: Amount,
+}

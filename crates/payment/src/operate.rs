@@ -18,7 +18,7 @@ use crate::{
     clients::{Provider, Purses},
     domain::{Act, Change, Op, Payment, Verdict},
     error::Error,
-    metrics,
+    metrics::{self, Money},
     page::Page,
     settle::{self, Settling},
     store,
@@ -83,12 +83,20 @@ pub(crate) struct Till {
 
 impl Till {
     /// Opens the till.
-    pub(crate) fn open(ctx: &Context, db: &Db, relay: Relay, provider: Provider, settling: Settling) -> Self {
+    pub(crate) fn open(
+        ctx: &Context,
+        db: &Db,
+        relay: Relay,
+        provider: Provider,
+        settling: Settling,
+        money: Money,
+    ) -> Self {
         let desk = Desk {
             db: db.clone(),
             relay,
             provider,
             crash: ctx.crash.clone(),
+            money,
             lease: settling.lease(),
             pause: settling.pause(),
         };
@@ -102,11 +110,7 @@ impl Till {
                 async move { desk.work(calls).await }
             },
         );
-        Self {
-            calls,
-            settling,
-            operations: ctx.metrics.counter(metrics::OPERATIONS, metrics::OPERATIONS_HELP, &["op", "outcome"]),
-        }
+        Self { calls, settling, operations: metrics::operations(&ctx.metrics) }
     }
 
     /// Does what is asked, one answer for each change in their order.
@@ -171,6 +175,7 @@ struct Desk {
     relay: Relay,
     provider: Provider,
     crash: chassis::CrashPoints,
+    money: Money,
     lease: std::time::Duration,
     pause: std::time::Duration,
 }
@@ -241,10 +246,11 @@ impl Desk {
             return Ok(answers);
         }
         let points = page.crash_points();
-        page.save(&mut tx).await?;
+        let moved = page.save(&mut tx).await?;
         points.iter().for_each(|(before, _)| self.crash.reach(before));
         tx.commit().await?;
         points.iter().for_each(|(_, after)| self.crash.reach(after));
+        self.money.count(&moved);
         self.relay.wake();
         Ok(answers)
     }

@@ -6,13 +6,14 @@ use std::{
 };
 
 use bus::NewEvent;
-use commerce::{OrderId, PaymentId, Timestamp};
+use commerce::{Amount, OrderId, PaymentId, Timestamp};
 
 use crate::{
     clients::{Provider, Purses},
     domain::{Change, Judgement, Op, Outcome, Payment, Verdict, conclude, judge, record},
     error::Error,
     events,
+    metrics::Moved,
     operate::{Answer, Reply, Task},
     store,
 };
@@ -31,6 +32,7 @@ pub(crate) struct Page<'a> {
     /// Payments of which only the claim changed.
     claimed: BTreeSet<String>,
     events: Vec<NewEvent>,
+    moved: Vec<Moved>,
 }
 
 impl<'a> Page<'a> {
@@ -47,6 +49,7 @@ impl<'a> Page<'a> {
             touched: BTreeSet::new(),
             claimed: BTreeSet::new(),
             events: Vec::new(),
+            moved: Vec::new(),
         }
     }
 
@@ -162,7 +165,15 @@ impl<'a> Page<'a> {
             return Answer { reply: Reply::InDoubt, payment: None, holds: false };
         };
         self.touched.insert((order_id.to_owned(), place));
-        if let Some(happening) = conclude(payment, place, verdict, self.now) {
+        let before = (payment.captured, payment.refunded);
+        let happening = conclude(payment, place, verdict, self.now);
+        let more = |now: Amount, before: Amount| Amount::from_minor(now.minor() - before.minor());
+        self.moved.push(Moved {
+            currency: payment.currency,
+            taken: more(payment.captured, before.0),
+            given_back: more(payment.refunded, before.1),
+        });
+        if let Some(happening) = happening {
             self.events.push(events::event(payment, place, happening));
         }
         Answer { reply: reply_of(payment, place), payment: visible(payment), holds: false }
@@ -177,8 +188,8 @@ impl<'a> Page<'a> {
         self.touched.is_empty() && self.claimed.is_empty()
     }
 
-    /// Writes what changed, and what is told of it.
-    pub(crate) async fn save(self, tx: &mut db::Tx) -> Result<(), Error> {
+    /// Writes what changed, and what is told of it. Gives the money that moved, should it become durable.
+    pub(crate) async fn save(self, tx: &mut db::Tx) -> Result<Vec<Moved>, Error> {
         let orders: BTreeSet<&str> = self
             .touched
             .iter()
@@ -191,7 +202,7 @@ impl<'a> Page<'a> {
         store::payments::save(tx, &payments, &operations).await?;
         self.purses.save(tx).await?;
         bus::outbox::append(tx, crate::NAME, self.events).await?;
-        Ok(())
+        Ok(self.moved)
     }
 
     /// The crash points of the kinds of operation that are about to become durable.

@@ -150,7 +150,7 @@ async fn load(db: &Db, order_id: &OrderId) -> Result<Option<Payment>, Error> {
 /// Takes up, again and again, what is in doubt and in nobody's hands: of this run, of dead replicas and of
 /// runs before.
 pub(crate) async fn resolve_for_ever(till: Till, ctx: Context) {
-    let resolved = ctx.metrics.counter(metrics::RESOLVED, metrics::RESOLVED_HELP, &["settled"]);
+    let resolved = metrics::resolved(&ctx.metrics);
     let mut last = String::new();
     loop {
         tokio::select! {

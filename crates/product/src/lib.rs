@@ -6,6 +6,7 @@ mod config;
 mod domain;
 mod error;
 mod events;
+mod metrics;
 mod seed;
 mod store;
 
@@ -50,6 +51,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         relay: Relay::start(&ctx, Arc::new(SqlOutbox::new(db)), bus),
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "products"),
         currency: config.currency,
+        meters: metrics::Meters::new(&ctx.metrics),
     };
     Ok(App {
         http: api::routes(api, verifier),

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use auth::InternalKey;
-use chassis::Secret;
+use chassis::{Secret, config};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -93,14 +93,19 @@ impl Folder {
     }
 }
 
-/// The URL of a service's store: a file of the folder, unless its `stores.json` names another place.
+/// The URL of a service's store: a file of the folder, unless `SOUK_<SERVICE>_DATABASE_URL` or the folder's `stores.json` names
+/// another place.
 pub fn store_url(folder: &Path, service: &str) -> String {
-    elsewhere(folder, service).unwrap_or_else(|| format!("sqlite:{}", folder.join(format!("{service}.db")).display()))
+    config::var(&format!("SOUK_{}_DATABASE_URL", service.to_ascii_uppercase()))
+        .or_else(|| elsewhere(folder, service))
+        .unwrap_or_else(|| format!("sqlite:{}", folder.join(format!("{service}.db")).display()))
 }
 
-/// The URL of the event bus: a file of the folder, unless its `stores.json` names another place.
+/// The URL of the event bus: a file of the folder, unless `SOUK_BUS_URL` or the folder's `stores.json` names another place.
 pub fn bus_url(folder: &Path) -> String {
-    elsewhere(folder, "bus").unwrap_or_else(|| format!("embedded:{}", folder.join("bus.db").display()))
+    config::var("SOUK_BUS_URL")
+        .or_else(|| elsewhere(folder, "bus"))
+        .unwrap_or_else(|| format!("embedded:{}", folder.join("bus.db").display()))
 }
 
 /// What `stores.json` (`{"order": "postgres://…", "bus": "kafka://…"}`) says of one store.
@@ -110,8 +115,11 @@ fn elsewhere(folder: &Path, name: &str) -> Option<String> {
     urls.get(name).cloned()
 }
 
-/// The fleet's own key in a folder.
+/// The fleet's own key: `SOUK_INTERNAL_KEY`, as its services have it, or the one in a folder.
 pub fn read_key(folder: &Path) -> anyhow::Result<Secret> {
+    if let Some(key) = config::var("SOUK_INTERNAL_KEY") {
+        return Ok(Secret::new(key));
+    }
     let path = folder.join("internal.key");
     let key = fs::read_to_string(&path)
         .with_context(|| format!("no fleet has run on {}; start one with `souk up`", folder.display()))?;

@@ -24,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The back office of a retailer with several shops.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version = chassis::RELEASE, about)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

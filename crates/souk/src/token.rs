@@ -16,7 +16,7 @@ pub async fn issue(folder: &Path, username: &str) -> anyhow::Result<String> {
 pub async fn issue_all(folder: &Path, usernames: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
     let config = customer::Config {
         database_url: data::store_url(folder, customer::NAME),
-        issuer: crate::fleet::ISSUER.into(),
+        issuer: chassis::config::var("SOUK_ISSUER").unwrap_or_else(|| crate::fleet::ISSUER.into()),
         internal_key: data::read_key(folder)?,
         ..customer::Config::default()
     };

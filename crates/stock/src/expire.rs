@@ -17,6 +17,8 @@ use crate::{
 
 /// Reservations looked at in one round.
 const AT_ONCE: i64 = 100;
+/// How often what is set aside is counted.
+const COUNT: Duration = Duration::from_secs(5);
 
 /// What the expirer works with.
 pub(crate) struct Expirer {
@@ -32,7 +34,7 @@ pub(crate) struct Expirer {
 impl Expirer {
     /// Looks again and again until the process stops.
     pub(crate) async fn run(self, ctx: Context) {
-        let expired = ctx.metrics.counter(metrics::EXPIRED, metrics::EXPIRED_HELP, &["answer"]);
+        let expired = metrics::expired(&ctx.metrics);
         let mut last = String::new();
         loop {
             tokio::select! {
@@ -78,4 +80,25 @@ impl Expirer {
         self.counter.one(task).await?;
         Ok(answer)
     }
+}
+
+/// Counts, again and again, what is set aside in the whole store.
+pub(crate) async fn count(db: Db, ctx: Context) {
+    let (held, pieces) = metrics::held(&ctx.metrics);
+    loop {
+        // A gauge that is not set this time is set the next.
+        if let Ok(counted) = counted(&db).await {
+            held.set(counted.0);
+            pieces.set(counted.1);
+        }
+        tokio::select! {
+            () = ctx.shutdown.cancelled() => return,
+            () = tokio::time::sleep(COUNT) => {}
+        }
+    }
+}
+
+async fn counted(db: &Db) -> Result<(i64, i64), db::Error> {
+    let mut tx = db.read().await?;
+    store::books::held(&mut tx).await
 }

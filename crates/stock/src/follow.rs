@@ -54,13 +54,15 @@ impl Follower {
     }
 }
 
+/// The events that something is done about.
+pub(crate) const KINDS: &[&str] = &[CONFIRMED, CANCELLED, RETURNED];
 const CONFIRMED: &str = "souk.order.confirmed";
 const CANCELLED: &str = "souk.order.cancelled";
 const RETURNED: &str = "souk.order.returned";
 
 /// What an event calls for.
 fn tasks(event: &Event) -> Result<Vec<Task>, Failure> {
-    if ![CONFIRMED, CANCELLED, RETURNED].contains(&event.kind.as_str()) {
+    if !KINDS.contains(&event.kind.as_str()) {
         return Ok(Vec::new());
     }
     let order_id = OrderId::parse(&event.subject).map_err(|err| Failure::Bad(err.into()))?;

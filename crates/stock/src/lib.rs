@@ -69,8 +69,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
     let desk = Desk { db: db.clone(), relay: Some(relay), crash: ctx.crash.clone(), hold: config.hold() };
     let counter = Counter::open(&ctx, desk.clone());
-    let misfits = ctx.metrics.counter(metrics::MISFITS, metrics::MISFITS_HELP, &["kind"]);
-    bus.subscribe(&ctx, NAME, Follower { desk, misfits })?;
+    bus.subscribe(&ctx, NAME, Follower { desk, misfits: metrics::misfits(&ctx.metrics, follow::KINDS) })?;
     let expirer = Expirer {
         db: db.clone(),
         counter: counter.clone(),
@@ -79,6 +78,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         pause: config.hold().min(Duration::from_secs(60)),
     };
     ctx.spawn("expirer", expirer.run(ctx.clone()));
+    ctx.spawn("held stock", expire::count(db.clone(), ctx.clone()));
     let api = Api {
         counter: counter.clone(),
         db: db.clone(),
@@ -86,7 +86,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         verifier,
         cursors: Cursors::derive(config.internal_key.expose().as_bytes()),
         logistics: config.logistics_place.clone(),
-        reservations: ctx.metrics.counter(metrics::RESERVATIONS, metrics::RESERVATIONS_HELP, &["outcome"]),
+        reservations: metrics::reservations(&ctx.metrics),
     };
     Ok(App {
         http: api::http(api.clone()).merge(bus.routes()),

@@ -18,7 +18,9 @@ pub(crate) use place::{Key, Placed, Placement, find_key, place, put_key};
 pub(crate) use read::{Filter, all_returns, archive, count, everything, find, get, get_locked, list, returns_of};
 pub(crate) use rows::line_id;
 pub(crate) use settle::{Answer, Change, Settlement, change, note_payment, put_answer, settle};
-pub(crate) use work::{expired, find_return, insert_return, refunded, release_leases, renew, set_refund, take_over};
+pub(crate) use work::{
+    expired, find_return, insert_return, open_since, refunded, release_leases, renew, set_refund, take_over,
+};
 
 /// The tables of this service, beside those of the bus.
 pub(crate) const MIGRATIONS: &[Migration] = &[

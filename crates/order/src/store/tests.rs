@@ -264,3 +264,21 @@ async fn renewing_waits_for_nobody() {
     let mut tx = db.write().await.expect("begins");
     assert_eq!(renew(&mut tx, &leased, Timestamp::from_micros(600)).await.expect("renews"), 1);
 }
+
+#[tokio::test]
+async fn open_orders_are_counted_by_age() {
+    let (_dir, db) = fresh().await;
+    let at = |id: &str, micros: i64| {
+        let mut placement = placement(id, "h", None);
+        placement.order.updated_at = Timestamp::from_micros(micros);
+        placement
+    };
+    placed(&db, vec![at("new", 90), at("newer", 95), at("old", 15), at("done", 90)]).await;
+    let mut tx = db.write().await.expect("begins");
+    let done = get(&mut tx, &OrderId::parse("done").expect("an id")).await.expect("reads");
+    settle(&mut tx, vec![confirmation(&done.order, 1)]).await.expect("settles");
+    tx.commit().await.expect("commits");
+    let mut tx = db.read().await.expect("reads");
+    let counted = open_since(&mut tx, [80, 40, 20].map(Timestamp::from_micros)).await.expect("counts");
+    assert_eq!(counted, [2, 0, 0, 1]);
+}

@@ -44,6 +44,24 @@ pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, all: bool) -> Result<bo
     Ok(found.is_some())
 }
 
+/// How many orders have something still to be done: those changed after the first of these times, those changed after the
+/// second and not the first, and so on; the last number is of all older ones. Reads the index of open orders only.
+pub(crate) async fn open_since(tx: &mut Tx, since: [Timestamp; 3]) -> Result<[i64; 4]> {
+    let [first, second, third] = since.map(Timestamp::micros);
+    let row = query(
+        "select count(*) as total, count(case when updated_at > $1 then 1 end) as first,
+                count(case when updated_at > $2 then 1 end) as second, count(case when updated_at > $3 then 1 end) as third
+         from orders where work is not null",
+    )
+    .bind(first)
+    .bind(second)
+    .bind(third)
+    .fetch_one(tx)
+    .await?;
+    let (first, second, third): (i64, i64, i64) = (row.get("first")?, row.get("second")?, row.get("third")?);
+    Ok([first, second - first, third - second, row.get::<i64>("total")? - third])
+}
+
 /// Prolongs leases that are still the caller's; tells how many. What somebody is writing at this moment is left for the
 /// next time: whoever waited for it while he holds others would meet a batch of settlements in a deadlock.
 pub(crate) async fn renew(tx: &mut Tx, leased: &[Leased], until: Timestamp) -> Result<u64> {

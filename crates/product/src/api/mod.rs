@@ -19,6 +19,7 @@ use commerce::page::CursorKey;
 use serde::Deserialize;
 
 use crate::error::Error;
+use crate::metrics::Meters;
 use crate::store::Store;
 use mutation::Mutation;
 use query::Query;
@@ -37,11 +38,13 @@ pub(crate) struct Api {
     pub(crate) relay: Relay,
     pub(crate) cursors: CursorKey,
     pub(crate) currency: Currency,
+    pub(crate) meters: Meters,
 }
 
 #[derive(Clone)]
 struct Edge {
     schema: Catalogue,
+    meters: Meters,
     verifier: Verifier,
 }
 
@@ -67,7 +70,8 @@ pub(crate) fn sdl() -> String {
 }
 
 pub(crate) fn routes(api: Api, verifier: Verifier) -> Router {
-    let edge = Edge { schema: schema(Some(api)), verifier };
+    let meters = api.meters.clone();
+    let edge = Edge { schema: schema(Some(api)), meters, verifier };
     Router::new().route("/", get(page).post(execute)).route("/graphql", get(page).post(execute)).with_state(edge)
 }
 
@@ -93,12 +97,17 @@ async fn execute(State(edge): State<Edge>, MaybeCaller(caller): MaybeCaller, Jso
         }
         Err(message) => Response::from_errors(vec![async_graphql::ServerError::new(message, None)]),
     };
+    let mut refused = false;
     for error in &mut response.errors {
         let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
         if extensions.get("code").is_none() {
             // What the schema itself refuses: syntax, unknown fields, depth, complexity, wrong types.
             extensions.set("code", Kind::Unreadable.graphql());
+            refused = true;
         }
+    }
+    if refused {
+        edge.meters.refused.inc();
     }
     Json(response)
 }
@@ -122,4 +131,29 @@ fn told(error: Error) -> async_graphql::Error {
     }
     told.extensions = Some(extensions);
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::FIELDS;
+
+    #[test]
+    fn every_field_of_the_root_has_its_metrics() {
+        let sdl = sdl();
+        for (operation, known) in FIELDS {
+            let name = if operation == "query" { "type Query {" } else { "type Mutation {" };
+            let body = sdl.split_once(name).and_then(|(_, rest)| rest.split_once("\n}")).map(|(body, _)| body);
+            let mut fields: Vec<&str> = body
+                .unwrap_or_default()
+                .lines()
+                .filter_map(|line| line.strip_prefix('\t')?.split(['(', ':']).next())
+                .filter(|word| !word.is_empty() && word.chars().all(char::is_alphanumeric))
+                .collect();
+            fields.sort_unstable();
+            let mut known = known.to_vec();
+            known.sort_unstable();
+            assert_eq!(fields, known, "of {operation}");
+        }
+    }
 }

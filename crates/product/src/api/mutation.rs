@@ -8,7 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use commerce::ProductId;
 use serde::Serialize;
 
-use super::query::api;
+use super::query::{api, measured};
 use super::told;
 use super::types::{Price, ProductView};
 use crate::domain::{Change, NewProduct};
@@ -34,25 +34,32 @@ impl Mutation {
         #[graphql(default = true)] active: bool,
         idempotency_key: Option<String>,
     ) -> Result<ProductView> {
-        let api = api(ctx)?;
-        let admin = admin(ctx)?;
-        let id = id.map(|id| ProductId::parse(&id)).transpose();
-        let currency = currency.map_or(Ok(api.currency), |currency| currency.parse());
-        let new = NewProduct {
-            id: id.map_err(|err| told(Error::invalid("id", "id", &err.to_string())))?,
-            name,
-            description,
-            category,
-            price: price.0,
-            currency: currency.map_err(|err| told(Error::invalid("currency", "currency", &err.to_string())))?,
-            active,
-        };
-        let created_from = fingerprint(&new)?;
-        let key = key(admin, "addProduct", idempotency_key, &created_from)?;
-        let new = new.checked().map_err(told)?;
-        let product = api.store.add(new, &created_from, key).await.map_err(told)?;
-        api.relay.wake();
-        Ok(product.into())
+        measured(
+            "mutation",
+            ctx,
+            Box::pin(async {
+                let api = api(ctx)?;
+                let admin = admin(ctx)?;
+                let id = id.map(|id| ProductId::parse(&id)).transpose();
+                let currency = currency.map_or(Ok(api.currency), |currency| currency.parse());
+                let new = NewProduct {
+                    id: id.map_err(|err| told(Error::invalid("id", "id", &err.to_string())))?,
+                    name,
+                    description,
+                    category,
+                    price: price.0,
+                    currency: currency.map_err(|err| told(Error::invalid("currency", "currency", &err.to_string())))?,
+                    active,
+                };
+                let created_from = fingerprint(&new)?;
+                let key = key(admin, "addProduct", idempotency_key, &created_from)?;
+                let new = new.checked().map_err(told)?;
+                let product = api.store.add(new, &created_from, key).await.map_err(told)?;
+                api.relay.wake();
+                Ok(product.into())
+            }),
+        )
+        .await
     }
 
     /// Changes what is given of a product; null takes description or category away. With `version`, only if it
@@ -70,20 +77,27 @@ impl Mutation {
         version: Option<i64>,
         idempotency_key: Option<String>,
     ) -> Result<ProductView> {
-        let api = api(ctx)?;
-        let admin = admin(ctx)?;
-        let change = Change {
-            name,
-            price: price.map(|price| price.0),
-            description: given(description),
-            category: given(category),
-            active,
-            seen: version,
-        };
-        let key = key(admin, "updateProduct", idempotency_key, &fingerprint(&(id.as_str(), &change))?)?;
-        let product = api.store.change(&id, change, key).await.map_err(told)?;
-        api.relay.wake();
-        Ok(product.into())
+        measured(
+            "mutation",
+            ctx,
+            Box::pin(async {
+                let api = api(ctx)?;
+                let admin = admin(ctx)?;
+                let change = Change {
+                    name,
+                    price: price.map(|price| price.0),
+                    description: given(description),
+                    category: given(category),
+                    active,
+                    seen: version,
+                };
+                let key = key(admin, "updateProduct", idempotency_key, &fingerprint(&(id.as_str(), &change))?)?;
+                let product = api.store.change(&id, change, key).await.map_err(told)?;
+                api.relay.wake();
+                Ok(product.into())
+            }),
+        )
+        .await
     }
 
     /// Takes a product out of the catalogue; gives it as it was last. Its id is not given away again.
@@ -94,12 +108,19 @@ impl Mutation {
         version: Option<i64>,
         idempotency_key: Option<String>,
     ) -> Result<ProductView> {
-        let api = api(ctx)?;
-        let admin = admin(ctx)?;
-        let key = key(admin, "deleteProduct", idempotency_key, &fingerprint(&(id.as_str(), version))?)?;
-        let product = api.store.delete(&id, version, key).await.map_err(told)?;
-        api.relay.wake();
-        Ok(product.into())
+        measured(
+            "mutation",
+            ctx,
+            Box::pin(async {
+                let api = api(ctx)?;
+                let admin = admin(ctx)?;
+                let key = key(admin, "deleteProduct", idempotency_key, &fingerprint(&(id.as_str(), version))?)?;
+                let product = api.store.delete(&id, version, key).await.map_err(told)?;
+                api.relay.wake();
+                Ok(product.into())
+            }),
+        )
+        .await
     }
 }
 

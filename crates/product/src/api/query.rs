@@ -20,24 +20,30 @@ impl Query {
     /// The first thousand products on sale.
     #[graphql(complexity = "1000 * child_complexity")]
     async fn products(&self, ctx: &Context<'_>) -> Result<Vec<Option<ProductView>>> {
-        let products = api(ctx)?.store.plain().await.map_err(told)?;
-        Ok(products.into_iter().map(|product| Some(product.into())).collect())
+        measured("query", ctx, async {
+            let products = api(ctx)?.store.plain().await.map_err(told)?;
+            Ok(products.into_iter().map(|product| Some(product.into())).collect())
+        })
+        .await
     }
 
     /// One product.
     async fn product(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ProductView>> {
-        Ok(api(ctx)?.store.product(&id).await.map_err(told)?.map(Into::into))
+        measured("query", ctx, async { Ok(api(ctx)?.store.product(&id).await.map_err(told)?.map(Into::into)) }).await
     }
 
     /// The products of these ids, at most 1,000, in their order; null where there is none.
     #[graphql(complexity = "ids.len() * child_complexity + 1")]
     async fn products_by_ids(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<ProductView>>> {
-        if ids.len() > MAX_IDS {
-            return Err(told(Error::invalid("ids", "count", "at most 1000")));
-        }
-        let ids: Vec<String> = ids.into_iter().map(|id| id.0).collect();
-        let products = api(ctx)?.store.by_ids(&ids).await.map_err(told)?;
-        Ok(products.into_iter().map(|product| product.map(Into::into)).collect())
+        measured("query", ctx, async {
+            if ids.len() > MAX_IDS {
+                return Err(told(Error::invalid("ids", "count", "at most 1000")));
+            }
+            let ids: Vec<String> = ids.into_iter().map(|id| id.0).collect();
+            let products = api(ctx)?.store.by_ids(&ids).await.map_err(told)?;
+            Ok(products.into_iter().map(|product| product.map(Into::into)).collect())
+        })
+        .await
     }
 
     /// The catalogue, searched and in parts: `search` looks at id, name, category and description; `active: null`
@@ -52,25 +58,28 @@ impl Query {
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
     ) -> Result<ProductConnection> {
-        let api = api(ctx)?;
-        if search.as_ref().is_some_and(|search| search.len() > 200) {
-            return Err(told(Error::invalid("search", "length", "at most 200 characters")));
-        }
-        let page = PageQuery {
-            limit: Some(u32::try_from(first).unwrap_or(0)),
-            cursor: after,
-            page: None,
-            include_total: Some(ctx.look_ahead().field("totalCount").exists()),
-        };
-        let window = page.window::<i64>(&api.cursors).map_err(|bad| told(bad.into()))?;
-        let filter = Filter { search, category, active };
-        let (products, total) = api.store.catalog(filter, &window).await.map_err(told)?;
-        Ok(connection(api, &window, products, total))
+        measured("query", ctx, async {
+            let api = api(ctx)?;
+            if search.as_ref().is_some_and(|search| search.len() > 200) {
+                return Err(told(Error::invalid("search", "length", "at most 200 characters")));
+            }
+            let page = PageQuery {
+                limit: Some(u32::try_from(first).unwrap_or(0)),
+                cursor: after,
+                page: None,
+                include_total: Some(ctx.look_ahead().field("totalCount").exists()),
+            };
+            let window = page.window::<i64>(&api.cursors).map_err(|bad| told(bad.into()))?;
+            let filter = Filter { search, category, active };
+            let (products, total) = api.store.catalog(filter, &window).await.map_err(told)?;
+            Ok(connection(api, &window, products, total))
+        })
+        .await
     }
 
     /// The categories of what is on sale.
     async fn categories(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
-        api(ctx)?.store.categories().await.map_err(told)
+        measured("query", ctx, async { api(ctx)?.store.categories().await.map_err(told) }).await
     }
 }
 
@@ -95,4 +104,13 @@ fn connection(api: &Api, window: &Window<i64>, products: Vec<Product>, total: Op
 
 pub(super) fn api<'a>(ctx: &Context<'a>) -> Result<&'a Api> {
     ctx.data_opt::<Api>().ok_or_else(|| told(Error::Defect("a schema without a store")))
+}
+
+/// Answers a field of the root, and tells how it went. A schema without a store answers nothing.
+pub(super) async fn measured<T>(
+    operation: &'static str,
+    ctx: &Context<'_>,
+    answer: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    api(ctx)?.meters.measure(operation, ctx, answer).await
 }

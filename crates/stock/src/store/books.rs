@@ -279,6 +279,19 @@ pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<V
     rows.iter().map(|row| Ok(OrderId::known(row.get("order_id")?))).collect()
 }
 
+/// How many orders goods are set aside for, and how many pieces. Reads the index of reservations that are held, and their
+/// lines.
+pub(crate) async fn held(tx: &mut Tx) -> Result<(i64, i64), db::Error> {
+    let row = db::query(
+        "select (select count(*) from reservations where state = 'held') as orders,
+                cast(coalesce((select sum(l.quantity) from reservations r join reservation_lines l on l.order_id = r.order_id
+                               where r.state = 'held'), 0) as bigint) as pieces",
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok((row.get("orders")?, row.get("pieces")?))
+}
+
 /// Reservations for the audit, past `after` by order id, with their lines.
 pub(crate) async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<Vec<Reservation>, Error> {
     let rows = db::query("select order_id from reservations where order_id > $1 order by order_id limit $2")

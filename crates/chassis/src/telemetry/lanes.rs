@@ -1,0 +1,77 @@
+//! Several services in one process, each with spans under its own name.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry::trace::{Span as _, SpanId, TraceContextExt};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanProcessor};
+
+/// Gives each ended span to the exporter of its service: told by its `service` field, else by the span
+/// that it is within, else by the crate at the head of its target.
+#[derive(Debug)]
+pub(super) struct ByService {
+    lanes: Vec<(String, BatchSpanProcessor)>,
+    open: Mutex<HashMap<SpanId, usize>>,
+}
+
+impl ByService {
+    pub(super) fn new(lanes: Vec<(String, BatchSpanProcessor)>) -> Self {
+        Self { lanes, open: Mutex::default() }
+    }
+
+    fn lane(&self, name: &str) -> Option<usize> {
+        self.lanes.iter().position(|(service, _)| service == name)
+    }
+
+    fn lane_of(&self, data: &SpanData) -> Option<usize> {
+        let attribute = |name: &str| {
+            data.attributes.iter().find(|pair| pair.key.as_str() == name).map(|pair| pair.value.as_str().into_owned())
+        };
+        let head = |target: String| target.split("::").next().map(str::to_owned);
+        attribute("service")
+            .and_then(|name| self.lane(&name))
+            .or_else(|| attribute("target").and_then(head).and_then(|name| self.lane(&name)))
+    }
+}
+
+impl SpanProcessor for ByService {
+    fn on_start(&self, span: &mut Span, cx: &Context) {
+        let own = span.exported_data().and_then(|data| {
+            let named = data.attributes.iter().any(|pair| pair.key.as_str() == "service");
+            named.then(|| self.lane_of(&data)).flatten()
+        });
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let inherited = || open.get(&cx.span().span_context().span_id()).copied();
+        if let Some(lane) = own.or_else(inherited) {
+            open.insert(span.span_context().span_id(), lane);
+        }
+    }
+
+    fn on_end(&self, span: SpanData) {
+        let known = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&span.span_context.span_id());
+        let lane = known.or_else(|| self.lane_of(&span)).unwrap_or(0);
+        if let Some((_, processor)) = self.lanes.get(lane) {
+            processor.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.lanes.iter().map(|(_, processor)| processor.force_flush()).fold(Ok(()), Result::and)
+    }
+
+    /// All at once: a collector that does not answer makes the process wait once, not for each service.
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        thread::scope(|scope| {
+            let ends: Vec<_> = self
+                .lanes
+                .iter()
+                .map(|(_, processor)| scope.spawn(move || processor.shutdown_with_timeout(timeout)))
+                .collect();
+            ends.into_iter().filter_map(|end| end.join().ok()).fold(Ok(()), Result::and)
+        })
+    }
+}

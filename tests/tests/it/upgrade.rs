@@ -1,0 +1,65 @@
+//! An upgrade without a stop: the processes of an earlier version and the new ones side by side on the same stores, with
+//! orders under way. `tests/upgrade` builds the earlier version and runs this.
+
+use std::{env, path::PathBuf, time::Duration};
+
+use anyhow::{Result, ensure};
+use fleet_tests::{LIMIT, Load, Processes, SERVICES, Servers, on_servers};
+
+use crate::chaos::{one_order_a_key, settled, tell, terminal};
+
+/// How long both versions work together.
+const TOGETHER: Duration = Duration::from_secs(6);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_version_hands_over_to_this_one_under_load() -> Result<()> {
+    let old = env::var_os("SOUK_TEST_EARLIER").map(PathBuf::from);
+    let (Some(old), Some(servers)) = (old, Servers::given().filter(|_| on_servers())) else {
+        tell("left out: an upgrade wants the programs of an earlier version; run tests/upgrade");
+        return Ok(());
+    };
+    let folder = tempfile::tempdir()?;
+    // The provider takes its time, so that whoever goes has orders in hand.
+    let env = [LIMIT, ("SOUK_PAYMENT_SANDBOX_LATENCY_MS", "20")];
+    let mut fleet = Processes::start_from(&old, folder.path(), servers.stores().await?, &env).await?;
+    let admin = fleet.client("admin").await?;
+    Load::goods(&admin).await?;
+    let load = Load::start(&admin, 8, Duration::from_millis(5));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    // The new ones bring the schemas up to date while the old ones work on them.
+    for service in SERVICES {
+        fleet.run(service, 1)?;
+        fleet.ready(service, 1).await?;
+    }
+    tokio::time::sleep(TOGETHER).await;
+    let mut asked = Vec::new();
+    for n in [0, 1] {
+        asked.push(fleet.metric("order", n, "http_requests_total").await);
+    }
+    ensure!(asked.iter().all(|asked| *asked > 10.0), "the versions do not share the work: {asked:?}\n{}", fleet.log());
+
+    for service in SERVICES {
+        if service == "order" {
+            // One goes without a word; what it had in hand is for its successor.
+            fleet.kill(service, 0).await?;
+        } else {
+            fleet.end(service, 0).await?;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let heard = load.stop().await?;
+    terminal(&admin, Duration::from_secs(60)).await?;
+    let counts = one_order_a_key(&admin, &heard.answers).await?;
+    let takeovers = fleet.metric("order", 1, "saga_takeovers_total").await;
+    tell(&format!(
+        "upgrade: {} orders, {} confirmed, {} cancelled, {takeovers} taken over from the earlier version; {} requests sent again",
+        heard.answers.len(),
+        counts["CONFIRMED"],
+        counts["CANCELLED"],
+        heard.repeats,
+    ));
+    ensure!(takeovers > 0.0, "nothing was taken over: the test shows nothing");
+    settled(&mut fleet, folder.path()).await
+}
