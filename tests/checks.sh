@@ -27,7 +27,7 @@ report() {
 under_load() {
   local gateway=$1 admin=$2 clients=$3 seconds=$4 pid code=0
   shift 4
-  SOUK_TOKEN=$admin "${CARGO_TARGET_DIR:-target}/debug/load" "$gateway" "$clients" "$seconds" >"$work/load" 2>"$work/load.err" &
+  RUST_BACKTRACE=0 SOUK_TOKEN=$admin "${CARGO_TARGET_DIR:-target}/debug/load" "$gateway" "$clients" "$seconds" >"$work/load" 2>"$work/load.err" &
   pid=$!
   sleep 3
   "$@" || code=$?
