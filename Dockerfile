@@ -1,9 +1,9 @@
-# All images of Souk: docker build --build-arg SERVICE=order -t souk/order .
+# All images of Souk: docker build --build-arg SERVICE=order -t souk.local/order .
 # SERVICE is customer, order, product, payment, notification, stock, gateway, or souk (the command line).
 #
 # The services are compiled together in one layer that all images share, so the second image costs seconds. Programs are
 # linked statically, and an image holds nothing but its program: no shell, no libraries, no package manager. Nothing in
-# here names a processor: on an arm64 machine, or with --platform linux/arm64, the same file makes arm64 images.
+# here names a processor, so that an arm64 machine should make arm64 images of it; only amd64 was ever built.
 
 ARG RUST_IMAGE=rust:1.95-bookworm
 
@@ -25,7 +25,8 @@ FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 # glibc inside the program. Paths of this machine stay out of it, so that the same commit gives the same bytes anywhere.
 ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/cargo=cargo --remap-path-prefix=/src=souk"
-RUN command -v cargo-cyclonedx || cargo install cargo-cyclonedx@0.5.9 --locked --root /usr/local
+# The tool itself is linked as usual: it wants procedural macros, which cannot be static.
+RUN command -v cargo-cyclonedx || env -u RUSTFLAGS cargo install cargo-cyclonedx@0.5.9 --locked --root /usr/local
 COPY --from=manifests /src .
 RUN host=$(rustc -vV | sed -n 's/^host: //p') \
  && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude testkit --bins
@@ -36,7 +37,8 @@ RUN host=$(rustc -vV | sed -n 's/^host: //p') \
  && find crates -name '*.rs' -exec touch {} + \
  && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude testkit --bins \
  && mkdir /programs && find "target/$host/image" -maxdepth 1 -type f -executable -exec cp {} /programs/ ';'
-RUN cargo cyclonedx --quiet --format json --spec-version 1.5 --target all --override-filename sbom
+# No time and no random number in it, so that the same commit gives the same file.
+RUN SOURCE_DATE_EPOCH=0 cargo cyclonedx --quiet --format json --spec-version 1.5 --target all --override-filename sbom
 
 # The file system of one image. The program has its own name, and one that the lines below can know.
 FROM build AS files

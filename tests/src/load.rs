@@ -56,10 +56,15 @@ impl Load {
 
     /// Starts so many clients, each an order after the other with a pause.
     pub fn start(client: &Client, clients: usize, pause: Duration) -> Self {
+        Self::named("load", client, clients, pause)
+    }
+
+    /// The same with keys that no other load has.
+    pub fn named(name: &str, client: &Client, clients: usize, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut set = JoinSet::new();
         for number in 0..clients {
-            set.spawn(one(client.clone(), number, pause, Arc::clone(&stop)));
+            set.spawn(one(client.clone(), format!("{name}-{number}"), pause, Arc::clone(&stop)));
         }
         Self { stop, clients: set }
     }
@@ -80,13 +85,13 @@ impl Load {
     }
 }
 
-async fn one(client: Client, number: usize, pause: Duration, stop: Arc<AtomicBool>) -> Result<Heard> {
+async fn one(client: Client, name: String, pause: Duration, stop: Arc<AtomicBool>) -> Result<Heard> {
     let mut heard = Heard::default();
     for n in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let key = format!("load-{number}-{n}");
+        let key = format!("{name}-{n}");
         loop {
             match client.post_once("/api/orders", &key, &body(n)).await {
                 Ok(answer) if answer.status < 500 => {

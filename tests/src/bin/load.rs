@@ -28,8 +28,7 @@ async fn main() -> Result<()> {
     if admin.get("/api/products/PLENTY").await?.status != 200 {
         Load::goods(&admin).await?;
     }
-    let (buyer, _) = admin.register(&format!("buyer-{}", uuid::Uuid::new_v4())).await?;
-    let load = Load::start(&buyer, clients.parse()?, PAUSE);
+    let load = Load::named(&uuid::Uuid::new_v4().to_string(), &admin, clients.parse()?, PAUSE);
     tokio::time::sleep(Duration::from_secs(seconds.parse()?)).await;
     let heard = load.stop().await?;
     let mut orders = BTreeMap::<u16, usize>::new();

@@ -56,7 +56,7 @@ fn the_version_is_that_of_the_workspace() {
     let version =
         manifest.lines().find_map(|line| line.strip_prefix("version = ")).expect("a version").trim_matches('"');
     for service in SERVICES {
-        let image = format!("souk/{service}:{version}");
+        let image = format!("souk.local/{service}:{version}");
         let found = by_default(text(&compose()["services"][*service]["image"]));
         assert_eq!(found, image);
     }

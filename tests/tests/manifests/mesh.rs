@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     code::SERVICES,
     edges::{Edges, differences, of_the_code},
-    rendered::{Rendered, file, list, name, text},
+    rendered::{Rendered, file, list, name, pod, text},
 };
 
 #[test]
@@ -63,6 +63,17 @@ fn every_service_is_balanced_and_spares_replicas_that_fail() {
         let policy = &rule["spec"]["trafficPolicy"];
         assert!(["ROUND_ROBIN", "LEAST_REQUEST"].contains(&text(&policy["loadBalancer"]["simple"])), "{}", name(rule));
         assert!(policy["outlierDetection"]["baseEjectionTime"].is_string(), "{}", name(rule));
+    }
+}
+
+/// A Job is complete when all its containers have ended, and only a native sidecar ends with them.
+#[test]
+fn jobs_have_a_sidecar_that_ends_with_them() {
+    let overlay = Rendered::overlay("istio");
+    let jobs: Vec<_> = overlay.workloads().filter(|workload| text(&workload["kind"]).ends_with("Job")).collect();
+    assert!(jobs.len() >= 2, "{jobs:?}");
+    for job in jobs {
+        assert_eq!(pod(job)["metadata"]["annotations"]["sidecar.istio.io/nativeSidecar"], "true", "{}", name(job));
     }
 }
 
