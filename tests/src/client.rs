@@ -39,6 +39,11 @@ impl Client {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// The same client of another address.
+    pub fn at(&self, base: &str) -> Self {
+        Self::new(base, Some(self.token()))
+    }
+
     /// The token.
     pub fn token(&self) -> &str {
         self.token.as_deref().unwrap_or_default()
