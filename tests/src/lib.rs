@@ -23,7 +23,7 @@ pub use client::{Answer, Client};
 pub use fleet::{Fleet, on_servers};
 pub use load::{Heard, LIMIT, Load, body};
 pub use processes::{Processes, SERVICES};
-pub use servers::{Server, Servers, Stores};
+pub use servers::{Server, Servers, Stores, given};
 
 /// How long anything may take that is only a matter of time.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -57,6 +57,11 @@ pub struct Servers {
     pub kafka: String,
 }
 
+/// The program or folder that a variable of the environment names; none if it is empty.
+pub fn given(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 impl Servers {
     /// Those that the environment names (`SOUK_TEST_POSTGRES_URL`, `…_MONGODB_URL`, `…_KAFKA_URL`), if all are.
     pub fn given() -> Option<Self> {

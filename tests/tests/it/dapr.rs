@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Client, LIMIT, Load, Processes, Server, Servers, audit, eventually, on_servers, souk};
+use fleet_tests::{Client, LIMIT, Load, Processes, Server, Servers, audit, eventually, given, on_servers, souk};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
@@ -135,7 +135,7 @@ async fn sidecars_that_die_under_load_lose_no_event() -> Result<()> {
         tell("left out: Dapr wants servers (SOUK_TEST_FLEET=servers)");
         return Ok(());
     };
-    let Some(program) = std::env::var_os("DAPRD").filter(|program| !program.is_empty()).map(PathBuf::from) else {
+    let Some(program) = given("DAPRD") else {
         tell("left out: DAPRD, which names the Dapr sidecar's program, is not set");
         return Ok(());
     };

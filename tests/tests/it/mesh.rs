@@ -5,13 +5,13 @@ mod manifests;
 
 use std::{
     fs::File,
-    path::{Path, PathBuf},
+    path::Path,
     process::Stdio,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Answer, Client, LIMIT, Load, Processes, Servers, eventually, on_servers};
+use fleet_tests::{Answer, Client, LIMIT, Load, Processes, Servers, eventually, given, on_servers};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
@@ -106,7 +106,7 @@ async fn a_fleet_behind_envoy_shares_work_spares_who_fails_and_lets_no_bad_token
         tell("left out: the mesh wants replicas, and these servers (SOUK_TEST_FLEET=servers)");
         return Ok(());
     };
-    let Some(program) = std::env::var_os("ENVOY").filter(|program| !program.is_empty()).map(PathBuf::from) else {
+    let Some(program) = given("ENVOY") else {
         tell("left out: the mesh wants Envoy; ENVOY names the program");
         return Ok(());
     };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Client, LIMIT, Load, Processes, SERVICES, eventually};
+use fleet_tests::{Client, LIMIT, Load, Processes, SERVICES, eventually, given};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
@@ -178,8 +178,7 @@ async fn day(admin: &Client) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_target_is_up_and_every_query_of_the_dashboards_has_data() -> Result<()> {
-    let Some(program) = std::env::var_os("SOUK_TEST_PROMETHEUS").filter(|name| !name.is_empty()).map(PathBuf::from)
-    else {
+    let Some(program) = given("SOUK_TEST_PROMETHEUS") else {
         tell("left out: no Prometheus (SOUK_TEST_PROMETHEUS names the program)");
         return Ok(());
     };

@@ -1,10 +1,10 @@
 //! An upgrade without a stop: the processes of an earlier version and the new ones side by side on the same stores, with
 //! orders under way. `tests/upgrade` builds the earlier version and runs this.
 
-use std::{env, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use fleet_tests::{LIMIT, Load, Processes, SERVICES, Servers, on_servers};
+use fleet_tests::{LIMIT, Load, Processes, SERVICES, Servers, given, on_servers};
 
 use crate::chaos::{one_order_a_key, settled, tell, terminal};
 
@@ -13,8 +13,7 @@ const TOGETHER: Duration = Duration::from_secs(6);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_earlier_version_hands_over_to_this_one_under_load() -> Result<()> {
-    let old = env::var_os("SOUK_TEST_EARLIER").map(PathBuf::from);
-    let (Some(old), Some(servers)) = (old, Servers::given().filter(|_| on_servers())) else {
+    let (Some(old), Some(servers)) = (given("SOUK_TEST_EARLIER"), Servers::given().filter(|_| on_servers())) else {
         tell("left out: an upgrade wants the programs of an earlier version; run tests/upgrade");
         return Ok(());
     };
