@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::{
-    Fleet, PATIENCE, eventually,
+    Fleet, PATIENCE, Stores, eventually,
     fleet::{clean, command},
     on_servers,
 };
@@ -120,4 +120,24 @@ pub async fn drained(mut fleet: Fleet) -> Result<Audit> {
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         fleet = Fleet::start_with(&data, &env).await?;
     }
+}
+
+/// What stands on a topic of a folder's embedded bus, the oldest first; running or not.
+pub async fn topic(data: &Path, topic: &str) -> Result<Vec<String>> {
+    let kept = bus::Bus::read_all(&format!("embedded:{}", data.join("bus.db").display())).await?;
+    let messages = kept.messages.into_iter().filter(|message| message.topic == topic);
+    Ok(messages.map(|message| message.payload).collect())
+}
+
+/// Puts a message on a topic of the bus of a folder's fleet, as a program outside of it does.
+pub async fn publish(data: &Path, topic: &str, key: &str, payload: &str) -> Result<()> {
+    let stop = tokio_util::sync::CancellationToken::new();
+    let ctx = chassis::Context::new("outside", "outside", stop.clone(), chassis::CrashPoints::none());
+    let url = Stores::of(data)?.url(data, "bus");
+    let topology = bus::Topology { topics: &[], groups: &[] };
+    let bus = bus::Bus::open_with(&url, &ctx, topology).await?;
+    let message = bus::Outgoing { topic: topic.into(), key: key.into(), payload: payload.into() };
+    let told = bus.publish(vec![message]).await;
+    stop.cancel();
+    Ok(told?)
 }

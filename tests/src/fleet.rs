@@ -89,6 +89,12 @@ impl Fleet {
         if on_servers() { Self::start_seven(data, env).await } else { Self::embedded(data, env).await }
     }
 
+    /// Starts one that opens a dialect, with its sample data, on the ports that its clients know.
+    pub async fn dialect(data: &Path, name: &str, env: &[(&str, &str)]) -> Result<Self> {
+        let own = [("SOUK_DIALECT", name), ("SOUK_GATEWAY_DIALECTS", name), ("SOUK_SAMPLE", name)];
+        Self::start_with(data, &[&own, env].concat()).await
+    }
+
     /// One process on embedded stores, whatever this run is about.
     pub async fn embedded(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
         let mut child = command()?
@@ -171,6 +177,13 @@ impl Fleet {
     /// A client with the token of a sample user: admin, manager or customer.
     pub fn client(&self, user: &str) -> Client {
         Client::new(self.gateway(), self.ready["tokens"][user].as_str())
+    }
+
+    /// Takes a new token for the admin, where a login of his ended the one from the start.
+    pub async fn sign_in_again(&mut self) -> Result<()> {
+        let args = [OsStr::new("token"), OsStr::new("admin"), OsStr::new("--data"), self.data.as_os_str()];
+        self.ready["tokens"]["admin"] = souk_text(args).await?.trim().into();
+        Ok(())
     }
 
     /// A client without a token.

@@ -9,6 +9,7 @@ mod door;
 mod fleet;
 mod load;
 mod processes;
+mod rows;
 mod servers;
 
 use std::{
@@ -18,11 +19,12 @@ use std::{
 
 use anyhow::{Result, bail};
 
-pub use audit::{Audit, audit, drained, souk, souk_text};
+pub use audit::{Audit, audit, drained, publish, souk, souk_text, topic};
 pub use client::{Answer, Client};
 pub use fleet::{Fleet, on_servers};
 pub use load::{Heard, LIMIT, Load, body};
 pub use processes::{Processes, SERVICES};
+pub use rows::{Rows, curl};
 pub use servers::{Server, Servers, Stores, given};
 
 /// How long anything may take that is only a matter of time.

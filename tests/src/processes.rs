@@ -109,7 +109,10 @@ impl Processes {
         if !key.exists() {
             std::fs::write(&key, auth::InternalKey::generate()?.to_secret().expose())?;
         }
+        let set = env.iter().find(|(name, _)| *name == "SOUK_SAMPLE").map(|(_, set)| Path::new(*set));
         let sample = [Path::new("sample"), Path::new("--json"), Path::new("--data"), data];
+        let set = set.map(|set| [Path::new("--sample"), set]);
+        let sample: Vec<&Path> = sample.into_iter().chain(set.into_iter().flatten()).collect();
         let (_, sample) = match &programs {
             Some(folder) => souk_at(&folder.join("souk"), sample).await?,
             None => souk(sample).await?,

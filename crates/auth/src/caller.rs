@@ -73,6 +73,11 @@ impl Caller {
         self.is(Role::Service)
     }
 
+    /// Whether an issuer outside the house vouches for him, see [`crate::oidc`]. The house's own ids have no such sign.
+    pub fn is_foreign(&self) -> bool {
+        self.subject.contains('|')
+    }
+
     /// Whether he works for the house: admin, manager or clerk.
     pub fn is_staff(&self) -> bool {
         self.is_admin() || self.is(Role::Manager) || self.is(Role::Clerk)

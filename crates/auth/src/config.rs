@@ -27,6 +27,14 @@ pub enum AuthError {
     /// The random source or the library refuses.
     #[error("a key or token could not be made")]
     Crypto,
+    /// A foreign issuer that cannot be trusted as the settings say it.
+    #[error("trusted_issuers (SOUK_TRUSTED_ISSUERS), {issuer:?}: {why}")]
+    Issuer {
+        /// Its name.
+        issuer: String,
+        /// What is wrong.
+        why: String,
+    },
     /// No HTTP client.
     #[error("no HTTP client for the issuer's keys")]
     Client(#[from] reqwest::Error),

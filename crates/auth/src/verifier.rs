@@ -12,6 +12,7 @@ use moka::sync::Cache;
 use crate::claims::{AUDIENCE, Claims, TYPE, now};
 use crate::internal::{self, InternalKey};
 use crate::jwks::{Found, Keys, LocalKeys};
+use crate::oidc::{ForeignIssuers, TrustedIssuer};
 use crate::{AuthConfig, AuthError, Caller, Role};
 
 /// How far clocks may differ, in seconds.
@@ -21,10 +22,11 @@ const MAX_TOKEN_BYTES: usize = 8 * 1024;
 const POLL: Duration = Duration::from_secs(5);
 const CACHED_TOKENS: u64 = 10_000;
 
-/// Verifies tokens of the issuer and of the fleet. Cheap to clone.
+/// Verifies tokens of the issuer and of the fleet, and of foreign issuers if some are trusted. Cheap to clone.
 #[derive(Clone)]
 pub struct Verifier {
     inner: Arc<Inner>,
+    foreign: Option<ForeignIssuers>,
 }
 
 struct Inner {
@@ -61,11 +63,24 @@ impl Verifier {
         };
         let cache = Cache::builder().max_capacity(CACHED_TOKENS).build();
         let inner = Inner { issuer: config.issuer.clone(), keys, internal, cache, polling: AtomicBool::new(false) };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), foreign: None })
+    }
+
+    /// Believes these foreign issuers too; none of them may bear the name of the house's own.
+    pub fn trusting(mut self, issuers: &[TrustedIssuer]) -> Result<Self, AuthError> {
+        if let Some(own) = issuers.iter().find(|issuer| issuer.issuer == self.inner.issuer) {
+            return Err(AuthError::Issuer { issuer: own.issuer.clone(), why: "it is this house's own".into() });
+        }
+        self.foreign = if issuers.is_empty() { None } else { Some(ForeignIssuers::new(issuers, None)?) };
+        Ok(self)
     }
 
     /// Who the bearer is; 401 for a token that is not to be believed, 503 when the issuer's keys cannot be had.
     pub async fn verify(&self, bearer: &str) -> Result<Caller, Problem> {
+        if let Some(foreign) = self.foreign.as_ref().filter(|foreign| foreign.is_theirs(bearer)) {
+            // Not kept: its signature is checked by the keys of the moment, each time.
+            return Ok(foreign.verify(bearer).await?.caller);
+        }
         if bearer.len() > MAX_TOKEN_BYTES {
             return Err(refused("is too long"));
         }
@@ -165,7 +180,8 @@ fn user(claims: &Claims) -> Result<Caller, Problem> {
 }
 
 fn internal_caller(claims: &Claims) -> Result<Caller, Problem> {
-    if claims.roles != [Role::Service.as_str()] || claims.exp - claims.iat > internal::TTL {
+    let one_role = matches!(claims.roles.as_slice(), [role] if Role::parse(role).is_some());
+    if !one_role || claims.act.is_none() || claims.exp - claims.iat > internal::TTL {
         return Err(refused("is not what services give each other"));
     }
     Ok(caller(claims))

@@ -47,6 +47,12 @@ pub trait Handler: Send + Sync + 'static {
     /// Handles events in their order, as one transaction; an error must leave no trace. What has taken
     /// effect before must change nothing (see [`crate::inbox::fresh`]).
     fn handle(&self, events: &[Event]) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Whether messages of this topic that are no CloudEvents come too, each as an [`Event`] of the kind
+    /// [`crate::PLAIN`]; else they go to the dead letters.
+    fn takes_plain(&self, _topic: &str) -> bool {
+        false
+    }
 }
 
 /// Where a group's messages come from.
@@ -182,6 +188,9 @@ impl<H: Handler> Consumer<H> {
                 Ok(mut event) => {
                     event.topic.clone_from(&message.topic);
                     events.push((message, event));
+                }
+                Err(_) if self.handler.takes_plain(&message.topic) => {
+                    events.push((message, Event::plain(message, Timestamp::now())));
                 }
                 Err(error) => {
                     if !self.bury(message, &format!("no CloudEvent: {error}")).await {

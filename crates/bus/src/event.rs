@@ -1,8 +1,14 @@
 //! The envelope: CloudEvents 1.0 in JSON (<https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md>).
 
+use aws_lc_rs::digest::{SHA256, digest};
 use commerce::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+
+use crate::Outgoing;
+
+/// The kind of a message that is no CloudEvent and is taken all the same (see [`crate::Handler::takes_plain`]).
+pub const PLAIN: &str = "plain";
 
 /// What a service tells of a change it made.
 #[derive(Debug, Clone)]
@@ -111,6 +117,30 @@ impl Event {
         }
     }
 
+    /// A message of a program that knows no CloudEvents, as an event of the kind [`PLAIN`]: its text is the payload, as it is
+    /// if it is JSON, else as a JSON string. It tells no time, so that of its coming is taken, and neither source nor
+    /// sequence. The id is made of key and text: the same message again has the same.
+    pub(crate) fn plain(message: &Outgoing, now: Timestamp) -> Self {
+        let text = &message.payload;
+        let json = serde_json::from_str::<Box<RawValue>>(text).or_else(|_| serde_json::value::to_raw_value(text));
+        let hash = digest(&SHA256, format!("{}\n{text}", message.key).as_bytes());
+        Self {
+            specversion: "1.0".into(),
+            id: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            source: String::new(),
+            kind: PLAIN.into(),
+            subject: message.key.clone(),
+            time: now,
+            sequence: None,
+            traceparent: None,
+            replay: false,
+            replaygroup: None,
+            datacontenttype: Some("application/json".into()),
+            data: json.unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            topic: message.topic.clone(),
+        }
+    }
+
     /// The payload as the consumer's own type, which names what it needs and ignores the rest.
     pub fn data<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_str(self.data.get())
@@ -131,5 +161,23 @@ impl Envelope {
     /// That of a text, if it has one.
     pub(crate) fn of(payload: &str) -> Option<Self> {
         serde_json::from_str(payload).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plain_message_is_known_again_by_its_text() {
+        let message =
+            |key: &str, payload: &str| Outgoing { topic: "t".into(), key: key.into(), payload: payload.into() };
+        let plain = |key, payload| Event::plain(&message(key, payload), Timestamp::from_micros(7));
+        let first = plain("k", r#"{"id":5,"price":1.10}"#);
+        assert_eq!((first.kind.as_str(), first.topic.as_str(), first.sequence), (PLAIN, "t", None));
+        assert_eq!(first.data.get(), r#"{"id":5,"price":1.10}"#, "to the digit");
+        assert_eq!(plain("k", r#"{"id":5,"price":1.10}"#).id, first.id);
+        assert!(plain("k", "{}").id != first.id && plain("other", first.data.get()).id != first.id);
+        assert_eq!(plain("", "PROSPECT_CREATED: 5").data.get(), r#""PROSPECT_CREATED: 5""#);
     }
 }

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 pub use consumer::{Failure, Handler};
 pub use embedded::Embedded;
-pub use event::{Event, NewEvent};
+pub use event::{Event, NewEvent, PLAIN};
 pub use kept::Kept;
 pub use letters::{Chosen, Letter};
 pub use outbox::{Outbox, Outgoing, SqlOutbox, Waiting};

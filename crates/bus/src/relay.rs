@@ -1,6 +1,12 @@
 //! Carries a service's outbox to the broker.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use backon::BackoffBuilder;
 use chassis::Context;
@@ -26,7 +32,11 @@ const MEASURE: Duration = Duration::from_secs(1);
 
 /// Wakes the task that publishes. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Relay(Arc<Notify>);
+pub struct Relay {
+    wake: Arc<Notify>,
+    /// Age of the oldest message that waits, in seconds.
+    age: Arc<AtomicI64>,
+}
 
 impl Relay {
     /// Starts publishing what the outbox holds, oldest first, until the process stops. Several replicas share the
@@ -34,6 +44,7 @@ impl Relay {
     /// only paused, a message may be published twice, which consumers notice by its sequence.
     pub fn start(ctx: &Context, outbox: Arc<dyn Outbox>, bus: Bus) -> Self {
         let wake = Arc::new(Notify::new());
+        let age = Arc::new(AtomicI64::new(0));
         let worker = Worker {
             ctx: ctx.clone(),
             share: Share::new("relay", SHARDS, &ctx.instance),
@@ -42,14 +53,19 @@ impl Relay {
             wake: Arc::clone(&wake),
             published: ctx.metrics.counter("outbox_published_total", "Messages given to the broker.", &["topic"]),
         };
-        ctx.spawn("backlog", measure(ctx.clone(), Arc::clone(&worker.outbox)));
+        ctx.spawn("backlog", measure(ctx.clone(), Arc::clone(&worker.outbox), Arc::clone(&age)));
         ctx.spawn("relay", worker.run());
-        Self(wake)
+        Self { wake, age }
+    }
+
+    /// For how long the oldest message has waited for the broker, in seconds; looked at once a second.
+    pub fn unpublished_seconds(&self) -> i64 {
+        self.age.load(Ordering::Relaxed)
     }
 
     /// Tells the relay that something was committed.
     pub fn wake(&self) {
-        self.0.notify_one();
+        self.wake.notify_one();
     }
 }
 
@@ -132,7 +148,7 @@ impl Worker {
 }
 
 /// Tells how much waits, also while the broker keeps the relay waiting.
-async fn measure(ctx: Context, outbox: Arc<dyn Outbox>) {
+async fn measure(ctx: Context, outbox: Arc<dyn Outbox>, oldest_seconds: Arc<AtomicI64>) {
     let depth = ctx.metrics.gauge("outbox_depth", "Messages that wait for the broker.", &[]);
     let age = ctx.metrics.gauge("outbox_age_seconds", "Age of the oldest message that waits.", &[]);
     loop {
@@ -140,7 +156,9 @@ async fn measure(ctx: Context, outbox: Arc<dyn Outbox>) {
         if let Ok((waiting, oldest)) = outbox.backlog().await {
             let seconds = oldest.map_or(0, |oldest| Timestamp::now().since(oldest).as_secs());
             depth.with_label_values::<&str>(&[]).set(waiting);
-            age.with_label_values::<&str>(&[]).set(i64::try_from(seconds).unwrap_or(i64::MAX));
+            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+            oldest_seconds.store(seconds, Ordering::Relaxed);
+            age.with_label_values::<&str>(&[]).set(seconds);
         }
         tokio::select! {
             () = ctx.shutdown.cancelled() => return,

@@ -18,8 +18,9 @@ pub const TOPICS: &[&str] =
 
 /// The groups of the house, named as the services are.
 pub const GROUPS: &[(&str, &[&str])] = &[
+    ("customer", &["prospect-events"]),
     ("notification", &["orders", "stock", "payments", "customers"]),
-    ("order", &["payments"]),
+    ("order", &["payments", "new-order"]),
     ("stock", &["orders"]),
 ];
 

@@ -49,6 +49,11 @@ struct Edge {
 /// 5. the routes: the service's own, `/health`, `/ready`, `/metrics`.
 pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready) -> Router {
     ctx.metrics.describe(ctx.name);
+    layers(routes.merge(own_routes(ctx, ready)), ctx)
+}
+
+/// The common stack without the routes that every service has.
+pub(crate) fn layers(routes: Router, ctx: &Context) -> Router {
     let edge = Arc::new(Edge {
         service: ctx.name,
         requests: ctx.metrics.counter("http_requests_total", "HTTP requests answered.", &["method", "route", "status"]),
@@ -59,7 +64,6 @@ pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready) -> Router {
         ),
     });
     routes
-        .merge(own_routes(ctx, ready))
         .layer(middleware::from_fn(limit))
         .layer(middleware::from_fn(deadline::http))
         .layer(CatchPanicLayer::custom(answer_panic))

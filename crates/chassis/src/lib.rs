@@ -36,7 +36,7 @@ pub use problem::{FieldError, Problem};
 pub use process::{Settings, main};
 pub use query::from_query;
 pub use secret::Secret;
-pub use serve::{App, Listeners, Ready, always_ready, ready_if, serve};
+pub use serve::{App, Listeners, Ready, always_ready, ready_if, ready_telling, serve, serve_door};
 
 /// The version of this house; all services have the same.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -67,12 +67,19 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: std::fmt::Display,
 {
+    ready_telling(ping, || serde_json::json!({"store": "answers"}))
+}
+
+/// The same with facts of the service's own.
+pub fn ready_telling<F, Fut, E>(ping: F, facts: impl Fn() -> Value + Send + Sync + 'static) -> Ready
+where
+    F: Fn() -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::fmt::Display,
+{
     Arc::new(move || {
-        let ping = ping();
-        Box::pin(async move {
-            ping.await.map_err(|error| error.to_string())?;
-            Ok(serde_json::json!({"store": "answers"}))
-        })
+        let (ping, facts) = (ping(), facts());
+        Box::pin(async move { ping.await.map(|()| facts).map_err(|error| error.to_string()) })
     })
 }
 
@@ -141,6 +148,16 @@ pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<
         tracing::warn!(service = ctx.name, left = ctx.tasks.len(), "tasks did not end in time and are dropped");
     }
     served.map(|_| ())
+}
+
+/// Serves a further door of a service, a port of its own that answers in its own way: behind the common middleware, without
+/// `/health`, `/ready` and `/metrics`. Ends when the service stops, and when what runs is finished.
+pub fn serve_door(
+    ctx: &Context,
+    listener: TcpListener,
+    routes: Router,
+) -> impl Future<Output = io::Result<()>> + use<> {
+    accept(listener, edge::layers(routes, ctx), ctx.shutdown.clone())
 }
 
 fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) -> impl Future<Output = io::Result<()>> {

@@ -2,13 +2,17 @@
 
 use commerce::Timestamp;
 
-use crate::store;
+use crate::{events, hear, store};
 
 /// Everything that the audit asks of this service.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// Every customer.
     pub customers: Vec<CustomerFact>,
+    /// Every prospect, and a mark of each that was deleted.
+    pub prospects: Vec<LeadFact>,
+    /// Every activity, and a mark of each that was deleted.
+    pub activities: Vec<LeadFact>,
     /// The events that the outbox keeps.
     pub outbox: bus::outbox::Telling,
 }
@@ -28,6 +32,25 @@ pub struct CustomerFact {
     pub updated_at: Timestamp,
 }
 
+/// One prospect or activity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeadFact {
+    /// Its id.
+    pub id: String,
+    /// Events told so far; of an activity one, that it was made.
+    pub last_sequence: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was changed last.
+    pub updated_at: Timestamp,
+}
+
+/// The id of the activity that an event of this service about a prospect must have made; `None` for what makes none.
+pub fn activity_of(kind: &str, event_id: &str) -> Option<String> {
+    let makes = [events::PROSPECT_CREATED, events::PROSPECT_UPDATED].contains(&kind);
+    makes.then(|| hear::activity_of(hear::OWN, event_id).into())
+}
+
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let store = store::open_to_read(url).await?;
@@ -40,6 +63,23 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         }
         facts.customers.extend(page);
     }
+    loop {
+        let after = facts.prospects.last().map(|prospect| prospect.id.clone()).unwrap_or_default();
+        let page = store.prospect_facts(&after).await?;
+        if page.is_empty() {
+            break;
+        }
+        facts.prospects.extend(page);
+    }
+    loop {
+        let after = facts.activities.last().map(|activity| activity.id.clone()).unwrap_or_default();
+        let page = store.activity_facts(&after).await?;
+        if page.is_empty() {
+            break;
+        }
+        facts.activities.extend(page);
+    }
+    // Read last: whatever is in the facts was told by then.
     facts.outbox = store.told().await?;
     store.close().await;
     Ok(facts)

@@ -24,6 +24,8 @@ pub struct Config {
     pub jwks_url: String,
     /// The fleet's own key.
     pub internal_key: Secret,
+    /// Issuers outside the house whose tokens are believed too; none.
+    pub trusted_issuers: Vec<auth::TrustedIssuer>,
     /// Where the order service is, for cancelling the open orders of a customer who goes.
     pub order_url: String,
     /// Where the stock service is: it knows which places there are.
@@ -48,6 +50,7 @@ impl Default for Config {
             issuer: "http://127.0.0.1:8085".into(),
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: Secret::default(),
+            trusted_issuers: Vec::new(),
             order_url: "http://127.0.0.1:8087".into(),
             stock_url: "http://127.0.0.1:8088".into(),
             admin_password: Secret::default(),

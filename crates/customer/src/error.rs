@@ -41,6 +41,14 @@ pub(crate) enum Error {
     /// Nothing of the person is left to change.
     #[error("this customer was anonymised")]
     Anonymised,
+    /// There is no way from one stage to the other.
+    #[error("a prospect who is {from} cannot become {to}")]
+    StageMove {
+        /// Where he stands.
+        from: &'static str,
+        /// What was wanted.
+        to: &'static str,
+    },
     /// Somebody must be left who can give roles.
     #[error("the last admin must stay one")]
     LastAdmin,
@@ -90,6 +98,11 @@ impl Error {
         Self::Invalid(vec![FieldError::new(field, rule, message)])
     }
 
+    /// Whether the same may work later.
+    pub(crate) fn is_away(&self) -> bool {
+        self.kind() == Kind::Unavailable
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) => Kind::NotFound,
@@ -100,6 +113,7 @@ impl Error {
             | Self::IdTaken
             | Self::CustomerTaken
             | Self::Anonymised
+            | Self::StageMove { .. }
             | Self::LastAdmin
             | Self::OrderStays { .. } => Kind::Conflict,
             Self::Stale { .. } => Kind::Stale,

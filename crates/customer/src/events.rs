@@ -1,12 +1,21 @@
-//! What this service tells: `customer.created`, `customer.updated`, `customer.anonymised`.
+//! What this service tells: `customer.created|updated|anonymised`, `prospect.created|updated|converted|deleted`,
+//! `activity.created`.
 
 use bus::NewEvent;
 use serde_json::{Value, json};
 
-use crate::api::CustomerView;
-use crate::domain::Customer;
+use crate::api::{ActivityView, CustomerView, ProspectView};
+use crate::domain::{Activity, Customer, Prospect};
 
+/// Of customers and activities.
 pub(crate) const TOPIC: &str = "customers";
+/// Of prospects. This service hears it too, and makes activities of it, so they must not be told here.
+pub(crate) const PROSPECTS: &str = "prospect-events";
+
+pub(crate) const PROSPECT_CREATED: &str = "souk.prospect.created";
+pub(crate) const PROSPECT_UPDATED: &str = "souk.prospect.updated";
+pub(crate) const PROSPECT_DELETED: &str = "souk.prospect.deleted";
+pub(crate) const PROSPECT_CONVERTED: &str = "souk.prospect.converted";
 
 pub(crate) fn created(customer: &Customer) -> NewEvent {
     tell("souk.customer.created", customer)
@@ -27,4 +36,33 @@ fn tell(kind: &'static str, customer: &Customer) -> NewEvent {
 /// What is told of a customer. Of an anonymised one it also stands in for what was told before.
 pub(crate) fn data(customer: &Customer) -> Value {
     json!(CustomerView::from(customer))
+}
+
+pub(crate) fn prospect_created(prospect: &Prospect) -> NewEvent {
+    prospect_event(PROSPECT_CREATED, prospect)
+}
+
+/// Something happened to a prospect: one of the kinds above.
+pub(crate) fn prospect_event(kind: &'static str, prospect: &Prospect) -> NewEvent {
+    NewEvent::new(PROSPECTS, kind, prospect.id.as_str(), prospect.sequence, &prospect_data(prospect))
+}
+
+/// What is told of a prospect. Of a deleted one it also stands in for what was told before.
+pub(crate) fn prospect_data(prospect: &Prospect) -> Value {
+    json!(ProspectView::from(prospect))
+}
+
+pub(crate) fn activity_created(activity: &Activity) -> NewEvent {
+    let subject = activity_subject(activity.id.as_str());
+    NewEvent::new(TOPIC, "souk.activity.created", subject, activity.sequence, &activity_data(activity))
+}
+
+/// What is told of an activity. Of one that lost its name it also stands in for what was told before.
+pub(crate) fn activity_data(activity: &Activity) -> Value {
+    json!(ActivityView::from(activity))
+}
+
+/// The subject of an activity's events. Customers have the same topic, and no id has a slash.
+pub(crate) fn activity_subject(id: &str) -> String {
+    format!("activity/{id}")
 }

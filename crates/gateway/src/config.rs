@@ -24,6 +24,8 @@ pub struct Config {
     pub jwks_url: String,
     /// Key of the fleet's own tokens, the same at every service.
     pub internal_key: chassis::Secret,
+    /// Issuers outside the house whose tokens are believed too; none.
+    pub trusted_issuers: Vec<auth::TrustedIssuer>,
     /// Customer service.
     pub customer_url: String,
     /// Product service.
@@ -32,6 +34,8 @@ pub struct Config {
     pub order_url: String,
     /// Stock service (REST).
     pub stock_url: String,
+    /// Stock service (gRPC), for dialects.
+    pub stock_grpc_url: String,
     /// Payment service (REST), asked only whether it is well.
     pub payment_url: String,
     /// Payment service (gRPC).
@@ -42,8 +46,35 @@ pub struct Config {
     pub timeout_seconds: u64,
     /// Seconds for routes of one service instead: `{"order":15,"notification":30}`.
     pub timeouts: BTreeMap<String, u64>,
+    /// Older fleets' dialects to open, each on the ports that its clients know: `["crm"]`; none.
+    pub dialects: Vec<String>,
+    /// Where events come from and go to, for dialects that translate them.
+    pub bus_url: String,
+    /// RabbitMQ of `ms-client`'s other programs: `amqp://USER:PASSWORD@HOST:PORT/VHOST`; none.
+    pub ms_client_amqp: chassis::Secret,
+    /// Whether `quartet` wants a token on orders and payments; false.
+    pub quartet_require_auth: bool,
+    /// Secret of `quartet`'s tokens, where other programs verify them; made of the fleet's key if not said.
+    pub quartet_jwt_secret: chassis::Secret,
+    /// How `quartet`'s tokens are signed: `HS256` or `EdDSA`.
+    pub quartet_jwt_algorithm: JwtAlgorithm,
+    /// Whose tokens `event-prospect` takes on its gateway's port, as a Keycloak realm; the house's own if none is named.
+    pub event_prospect_issuer: Vec<auth::TrustedIssuer>,
+    /// What `multi-magasins` names as the limit of a payment when one above it is refused; the provider decides; 500.
+    pub multi_magasins_limit: f64,
     /// Seconds between health checks of an upstream; 5. One that is away is looked at every second.
     pub health_seconds: u64,
+}
+
+/// How an older fleet's tokens are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JwtAlgorithm {
+    /// By a secret that all have.
+    #[serde(rename = "HS256")]
+    Hs256,
+    /// By a key of its own (Ed25519).
+    #[serde(rename = "EdDSA")]
+    EdDsa,
 }
 
 impl Default for Config {
@@ -55,15 +86,25 @@ impl Default for Config {
             issuer: local(8085),
             jwks_url: local(8085) + "/.well-known/jwks.json",
             internal_key: chassis::Secret::default(),
+            trusted_issuers: Vec::new(),
             customer_url: local(8085),
             product_url: local(8086),
             order_url: local(8087),
             stock_url: local(8088),
+            stock_grpc_url: local(50052),
             payment_url: local(8089),
             payment_grpc_url: local(50051),
             notification_url: local(5001),
             timeout_seconds: 10,
             timeouts: BTreeMap::new(),
+            dialects: Vec::new(),
+            bus_url: "embedded:souk-data/bus.db".into(),
+            ms_client_amqp: chassis::Secret::default(),
+            quartet_require_auth: false,
+            quartet_jwt_secret: chassis::Secret::default(),
+            quartet_jwt_algorithm: JwtAlgorithm::Hs256,
+            event_prospect_issuer: Vec::new(),
+            multi_magasins_limit: 500.0,
             health_seconds: 5,
         }
     }

@@ -2,6 +2,7 @@
 //! one merged `/docs`. It holds no rules: each service demands its callers' roles itself.
 
 mod config;
+mod dialects;
 mod docs;
 mod payments;
 mod products;
@@ -9,7 +10,7 @@ mod proxy;
 mod state;
 mod upstream;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -18,9 +19,11 @@ use axum::{
 };
 use chassis::{App, Context, Json};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use config::Config;
+pub use dialects::{Dialect, Door, MOVED};
 use state::Gateway;
 use upstream::Upstream;
 
@@ -51,9 +54,17 @@ fn router(gateway: Gateway) -> Router {
         .route("/api/customers/{id}/timeline", notification.clone())
         .route("/api/users", customer.clone())
         .route("/api/users/{*rest}", customer.clone())
+        .route("/api/prospects", customer.clone())
+        .route("/api/prospects/{*rest}", customer.clone())
+        .route("/api/activities", customer.clone())
+        .route("/api/activities/{*rest}", customer.clone())
         .route("/.well-known/{*rest}", customer)
         .route("/api/orders", order.clone())
-        .route("/api/orders/{*rest}", order)
+        .route("/api/orders/{*rest}", order.clone())
+        .route("/api/carts", order.clone())
+        .route("/api/carts/{*rest}", order.clone())
+        .route("/api/stores/{id}/sales", order.clone())
+        .route("/api/reports/{*rest}", order)
         .route("/api/places", stock.clone())
         .route("/api/places/{*rest}", stock.clone())
         .route("/api/stock/{*rest}", stock)
@@ -81,25 +92,43 @@ async fn index() -> Json<Value> {
         "docs": "/docs",
         "openapi": "/openapi.json",
         "graphql": "/graphql",
-        "api": ["/api/customers", "/api/users", "/api/products", "/api/orders", "/api/payments",
+        "api": ["/api/customers", "/api/users", "/api/prospects", "/api/activities",
+                "/api/products", "/api/orders", "/api/carts",
+                "/api/payments", "/api/reports/sales",
                 "/api/places", "/api/stock/levels", "/api/notifications"],
     }))
 }
 
-/// Wires the gateway.
+/// What the gateway is given by whoever starts it.
+#[derive(Debug)]
+pub struct Deps {
+    /// Its surroundings.
+    pub ctx: Context,
+    /// Open sockets for the dialects' ports, by the numbers that their clients know.
+    pub doors: BTreeMap<u16, TcpListener>,
+}
+
+/// Opens the dialects' ports, and wires the gateway.
 pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
+    let doors = dialects::listen(&config).await?;
+    build(config, Deps { ctx, doors }).await
+}
+
+/// Wires the gateway.
+pub async fn build(config: Config, Deps { ctx, doors }: Deps) -> anyhow::Result<App> {
     let gateway = Gateway::new(config)?;
     let period = Duration::from_secs(gateway.config.health_seconds.max(1));
     for upstream in gateway.upstreams() {
         upstream.watch(&ctx, &gateway.http, period);
     }
-    let facts = gateway.clone();
+    let api = router(gateway.clone());
+    let compat = dialects::open(&gateway, &api, &ctx, doors).await?;
     Ok(App {
-        http: router(gateway),
+        http: api.merge(compat),
         grpc: None,
         // A neighbour that is away is shown, not a reason to take the gateway out.
         ready: Arc::new(move || {
-            let facts = facts.clone();
+            let facts = gateway.clone();
             Box::pin(async move {
                 Ok(facts
                     .upstreams()

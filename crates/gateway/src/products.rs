@@ -131,6 +131,8 @@ pub(crate) struct ProductQuery {
     category: Option<String>,
     /// Sold (true, if not said) or no longer sold.
     active: Option<bool>,
+    /// The one of this number.
+    number: Option<i64>,
     /// Rows wanted, 1 to 100; 20 if not said.
     limit: Option<u32>,
     /// Where the page before ended.
@@ -152,11 +154,12 @@ pub(crate) async fn list(
         return Err(Problem::new(Kind::Unreadable, format!("limit: {limit} is not from 1 to {MAX_LIMIT}")));
     }
     let text = format!(
-        "query($search:String,$category:String,$active:Boolean,$first:Int,$after:String){{catalog(search:$search,category:$category,active:$active,first:$first,after:$after){{edges{{node{{{FIELDS}}}}}pageInfo{{hasNextPage endCursor}}{}}}}}",
+        "query($search:String,$category:String,$active:Boolean,$first:Int,$after:String,$number:Int){{catalog(search:$search,category:$category,active:$active,first:$first,after:$after,number:$number){{edges{{node{{{FIELDS}}}}}pageInfo{{hasNextPage endCursor}}{}}}}}",
         if query.include_total == Some(true) { " totalCount" } else { "" }
     );
     let variables = json!({
         "search": query.search, "category": query.category, "active": query.active.unwrap_or(true), "first": limit, "after": query.cursor,
+        "number": query.number,
     });
     let mut data = ask(&gateway, &headers, &text, variables).await.map_err(unreadable_cursor)?;
     let catalog = data["catalog"].take();

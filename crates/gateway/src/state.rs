@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use auth::oidc::ForeignIssuers;
 use axum::extract::FromRef;
 use chassis::config::ConfigError;
 use hyper_util::{
@@ -29,10 +30,16 @@ pub(crate) struct Gateway {
     pub(crate) product: Upstream,
     pub(crate) order: Upstream,
     pub(crate) stock: Upstream,
+    /// The same by gRPC.
+    pub(crate) stock_channel: Channel,
     pub(crate) notification: Upstream,
     pub(crate) payment: PaymentsClient<Channel>,
+    /// The same connection, for what speaks the old proto.
+    pub(crate) payment_channel: Channel,
     /// Tells only whether the payment service is well; calls go by gRPC.
     pub(crate) payment_health: Upstream,
+    /// Whose tokens the dialect `event-prospect` takes.
+    pub(crate) event_prospect_issuer: ForeignIssuers,
     verifier: auth::Verifier,
     pub(crate) key: auth::InternalKey,
 }
@@ -54,20 +61,20 @@ impl Gateway {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(connector);
-        let channel = Endpoint::from_shared(config.payment_grpc_url.clone())?
-            .connect_timeout(Duration::from_secs(2))
-            .tcp_nodelay(true)
-            .connect_lazy();
+        let payment_channel = channel(&config.payment_grpc_url)?;
         Ok(Self {
             http,
             customer: Upstream::new("customer", &config.customer_url)?,
             product: Upstream::new("product", &config.product_url)?,
             order: Upstream::new("order", &config.order_url)?,
             stock: Upstream::new("stock", &config.stock_url)?,
+            stock_channel: channel(&config.stock_grpc_url)?,
             notification: Upstream::new("notification", &config.notification_url)?,
-            payment: PaymentsClient::new(channel),
+            payment: PaymentsClient::new(payment_channel.clone()),
+            payment_channel,
             payment_health: Upstream::new("payment", &config.payment_url)?,
-            verifier: auth::Verifier::new(&auth)?,
+            verifier: auth::Verifier::new(&auth)?.trusting(&config.trusted_issuers)?,
+            event_prospect_issuer: ForeignIssuers::new(&config.event_prospect_issuer, None)?,
             key: auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME),
             config: Arc::new(config),
         })
@@ -77,10 +84,21 @@ impl Gateway {
         [&self.customer, &self.product, &self.order, &self.stock, &self.payment_health, &self.notification]
     }
 
+    /// Who verifies users' tokens.
+    pub(crate) fn verifier(&self) -> &auth::Verifier {
+        &self.verifier
+    }
+
     /// The services that describe a REST API.
     pub(crate) fn described(&self) -> [&Upstream; 4] {
         [&self.customer, &self.order, &self.stock, &self.notification]
     }
+}
+
+/// A connection that is made when it is first used.
+fn channel(url: &str) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(url.to_owned())?;
+    Ok(endpoint.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true).connect_lazy())
 }
 
 /// A time-out of a service that there is not would never be used.

@@ -24,6 +24,8 @@ pub struct Config {
     pub jwks_url: String,
     /// Key of the fleet's own tokens, the same at every service.
     pub internal_key: Secret,
+    /// Issuers outside the house whose tokens are believed too; none.
+    pub trusted_issuers: Vec<auth::TrustedIssuer>,
     /// Most live streams at once; 1,000. One more gets 503.
     pub streams: usize,
     /// Days that the last event of a quiet aggregate is remembered; 30. Longer than the bus keeps messages.
@@ -42,6 +44,7 @@ impl Default for Config {
             issuer: "http://127.0.0.1:8085".into(),
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: Secret::default(),
+            trusted_issuers: Vec::new(),
             streams: 1_000,
             inbox_days: 30,
             notification_days: 90,

@@ -46,7 +46,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     bus.subscribe(&ctx, NAME, listener)?;
     let state = api::State {
         db: db.clone(),
-        verifier: auth::Verifier::new(&config.auth())?,
+        verifier: auth::Verifier::new(&config.auth())?.trusting(&config.trusted_issuers)?,
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "notifications"),
         news,
         sender,

@@ -1,6 +1,9 @@
 //! Accepting an order: known by key or id? else priced by the catalogue, and made durable.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use chassis::{FieldError, Kind, Problem};
 use commerce::{Amount, Currency, CustomerId, Id, OrderId, PlaceId, ProductId, Quantity, Timestamp};
@@ -9,7 +12,9 @@ use tokio::time::Instant;
 use crate::{
     checkout::Checkout,
     clients::{Product, STEP},
-    domain::{Address, Adjustment, Line, Moved, Order, Payment, PaymentMethod, State, StateAt, Status},
+    domain::{
+        Address, Adjustment, CartId, Channel, Line, Moved, Order, Payment, PaymentMethod, State, StateAt, Status,
+    },
     error::Error,
     store::{self, Answer, Held, Key, Placed, Placement},
 };
@@ -30,6 +35,10 @@ pub(crate) struct Asked {
     pub(crate) adjustments: Vec<Adjustment>,
     pub(crate) shipping_address: Option<Address>,
     pub(crate) notes: Option<String>,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) channel: Channel,
+    /// The cart that it is made of, as it was read: then its id is the one that the cart has chosen.
+    pub(crate) cart: Option<(CartId, i64)>,
     pub(crate) payload_hash: String,
     pub(crate) key: Option<Key>,
     pub(crate) actor: String,
@@ -52,6 +61,8 @@ pub(crate) enum Outcome {
     Known(Box<Order>),
     /// Not yet; the order goes on.
     Running(OrderId, State, Status),
+    /// Nothing was done: the cart is no longer what it was when it was read.
+    CartChanged,
 }
 
 impl Checkout {
@@ -66,6 +77,7 @@ impl Checkout {
             // What could be sold when it was asked for first has its answer, whatever the catalogue says now.
             Err(refused) => {
                 return match self.known(&asked).await? {
+                    Some((_, _, false)) if asked.cart.is_some() => Ok(Outcome::CartChanged),
                     Some(known) => self.outcome_of(known, &asked, deadline).await,
                     None => Err(refused),
                 };
@@ -79,6 +91,7 @@ impl Checkout {
             key: asked.key.clone(),
             lease: self.lease(epoch),
             traceparent: chassis::trace::current_traceparent(),
+            cart_version: asked.cart.as_ref().map(|(_, version)| *version),
         };
         match self.place(placement).await? {
             Placed::New(order) => {
@@ -94,6 +107,9 @@ impl Checkout {
             Placed::KnownKey { order_id, payload_hash } => {
                 self.outcome_of((order_id, payload_hash, true), &asked, deadline).await
             }
+            Placed::CartChanged => Ok(Outcome::CartChanged),
+            // Somebody else's checkout of the same cart came first.
+            Placed::KnownId { .. } if asked.cart.is_some() => Ok(Outcome::CartChanged),
             Placed::KnownId { order_id, payload_hash } => {
                 self.outcome_of((order_id, payload_hash, false), &asked, deadline).await
             }
@@ -143,7 +159,12 @@ impl Checkout {
     }
 
     /// Waits for an order that somebody else drives, as long as the caller does.
-    async fn await_terminal(&self, id: &OrderId, key: Option<&Key>, deadline: Instant) -> Result<Outcome, Error> {
+    pub(crate) async fn await_terminal(
+        &self,
+        id: &OrderId,
+        key: Option<&Key>,
+        deadline: Instant,
+    ) -> Result<Outcome, Error> {
         let mut wait = Duration::from_millis(5);
         loop {
             let mut tx = self.db.read().await?;
@@ -226,6 +247,7 @@ impl Checkout {
             number: 0,
             customer_id: asked.customer_id.clone(),
             place_id,
+            channel: asked.channel,
             state: State::Created,
             status: Status::Pending,
             states: vec![StateAt { state: State::Created, at: now }],
@@ -238,11 +260,14 @@ impl Checkout {
             reason: None,
             shipping_address: asked.shipping_address.clone(),
             notes: asked.notes.clone(),
+            metadata: asked.metadata.clone(),
+            archived: false,
             placed_at: asked.placed_at.unwrap_or(now),
             created_at: now,
             updated_at: now,
             version: 1,
             sequence: 1,
+            cart_id: asked.cart.as_ref().map(|(id, _)| id.clone()),
         })
     }
 }

@@ -52,6 +52,8 @@ pub struct Facts {
     pub orders: Vec<OrderFact>,
     /// What was written to be published.
     pub outbox: bus::outbox::Telling,
+    /// The summaries of sales beside the orders.
+    pub reports: crate::reports::Compared,
 }
 
 /// Reads the facts of a store, running or not.
@@ -84,9 +86,10 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         });
     }
     let outbox = bus::outbox::telling(&mut tx).await?;
+    let reports = crate::reports::compare_in(&mut tx).await?;
     drop(tx);
     db.close().await;
-    Ok(Facts { orders, outbox })
+    Ok(Facts { orders, outbox, reports })
 }
 
 #[derive(Debug, Default)]

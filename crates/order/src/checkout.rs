@@ -354,8 +354,7 @@ fn settlement(driven: &Driven, saga: &Saga, now: Timestamp) -> Settlement {
             Settlement { order, work: None, epoch, change: Change::Terminal { event, plain: None, answer } }
         }
         _ => {
-            order.move_to(Status::Confirmed, now, None, None);
-            order.reach(State::Confirmed, now);
+            order.confirm(now);
             order.touch(now);
             let (event, plain) = (Box::new(events::confirmed(&order)), Some(events::confirmed_plainly(&order)));
             let answer = Answer { status: 201, body: serde_json::to_string(&order).unwrap_or_default() };

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, RwLock},
     time::Duration,
 };
 
@@ -19,6 +18,11 @@ use serde_json::json;
 use tonic::{Request, Status};
 
 use crate::config::Config;
+
+mod places;
+
+pub(crate) use places::{Bound, Level};
+use places::{Levels, Places};
 
 /// How long one call may take.
 pub(crate) const STEP: Duration = Duration::from_secs(2);
@@ -81,6 +85,7 @@ pub(crate) struct Clients {
     void: Batcher<payment::Operation, payment::OperationResult, Error>,
     refund: Batcher<payment::Operation, payment::OperationResult, Error>,
     places: Places,
+    levels: Levels,
 }
 
 impl Clients {
@@ -122,7 +127,8 @@ impl Clients {
                 Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().void(items))
             },
             refund: Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().refund(items)),
-            places: Places { web: places, url: format!("{}/api/places", config.stock_url), known: Arc::default() },
+            levels: Levels::new(places.clone(), &config.stock_url),
+            places: Places::new(places, &config.stock_url),
         })
     }
 
@@ -138,7 +144,23 @@ impl Clients {
 
     /// Whether there is such a place.
     pub(crate) async fn place_exists(&self, id: &str) -> Result<bool, Error> {
-        self.places.exists(id).await
+        Ok(self.places.kind(id).await?.is_some())
+    }
+
+    /// Whether there is such a place, and it is a store.
+    pub(crate) async fn store_exists(&self, id: &str) -> Result<bool, Error> {
+        Ok(self.places.kind(id).await?.as_deref() == Some("store"))
+    }
+
+    /// Pieces of products that a place can promise; those that it has never had are missing.
+    pub(crate) async fn available(&self, place_id: &str, ids: &[String]) -> Result<HashMap<String, i64>, Error> {
+        self.levels.available(place_id, ids).await
+    }
+
+    /// All levels of which at least or at most so much can be promised, in one of these places where some are named; and
+    /// whether there are more than are worth asking for.
+    pub(crate) async fn levels(&self, bound: Bound, places: Option<&Vec<String>>) -> Result<(Vec<Level>, bool), Error> {
+        self.levels.all(bound, places).await
     }
 
     /// Holds the goods of an order, all or none.
@@ -260,37 +282,6 @@ impl Web {
         let found: HashSet<&str> =
             answer.data.iter().filter(|c| c.anonymised_at.is_none()).map(|c| c.id.as_str()).collect();
         Ok(asked.iter().map(|id| found.contains(id.as_str())).collect())
-    }
-}
-
-/// The places, which are few, never go, and are asked for again when one is not known.
-#[derive(Clone)]
-struct Places {
-    web: Web,
-    url: String,
-    known: Arc<RwLock<HashSet<String>>>,
-}
-
-impl Places {
-    async fn exists(&self, id: &str) -> Result<bool, Error> {
-        #[derive(Deserialize)]
-        struct Place {
-            #[serde(rename = "id")]
-            _id: String,
-        }
-        if self.known.read().is_ok_and(|known| known.contains(id)) {
-            return Ok(true);
-        }
-        match self.web.json::<Place>(self.web.http.get(format!("{}/{id}", self.url))).await {
-            Ok(_) => {
-                if let Ok(mut known) = self.known.write() {
-                    known.insert(id.to_owned());
-                }
-                Ok(true)
-            }
-            Err(Error::Answer(_, status)) if status.starts_with("404") => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Config {
     pub jwks_url: String,
     /// Key of the fleet's own tokens, the same at every service.
     pub internal_key: chassis::Secret,
+    /// Issuers outside the house whose tokens are believed too; none.
+    pub trusted_issuers: Vec<auth::TrustedIssuer>,
     /// Customer service (REST).
     pub customer_url: String,
     /// Product service (GraphQL).
@@ -46,6 +48,8 @@ pub struct Config {
     pub patience_seconds: u64,
     /// Hours that an Idempotency-Key is remembered; 24.
     pub idempotency_hours: u64,
+    /// Days that a guest's cart is kept after its last change; 30.
+    pub guest_cart_days: u64,
     /// No other replica uses this store, so leases found at start are dead; false.
     pub sole_replica: bool,
     /// Days that a published event is kept in the outbox, for the auditor; 7.
@@ -64,6 +68,7 @@ impl Default for Config {
             issuer: "http://127.0.0.1:8085".into(),
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: chassis::Secret::default(),
+            trusted_issuers: Vec::new(),
             customer_url: "http://127.0.0.1:8085".into(),
             product_url: "http://127.0.0.1:8086".into(),
             stock_url: "http://127.0.0.1:8088".into(),
@@ -75,6 +80,7 @@ impl Default for Config {
             checkout_seconds: 5,
             patience_seconds: 300,
             idempotency_hours: 24,
+            guest_cart_days: 30,
             sole_replica: false,
             outbox_days: 7,
             inbox_days: 30,

@@ -47,6 +47,10 @@ pub(crate) fn status_changed(order: &Order, previous: Status, actor: &str) -> Ne
     event("souk.order.status_changed", order, data)
 }
 
+pub(crate) fn amended(order: &Order, actor: &str) -> NewEvent {
+    event("souk.order.amended", order, Data { actor: Some(actor), ..plain(order) })
+}
+
 pub(crate) fn returned(order: &Order, made: &Return, actor: &str) -> NewEvent {
     let data = Data { returned: Some(made), actor: Some(actor), ..plain(order) };
     event("souk.order.returned", order, data)

@@ -1,17 +1,32 @@
-//! What the order service consumes: refunds that were made by hand, so that the order shows them.
+//! What the order service consumes: refunds that were made by hand, so that the order shows them; and orders that other
+//! programs put on `new-order`.
 
 use std::collections::BTreeMap;
 
 use bus::{Event, Failure, Handler};
-use commerce::Timestamp;
-use db::Db;
+use chassis::{Kind, Problem};
+use commerce::{Id, OrderId, ProductId, Quantity, Timestamp};
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::store;
+use crate::{
+    accept::{Asked, AskedLine},
+    checkout::Checkout,
+    domain::Channel,
+    error::Error,
+    store,
+};
 
-/// Follows the payments' events.
+/// The topic on which orders stand as plain JSON: our own, and those of other programs.
+const NEW_ORDERS: &str = "new-order";
+/// Who placed an order that another program put there.
+const ACTOR: &str = "new-order";
+/// Where the buyer's id is kept if it is none of a customer.
+const BUYER: &str = "user_id";
+
+/// Follows the payments' events, and takes others' orders.
 pub(crate) struct Follower {
-    pub(crate) db: Db,
+    pub(crate) checkout: Checkout,
 }
 
 #[derive(Deserialize)]
@@ -20,8 +35,33 @@ struct Payment {
     status: String,
 }
 
+/// An order as the programs of an older fleet write it; ids come as texts or numbers.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Foreign {
+    id: Value,
+    #[serde(default)]
+    user_id: Value,
+    #[serde(default)]
+    product_id: Value,
+    #[serde(default)]
+    quantity: Value,
+    #[serde(default)]
+    products: Vec<ForeignProduct>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ForeignProduct {
+    product_id: Value,
+    quantity: Value,
+}
+
 impl Handler for Follower {
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
+        for event in events.iter().filter(|event| event.topic == NEW_ORDERS) {
+            self.take(event).await?;
+        }
         let backs: Vec<Event> = events
             .iter()
             .filter(|event| matches!(event.kind.as_str(), "souk.payment.refunded" | "souk.payment.voided"))
@@ -30,7 +70,7 @@ impl Handler for Follower {
         if backs.is_empty() {
             return Ok(());
         }
-        let mut tx = self.db.write().await?;
+        let mut tx = self.checkout.db.write().await?;
         let fresh = bus::inbox::fresh(&mut tx, &backs).await?;
         // Of several events of one order the last one tells.
         let mut statuses = BTreeMap::new();
@@ -43,5 +83,92 @@ impl Handler for Follower {
         }
         tx.commit().await?;
         Ok(())
+    }
+
+    fn takes_plain(&self, topic: &str) -> bool {
+        topic == NEW_ORDERS
+    }
+}
+
+impl Follower {
+    /// Takes an order of another program, once by its id. Our own are there already, since they are told after they are
+    /// durable.
+    async fn take(&self, event: &Event) -> Result<(), Failure> {
+        let foreign: Foreign = event.data()?;
+        let id = OrderId::parse(&text(&foreign.id)).map_err(|why| Failure::Bad(anyhow::anyhow!("id: {why}")))?;
+        let known = async {
+            let mut tx = self.checkout.db.read().await?;
+            store::find(&mut tx, id.as_str()).await
+        };
+        if known.await?.is_some() {
+            return Ok(());
+        }
+        let mut asked = foreign.asked(id)?;
+        if let Some(customer) = &asked.customer_id {
+            let exists = self.checkout.clients.customer_exists(customer.to_string()).await;
+            if !exists.map_err(|error| later(error.into()))? {
+                asked.metadata.insert(BUYER.into(), customer.to_string());
+                asked.customer_id = None;
+            }
+        }
+        // From here on the saga goes on by itself.
+        match self.checkout.accept(asked, tokio::time::Instant::now()).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(later(error)),
+        }
+    }
+}
+
+impl Foreign {
+    fn asked(self, id: OrderId) -> Result<Asked, Failure> {
+        let one = [ForeignProduct { product_id: self.product_id, quantity: self.quantity }];
+        let products = if self.products.is_empty() { &one[..] } else { &self.products };
+        let lines = products.iter().map(ForeignProduct::line).collect::<Result<Vec<AskedLine>, Failure>>()?;
+        let user = text(&self.user_id);
+        Ok(Asked {
+            id: Some(id),
+            // What is no id of ours is none of a customer.
+            customer_id: Id::parse(&user).ok(),
+            place_id: None,
+            placed_at: None,
+            currency: None,
+            method: Default::default(),
+            lines,
+            adjustments: Vec::new(),
+            shipping_address: None,
+            notes: None,
+            metadata: BTreeMap::new(),
+            channel: Channel::Web,
+            cart: None,
+            payload_hash: format!("{ACTOR}:{user}"),
+            key: None,
+            actor: ACTOR.into(),
+        })
+    }
+}
+
+impl ForeignProduct {
+    fn line(&self) -> Result<AskedLine, Failure> {
+        let bad = |why: String| Failure::Bad(anyhow::anyhow!(why));
+        let pieces = self.quantity.as_i64().or_else(|| self.quantity.as_str()?.parse().ok());
+        let quantity = Quantity::new(pieces.unwrap_or_default()).map_err(|why| bad(format!("quantity: {why}")))?;
+        let id = ProductId::parse(&text(&self.product_id)).map_err(|why| bad(format!("productId: {why}")))?;
+        Ok(AskedLine::Product { id, quantity, unit_price: None })
+    }
+}
+
+/// A text, or a number as one.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+/// What cannot be sold never will be; a store or neighbour that is away is waited for.
+fn later(error: Error) -> Failure {
+    let problem = Problem::from(error);
+    let why = anyhow::anyhow!("{problem}");
+    if matches!(problem.kind(), Kind::Unavailable | Kind::Timeout | Kind::Internal | Kind::BadGateway) {
+        Failure::Later(why)
+    } else {
+        Failure::Bad(why)
     }
 }

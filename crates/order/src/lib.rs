@@ -4,9 +4,11 @@
 //! driver) against the stock and payment services, and publishes what became of it.
 
 mod accept;
+mod amend;
 mod api;
 pub mod audit;
 mod cancel;
+mod carts;
 mod checkout;
 mod clients;
 mod config;
@@ -15,8 +17,10 @@ mod error;
 mod events;
 mod follow;
 mod fulfil;
+pub mod generate;
 mod leases;
 pub mod metrics;
+pub mod reports;
 mod restitution;
 mod store;
 
@@ -73,26 +77,32 @@ pub struct Deps {
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
     let auth = config.auth();
-    let verifier = auth::Verifier::new(&auth)?;
+    let verifier = auth::Verifier::new(&auth)?.trusting(&config.trusted_issuers)?;
     let key = auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME);
     let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    upkeep::prune(&ctx, &db, store::prunes(&config));
+    let jobs = store::prunes(&config).into_iter().map(|prune| prune.job(db.clone()));
+    upkeep::start(&ctx, Arc::new(upkeep::SqlLeases(db.clone())), jobs.chain([reports::job(db.clone())]).collect());
     let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
-    bus.subscribe(&ctx, NAME, follow::Follower { db: db.clone() })?;
     let clients = clients::Clients::new(&config, &ctx, &key)?;
     let cursors = CursorKey::derive(config.internal_key.expose().as_bytes(), "orders");
-    let checkout = checkout::Checkout::new(db.clone(), ctx.clone(), Arc::new(config), clients, relay);
+    let cart_cursors = CursorKey::derive(config.internal_key.expose().as_bytes(), "carts");
+    let checkout = checkout::Checkout::new(db.clone(), ctx.clone(), Arc::new(config), clients, relay.clone());
+    bus.subscribe(&ctx, NAME, follow::Follower { checkout: checkout.clone() })?;
     ctx.spawn("leases", leases::keep(checkout.clone()));
     ctx.spawn("open sagas", leases::count(checkout.clone()));
-    let state = api::State { checkout, verifier, cursors };
+    let state = api::State { checkout, verifier, cursors, cart_cursors };
     Ok(App {
         http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),
         grpc: None,
-        ready: chassis::ready_if(move || {
-            let db = db.clone();
-            async move { db.ping().await }
-        }),
+        ready: chassis::ready_telling(
+            move || {
+                let db = db.clone();
+                async move { db.ping().await }
+            },
+            // A broker that is away is shown, and no reason to take the service out.
+            move || serde_json::json!({"store": "answers", "unpublished_seconds": relay.unpublished_seconds()}),
+        ),
     })
 }
 

@@ -8,7 +8,7 @@ use proto::payment::v1 as payment;
 
 use crate::{
     checkout::Checkout,
-    domain::{Order, RefundStatus, Return, ReturnRefused, WantedReturn, Work, plan_return},
+    domain::{Deltas, Order, RefundStatus, Return, ReturnRefused, WantedReturn, Work, plan_return},
     error::Error,
     events,
     store::{self, Key},
@@ -45,6 +45,10 @@ impl Checkout {
             let read = (held.order.version, held.lease.epoch);
             let refunded = store::refunded(&mut tx, id).await?;
             let now = Timestamp::now();
+            let mut sales = Deltas::default();
+            if held.summed {
+                sales.order(&held.order, true);
+            }
             let made = plan_return(&mut held.order, asked.wanted.clone(), refunded, now)
                 .map_err(|why| refused(&held.order, why))?;
             let pending = made.refund.status == RefundStatus::Pending;
@@ -61,6 +65,10 @@ impl Checkout {
             }
             let event = events::returned(&held.order, &made, &asked.actor);
             bus::outbox::append(&mut tx, crate::NAME, vec![event]).await?;
+            if held.summed {
+                sales.order(&held.order, false);
+            }
+            store::sales::add(&mut tx, sales).await?;
             self.ctx.crash.reach("order.return.before");
             tx.commit().await?;
             self.ctx.crash.reach("order.return.after");
@@ -175,7 +183,7 @@ fn given_back(result: &payment::OperationResult, made: &Return) -> Amount {
 
 /// The return that the same key or id made before.
 async fn known(tx: &mut db::Tx, asked: &Asked) -> Result<Option<ReturnId>, Error> {
-    let key = asked.key.as_ref().map(|key| format!("key/{}/{}/{}", key.subject, key.route, key.key));
+    let key = asked.key.as_ref().map(Key::name);
     tx.lock(key.into_iter().chain([format!("return/{}", asked.wanted.id)])).await?;
     let by_key = match &asked.key {
         Some(key) => store::find_key(tx, key).await?,

@@ -34,6 +34,10 @@ pub struct Config {
     pub jwks_url: String,
     /// The fleet's own key.
     pub internal_key: Secret,
+    /// Issuers outside the house whose tokens are believed too; none.
+    pub trusted_issuers: Vec<auth::TrustedIssuer>,
+    /// Where the order service is: it knows which ids are orders of this house.
+    pub order_url: String,
     /// The currency of payments from the older fleet, which names none.
     pub currency: Currency,
     /// No single charge above this; no limit by default.
@@ -73,6 +77,8 @@ impl Default for Config {
             issuer: "http://127.0.0.1:8085".into(),
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: Secret::default(),
+            trusted_issuers: Vec::new(),
+            order_url: "http://127.0.0.1:8087".into(),
             currency: Currency::EUR,
             sandbox_limit: None,
             sandbox_decline: Vec::new(),

@@ -17,7 +17,7 @@ mod store;
 
 use std::sync::Arc;
 
-use auth::Verifier;
+use auth::{InternalKey, Verifier};
 use bus::{Bus, Relay, SqlOutbox};
 use chassis::{App, Context};
 use commerce::page::CursorKey;
@@ -27,7 +27,7 @@ pub use audit::{Facts, PaymentFact, audit_facts};
 pub use config::{Config, Money};
 
 use api::Api;
-use clients::{Provider, Sandbox};
+use clients::{Orders, Provider, Sandbox};
 use operate::Till;
 use settle::Settling;
 
@@ -56,7 +56,7 @@ pub struct Deps {
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
     config.check()?;
-    let verifier = Verifier::new(&config.auth())?;
+    let verifier = Verifier::new(&config.auth())?.trusting(&config.trusted_issuers)?;
     let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
     upkeep::prune(&ctx, &db, store::prunes(&config));
@@ -72,6 +72,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     ctx.spawn("resolver", settle::resolve_for_ever(till.clone(), ctx.clone()));
     let api = Api {
         till,
+        orders: Orders::new(&config.order_url, InternalKey::parse(&config.internal_key)?, &ctx.metrics)?,
         db: db.clone(),
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "payments"),
         currency: config.currency,

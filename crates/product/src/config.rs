@@ -25,6 +25,8 @@ pub struct Config {
     pub jwks_url: String,
     /// The fleet's own key.
     pub internal_key: Secret,
+    /// Issuers outside the house whose tokens are believed too; none.
+    pub trusted_issuers: Vec<auth::TrustedIssuer>,
     /// The currency of a price that is given without one.
     pub currency: Currency,
     /// Days that a published event is kept in the outbox, for the auditor; 7.
@@ -43,6 +45,7 @@ impl Default for Config {
             issuer: "http://127.0.0.1:8085".into(),
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: Secret::default(),
+            trusted_issuers: Vec::new(),
             currency: Currency::EUR,
             outbox_days: 7,
             idempotency_hours: 24,

@@ -41,7 +41,7 @@ pub struct Deps {
 /// Wires the service.
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
-    let verifier = Verifier::new(&config.auth())?;
+    let verifier = Verifier::new(&config.auth())?.trusting(&config.trusted_issuers)?;
     let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
     upkeep::prune(&ctx, &db, store::prunes(&config));

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use bus::Bus;
 use chassis::{App, Context, CrashPoints, Listeners, Metrics, Secret, config::load_with_prefix};
+use gateway::{Dialect, Door, MOVED};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -51,10 +52,28 @@ pub fn crash_points() -> Vec<&'static str> {
     all
 }
 
+/// How a fleet is to start.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// Where it listens.
+    pub ports: Ports,
+    /// Older fleets' dialects that it opens.
+    pub dialects: Vec<&'static Dialect>,
+    /// Whether their ports are whichever are free, and not those that their clients know.
+    pub free_doors: bool,
+    /// The sample data to load, if the folder is new.
+    pub sample: Option<&'a sample::Sample>,
+    /// What the sandbox refuses more than, where the sample data says so.
+    pub sandbox_limit: Option<payment::Money>,
+}
+
 /// A fleet that serves.
 #[derive(Debug)]
 pub struct Fleet {
     addresses: BTreeMap<&'static str, SocketAddr>,
+    dialects: Vec<&'static Dialect>,
+    /// Where the dialects' ports are, by the numbers that their clients know.
+    doors: BTreeMap<u16, SocketAddr>,
     services: BTreeMap<&'static str, Running>,
 }
 
@@ -67,6 +86,7 @@ struct Running {
 /// What starts: the listeners are open before anything is built, so that every URL is known.
 struct Start<'a> {
     folder: &'a Folder,
+    wanted: &'a Wanted<'a>,
     key: Secret,
     crash: CrashPoints,
     instance: String,
@@ -78,21 +98,25 @@ struct Start<'a> {
 
 impl Fleet {
     /// Starts the fleet on a data folder, and loads the sample data if it is new there.
-    pub async fn start(folder: &Folder, ports: Ports, sample: Option<&sample::Sample>) -> anyhow::Result<Self> {
+    pub async fn start(folder: &Folder, wanted: Wanted<'_>) -> anyhow::Result<Self> {
         let crash_at = chassis::config::var("SOUK_CRASH_AT");
         let crash = CrashPoints::parse(crash_at.as_deref(), &crash_points())?;
-        let mut listeners = listen(ports).await?;
+        let mut listeners = listen(wanted.ports, &wanted.dialects).await?;
+        let doors = listen_for(&wanted).await?;
         let addresses: BTreeMap<&'static str, SocketAddr> = listeners
             .iter()
             .map(|(name, listener)| Ok((*name, listener.local_addr()?)))
             .collect::<std::io::Result<_>>()?;
+        let door_addresses =
+            doors.iter().map(|(port, listener)| Ok((*port, listener.local_addr()?))).collect::<std::io::Result<_>>()?;
         let urls = addresses.iter().map(|(name, address)| (*name, format!("http://{address}"))).collect();
         let instance = Context::new_instance();
         let bus_ctx = Context::new("bus", instance.clone(), CancellationToken::new(), crash.clone());
         let bus = Bus::open(&folder.bus_url(), &bus_ctx).await?;
         let bus_metrics = bus_ctx.metrics.clone();
-        let start = Start { folder, key: folder.internal_key()?, crash, instance, bus, bus_metrics, urls };
-        let apps = Box::pin(start.build(sample)).await?;
+        let key = folder.internal_key()?;
+        let start = Start { folder, wanted: &wanted, key, crash, instance, bus, bus_metrics, urls };
+        let apps = Box::pin(start.build(wanted.sample, doors)).await?;
         let mut services = BTreeMap::new();
         for (ctx, app) in apps {
             let grpc = match ctx.name {
@@ -106,7 +130,28 @@ impl Fleet {
             let served = tokio::spawn(async move { chassis::serve(app, &ctx, Listeners { http, grpc }).await });
             services.insert(name, Running { shutdown, served });
         }
-        Ok(Self { addresses, services })
+        Ok(Self { addresses, services, dialects: wanted.dialects, doors: door_addresses })
+    }
+
+    /// The dialects' ports, and where they are.
+    pub fn open_doors(&self) -> impl Iterator<Item = (&'static str, &'static Door, String)> {
+        self.dialects.iter().flat_map(|dialect| dialect.doors.iter().map(|door| (dialect.name, door))).filter_map(
+            |(name, door)| self.doors.get(&door.port).map(|address| (name, door, format!("http://{address}"))),
+        )
+    }
+
+    /// The URLs of the dialects' ports by the numbers that their clients know.
+    pub fn doors(&self) -> Value {
+        let entry = |(_, door, url): (&str, &Door, String)| (door.port.to_string(), json!(url));
+        self.open_doors().map(entry).collect::<serde_json::Map<String, Value>>().into()
+    }
+
+    /// Services that are not where they usually are, since a dialect is.
+    pub fn moved(&self) -> impl Iterator<Item = (&'static str, u16)> {
+        PORTS.iter().filter_map(|(name, usual)| {
+            let port = self.addresses.get(name)?.port();
+            (port == usual.saturating_add(MOVED)).then_some((*name, port))
+        })
     }
 
     /// The URL of a service.
@@ -175,15 +220,19 @@ impl Start<'_> {
         format!("{}/.well-known/jwks.json", self.url(customer::NAME))
     }
 
-    async fn build(&self, sample: Option<&sample::Sample>) -> anyhow::Result<Vec<(Context, App)>> {
-        let (customer, product, order, stock, payment, notification, gateway) = tokio::try_join!(
+    async fn build(
+        &self,
+        sample: Option<&sample::Sample>,
+        doors: BTreeMap<u16, TcpListener>,
+    ) -> anyhow::Result<Vec<(Context, App)>> {
+        let gateway = self.gateway(doors).await?;
+        let (customer, product, order, stock, payment, notification) = tokio::try_join!(
             self.customer(sample),
             self.product(sample),
             self.order(),
             self.stock(sample),
             self.payment(),
             self.notification(),
-            self.gateway(),
         )?;
         Ok(vec![customer, product, order, stock, payment, notification, gateway])
     }
@@ -270,7 +319,7 @@ impl Start<'_> {
             },
         )?;
         if let Some(sample) = sample {
-            stock::seed(&config, &sample.product_ids()).await?;
+            stock::seed(&config, &sample.places, &sample.levels).await?;
         }
         let app = stock::build(config, stock::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
         Ok((ctx, app))
@@ -286,6 +335,8 @@ impl Start<'_> {
                 issuer: ISSUER.into(),
                 jwks_url: self.jwks_url(),
                 internal_key: self.key.clone(),
+                order_url: self.url(order::NAME),
+                sandbox_limit: self.wanted.sandbox_limit,
                 ..payment::Config::default()
             },
         )?;
@@ -310,9 +361,9 @@ impl Start<'_> {
         Ok((ctx, app))
     }
 
-    async fn gateway(&self) -> anyhow::Result<(Context, App)> {
+    async fn gateway(&self, doors: BTreeMap<u16, TcpListener>) -> anyhow::Result<(Context, App)> {
         let ctx = self.ctx(gateway::NAME);
-        let config = load_with_prefix(
+        let mut config = load_with_prefix(
             gateway::NAME,
             gateway::Config {
                 issuer: ISSUER.into(),
@@ -324,30 +375,65 @@ impl Start<'_> {
                 stock_url: self.url(stock::NAME),
                 payment_url: self.url(payment::NAME),
                 payment_grpc_url: self.url("payment gRPC"),
+                stock_grpc_url: self.url("stock gRPC"),
+                bus_url: self.folder.bus_url(),
                 notification_url: self.url(notification::NAME),
                 ..gateway::Config::default()
             },
         )?;
-        let app = gateway::start(config, ctx.clone()).await?;
+        // Their ports are open already.
+        config.dialects = self.wanted.dialects.iter().map(|dialect| dialect.name.to_owned()).collect();
+        let app = gateway::build(config, gateway::Deps { ctx: ctx.clone(), doors }).await?;
         Ok((ctx, app))
     }
 }
 
-/// Opens all ports; a port in use is told with its owner and the flag that mends it.
-async fn listen(ports: Ports) -> anyhow::Result<BTreeMap<&'static str, TcpListener>> {
+/// Opens all ports; a port in use is told with its owner and the flag that mends it. A dialect's port is left to it.
+async fn listen(ports: Ports, dialects: &[&Dialect]) -> anyhow::Result<BTreeMap<&'static str, TcpListener>> {
+    let owner = |port: u16| dialects.iter().find(|dialect| dialect.doors.iter().any(|door| door.port == port));
     let mut listeners = BTreeMap::new();
     for (offset, (name, usual)) in (0_u16..).zip(PORTS) {
         let port = match ports {
+            Ports::Usual if owner(usual).is_some() => usual.saturating_add(MOVED),
             Ports::Usual => usual,
             Ports::From(base) => {
                 base.checked_add(offset).context("--port-base is too high: nine ports are wanted from it on")?
             }
             Ports::Free => 0,
         };
+        if let Some(dialect) = owner(port) {
+            bail!(
+                "port {port} is wanted by the {name} service and by the dialect {}; take others for the services with                  --port-base N",
+                dialect.name
+            );
+        }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {
             format!("port {port} of the {name} service cannot be opened; take others with --port-base N or --ephemeral")
         })?;
         listeners.insert(name, listener);
+    }
+    Ok(listeners)
+}
+
+/// Opens the dialects' ports: those that their clients know, or whichever are free.
+async fn listen_for(fleet: &Wanted<'_>) -> anyhow::Result<BTreeMap<u16, TcpListener>> {
+    let mut listeners = BTreeMap::new();
+    for dialect in &fleet.dialects {
+        for door in dialect.doors {
+            let Door { port, what, .. } = door;
+            let wanted = if fleet.free_doors { 0 } else { *port };
+            let opened = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).await;
+            if door.is_spared(&opened) {
+                continue;
+            }
+            let listener = opened.with_context(|| {
+                format!(
+                    "port {port} of the dialect {} ({what}) cannot be opened; stop what listens there, or take any free ports with --ephemeral",
+                    dialect.name
+                )
+            })?;
+            listeners.insert(*port, listener);
+        }
     }
     Ok(listeners)
 }

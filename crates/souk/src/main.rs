@@ -8,6 +8,7 @@ mod fleet;
 mod import;
 mod out;
 mod remote;
+mod reports;
 mod sample;
 mod token;
 mod up;
@@ -40,6 +41,10 @@ enum Command {
     Import(import::Command),
     /// Prove that stock, orders, money and events agree; exit status 1 if they do not.
     Audit(audit::Command),
+    /// Compare the summaries that reports are made of with the orders, or add them up anew.
+    Reports(reports::Command),
+    /// Make up data to try things with.
+    Generate(reports::Generate),
     /// Look at messages that a service could not handle, and have them tried again.
     Dlq(dlq::Command),
     /// Measure a running fleet.
@@ -81,6 +86,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 return Ok(ExitCode::FAILURE);
             }
         }
+        Command::Reports(command) => {
+            if !Box::pin(reports::run(command)).await? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Generate(command) => Box::pin(reports::generate(command)).await?,
         Command::Dlq(command) => Box::pin(dlq::run(command)).await?,
         Command::Bench(command) => Box::pin(bench::run(command)).await?,
         Command::Sample(command) => Box::pin(sample::run(command)).await?,

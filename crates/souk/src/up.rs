@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use chassis::telemetry;
 use clap::Args;
+use gateway::Dialect;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     data::{Folder, Running},
-    fleet::{Fleet, Ports},
+    fleet::{Fleet, Ports, Wanted},
     out::say,
     sample::{self, Sample},
     token,
@@ -21,15 +22,19 @@ pub struct Command {
     /// Folder of the stores and the bus.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: PathBuf,
-    /// Take nine ports from this one on, instead of the usual ones; 0: whichever are free. 0 takes any that are free.
+    /// Take nine ports from this one on, instead of the usual ones; 0: whichever are free. Dialects keep theirs.
     #[arg(long, value_name = "N")]
     port_base: Option<u16>,
     /// Temporary data and free ports; gone when it stops.
     #[arg(long, conflicts_with_all = ["port_base"])]
     ephemeral: bool,
-    /// Sample data of a first start: souk or none.
-    #[arg(long, default_value = sample::NAME, value_parser = [sample::NAME, "none"])]
-    sample: String,
+    /// Open an older fleet's dialect on the ports that its clients know; may be repeated. A service whose port it claims
+    /// moves up by 10,000.
+    #[arg(long = "dialect", value_name = "NAME", env = "SOUK_DIALECT", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(Dialect::ALL.iter().map(|dialect| dialect.name)))]
+    dialects: Vec<String>,
+    /// Sample data of a first start; that of the first dialect, or the house's own.
+    #[arg(long, value_name = "NAME", env = "SOUK_SAMPLE", value_parser = clap::builder::PossibleValuesParser::new(sample::names()))]
+    sample: Option<String>,
     /// One line of JSON on stdout when all services are ready.
     #[arg(long)]
     json: bool,
@@ -49,15 +54,24 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let temporary = if command.ephemeral { Some(tempfile::tempdir()?) } else { None };
     let path = temporary.as_ref().map_or(command.data.as_path(), tempfile::TempDir::path);
     let folder = Folder::open(path)?;
-    let sample = wanted_sample(&folder, &command.sample)?;
+    let dialects = Dialect::choose(&command.dialects)?;
+    let set = wanted_set(&folder, command.sample.as_deref(), &dialects)?;
+    let sample = if folder.sample().is_none() && set != sample::NONE { Some(Sample::named(&set)?) } else { None };
     let ports = match (command.ephemeral, command.port_base) {
         (true, _) | (false, Some(0)) => Ports::Free,
         (false, Some(base)) => Ports::From(base),
         (false, None) => Ports::Usual,
     };
-    let mut fleet = Box::pin(Fleet::start(&folder, ports, sample.as_ref())).await?;
+    let wanted = Wanted {
+        ports,
+        dialects,
+        free_doors: command.ephemeral,
+        sample: sample.as_ref(),
+        sandbox_limit: sample::sandbox_limit(&set),
+    };
+    let mut fleet = Box::pin(Fleet::start(&folder, wanted)).await?;
     if folder.sample().is_none() {
-        folder.set_sample(&command.sample)?;
+        folder.set_sample(&set)?;
     }
     folder.announce(&Running { gateway: fleet.url(gateway::NAME), services: fleet.services() })?;
     let tokens = tokens(&folder).await?;
@@ -76,15 +90,17 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     outcome
 }
 
-/// The sample data, if the folder is new. A folder holds one set, the first that was loaded.
-fn wanted_sample(folder: &Folder, wanted: &str) -> anyhow::Result<Option<Sample>> {
-    match folder.sample() {
-        None if wanted == sample::NAME => Ok(Some(Sample::new())),
-        Some(loaded) if loaded != wanted && wanted != sample::NAME && wanted != "none" => anyhow::bail!(
-            "{} holds the sample data `{loaded}`; take another folder with --data for `{wanted}`",
+/// The set of sample data that the folder holds, or is to hold from now on. A folder holds one set, the first that was loaded;
+/// another is refused if it is asked for by name.
+fn wanted_set(folder: &Folder, asked: Option<&str>, dialects: &[&Dialect]) -> anyhow::Result<String> {
+    match (folder.sample(), asked) {
+        (Some(loaded), Some(asked)) if loaded != asked && asked != sample::NONE => anyhow::bail!(
+            "{} holds the sample data `{loaded}`; take another folder with --data for `{asked}`",
             folder.path().display()
         ),
-        _ => Ok(None),
+        (Some(loaded), _) => Ok(loaded),
+        (None, Some(asked)) => Ok(asked.to_owned()),
+        (None, None) => Ok(dialects.first().map_or(sample::NAME, |dialect| dialect.name).to_owned()),
     }
 }
 
@@ -105,6 +121,7 @@ fn print_json(
         "gateway": fleet.url(gateway::NAME),
         "services": fleet.services(),
         "grpc": fleet.grpc(),
+        "doors": fleet.doors(),
         "tokens": tokens,
         "data": folder.path(),
     });
@@ -134,6 +151,7 @@ fn print_welcome(
     say!("  REST      {gateway}/docs");
     say!("  GraphQL   {gateway}/graphql");
     say!("  gRPC      stock {}, payment {}", fleet.url("stock gRPC"), fleet.url("payment gRPC"));
+    print_doors(fleet)?;
     if let Some(sample) = sample {
         say!("");
         say!("  Users of the sample data (shown once):");
@@ -154,5 +172,16 @@ fn print_welcome(
     }
     say!("");
     say!("  Ctrl-C stops it; the next start goes on where it was.");
+    Ok(())
+}
+
+/// Where the dialects answer, and which services made room for them.
+fn print_doors(fleet: &Fleet) -> anyhow::Result<()> {
+    for (dialect, door, url) in fleet.open_doors() {
+        say!("  {dialect:9} port {}, {}: {url}", door.port, door.what);
+    }
+    for (name, port) in fleet.moved() {
+        say!("  moved     the {name} service to port {port}");
+    }
     Ok(())
 }

@@ -195,6 +195,13 @@ async fn journey(fleet: &Fleet) -> anyhow::Result<()> {
     let path = format!("/api/customers/{id}");
     fleet.call(200, Method::PATCH, &path, json!({"phone": "+49 40 123456"})).await?;
 
+    let prospect = json!({"first_name": "Bo", "last_name": "Example", "field": "retail", "email": "bo@shop.example"});
+    let prospect = fleet.call(201, Method::POST, "/api/prospects", prospect).await?;
+    let at = format!("/api/prospects/{}", prospect["id"].as_str().context("an id")?);
+    fleet.call(200, Method::PATCH, &at, json!({"company": "Example Ltd", "stage": "contacted"})).await?;
+    fleet.call(200, Method::POST, &format!("{at}/convert"), Value::Null).await?;
+    fleet.call(204, Method::DELETE, &at, Value::Null).await?;
+    fleet.call(201, Method::POST, "/api/activities", json!({"name": "Fair", "date": "2026-05-04"})).await?;
     goods(fleet).await?;
     orders(fleet, id).await?;
 
@@ -246,5 +253,14 @@ async fn orders(fleet: &Fleet, customer: &str) -> anyhow::Result<()> {
         let walk_in = json!({"payment": {"method": method}, "lines": [lanterns(1)]});
         fleet.call(201, Method::POST, "/api/orders", walk_in).await?;
     }
+
+    let shop = json!({"id": "corner", "name": "Corner shop", "kind": "store"});
+    fleet.call(201, Method::POST, "/api/places", shop).await?;
+    let received = json!({"product_id": "LANTERN", "place_id": "corner", "delta": 2, "reason": "delivery"});
+    fleet.call(201, Method::POST, "/api/stock/adjustments", received).await?;
+    let sale = json!({"lines": [lanterns(1)], "payment": {"method": "cash"}});
+    fleet.call(201, Method::POST, "/api/stores/corner/sales", sale).await?;
+    fleet.call(201, Method::POST, &format!("/api/carts/{customer}/items"), lanterns(1)).await?;
+    fleet.call(201, Method::POST, &format!("/api/carts/{customer}/checkout"), json!({})).await?;
     Ok(())
 }

@@ -12,6 +12,10 @@ const PAGE: i64 = 1_000;
 pub struct Facts {
     /// Every level, with what the ledger says moved.
     pub levels: Vec<LevelFact>,
+    /// Goods on their way to a place.
+    pub in_transit: Vec<TransitFact>,
+    /// The last event of each replenishment, by its id.
+    pub replenishments: Vec<(String, i64)>,
     /// Every reservation, tombstones included.
     pub reservations: Vec<ReservationFact>,
     /// Reservations that were released before then may have been forgotten; none if none ever was.
@@ -39,8 +43,23 @@ pub struct LevelFact {
     pub sold: i64,
     /// What came back, as the ledger says.
     pub restocked: i64,
+    /// What left for other places, as the ledger says.
+    pub sent: i64,
+    /// What came from other places, as the ledger says.
+    pub received: i64,
     /// Events told about this level (subject `<place>/<product>`).
     pub last_sequence: i64,
+}
+
+/// Pieces of a product that have left one place and not come to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransitFact {
+    /// The product.
+    pub product_id: String,
+    /// The place that they go to.
+    pub place_id: String,
+    /// How many.
+    pub pieces: i64,
 }
 
 /// The stock of one order.
@@ -79,8 +98,18 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let mut tx = db.snapshot().await?;
     let mut facts = Facts {
         levels: store::lists::sums(&mut tx).await?.into_iter().map(LevelFact::from).collect(),
+        replenishments: store::replenishments::sequences(&mut tx).await?,
         ..Facts::default()
     };
+    facts.in_transit = store::replenishments::in_transit(&mut tx)
+        .await?
+        .into_iter()
+        .map(|(slot, pieces)| TransitFact {
+            product_id: slot.product_id.into(),
+            place_id: slot.place_id.into(),
+            pieces,
+        })
+        .collect();
     let mut after = String::new();
     loop {
         let page = store::books::audit_page(&mut tx, &after, PAGE).await?;
@@ -104,6 +133,8 @@ impl From<store::lists::Sums> for LevelFact {
             adjusted: sums.adjusted,
             sold: sums.sold,
             restocked: sums.restocked,
+            sent: sums.sent,
+            received: sums.received,
             last_sequence: sums.level.sequence,
         }
     }

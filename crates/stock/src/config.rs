@@ -30,12 +30,17 @@ pub struct Config {
     pub jwks_url: String,
     /// The fleet's own key.
     pub internal_key: Secret,
+    /// Issuers outside the house whose tokens are believed too; none.
+    pub trusted_issuers: Vec<auth::TrustedIssuer>,
     /// Where the order service is.
     pub order_url: String,
     /// Where the product service is: it knows which products there are.
     pub product_url: String,
     /// The logistics centre: made at the first start, and taken where a reservation names no place.
     pub logistics_place: PlaceId,
+    /// Whether a level that falls below its threshold asks the logistics centre for goods by itself; true. Head office still
+    /// has to approve.
+    pub auto_replenish: bool,
     /// How long goods are set aside before the order service is asked, in seconds.
     pub reservation_seconds: u64,
     /// How often reservations past their time are looked for, in milliseconds.
@@ -61,9 +66,11 @@ impl Default for Config {
             issuer: "http://127.0.0.1:8085".into(),
             jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
             internal_key: Secret::default(),
+            trusted_issuers: Vec::new(),
             order_url: "http://127.0.0.1:8087".into(),
             product_url: "http://127.0.0.1:8086".into(),
             logistics_place: PlaceId::known("logistics".into()),
+            auto_replenish: true,
             reservation_seconds: 15 * 60,
             expire_every_ms: 5_000,
             outbox_days: 7,

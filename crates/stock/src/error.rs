@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chassis::{FieldError, Kind, Problem};
 
-use crate::domain::Rejection;
+use crate::domain::{Rejection, Unmoved};
 
 /// A failure. Cheap to clone, since all callers of one batch share it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -27,6 +27,15 @@ pub(crate) enum Error {
     /// There is no such place to look at.
     #[error("there is no place {0}")]
     UnknownPlace(String),
+    /// There is no such replenishment.
+    #[error("there is no replenishment {0}")]
+    NoReplenishment(String),
+    /// An id came again with another content.
+    #[error("{0} was made before with another content")]
+    Reused(String),
+    /// A replenishment cannot be moved on.
+    #[error(transparent)]
+    Unmoved(#[from] Unmoved),
     /// The product service does not say which products there are.
     #[error("The product service did not answer; try again.")]
     CatalogueAway(#[source] Arc<anyhow::Error>),
@@ -42,8 +51,8 @@ impl Error {
             Self::Store(err) if err.is_away() => Kind::Unavailable,
             Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
             Self::Rejected(Rejection::UnknownPlace { .. }) | Self::KeyReused => Kind::Invalid,
-            Self::Rejected(_) | Self::PlaceExists(_) => Kind::Conflict,
-            Self::UnknownPlace(_) => Kind::NotFound,
+            Self::Rejected(_) | Self::PlaceExists(_) | Self::Reused(_) | Self::Unmoved(_) => Kind::Conflict,
+            Self::UnknownPlace(_) | Self::NoReplenishment(_) => Kind::NotFound,
             Self::CatalogueAway(_) | Self::Stopping => Kind::Unavailable,
         }
     }
@@ -86,6 +95,9 @@ impl From<Error> for Problem {
             }
             Error::Rejected(ref why @ Rejection::UnknownPlace { .. }) => {
                 Self::fields(vec![FieldError::new("place_id", "exists", why.to_string())])
+            }
+            Error::Unmoved(ref why @ Unmoved::Short { available, .. }) => {
+                Self::new(kind, why.to_string()).with("available", available)
             }
             Error::KeyReused => Self::invalid("Idempotency-Key", "reused", err.to_string()),
             Error::CatalogueAway(ref cause) => {

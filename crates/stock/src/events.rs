@@ -7,7 +7,7 @@ use bus::NewEvent;
 use commerce::{OrderId, PlaceId, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Level, Reservation, Slot, Told};
+use crate::domain::{Level, Replenishment, Reservation, Slot, Stage, Told};
 
 /// The topic of what it tells.
 pub(crate) const TOPIC: &str = "stock";
@@ -115,6 +115,57 @@ fn of_level(kind: &'static str, slot: &Slot, level: &Level, adjustment: Option<A
     // A slash is in no id, so that no order has the subject of a level.
     let subject = format!("{}/{}", slot.place_id, slot.product_id);
     NewEvent::new(TOPIC, kind, subject, level.sequence, &body)
+}
+
+#[derive(Serialize)]
+struct ReplenishmentBody<'a> {
+    id: &'a str,
+    number: i64,
+    product_id: &'a ProductId,
+    from_place_id: &'a PlaceId,
+    place_id: &'a PlaceId,
+    quantity: i64,
+    stage: Stage,
+    shipped: i64,
+    received: i64,
+    in_transit: i64,
+    difference: i64,
+    automatic: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    actor: &'a str,
+    at: Timestamp,
+}
+
+/// The event that tells how a replenishment stands.
+pub(crate) fn replenishment(one: &Replenishment) -> NewEvent {
+    let kind = match one.stage {
+        Stage::Requested => "souk.replenishment.requested",
+        Stage::Approved => "souk.replenishment.approved",
+        Stage::Refused => "souk.replenishment.refused",
+        Stage::InTransit if one.received == 0 => "souk.replenishment.sent",
+        Stage::InTransit => "souk.replenishment.partly_received",
+        Stage::Received => "souk.replenishment.received",
+    };
+    let body = ReplenishmentBody {
+        id: &one.id,
+        number: one.number,
+        product_id: &one.product_id,
+        from_place_id: &one.from,
+        place_id: &one.to,
+        quantity: one.quantity,
+        stage: one.stage,
+        shipped: one.shipped,
+        received: one.received,
+        in_transit: one.in_transit(),
+        difference: one.difference(),
+        automatic: one.automatic,
+        reason: one.reason.as_deref(),
+        actor: one.history.last().map_or("", |step| step.actor.as_str()),
+        at: one.updated_at,
+    };
+    // A slash is in no id, so that neither an order nor a level has the subject of a replenishment.
+    NewEvent::new(TOPIC, kind, format!("replenishment/{}", one.id), one.sequence, &body)
 }
 
 /// What stock needs of an order's event; the rest is passed over.

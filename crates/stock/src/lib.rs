@@ -12,6 +12,7 @@ mod expire;
 mod follow;
 mod metrics;
 mod operate;
+mod replenish;
 mod seed;
 mod store;
 
@@ -24,9 +25,9 @@ use bus::{Bus, Relay, SqlOutbox};
 use chassis::{App, Context};
 use db::{Db, Options};
 
-pub use audit::{Facts, LevelFact, LineFact, ReservationFact, audit_facts};
+pub use audit::{Facts, LevelFact, LineFact, ReservationFact, TransitFact, audit_facts};
 pub use config::Config;
-pub use seed::{STORES, seed};
+pub use seed::{SeedLevel, SeedPlace, seed};
 
 use api::{Api, Cursors};
 use clients::{Catalogue, Orders};
@@ -60,16 +61,22 @@ pub struct Deps {
 /// Wires the service.
 pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let Deps { ctx, bus } = deps;
-    let verifier = Verifier::new(&config.auth())?;
+    let verifier = Verifier::new(&config.auth())?.trusting(&config.trusted_issuers)?;
     let client = clients::http()?;
     let catalogue = Catalogue::new(client.clone(), &config.product_url, &ctx.metrics);
     let orders = Orders::new(client, &config.order_url, InternalKey::parse(&config.internal_key)?, &ctx.metrics);
     let db = open(&config, Some(&ctx)).await?;
     upkeep::prune(&ctx, &db, store::prunes(&config));
     let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
-    let desk = Desk { db: db.clone(), relay: Some(relay), crash: ctx.crash.clone(), hold: config.hold() };
+    let desk = Desk {
+        db: db.clone(),
+        relay: Some(relay),
+        crash: ctx.crash.clone(),
+        hold: config.hold(),
+        centre: config.auto_replenish.then(|| config.logistics_place.clone()),
+    };
     let counter = Counter::open(&ctx, desk.clone());
-    bus.subscribe(&ctx, NAME, Follower { desk, misfits: metrics::misfits(&ctx.metrics, follow::KINDS) })?;
+    bus.subscribe(&ctx, NAME, Follower { desk: desk.clone(), misfits: metrics::misfits(&ctx.metrics, follow::KINDS) })?;
     let expirer = Expirer {
         db: db.clone(),
         counter: counter.clone(),
@@ -81,6 +88,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     ctx.spawn("held stock", expire::count(db.clone(), ctx.clone()));
     let api = Api {
         counter: counter.clone(),
+        desk,
         db: db.clone(),
         catalogue,
         verifier,
@@ -100,10 +108,15 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
 
 /// The store as this version wants it, with the logistics centre in it.
 async fn open(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
+    let db = migrated(config, ctx).await?;
+    seed::open_centre(&db, config).await?;
+    Ok(db)
+}
+
+async fn migrated(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
     let registry = ctx.map(|ctx| ctx.metrics.registry());
     let db = Db::open(&config.database_url, &Options::of(NAME), registry).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    seed::open_place(&db, &config.logistics_place, "Logistics centre", "logistics", None).await?;
     Ok(db)
 }
 

@@ -110,6 +110,8 @@ pub(crate) struct Desk {
     pub(crate) crash: CrashPoints,
     /// How long goods are set aside before somebody asks.
     pub(crate) hold: Duration,
+    /// Whom a level that is low asks for goods; none: nobody.
+    pub(crate) centre: Option<PlaceId>,
 }
 
 impl Desk {
@@ -161,6 +163,11 @@ impl Desk {
             }
             Err(err) => Err(err),
         }
+    }
+
+    /// Sets below how many available people are told.
+    pub(crate) async fn set_threshold(&self, slot: Slot, threshold: Option<i64>) -> Result<(), Error> {
+        self.transact(&[&Task::Threshold(slot, threshold)]).await.map(drop)
     }
 
     async fn transact(&self, tasks: &[&Task]) -> Result<Vec<Answer>, Error> {
@@ -235,17 +242,23 @@ impl Desk {
         Ok(book)
     }
 
-    async fn finish(&self, mut tx: Tx, book: Book) -> Result<(), Error> {
+    pub(crate) async fn finish(&self, mut tx: Tx, book: Book) -> Result<(), Error> {
         books::save(&mut tx, &book).await?;
+        self.refill(&mut tx, &book).await?;
         let points = crash_points(&book);
         bus::outbox::append(&mut tx, crate::NAME, book.told.iter().map(events::event).collect()).await?;
         points.iter().for_each(|(before, _)| self.crash.reach(before));
         tx.commit().await?;
         points.iter().for_each(|(_, after)| self.crash.reach(after));
+        self.wake();
+        Ok(())
+    }
+
+    /// Has what was told published at once.
+    pub(crate) fn wake(&self) {
         if let Some(relay) = &self.relay {
             relay.wake();
         }
-        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sample data: five stores and a logistics centre, with goods in all of them.
+//! Sample data: places with goods in them.
 
 use chassis::CrashPoints;
 use commerce::{PlaceId, ProductId, Timestamp};
@@ -11,20 +11,34 @@ use crate::{
     store::places::{self, Place},
 };
 
-/// The stores that the sample data opens: id, name, city.
-pub const STORES: &[(&str, &str, &str)] = &[
-    ("store-1", "Souk Hafenstraße", "Hamburg"),
-    ("store-2", "Souk Alter Markt", "Köln"),
-    ("store-3", "Souk Viktualien", "München"),
-    ("store-4", "Souk Naschmarkt", "Wien"),
-    ("store-5", "Souk Canal", "Amsterdam"),
-];
-/// Pieces of each product in the logistics centre.
-const CENTRE: i64 = 1_000;
-/// Pieces of each product in each store.
-const STORE: i64 = 40;
-/// Products of one transaction.
-const AT_ONCE: usize = 100;
+/// A place of the sample data.
+#[derive(Debug, Clone)]
+pub struct SeedPlace {
+    /// Its id; the logistics centre's own is there already.
+    pub id: PlaceId,
+    /// What it is called.
+    pub name: String,
+    /// `store` or `logistics`.
+    pub kind: &'static str,
+    /// Where it is.
+    pub city: Option<String>,
+}
+
+/// Goods of the sample data.
+#[derive(Debug, Clone)]
+pub struct SeedLevel {
+    /// What.
+    pub product_id: ProductId,
+    /// Where.
+    pub place_id: PlaceId,
+    /// Pieces.
+    pub quantity: i64,
+    /// Below how many available people are told.
+    pub threshold: Option<i64>,
+}
+
+/// Levels of one transaction.
+const AT_ONCE: usize = 500;
 
 /// A place of that kind, if there is none of that id.
 pub(crate) async fn open_place(
@@ -47,32 +61,43 @@ pub(crate) async fn open_place(
     Ok(())
 }
 
-/// Opens the stores and puts these products into every place; gives how many levels were opened now. To be
+/// Opens these places in their order, and then puts goods into them; gives how many levels were opened now. To be
 /// called before the service is built; again, it changes nothing. What it tells waits in the outbox.
-pub async fn seed(config: &Config, products: &[ProductId]) -> anyhow::Result<usize> {
-    let db = crate::open(config, None).await?;
-    let mut places = vec![(config.logistics_place.clone(), CENTRE)];
-    for (id, name, city) in STORES {
-        let id = PlaceId::known((*id).to_owned());
-        open_place(&db, &id, name, "store", Some(city)).await?;
-        places.push((id, STORE));
+pub async fn seed(config: &Config, places: &[SeedPlace], levels: &[SeedLevel]) -> anyhow::Result<usize> {
+    let db = crate::migrated(config, None).await?;
+    for place in places {
+        open_place(&db, &place.id, &place.name, place.kind, place.city.as_deref()).await?;
     }
-    let desk = Desk { db: db.clone(), relay: None, crash: CrashPoints::none(), hold: config.hold() };
+    open_centre(&db, config).await?;
+    let desk = Desk { db: db.clone(), relay: None, crash: CrashPoints::none(), hold: config.hold(), centre: None };
     let mut opened = 0;
-    for products in products.chunks(AT_ONCE) {
-        let wishes = products.iter().flat_map(|product_id| {
-            places.iter().map(|(place_id, delta)| Wish {
-                id: format!("opening:{}:{}", place_id, short(product_id)),
-                slot: Slot { place_id: place_id.clone(), product_id: product_id.clone() },
-                delta: *delta,
-                reason: "opening stock of the sample data".into(),
-                actor: SYSTEM.into(),
-            })
+    for levels in levels.chunks(AT_ONCE) {
+        let wishes = levels.iter().map(|level| Wish {
+            id: format!("opening:{}:{}", level.place_id, short(&level.product_id)),
+            slot: slot(level),
+            delta: level.quantity,
+            reason: "opening stock of the sample data".into(),
+            actor: SYSTEM.into(),
         });
-        opened += desk.adjust(wishes.collect()).await?;
+        let now = desk.adjust(wishes.collect()).await?;
+        if now > 0 {
+            for level in levels.iter().filter(|level| level.threshold.is_some()) {
+                desk.set_threshold(slot(level), level.threshold).await?;
+            }
+        }
+        opened += now;
     }
     db.close().await;
     Ok(opened)
+}
+
+fn slot(level: &SeedLevel) -> Slot {
+    Slot { place_id: level.place_id.clone(), product_id: level.product_id.clone() }
+}
+
+/// The logistics centre that every fleet has.
+pub(crate) async fn open_centre(db: &db::Db, config: &Config) -> Result<(), Error> {
+    open_place(db, &config.logistics_place, "Logistics centre", "logistics", None).await
 }
 
 /// Sample products have short ids; a long one would not fit an id of 64 letters.

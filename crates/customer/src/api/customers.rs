@@ -107,6 +107,10 @@ pub(crate) struct ListCustomers {
     /// Only these; may be repeated, at most 100 times.
     #[serde(default)]
     id: Vec<String>,
+    /// The one of this number.
+    number: Option<i64>,
+    /// `number` (unless said) or `-number`: newest first.
+    sort: Option<String>,
     /// At most so many; 20 unless said, at most 100.
     limit: Option<u32>,
     /// Where the page before ended.
@@ -145,7 +149,13 @@ pub(super) async fn list_customers(
     if query.search.as_ref().is_some_and(|search| search.len() > 200) {
         return Err(Problem::invalid("search", "length", "at most 200 characters"));
     }
-    let mut filter = Filter { ids: query.id, email: query.email, search: query.search };
+    let newest_first = match query.sort.as_deref() {
+        None | Some("number") => false,
+        Some("-number") => true,
+        Some(_) => return Err(Problem::invalid("sort", "enum", "number or -number")),
+    };
+    let mut filter =
+        Filter { ids: query.id, email: query.email, search: query.search, number: query.number, newest_first };
     if !caller.is_staff() && !caller.is_service() {
         let own = caller.customer_id.clone().unwrap_or_default();
         if filter.ids.is_empty() || filter.ids.contains(&own) {

@@ -1,7 +1,9 @@
 //! The edge: every route on one screen.
 
+mod activities;
 mod conditional;
 mod customers;
+mod prospects;
 mod users;
 mod wellknown;
 
@@ -23,7 +25,9 @@ use crate::passwords::Passwords;
 use crate::store::Store;
 use crate::tokens::Tokens;
 
+pub(crate) use activities::ActivityView;
 pub(crate) use customers::CustomerView;
+pub(crate) use prospects::ProspectView;
 pub(crate) use users::render as render_user;
 
 /// What handlers work with. Cheap to clone.
@@ -38,6 +42,8 @@ pub(crate) struct Api {
     pub(crate) places: Arc<Places>,
     pub(crate) customer_cursors: CursorKey,
     pub(crate) user_cursors: CursorKey,
+    pub(crate) prospect_cursors: CursorKey,
+    pub(crate) activity_cursors: CursorKey,
 }
 
 impl FromRef<Api> for Verifier {
@@ -49,7 +55,7 @@ impl FromRef<Api> for Verifier {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Souk: customers",
-    description = "Customers, users and their tokens.",
+    description = "Customers, users and their tokens; prospects and activities.",
     license(name = "Apache-2.0", identifier = "Apache-2.0")
 ))]
 struct Described;
@@ -66,6 +72,16 @@ fn described() -> OpenApiRouter<Api> {
             customers::change_customer,
             customers::delete_customer
         ))
+        .routes(routes!(prospects::list_prospects, prospects::create_prospect))
+        .routes(routes!(
+            prospects::get_prospect,
+            prospects::replace_prospect,
+            prospects::change_prospect,
+            prospects::delete_prospect
+        ))
+        .routes(routes!(prospects::convert_prospect))
+        .routes(routes!(activities::list_activities, activities::create_activity))
+        .routes(routes!(activities::get_activity, activities::change_activity, activities::delete_activity))
         .routes(routes!(users::list_users, users::create_user))
         .routes(routes!(users::register))
         .routes(routes!(users::login))

@@ -3,7 +3,7 @@
 use auth::{AdminOnly, Allow, AnyUser, Issued, Open, Role};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use chassis::{Json, Path, Problem, Query};
+use chassis::{Json, Kind, Path, Problem, Query};
 use commerce::page::{Page, PageQuery};
 use commerce::{CustomerId, Timestamp, UserId};
 use http::{HeaderMap, StatusCode};
@@ -92,6 +92,9 @@ pub(crate) struct Login {
     username: Option<String>,
     /// His password.
     password: String,
+    /// Whether the tokens that he has end with this; not if not said.
+    #[serde(default)]
+    end_others: bool,
 }
 
 /// A new user, made by head office.
@@ -191,13 +194,20 @@ pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Logi
     let hash = user.as_ref().map(|user| user.password_hash.clone());
     let right = api.passwords.verify(&login, body.password, hash).await?;
     let user = user.filter(|_| right).ok_or(Error::BadLogin)?;
+    if body.end_others {
+        api.tokens.ended(api.store.end_tokens(&user.id).await?);
+    }
     let (issued, user) = api.tokens.issue(user).await?;
     Ok(Json(signed_in(&user, issued)))
 }
 
 /// Ends the caller's token.
-#[utoipa::path(post, path = "/api/users/logout", tag = "users", security(("bearer" = [])), responses((status = 204)))]
+#[utoipa::path(post, path = "/api/users/logout", tag = "users", security(("bearer" = [])),
+    responses((status = 204), (status = 409, description = "The token of a foreign issuer")))]
 pub(super) async fn logout(State(api): State<Api>, caller: Allow<AnyUser>) -> Result<StatusCode, Problem> {
+    if caller.is_foreign() {
+        return Err(Problem::new(Kind::Conflict, "This token is another issuer's, and only he can end it."));
+    }
     api.tokens.revoke(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

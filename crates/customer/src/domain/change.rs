@@ -32,7 +32,8 @@ impl Change {
     }
 }
 
-fn merge(document: &mut Value, patch: Value) {
+/// Merges a patch into a document (RFC 7386).
+pub(super) fn merge(document: &mut Value, patch: Value) {
     let Value::Object(changes) = patch else {
         *document = patch;
         return;

@@ -1,11 +1,17 @@
-//! Customers and users: what they are and what holds of them. No I/O, no clock.
+//! Customers, users, prospects and activities: what they are and what holds of them. No I/O, no clock.
 
+mod activity;
 mod change;
 mod customer;
+mod prospect;
 mod rules;
+mod stage;
 mod user;
 
+pub(crate) use activity::{Activity, ActivityId, Day, Heard, Plan, Planned};
 pub(crate) use change::Change;
 pub(crate) use customer::{Address, Customer, NewCustomer, Profile, search_text};
+pub(crate) use prospect::{Lead, LeadChange, Prospect, ProspectId};
 pub(crate) use rules::Rules;
+pub(crate) use stage::{Moved, Stage};
 pub(crate) use user::{Credentials, NewUser, User, check_roles};

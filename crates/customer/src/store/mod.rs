@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod leads;
 mod mongo;
 mod open;
 mod sql;
@@ -17,6 +18,7 @@ use crate::audit::CustomerFact;
 use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
 
+pub(crate) use leads::{Activities, Edit, Leads, Prospects, Step};
 pub(crate) use mongo::Failure;
 pub(crate) use open::{Opened, open, open_to_read};
 
@@ -50,6 +52,9 @@ pub(crate) struct Filter {
     pub(crate) ids: Vec<String>,
     pub(crate) email: Option<String>,
     pub(crate) search: Option<String>,
+    pub(crate) number: Option<i64>,
+    /// Those of the highest numbers first.
+    pub(crate) newest_first: bool,
 }
 
 /// How long what is of use only for a while is kept.
@@ -70,7 +75,7 @@ impl Filter {
 }
 
 /// The port. A write and the event that tells of it are one unit: both are there, or neither.
-pub(crate) trait Store: Send + Sync + 'static {
+pub(crate) trait Store: Leads {
     /// Makes a customer; a repeat (by key, or by id with the same payload) changes nothing.
     fn create_customer(&self, new: NewCustomer, key: Option<Key>, render: Render<Customer>) -> Answered<'_, Reply>;
     /// One customer.
@@ -107,6 +112,8 @@ pub(crate) trait Store: Send + Sync + 'static {
     fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> Answered<'a, ()>;
     /// Ends a token.
     fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()>;
+    /// Ends all tokens of a user; gives their ids.
+    fn end_tokens<'a>(&'a self, user: &'a UserId) -> Answered<'a, Vec<String>>;
     /// Revoked tokens that have not expired, with their ends in seconds since 1970.
     fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>>;
     /// The signing keys (PKCS#8 in base64), newest first.

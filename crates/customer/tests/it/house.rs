@@ -19,7 +19,7 @@ pub(crate) struct House {
     pub(crate) admin: String,
     pub(crate) clerk: String,
     pub(crate) service: String,
-    ctx: Context,
+    pub(crate) ctx: Context,
     client: Client,
     _data: TempDir,
 }

@@ -5,4 +5,5 @@
 mod customers;
 mod deleting;
 mod house;
+mod prospects;
 mod users;

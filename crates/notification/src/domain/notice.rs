@@ -67,6 +67,7 @@ pub(crate) struct Payload {
     pub(crate) currency: Option<String>,
     pub(crate) available: Option<i64>,
     pub(crate) threshold: Option<i64>,
+    pub(crate) quantity: Option<i64>,
 }
 
 /// What to tell of an event; nothing of kinds that nobody waits for.
@@ -132,6 +133,14 @@ fn sentence(kind: &str, subject: &str, payload: &Payload) -> Option<(Severity, S
                 "Stock of {product} was adjusted at {}",
                 payload.place_id.as_deref().unwrap_or("its place")
             )))
+        }
+        "replenishment.requested" | "replenishment.refused" | "replenishment.sent" | "replenishment.received" => {
+            let product = payload.product_id.as_deref().unwrap_or(subject);
+            let place = payload.place_id.as_deref().unwrap_or("its place");
+            let pieces = payload.quantity.map_or_else(String::new, |pieces| format!("{pieces} of "));
+            let stage = kind.trim_start_matches("replenishment.");
+            let text = format!("{pieces}{product} for {place}: {stage}");
+            if stage == "refused" { warning(because(text)) } else { info(text) }
         }
         "customer.created" => info("Customer account opened".into()),
         "customer.updated" => info("Customer details changed".into()),

@@ -1,9 +1,13 @@
 //! The edge: every route on one screen. Handlers parse, authorise, call and answer; rules live below.
 
+mod cart_body;
+mod carts;
 mod moves;
 mod orders;
+mod reports;
 mod request;
 mod returns;
+mod sales;
 
 use auth::{Caller, Role, Verifier};
 use axum::extract::FromRef;
@@ -20,6 +24,7 @@ pub(crate) struct State {
     pub(crate) checkout: Checkout,
     pub(crate) verifier: Verifier,
     pub(crate) cursors: CursorKey,
+    pub(crate) cart_cursors: CursorKey,
 }
 
 impl FromRef<State> for Verifier {
@@ -30,8 +35,13 @@ impl FromRef<State> for Verifier {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Souk orders", description = "Orders and the checkout saga."),
-    tags((name = "orders", description = "Place, read, move, cancel and return orders."))
+    info(title = "Souk orders", description = "Orders and the checkout saga, carts, sales at tills, reports."),
+    tags(
+        (name = "orders", description = "Place, read, move, cancel and return orders."),
+        (name = "carts", description = "Fill carts and make orders of them."),
+        (name = "sales", description = "Sell at a till."),
+        (name = "reports", description = "What was sold, and what is short or too much."),
+    )
 )]
 struct Docs;
 
@@ -39,10 +49,22 @@ struct Docs;
 pub(crate) fn router() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(Docs::openapi())
         .routes(routes!(orders::create, orders::list))
-        .routes(routes!(orders::get, moves::archive))
+        .routes(routes!(orders::get, moves::archive, moves::amend))
         .routes(routes!(moves::set_status))
         .routes(routes!(moves::cancel))
         .routes(routes!(returns::create, returns::list))
+        .routes(routes!(carts::create, carts::list))
+        .routes(routes!(carts::get, carts::clear))
+        .routes(routes!(carts::add))
+        .routes(routes!(carts::set, carts::remove))
+        .routes(routes!(carts::check_out))
+        .routes(routes!(carts::claim))
+        .routes(routes!(sales::create))
+        .routes(routes!(reports::sales))
+        .routes(routes!(reports::top_sellers))
+        .routes(routes!(reports::trends))
+        .routes(routes!(reports::shortages))
+        .routes(routes!(reports::overstock))
 }
 
 /// The order, if the caller may see it: another's is not there.

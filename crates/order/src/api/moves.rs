@@ -1,8 +1,10 @@
 //! Moving an order along its life, cancelling it, hiding it.
 
-use auth::{AdminOnly, Allow, Caller};
+use std::collections::BTreeMap;
+
+use auth::{AdminOnly, Allow, Caller, Staff};
 use axum::{extract::State as AxumState, response::Response};
-use chassis::{Json, Kind, OptionalJson, Path, Problem};
+use chassis::{FieldError, Json, Kind, OptionalJson, Path, Problem};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -10,12 +12,13 @@ use utoipa::ToSchema;
 
 use super::{
     State, if_match,
-    orders::{Running, find, running},
+    orders::{Running, check_metadata, find, running},
     people_only, request, staff_only,
 };
 use crate::{
+    amend::Amendment,
     cancel::Cancelled,
-    domain::{Order, Status},
+    domain::{Adjustment, Order, Status},
     store,
 };
 
@@ -81,6 +84,66 @@ pub(super) async fn set_status(
     }
     let moved = state.checkout.move_status(order, to, &caller.actor()).await.map_err(Problem::from)?;
     Ok(request::order_response(StatusCode::OK, &moved))
+}
+
+/// What is to be amended of an order; what is not said stays.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"metadata": {"reference": "B-77"}, "notes": null}))]
+pub(crate) struct NewAmendment {
+    /// All adjustments from now on; only of an order on account.
+    #[serde(default)]
+    adjustments: Option<Vec<Adjustment>>,
+    /// Entries to be set; null takes one away.
+    #[serde(default)]
+    metadata: BTreeMap<String, Option<String>>,
+    /// At most 2,000 characters; null takes them away.
+    #[serde(default, deserialize_with = "said")]
+    #[schema(value_type = Option<String>)]
+    notes: Option<Option<String>>,
+}
+
+/// Tells null from what is not said.
+fn said<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::<String>::deserialize(deserializer).map(Some)
+}
+
+/// Amends an order: its total by other adjustments, as long as nobody was charged, and what is kept with it. For staff.
+#[utoipa::path(patch, path = "/api/orders/{id}", tag = "orders", request_body = NewAmendment,
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
+    responses((status = 200, body = Order), (status = 403), (status = 404), (status = 409), (status = 412), (status = 422)))]
+pub(super) async fn amend(
+    AxumState(state): AxumState<State>,
+    caller: Allow<Staff>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(new): Json<NewAmendment>,
+) -> Result<Response, Problem> {
+    let mut errors = Vec::new();
+    for (position, adjustment) in new.adjustments.iter().flatten().enumerate() {
+        request::text(&mut errors, &format!("adjustments[{position}].label"), &adjustment.label, 1..=200);
+    }
+    if new.adjustments.as_ref().is_some_and(|adjustments| adjustments.len() > 100) {
+        errors.push(FieldError::new("adjustments", "length", "at most 100"));
+    }
+    let empty = String::new();
+    let entries = new.metadata.iter().map(|(name, value)| (name, value.as_ref().unwrap_or(&empty)));
+    check_metadata(&mut errors, entries);
+    if let Some(Some(notes)) = &new.notes {
+        request::text(&mut errors, "notes", notes, 0..=2_000);
+    }
+    if !errors.is_empty() {
+        return Err(Problem::fields(errors));
+    }
+    let order = find(&state, &caller, &id).await?;
+    if_match(&headers, order.version)?;
+    let kept = order.metadata.keys().filter(|name| !new.metadata.contains_key(*name)).count();
+    if kept + new.metadata.values().flatten().count() > 20 {
+        return Err(Problem::invalid("metadata", "length", "at most 20 entries"));
+    }
+    let amendment = Amendment { adjustments: new.adjustments, metadata: new.metadata, notes: new.notes };
+    let amended = state.checkout.amend(order, amendment, &caller.actor()).await.map_err(Problem::from)?;
+    Ok(request::order_response(StatusCode::OK, &amended))
 }
 
 /// Why an order is cancelled.

@@ -1,6 +1,6 @@
 //! Orders.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use auth::{Allow, AnyUser, Caller};
 use axum::{
@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{State, own_place, request, staff_only, visible};
 use crate::{
     accept::{Asked, AskedLine, Outcome},
-    domain::{Address, Adjustment, Order, PaymentMethod, Status},
+    domain::{Address, Adjustment, Channel, Order, PaymentMethod, Status},
     store::{self, Filter},
 };
 
@@ -33,33 +33,36 @@ const MOST_LINES: usize = 1_000;
 pub(crate) struct NewOrder {
     /// Chosen by the client; the same id never makes a second order.
     #[serde(default)]
-    id: Option<OrderId>,
+    pub(super) id: Option<OrderId>,
     /// Who buys; a customer himself if he does not say, a walk-in if staff does not.
     #[serde(default)]
-    customer_id: Option<CustomerId>,
+    pub(super) customer_id: Option<CustomerId>,
     /// Whose stock; the logistics centre if not said.
     #[serde(default)]
-    place_id: Option<PlaceId>,
+    pub(super) place_id: Option<PlaceId>,
     /// When it was placed; staff only.
     #[serde(default)]
-    placed_at: Option<Timestamp>,
+    pub(super) placed_at: Option<Timestamp>,
     /// EUR if not said.
     #[serde(default)]
-    currency: Option<Currency>,
+    pub(super) currency: Option<Currency>,
     /// By card if not said.
     #[serde(default)]
-    payment: Option<NewPayment>,
+    pub(super) payment: Option<NewPayment>,
     /// 1 to 1,000 of them.
-    lines: Vec<NewLine>,
+    pub(super) lines: Vec<NewLine>,
     /// Discounts and fees; staff only.
     #[serde(default)]
-    adjustments: Vec<Adjustment>,
+    pub(super) adjustments: Vec<Adjustment>,
     /// Where it goes.
     #[serde(default)]
-    shipping_address: Option<Address>,
+    pub(super) shipping_address: Option<Address>,
     /// At most 2,000 characters.
     #[serde(default)]
-    notes: Option<String>,
+    pub(super) notes: Option<String>,
+    /// What the client wants to find with it again: at most 20 entries of at most 500 characters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) metadata: BTreeMap<String, String>,
 }
 
 /// How it is paid.
@@ -67,7 +70,7 @@ pub(crate) struct NewOrder {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPayment {
     /// card, cash or on_account.
-    method: PaymentMethod,
+    pub(super) method: PaymentMethod,
 }
 
 /// A line: `product_id`, or `name` and `unit_price` (staff only).
@@ -89,11 +92,14 @@ pub(crate) struct NewLine {
 }
 
 impl NewOrder {
-    fn check(self, caller: &Caller, headers: &HeaderMap) -> Result<Asked, Problem> {
+    pub(super) fn check(self, caller: &Caller, headers: &HeaderMap, channel: Channel) -> Result<Asked, Problem> {
         let buyer = buyer(caller, self.customer_id.clone())?;
-        // Who buys belongs to what is asked for: the same words from somebody else are another order.
-        let payload_hash = request::payload_hash(&(&buyer, &self));
-        let key = request::key(headers, &caller.subject, store::ORDERS_ROUTE)?;
+        // Who buys belongs to what is asked for: the same words from somebody else are another order. So does where.
+        let (payload_hash, route) = match channel {
+            Channel::Web => (request::payload_hash(&(&buyer, &self)), store::ORDERS_ROUTE),
+            Channel::Store => (request::payload_hash(&(&buyer, &self, "store")), store::SALES_ROUTE),
+        };
+        let key = request::key(headers, &caller.subject, route)?;
         let mut errors = Vec::new();
         if !(1..=MOST_LINES).contains(&self.lines.len()) {
             errors.push(FieldError::new("lines", "length", format!("1 to {MOST_LINES} lines")));
@@ -123,6 +129,7 @@ impl NewOrder {
         if let Some(notes) = &self.notes {
             request::text(&mut errors, "notes", notes, 0..=2_000);
         }
+        check_metadata(&mut errors, &self.metadata);
         if let Some(address) = &self.shipping_address {
             check_address(&mut errors, address);
         }
@@ -143,10 +150,29 @@ impl NewOrder {
             adjustments: self.adjustments,
             shipping_address: self.shipping_address,
             notes: self.notes,
+            metadata: self.metadata,
+            channel,
+            cart: None,
             payload_hash,
             key,
             actor: caller.actor(),
         })
+    }
+}
+
+/// Names are short, and there are few.
+pub(super) fn check_metadata<'a, V: AsRef<str> + 'a>(
+    errors: &mut Vec<FieldError>,
+    metadata: impl IntoIterator<Item = (&'a String, &'a V)>,
+) {
+    let mut count = 0;
+    for (name, value) in metadata {
+        count += 1;
+        request::text(errors, "metadata", name, 1..=40);
+        request::text(errors, &format!("metadata.{name}"), value.as_ref(), 0..=500);
+    }
+    if count > 20 {
+        errors.push(FieldError::new("metadata", "length", "at most 20 entries"));
     }
 }
 
@@ -198,7 +224,7 @@ fn buyer(caller: &Caller, asked: Option<CustomerId>) -> Result<Option<CustomerId
     }
 }
 
-fn check_address(errors: &mut Vec<FieldError>, address: &Address) {
+pub(super) fn check_address(errors: &mut Vec<FieldError>, address: &Address) {
     request::text(errors, "shipping_address.line1", &address.line1, 1..=200);
     let optional = [
         ("line2", &address.line2),
@@ -233,12 +259,21 @@ pub(super) async fn create(
     headers: HeaderMap,
     Json(new): Json<NewOrder>,
 ) -> Result<Response, Problem> {
-    let asked = new.check(&caller, &headers)?;
+    let asked = new.check(&caller, &headers, Channel::Web)?;
     let place = asked.place_id.as_ref().map_or(state.checkout.config.default_place.as_str(), |id| id.as_str());
     own_place(&caller, place)?;
-    let patience = if request::respond_async(&headers) { Duration::ZERO } else { state.checkout.patience() };
-    let deadline = Instant::now() + patience;
-    let outcome = state.checkout.accept(asked, deadline).await.map_err(Problem::from)?;
+    let outcome = state.checkout.accept(asked, deadline(&state, &headers)).await.map_err(Problem::from)?;
+    respond(outcome)
+}
+
+/// Until when the client waits for its answer.
+pub(super) fn deadline(state: &State, headers: &HeaderMap) -> Instant {
+    let patience = if request::respond_async(headers) { Duration::ZERO } else { state.checkout.patience() };
+    Instant::now() + patience
+}
+
+/// What a request for an order is answered with.
+pub(super) fn respond(outcome: Outcome) -> Result<Response, Problem> {
     Ok(match outcome {
         Outcome::Final(id, answer) => request::stored(&path(&id), answer),
         Outcome::Known(order) => {
@@ -247,10 +282,11 @@ pub(super) async fn create(
             response
         }
         Outcome::Running(id, at, status) => running(id, at, status),
+        Outcome::CartChanged => return Err(Problem::new(Kind::Conflict, "The cart was changed meanwhile; try again.")),
     })
 }
 
-fn path(id: &OrderId) -> String {
+pub(super) fn path(id: &OrderId) -> String {
     format!("/api/orders/{id}")
 }
 
@@ -274,6 +310,10 @@ pub(crate) struct ListQuery {
     status: Option<String>,
     /// Of this place.
     place_id: Option<String>,
+    /// web, store.
+    channel: Option<String>,
+    /// The one of this number.
+    number: Option<i64>,
     /// Placed then or later.
     placed_from: Option<Timestamp>,
     /// Placed earlier.
@@ -290,7 +330,7 @@ pub(crate) struct ListQuery {
     include_total: Option<bool>,
 }
 
-fn bad(field: &str, message: impl Into<String>) -> Problem {
+pub(super) fn bad(field: &str, message: impl Into<String>) -> Problem {
     Problem::new(Kind::Unreadable, format!("{field}: {}", message.into()))
 }
 
@@ -302,6 +342,12 @@ impl ListQuery {
                 bad("status", format!("`{text}` is none of {}", Status::ALL.map(Status::as_str).join(", ")))
             })?),
         };
+        let channel = match self.channel.as_deref() {
+            None => None,
+            Some(text) => {
+                Some(Channel::parse(text).ok_or_else(|| bad("channel", format!("`{text}` is none of web, store")))?)
+            }
+        };
         let ascending = match self.sort.as_deref() {
             None | Some("-number") => false,
             Some("number") => true,
@@ -312,6 +358,8 @@ impl ListQuery {
             status,
             place_id: self.place_id.clone(),
             places: None,
+            channel,
+            number: self.number,
             from: self.placed_from,
             to: self.placed_to,
             ascending,
@@ -372,7 +420,7 @@ pub(super) async fn find(state: &State, caller: &Caller, id: &str) -> Result<Ord
     };
     let held = read.await.map_err(Problem::from)?;
     match held {
-        Some(held) if !held.archived || caller.is_admin() || caller.is_service() => visible(caller, held.order),
+        Some(held) if !held.order.archived || caller.is_admin() || caller.is_service() => visible(caller, held.order),
         _ => Err(Problem::not_found("order")),
     }
 }

@@ -147,7 +147,7 @@ async fn answer(
             if key.is_some() && made.refund.status != RefundStatus::Pending {
                 let write = async {
                     let mut tx = checkout.db.write().await?;
-                    store::put_answer(&mut tx, id.as_str(), &body).await?;
+                    store::put_answer(&mut tx, store::RETURNS_ROUTE, id.as_str(), &body).await?;
                     tx.commit().await?;
                     Ok::<_, Error>(())
                 };

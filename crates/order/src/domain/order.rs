@@ -1,10 +1,12 @@
 //! The order.
 
+use std::collections::BTreeMap;
+
 use commerce::{Amount, Currency, CustomerId, LineId, OrderId, PaymentId, PlaceId, ProductId, Quantity, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{State, Status, saga::Refusal};
+use super::{CartId, State, Status, saga::Refusal};
 
 /// An order, in the shape in which everybody sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -17,6 +19,8 @@ pub struct Order {
     pub customer_id: Option<CustomerId>,
     /// Whose stock it takes.
     pub place_id: PlaceId,
+    /// Where it was taken.
+    pub channel: Channel,
     /// How far the saga has come.
     pub state: State,
     /// Where people have moved it.
@@ -44,6 +48,12 @@ pub struct Order {
     /// Said with it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,
+    /// What clients keep with it in their own words.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// Whether it is out of sight; only head office and other services still see it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
     /// When it was placed, as the shop says.
     pub placed_at: Timestamp,
     /// When Souk took it.
@@ -55,6 +65,35 @@ pub struct Order {
     /// Counts its events.
     #[serde(skip)]
     pub sequence: i64,
+    /// The cart of which it was made, which is let go when it is terminal.
+    #[serde(skip)]
+    pub cart_id: Option<CartId>,
+}
+
+/// Where an order was taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Channel {
+    /// From afar: its goods are sent.
+    #[default]
+    Web,
+    /// At a till: its goods leave with the buyer.
+    Store,
+}
+
+impl Channel {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Web => "web",
+            Self::Store => "store",
+        }
+    }
+
+    /// Reads what [`Channel::as_str`] writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Web, Self::Store].into_iter().find(|channel| channel.as_str() == text)
+    }
 }
 
 /// A state and when it was reached.
@@ -244,6 +283,15 @@ impl Order {
     pub fn move_to(&mut self, status: Status, now: Timestamp, actor: Option<String>, reason: Option<String>) {
         self.status = status;
         self.history.push(Moved { status, at: now, actor, reason });
+    }
+
+    /// Moves its status as a confirmation does: goods that are sold at a till leave with the buyer at once.
+    pub fn confirm(&mut self, now: Timestamp) {
+        self.move_to(Status::Confirmed, now, None, None);
+        if self.channel == Channel::Store {
+            self.move_to(Status::Delivered, now, None, Some("sold at the till".into()));
+        }
+        self.reach(State::Confirmed, now);
     }
 
     /// Whether something of it came back.

@@ -6,8 +6,8 @@ use bus::{NewEvent, Outgoing};
 use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, Value, insert, query};
 
-use super::{Lease, rows::to_json};
-use crate::domain::{Order, Work};
+use super::{Lease, carts, rows::to_json};
+use crate::domain::{CartId, Deltas, Order, State, Work};
 
 /// A client's Idempotency-Key: one request per subject and route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -15,6 +15,13 @@ pub(crate) struct Key {
     pub(crate) subject: String,
     pub(crate) route: &'static str,
     pub(crate) key: String,
+}
+
+impl Key {
+    /// The name to be locked before it is looked up.
+    pub(crate) fn name(&self) -> String {
+        format!("key/{}/{}/{}", self.subject, self.route, self.key)
+    }
 }
 
 /// An order to be taken.
@@ -29,6 +36,8 @@ pub(crate) struct Placement {
     pub(crate) lease: Lease,
     /// The trace of the request.
     pub(crate) traceparent: Option<String>,
+    /// The version of the cart (`order.cart_id`) of which it is made.
+    pub(crate) cart_version: Option<i64>,
 }
 
 /// What became of a placement.
@@ -40,6 +49,8 @@ pub(crate) enum Placed {
     KnownKey { order_id: OrderId, payload_hash: String },
     /// The id came before, with this payload.
     KnownId { order_id: OrderId, payload_hash: String },
+    /// Its cart is not what it was when it was read: somebody changed it, or is checking it out.
+    CartChanged,
 }
 
 /// Takes orders, each with its key, the event that tells of it, and the same for those who know no events.
@@ -51,13 +62,15 @@ pub(crate) async fn place(
 ) -> Result<Vec<Placed>> {
     // Another replica may be asked for the same at the same time. Ids that we made ourselves are nobody else's.
     let names = placements.iter().flat_map(|p| {
-        let key = p.key.as_ref().map(|key| format!("key/{}/{}/{}", key.subject, key.route, key.key));
-        key.into_iter().chain(p.id_chosen.then(|| format!("order/{}", p.order.id)))
+        let key = p.key.as_ref().map(Key::name);
+        let cart = p.order.cart_id.as_ref().map(|cart| carts::name(cart.as_str()));
+        key.into_iter().chain(p.id_chosen.then(|| format!("order/{}", p.order.id))).chain(cart)
     });
     tx.lock(names).await?;
     let mut keys = known_keys(tx, placements.iter().filter_map(|p| p.key.as_ref())).await?;
     // An id that we made ourselves is new.
     let mut ids = known_ids(tx, placements.iter().filter(|p| p.id_chosen).map(|p| &p.order.id)).await?;
+    let standing = carts::standing(tx, &placements).await?;
     let mut answers = Vec::with_capacity(placements.len());
     let mut new: Vec<Placement> = Vec::with_capacity(placements.len());
     for placement in placements {
@@ -67,6 +80,8 @@ pub(crate) async fn place(
             answers.push(Placed::KnownKey { order_id, payload_hash });
         } else if let Some(payload_hash) = ids.get(&id).cloned() {
             answers.push(Placed::KnownId { order_id: id, payload_hash });
+        } else if !is_cart_as_read(&placement, &standing) {
+            answers.push(Placed::CartChanged);
         } else {
             if let Some(key) = &placement.key {
                 keys.insert(key.clone(), (id.clone(), hash.clone()));
@@ -91,12 +106,21 @@ pub(crate) async fn place(
             order.number = numbered.get(&order.id).copied().unwrap_or_default();
         }
     }
-    insert_orders(tx, &new).await?;
+    insert_orders(tx, &new, Some(&Work::Checkout)).await?;
     insert_keys(tx, &new).await?;
+    carts::begin(tx, &new).await?;
     bus::outbox::append(tx, crate::NAME, new.iter().map(|p| event(&p.order).traced(p.traceparent.clone())).collect())
         .await?;
     bus::outbox::append_plain(tx, new.iter().map(|p| plain(&p.order)).collect()).await?;
     Ok(answers)
+}
+
+/// Whether the order's cart, if it is made of one, is still what the order was made of.
+fn is_cart_as_read(placement: &Placement, standing: &HashMap<CartId, carts::Standing>) -> bool {
+    let Some(cart) = &placement.order.cart_id else { return true };
+    standing.get(cart).is_some_and(|now| {
+        !now.checking_out && Some(now.version) == placement.cart_version && now.order_id == placement.order.id
+    })
 }
 
 async fn known_ids<'a>(tx: &mut Tx, ids: impl Iterator<Item = &'a OrderId>) -> Result<HashMap<OrderId, String>> {
@@ -128,8 +152,8 @@ async fn known_keys<'a>(tx: &mut Tx, keys: impl Iterator<Item = &'a Key>) -> Res
     .fetch_all(tx)
     .await?;
     for row in &rows {
-        let (subject, key): (String, String) = (row.get("subject")?, row.get("key")?);
-        if let Some(known) = wanted.iter().find(|k| k.subject == subject && k.key == key) {
+        let (subject, route, key): (String, String, String) = (row.get("subject")?, row.get("route")?, row.get("key")?);
+        if let Some(known) = wanted.iter().find(|k| k.subject == subject && k.route == route && k.key == key) {
             let target = (OrderId::known(row.get("target_id")?), row.get("payload_hash")?);
             found.insert((*known).clone(), target);
         }
@@ -147,35 +171,55 @@ async fn next_numbers(tx: &mut Tx, count: usize) -> Result<i64> {
     Ok(row.get::<i64>("last")? - count + 1)
 }
 
-async fn insert_orders(tx: &mut Tx, new: &[Placement]) -> Result<()> {
-    const COLUMNS: &[&str] = &[
-        "id",
-        "number",
-        "customer_id",
-        "place_id",
-        "state",
-        "status",
-        "states",
-        "history",
-        "adjustments",
-        "total",
-        "currency",
-        "payment_method",
-        "payment_status",
-        "shipping",
-        "notes",
-        "placed_at",
-        "created_at",
-        "updated_at",
-        "version",
-        "sequence",
-        "payload_hash",
-        "work",
-        "lease_owner",
-        "lease_epoch",
-        "lease_until",
-    ];
-    let work = to_json(&Work::Checkout);
+/// Writes orders that were over before they came here, and counts them in the summaries. Nobody is told.
+pub(crate) async fn insert_done(tx: &mut Tx, mut done: Vec<Placement>) -> Result<()> {
+    let first = next_numbers(tx, done.len()).await?;
+    let mut sales = Deltas::default();
+    for (number, placement) in (first..).zip(&mut done) {
+        placement.order.number = number;
+        if placement.order.state == State::Confirmed {
+            sales.order(&placement.order, false);
+        }
+    }
+    insert_orders(tx, &done, None).await?;
+    super::sales::add(tx, sales).await
+}
+
+const ORDER_COLUMNS: &[&str] = &[
+    "id",
+    "number",
+    "customer_id",
+    "place_id",
+    "state",
+    "status",
+    "states",
+    "history",
+    "adjustments",
+    "total",
+    "currency",
+    "payment_method",
+    "payment_status",
+    "shipping",
+    "notes",
+    "placed_at",
+    "created_at",
+    "updated_at",
+    "version",
+    "sequence",
+    "payload_hash",
+    "work",
+    "lease_owner",
+    "lease_epoch",
+    "lease_until",
+    "cart_id",
+    "channel",
+    "summed",
+    "metadata",
+];
+
+/// Writes orders and their lines; what is confirmed already counts as summed.
+async fn insert_orders(tx: &mut Tx, new: &[Placement], work: Option<&Work>) -> Result<()> {
+    let work = work.map(to_json);
     let orders = new.iter().map(|placement| {
         let (o, lease) = (&placement.order, &placement.lease);
         vec![
@@ -200,13 +244,17 @@ async fn insert_orders(tx: &mut Tx, new: &[Placement]) -> Result<()> {
             o.version.into(),
             o.sequence.into(),
             placement.payload_hash.as_str().into(),
-            work.as_str().into(),
+            work.as_deref().into(),
             lease.owner.as_str().into(),
             lease.epoch.into(),
             lease.until.micros().into(),
+            o.cart_id.as_ref().map(|id| id.as_str()).into(),
+            o.channel.as_str().into(),
+            (o.state == State::Confirmed).into(),
+            (!o.metadata.is_empty()).then(|| to_json(&o.metadata)).into(),
         ]
     });
-    insert("orders", COLUMNS, orders).execute(tx).await?;
+    insert("orders", ORDER_COLUMNS, orders).execute(tx).await?;
     let lines = new.iter().flat_map(|placement| {
         let order = &placement.order;
         (1_i64..).zip(&order.lines).map(|(position, line)| -> Vec<Value> {
@@ -216,11 +264,12 @@ async fn insert_orders(tx: &mut Tx, new: &[Placement]) -> Result<()> {
                 line.product_id.as_ref().map(|id| id.as_str()).into(),
                 line.name.as_str().into(),
                 line.quantity.get().into(),
+                line.returned.into(),
                 line.unit_price.minor().into(),
             ]
         })
     });
-    insert("order_lines", &["order_id", "position", "product_id", "name", "quantity", "unit_price"], lines)
+    insert("order_lines", &["order_id", "position", "product_id", "name", "quantity", "returned", "unit_price"], lines)
         .execute(tx)
         .await?;
     Ok(())
@@ -251,6 +300,22 @@ fn key_row(key: &Key, payload_hash: &str, target_id: &str, now: Timestamp) -> Ve
 /// Notes a key with what its request made.
 pub(crate) async fn put_key(tx: &mut Tx, key: &Key, payload_hash: &str, target_id: &str, now: Timestamp) -> Result<()> {
     insert("idempotency", KEY_COLUMNS, [key_row(key, payload_hash, target_id, now)]).execute(tx).await?;
+    Ok(())
+}
+
+/// Notes a key with what its request made and its answer, which is final at once.
+pub(crate) async fn put_answered(
+    tx: &mut Tx,
+    key: &Key,
+    payload_hash: &str,
+    target_id: &str,
+    now: Timestamp,
+    answer: &super::Answer,
+) -> Result<()> {
+    const COLUMNS: &[&str] = &["subject", "route", "key", "payload_hash", "target_id", "created_at", "status", "body"];
+    let mut row = key_row(key, payload_hash, target_id, now);
+    row.extend([i64::from(answer.status).into(), answer.body.as_str().into()]);
+    insert("idempotency", COLUMNS, [row]).execute(tx).await?;
     Ok(())
 }
 

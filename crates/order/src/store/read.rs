@@ -4,7 +4,7 @@ use commerce::{OrderId, Timestamp, page::Window};
 use db::{Result, Row, Tx, query};
 
 use super::{Held, rows};
-use crate::domain::{Return, Status};
+use crate::domain::{Channel, Return, Status};
 
 /// Which orders a list is to hold.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,10 @@ pub(crate) struct Filter {
     pub(crate) place_id: Option<String>,
     /// Of one of these places, where the caller may see no others.
     pub(crate) places: Option<Vec<String>>,
+    /// Taken there.
+    pub(crate) channel: Option<Channel>,
+    /// The one of this number.
+    pub(crate) number: Option<i64>,
     /// Placed then or later.
     pub(crate) from: Option<Timestamp>,
     /// Placed earlier.
@@ -39,6 +43,12 @@ impl Filter {
         }
         if let Some(places) = &self.places {
             filter.and("place_id in {list ?}", places);
+        }
+        if let Some(channel) = self.channel {
+            filter.and("channel = ?", channel.as_str());
+        }
+        if let Some(number) = self.number {
+            filter.and("number = ?", number);
         }
         if let Some(from) = self.from {
             filter.and("placed_at >= ?", from.micros());

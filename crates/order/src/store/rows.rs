@@ -6,13 +6,14 @@ use commerce::{Amount, Currency, Id, LineId, OrderId, Quantity, Timestamp};
 use db::{Result, Row, Tx, query};
 
 use super::{Held, Lease};
-use crate::domain::{Line, Order, Payment, PaymentMethod, State, Status};
+use crate::domain::{Channel, Line, Order, Payment, PaymentMethod, State, Status};
 
 /// The columns that [`held`] reads.
 pub(super) const COLUMNS: &str =
     "id, number, customer_id, place_id, state, status, states, history, adjustments, total, currency,
   payment_method, payment_status, payment_id, reason, shipping, notes, placed_at, created_at, updated_at,
-  version, sequence, archived, payload_hash, refusal, work, lease_owner, lease_epoch, lease_until";
+  version, sequence, archived, payload_hash, refusal, work, lease_owner, lease_epoch, lease_until,
+  cart_id, channel, summed, metadata";
 
 /// Texts that this service wrote itself and cannot read back: a defect, or another version's row.
 fn unreadable(what: &'static str) -> db::Error {
@@ -37,6 +38,7 @@ fn held(row: &Row) -> Result<Held> {
         number: row.get("number")?,
         customer_id: optional("customer_id")?.map(Id::known),
         place_id: Id::known(row.get("place_id")?),
+        channel: Channel::parse(&row.get::<String>("channel")?).ok_or_else(|| unreadable("orders.channel"))?,
         state: State::parse(&row.get::<String>("state")?).ok_or_else(|| unreadable("orders.state"))?,
         status: Status::parse(&row.get::<String>("status")?).ok_or_else(|| unreadable("orders.status"))?,
         states: json(&row.get::<String>("states")?, "orders.states")?,
@@ -59,6 +61,9 @@ fn held(row: &Row) -> Result<Held> {
         updated_at: time("updated_at")?,
         version: row.get("version")?,
         sequence: row.get("sequence")?,
+        metadata: optional("metadata")?.map(|text| json(&text, "orders.metadata")).transpose()?.unwrap_or_default(),
+        archived: row.get("archived")?,
+        cart_id: optional("cart_id")?.map(Id::known),
     };
     Ok(Held {
         order,
@@ -66,7 +71,7 @@ fn held(row: &Row) -> Result<Held> {
         lease: Lease { owner: row.get("lease_owner")?, epoch: row.get("lease_epoch")?, until: time("lease_until")? },
         payload_hash: row.get("payload_hash")?,
         refusal: optional("refusal")?.map(|text| json(&text, "orders.refusal")).transpose()?,
-        archived: row.get("archived")?,
+        summed: row.get("summed")?,
     })
 }
 

@@ -1,14 +1,14 @@
 //! Writing what became of an order, under its lease.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use bus::{NewEvent, Outgoing};
 use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, query};
 use serde::{Deserialize, Serialize};
 
-use super::rows::to_json;
-use crate::domain::{Order, Work};
+use super::{carts::Ended, rows::to_json};
+use crate::domain::{Deltas, Order, State, Work};
 
 /// A final answer, to be given again byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,15 +49,30 @@ impl Change {
     }
 }
 
-/// Writes settlements; tells of each whether the lease was still the writer's.
+/// Writes settlements, and last what they change in the summaries of sales; tells of each whether the lease was still the writer's.
 pub(crate) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<Vec<bool>> {
-    let written: HashSet<(OrderId, i64)> = update_orders(tx, &settlements).await?;
+    let written: HashMap<(OrderId, i64), bool> = update_orders(tx, &settlements).await?;
     let mut events = Vec::new();
     let (mut plainly, mut answers) = (Vec::new(), Vec::new());
     let mut results = Vec::with_capacity(settlements.len());
+    let ended = settlements.iter().filter(|s| {
+        matches!(s.change, Change::Terminal { .. }) && written.contains_key(&(s.order.id.clone(), s.epoch))
+    });
+    let carts: Vec<Ended<'_>> = ended.filter_map(|settlement| Ended::of(&settlement.order)).collect();
+    super::carts::end(tx, &carts).await?;
+    let mut sales = Deltas::default();
     for settlement in settlements {
-        let held = written.contains(&(settlement.order.id.clone(), settlement.epoch));
+        let summed = written.get(&(settlement.order.id.clone(), settlement.epoch)).copied();
+        let held = summed.is_some();
         results.push(held);
+        if held && matches!(settlement.change, Change::Terminal { .. }) {
+            match settlement.order.state {
+                State::Confirmed => sales.order(&settlement.order, false),
+                // It was counted when it was confirmed; nothing of it had come back, else it could not be cancelled.
+                State::Cancelled if summed == Some(true) => sales.order(&settlement.order, true),
+                _ => {}
+            }
+        }
         if let (true, Change::Terminal { event, plain, answer }) = (held, settlement.change) {
             events.push(*event);
             plainly.extend(plain);
@@ -71,19 +86,22 @@ pub(crate) async fn settle(tx: &mut Tx, settlements: Vec<Settlement>) -> Result<
     if !answers.is_empty() {
         query(
             "update idempotency set status = cast(r.value->>1 as bigint), body = r.value->>2
-             from {rows $1} r where target_id = r.value->>0 and route = $2 and status is null",
+             from {rows $1} r where target_id = r.value->>0 and route in ($2, $3, $4) and status is null",
         )
         .rows(answers)
         .bind(super::ORDERS_ROUTE)
+        .bind(super::CART_CHECKOUTS_ROUTE)
+        .bind(super::SALES_ROUTE)
         .execute(tx)
         .await?;
     }
     bus::outbox::append(tx, crate::NAME, events).await?;
     bus::outbox::append_plain(tx, plainly).await?;
+    super::sales::add(tx, sales).await?;
     Ok(results)
 }
 
-async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashSet<(OrderId, i64)>> {
+async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashMap<(OrderId, i64), bool>> {
     let rows = settlements.iter().map(|s| {
         let o = &s.order;
         vec![
@@ -108,17 +126,18 @@ async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashSe
            state = r.value->>2, status = r.value->>3, states = r.value->>4, payment_status = r.value->>5,
            payment_id = r.value->>6, reason = r.value->>7, updated_at = cast(r.value->>8 as bigint),
            version = cast(r.value->>9 as bigint), sequence = cast(r.value->>10 as bigint), work = r.value->>11,
-           refusal = coalesce(r.value->>12, refusal), history = r.value->>13
+           refusal = coalesce(r.value->>12, refusal), history = r.value->>13,
+           summed = case when r.value->>2 = 'CONFIRMED' then 1 else summed end
          from {rows $1} r
          where orders.id = r.value->>0 and orders.lease_epoch = cast(r.value->>1 as bigint)
            and orders.work is not null
-         returning orders.id as id, orders.lease_epoch as epoch",
+         returning orders.id as id, orders.lease_epoch as epoch, orders.summed as summed",
     )
     .rows(rows)
     .fetch_all(tx)
     .await?
     .iter()
-    .map(|row| Ok((OrderId::known(row.get("id")?), row.get("epoch")?)))
+    .map(|row| Ok(((OrderId::known(row.get("id")?), row.get("epoch")?), row.get("summed")?)))
     .collect()
 }
 
@@ -173,13 +192,36 @@ pub(crate) async fn change(
     Ok(true)
 }
 
-/// Notes the final answer to the request that made `target_id`.
-pub(crate) async fn put_answer(tx: &mut Tx, target_id: &str, answer: &Answer) -> Result<()> {
+/// Writes what was amended of an order, on the order as it was read; false when somebody changed it meanwhile.
+pub(crate) async fn amend(tx: &mut Tx, order: &Order, read: (i64, i64)) -> Result<bool> {
+    let changed = query(
+        "update orders set adjustments = $1, total = $2, metadata = $3, notes = $4, history = $5, updated_at = $6,
+           version = $7, sequence = $8
+         where id = $9 and version = $10 and lease_epoch = $11",
+    )
+    .bind(to_json(&order.adjustments))
+    .bind(order.total.minor())
+    .bind((!order.metadata.is_empty()).then(|| to_json(&order.metadata)))
+    .bind(order.notes.as_deref())
+    .bind(to_json(&order.history))
+    .bind(order.updated_at.micros())
+    .bind(order.version)
+    .bind(order.sequence)
+    .bind(order.id.as_str())
+    .bind(read.0)
+    .bind(read.1)
+    .execute(tx)
+    .await?;
+    Ok(changed > 0)
+}
+
+/// Notes the final answer to the requests of a route that made `target_id`.
+pub(crate) async fn put_answer(tx: &mut Tx, route: &str, target_id: &str, answer: &Answer) -> Result<()> {
     query("update idempotency set status = $1, body = $2 where target_id = $3 and route = $4 and status is null")
         .bind(i64::from(answer.status))
         .bind(answer.body.as_str())
         .bind(target_id)
-        .bind(super::RETURNS_ROUTE)
+        .bind(route)
         .execute(tx)
         .await?;
     Ok(())

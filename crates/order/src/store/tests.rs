@@ -5,11 +5,11 @@ use db::{Db, query};
 
 use super::*;
 use crate::{
-    domain::{Line, Payment, PaymentMethod, State, StateAt, Status, Undo},
+    domain::{Channel, Line, Payment, PaymentMethod, State, StateAt, Status, Undo},
     events,
 };
 
-async fn fresh() -> (testkit::Store, Db) {
+pub(super) async fn fresh() -> (testkit::Store, Db) {
     let store = testkit::store().await.expect("a database");
     let db = store.open(&[bus::MIGRATIONS, MIGRATIONS].concat()).await.expect("migrates");
     (store, db)
@@ -23,6 +23,7 @@ fn order(id: &str) -> Order {
         number: 0,
         customer_id: None,
         place_id: Id::known("logistics".into()),
+        channel: Channel::Web,
         state: State::Created,
         status: Status::Pending,
         states: vec![StateAt { state: State::Created, at: now }],
@@ -43,11 +44,14 @@ fn order(id: &str) -> Order {
         reason: None,
         shipping_address: None,
         notes: None,
+        metadata: Default::default(),
+        archived: false,
         placed_at: now,
         created_at: now,
         updated_at: now,
         version: 1,
         sequence: 1,
+        cart_id: None,
     }
 }
 
@@ -55,7 +59,7 @@ fn lease(owner: &str, until: i64) -> Lease {
     Lease { owner: owner.into(), epoch: 1, until: Timestamp::from_micros(until) }
 }
 
-fn placement(id: &str, hash: &str, key: Option<&str>) -> Placement {
+pub(super) fn placement(id: &str, hash: &str, key: Option<&str>) -> Placement {
     let key = key.map(|key| Key { subject: "me".into(), route: "orders", key: key.into() });
     Placement {
         order: order(id),
@@ -64,6 +68,7 @@ fn placement(id: &str, hash: &str, key: Option<&str>) -> Placement {
         key,
         lease: lease("a", 100),
         traceparent: None,
+        cart_version: None,
     }
 }
 
@@ -74,7 +79,7 @@ async fn placed(db: &Db, placements: Vec<Placement>) -> Vec<Placed> {
     placed
 }
 
-fn confirmation(held: &Order, epoch: i64) -> Settlement {
+pub(super) fn confirmation(held: &Order, epoch: i64) -> Settlement {
     let mut order = held.clone();
     order.status = Status::Confirmed;
     order.reach(State::Confirmed, Timestamp::from_micros(2_000_000));

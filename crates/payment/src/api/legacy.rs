@@ -1,5 +1,7 @@
 //! `PaymentService` of an older fleet, as it was: no package, no authentication, a binary float for money.
 
+use std::time::Duration;
+
 use chassis::Problem;
 use commerce::{Amount, Id, OrderId};
 use proto::legacy::{PaymentRequest, PaymentResponse, payment_service_server::PaymentService};
@@ -10,12 +12,16 @@ use super::{
     wire::{self, LEGACY},
 };
 use crate::{
-    domain::{Act, Change, Kind, Method, Payment, Status as Standing, Terms},
+    clients::Standing,
+    domain::{Act, Change, Kind, Method, Payment, Status as Held, Terms},
     error::Error,
     operate::Reply,
     store,
 };
 
+/// How long a checkout that is under way is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(50);
 /// Metadata that may carry the caller's own key.
 const KEY: &str = "idempotency-key";
 
@@ -34,7 +40,14 @@ impl PaymentService for Api {
         let known = self.known(&request.order_id).await.map_err(Problem::from)?;
         let paid = match known {
             Some(payment) => stored(&payment, amount)?,
-            None => self.pay_apart(&request.order_id, amount, op_id).await?,
+            None => match self.order(&request.order_id).await? {
+                Standing::Unknown => self.pay_apart(&request.order_id, amount, op_id).await?,
+                // Its saga was quicker than the question, or ended without money.
+                _ => match self.known(&request.order_id).await.map_err(Problem::from)? {
+                    Some(payment) => stored(&payment, amount)?,
+                    None => false,
+                },
+            },
         };
         let status = if paid { "SUCCESS" } else { "DECLINED" };
         Ok(Response::new(PaymentResponse { status: status.into() }))
@@ -42,6 +55,24 @@ impl PaymentService for Api {
 }
 
 impl Api {
+    /// How an order of this id stands; one whose checkout is under way is waited for, since it will be charged by that.
+    async fn order(&self, order_id: &str) -> Result<Standing, Status> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let standing = self.orders.standing(order_id).await.map_err(|error| {
+                tracing::warn!(%error, "a payment waits for the order service");
+                Status::unavailable("the order service does not say whether it knows this order; ask again")
+            })?;
+            match standing {
+                Standing::Running if begun.elapsed() > PATIENCE => {
+                    return Err(Status::unavailable("the order is still being placed; ask again"));
+                }
+                Standing::Running => tokio::time::sleep(PAUSE).await,
+                standing => return Ok(standing),
+            }
+        }
+    }
+
     async fn known(&self, order_id: &str) -> Result<Option<Payment>, Error> {
         let mut tx = self.db.snapshot().await?;
         let orders = [order_id].into();
@@ -78,11 +109,9 @@ impl Api {
 /// Whether the payment on the books is one of this amount that holds.
 fn stored(payment: &Payment, amount: Amount) -> Result<bool, Status> {
     match payment.status {
-        Standing::InDoubt => Err(in_doubt()),
-        Standing::Refused | Standing::Voided | Standing::Tombstone => Ok(false),
-        Standing::Authorised | Standing::Captured | Standing::PartlyRefunded | Standing::Refunded => {
-            Ok(payment.amount == amount)
-        }
+        Held::InDoubt => Err(in_doubt()),
+        Held::Refused | Held::Voided | Held::Tombstone => Ok(false),
+        Held::Authorised | Held::Captured | Held::PartlyRefunded | Held::Refunded => Ok(payment.amount == amount),
     }
 }
 

@@ -14,12 +14,13 @@ use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::operate::Till;
+use crate::{clients::Orders, operate::Till};
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) till: Till,
+    pub(crate) orders: Orders,
     pub(crate) db: Db,
     pub(crate) cursors: CursorKey,
     pub(crate) currency: Currency,

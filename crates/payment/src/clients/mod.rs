@@ -1,5 +1,7 @@
-//! What this service asks of others: the payment providers.
+//! What this service asks of others: the payment providers; and the order service, before somebody pays under an id that may be
+//! an order's.
 
+mod orders;
 mod sandbox;
 
 use std::{sync::Arc, time::Duration};
@@ -8,6 +10,7 @@ use commerce::CustomerId;
 
 use crate::domain::{Demand, Payment, Verdict};
 
+pub(crate) use orders::{Orders, Standing};
 pub(crate) use sandbox::{Purses, Sandbox};
 
 /// One demand on a provider, with the key that makes it happen once.

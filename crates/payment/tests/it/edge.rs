@@ -96,6 +96,9 @@ async fn the_older_fleet_pays_as_it_was_used_to() {
     }
     assert_eq!(house.pay("theirs", 0.2).await.expect("answers"), "DECLINED");
     assert_eq!(house.books("legacy:theirs").await, ("captured", 10, 0));
+    // An order of this house is charged by its own saga, or not at all.
+    assert_eq!(house.pay("cancelled-1", 5.0).await.expect("answers"), "DECLINED");
+    assert_eq!(house.pay("pending-1", 5.0).await.expect_err("waits").code(), Code::Unavailable);
     // Their id is not ours: an order of that id is charged for itself.
     assert_eq!(outcome(&house.charge("theirs", 500).await), Outcome::Done);
     for (id, amount) in [("x", f32::NAN), ("x", -1.0), ("x", 0.0), ("x", f32::INFINITY), ("", 1.0), ("a b", 1.0)] {

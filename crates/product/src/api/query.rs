@@ -47,7 +47,7 @@ impl Query {
     }
 
     /// The catalogue, searched and in parts: `search` looks at id, name, category and description; `active: null`
-    /// shows what is not on sale too; `first` is 1 to 100.
+    /// shows what is not on sale too; `number` finds the one of it; `first` is 1 to 100.
     #[graphql(complexity = "usize::try_from(first).unwrap_or(0) * child_complexity + 1")]
     async fn catalog(
         &self,
@@ -57,6 +57,7 @@ impl Query {
         #[graphql(default_with = "Some(true)")] active: Option<bool>,
         #[graphql(default = 20)] first: i32,
         after: Option<String>,
+        number: Option<i64>,
     ) -> Result<ProductConnection> {
         measured("query", ctx, async {
             let api = api(ctx)?;
@@ -70,7 +71,7 @@ impl Query {
                 include_total: Some(ctx.look_ahead().field("totalCount").exists()),
             };
             let window = page.window::<i64>(&api.cursors).map_err(|bad| told(bad.into()))?;
-            let filter = Filter { search, category, active };
+            let filter = Filter { search, category, active, number };
             let (products, total) = api.store.catalog(filter, &window).await.map_err(told)?;
             Ok(connection(api, &window, products, total))
         })

@@ -22,6 +22,7 @@ pub(crate) struct Filter {
     pub(crate) search: Option<String>,
     pub(crate) category: Option<String>,
     pub(crate) active: Option<bool>,
+    pub(crate) number: Option<i64>,
 }
 
 pub(super) async fn load(tx: &mut Tx, id: &str) -> Result<Option<Product>, Error> {
@@ -77,6 +78,9 @@ impl Store {
         }
         if let Some(category) = filter.category {
             conditions.and("category = ?", category);
+        }
+        if let Some(number) = filter.number {
+            conditions.and("number = ?", number);
         }
         if let Some(search) = filter.search {
             conditions.and_contains("search", &search);

@@ -15,9 +15,20 @@ use super::{
 struct Envelope {
     #[serde(rename = "type")]
     kind: String,
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    source: Option<String>,
     sequence: Option<i64>,
     #[serde(default)]
     replay: bool,
+}
+
+impl Envelope {
+    /// Whether another program told it, which may count as it likes.
+    fn is_foreign(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| !source.starts_with("/souk/"))
+    }
 }
 
 pub(crate) fn all(facts: &Facts) -> Vec<Check> {
@@ -26,6 +37,7 @@ pub(crate) fn all(facts: &Facts) -> Vec<Check> {
         what_is_told_is_published(facts),
         notifications_follow(facts),
         order_events_match_states(facts),
+        prospects_have_activities(facts),
     ]
 }
 
@@ -85,10 +97,8 @@ fn what_is_told_is_published(facts: &Facts) -> Check {
     let mut published: BTreeMap<Subject<'_>, (i64, i64)> = BTreeMap::new();
     for message in &log.messages {
         // A dead letter that was brought back may be older than what stands around it.
-        let Ok(Envelope { sequence: Some(sequence), replay: false, .. }) = serde_json::from_str(&message.payload)
-        else {
-            continue;
-        };
+        let Ok(envelope) = serde_json::from_str::<Envelope>(&message.payload) else { continue };
+        let (Some(sequence), false) = (envelope.sequence, envelope.replay || envelope.is_foreign()) else { continue };
         let (topic, key) = (message.topic.as_str(), message.key.as_str());
         let begins = if log.whole_since.contains_key(topic) { sequence } else { 1 };
         let (_, last) = published.entry((topic, key)).or_insert((begins, begins - 1));
@@ -163,6 +173,23 @@ fn order_events_match_states(facts: &Facts) -> Check {
         let cancelled = last == is_cancelled && count("souk.order.cancelled") == usize::from(is_cancelled);
         let right = placed && confirmed && cancelled;
         check.saw((!right).then(|| format!("order {} is {}, its events are {kinds:?}", order.id, order.status)));
+    }
+    check
+}
+
+/// Each word about a prospect that makes an activity has made one, or will: nobody may have taken it yet.
+fn prospects_have_activities(facts: &Facts) -> Check {
+    let mut check = Check::new("every prospect created or updated has its activity");
+    for event in facts.told.get("customers").into_iter().flat_map(|telling| &telling.events) {
+        let Ok(envelope) = serde_json::from_str::<Envelope>(&event.payload) else { continue };
+        let Some(activity) = customer::activity_of(&envelope.kind, &envelope.id) else { continue };
+        let there = facts.activities.contains(&activity);
+        // On a stopped fleet the next start takes it.
+        let late = facts.running && event.published && !facts.is_young(event.created_at);
+        check.pending += usize::from(!there && !late);
+        check.saw(
+            (!there && late).then(|| format!("prospect {}: event {} made no activity", event.subject, event.sequence)),
+        );
     }
     check
 }

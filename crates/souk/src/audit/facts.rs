@@ -1,6 +1,10 @@
 //! The facts of all stores.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use bus::{Kept, inbox::Heard, outbox::Telling};
@@ -29,8 +33,11 @@ pub(crate) struct Facts {
     /// When the reading began.
     pub(crate) now: Timestamp,
     pub(crate) orders: BTreeMap<String, order::audit::OrderFact>,
+    /// The summaries of sales beside the orders.
+    pub(crate) reports: order::reports::Compared,
     pub(crate) payments: BTreeMap<String, payment::PaymentFact>,
     pub(crate) levels: Vec<stock::LevelFact>,
+    pub(crate) in_transit: Vec<stock::TransitFact>,
     pub(crate) reservations: BTreeMap<String, stock::ReservationFact>,
     /// Reservations that were released before then may have been forgotten.
     pub(crate) released_before: Option<Timestamp>,
@@ -38,6 +45,8 @@ pub(crate) struct Facts {
     pub(crate) stock_heard: Heard,
     /// What the notification service heard.
     pub(crate) notification_heard: Heard,
+    /// Ids of all activities, of deleted ones too.
+    pub(crate) activities: HashSet<String>,
     /// What was written to be published, by topic.
     pub(crate) told: BTreeMap<&'static str, Telling>,
     /// What the events are about, by topic and subject.
@@ -87,18 +96,24 @@ impl Facts {
             Err(bus::Error::Unsupported(_)) => None,
             Err(error) => return Err(error).context("the bus"),
         };
+        // One outbox tells on two topics: what it has forgotten is of both.
+        let prospects = Telling { events: Vec::new(), pruned_before: customers.outbox.pruned_before };
         let aggregates = aggregates(&orders, &payments, &stock, &customers, &products);
         Ok(Self {
             running,
             now,
+            reports: orders.reports,
             orders: orders.orders.into_iter().map(|order| (order.id.clone(), order)).collect(),
             payments: payments.payments.into_iter().map(|payment| (payment.order_id.clone(), payment)).collect(),
             levels: stock.levels,
+            in_transit: stock.in_transit,
             reservations: stock.reservations.into_iter().map(|r| (r.order_id.clone(), r)).collect(),
             released_before: stock.released_before,
             stock_heard: stock.heard,
             notification_heard: notifications.heard,
+            activities: customers.activities.into_iter().map(|activity| activity.id).collect(),
             told: BTreeMap::from([
+                ("prospect-events", prospects),
                 ("orders", orders.outbox),
                 ("payments", payments.outbox),
                 ("stock", stock.outbox),
@@ -169,9 +184,21 @@ fn aggregates(
         let subject = format!("{}/{}", level.place_id, level.product_id);
         tells("stock", &subject, level.last_sequence, None, None);
     }
+    for (id, last) in &stock.replenishments {
+        tells("stock", &format!("replenishment/{id}"), *last, None, None);
+    }
     for customer in &customers.customers {
         let (made, told) = (Some(customer.created_at), Some(customer.updated_at));
         tells("customers", &customer.id, customer.last_sequence, made, told);
+    }
+    for prospect in &customers.prospects {
+        let (made, told) = (Some(prospect.created_at), Some(prospect.updated_at));
+        tells("prospect-events", &prospect.id, prospect.last_sequence, made, told);
+    }
+    for activity in &customers.activities {
+        // Told once, and changed without a word.
+        let made = Some(activity.created_at);
+        tells("customers", &format!("activity/{}", activity.id), activity.last_sequence, made, made);
     }
     for product in &products.products {
         let (made, told) = (Some(product.created_at), Some(product.updated_at));

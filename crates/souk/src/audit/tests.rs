@@ -1,6 +1,6 @@
 //! What the auditor finds in the facts, and what he forgives because it was forgotten on purpose.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bus::{
     Kept, Outgoing,
@@ -19,6 +19,7 @@ use super::{
 const CHANGES: usize = 0;
 const BUS: usize = 1;
 const STATES: usize = 3;
+const ACTIVITIES: usize = 4;
 
 const KINDS: [&str; 4] =
     ["souk.order.placed", "souk.order.confirmed", "souk.order.status_changed", "souk.order.status_changed"];
@@ -66,8 +67,11 @@ fn house() -> Facts {
         running: false,
         now: at(20),
         orders: BTreeMap::from([(order.id.clone(), order)]),
+        reports: order::reports::Compared { rows: 0, added: 0, differences: Vec::new() },
         payments: BTreeMap::new(),
         levels: Vec::new(),
+        in_transit: Vec::new(),
+        activities: HashSet::new(),
         reservations: BTreeMap::new(),
         released_before: None,
         stock_heard: Heard { last: HashMap::from([(("orders".into(), "o1".into()), 4)]), pruned_before: None },
@@ -222,4 +226,27 @@ fn what_is_told_while_the_auditor_reads_is_under_way() {
     assert!(failing(&facts).contains(&CHANGES));
     facts.running = true;
     assert!(!failing(&facts).contains(&CHANGES));
+}
+
+#[test]
+fn a_word_about_a_prospect_that_made_no_activity_is_found_on_a_running_fleet() {
+    let mut facts = house();
+    let kind = "souk.prospect.created";
+    let payload = json!({"type": kind, "id": "e1", "source": "/souk/customer", "sequence": 1}).to_string();
+    let (topic, subject) = ("prospect-events".to_owned(), "p1".to_owned());
+    let message = Outgoing { topic: topic.clone(), key: subject.clone(), payload: payload.clone() };
+    log(&mut facts).messages.push(message);
+    // Another program's, which counts as it likes.
+    let foreign = json!({"type": kind, "id": "e1", "source": "/crm", "sequence": 9}).to_string();
+    log(&mut facts).messages.push(Outgoing { topic: topic.clone(), key: subject.clone(), payload: foreign });
+    facts
+        .aggregates
+        .insert((topic.clone(), subject.clone()), Aggregate { last: 1, made: Some(at(1)), told: Some(at(1)) });
+    let told = Told { topic, subject, sequence: 1, created_at: at(1), published: true, payload };
+    facts.told.insert("customers", Telling { events: vec![told], pruned_before: None });
+    assert!(failing(&facts).is_empty(), "the next start makes it");
+    facts.running = true;
+    assert_eq!(failing(&facts), [ACTIVITIES]);
+    facts.activities.extend(customer::activity_of(kind, "e1"));
+    assert!(failing(&facts).is_empty());
 }

@@ -2,7 +2,7 @@
 
 use auth::{Allow, ManagerOrAdmin, ServiceOrStaff};
 use axum::extract::State;
-use chassis::{Json, Path, Problem, Query};
+use chassis::{Json, Kind, Path, Problem, Query};
 use commerce::{
     PlaceId, ProductId,
     page::{Page, PageQuery},
@@ -37,6 +37,45 @@ pub(crate) struct LevelBody {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
+pub(crate) struct LevelsQuery {
+    /// Of one of these products; at most 100 of them.
+    product_id: Vec<String>,
+    /// In one of these places; at most 100 of them.
+    place_id: Vec<String>,
+    /// Of which at least so much can be promised.
+    min_available: Option<i64>,
+    /// Of which at most so much can be promised.
+    max_available: Option<i64>,
+    /// Rows wanted, 1 to 100; 20 if not said.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Numbered page, from 1.
+    page: Option<u32>,
+    /// Whether the answer tells the `total`.
+    include_total: Option<bool>,
+}
+
+impl LevelsQuery {
+    fn filter(&self) -> Result<Filter, Problem> {
+        let some = |field: &str, ids: &Vec<String>| match ids.len() {
+            0 => Ok(None),
+            1..=100 => Ok(Some(ids.clone())),
+            _ => Err(Problem::new(Kind::Unreadable, format!("{field}: at most 100"))),
+        };
+        Ok(Filter {
+            products: some("product_id", &self.product_id)?,
+            places: some("place_id", &self.place_id)?,
+            min_available: self.min_available,
+            max_available: self.max_available,
+        })
+    }
+}
+
+/// Which lines.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(crate) struct LevelQuery {
     /// Of this product.
     pub(super) product_id: Option<String>,
@@ -66,7 +105,11 @@ impl LevelQuery {
     }
 
     pub(super) fn filter(&self) -> Filter {
-        Filter { product_id: self.product_id.clone(), places: self.place_id.clone().map(|place| vec![place]) }
+        Filter {
+            products: self.product_id.clone().map(|product| vec![product]),
+            places: self.place_id.clone().map(|place| vec![place]),
+            ..Filter::default()
+        }
     }
 }
 
@@ -82,15 +125,17 @@ fn body(slot: Slot, level: &Level) -> LevelBody {
 }
 
 /// Levels by product and place. For staff of any place and services.
-#[utoipa::path(get, path = "/api/stock/levels", params(LevelQuery), responses((status = 200, body = Page<LevelBody>)), tag = "stock")]
+#[utoipa::path(get, path = "/api/stock/levels", params(LevelsQuery), responses((status = 200, body = Page<LevelBody>)), tag = "stock")]
 pub(crate) async fn list_levels(
     State(api): State<Api>,
     _caller: Allow<ServiceOrStaff>,
-    Query(query): Query<LevelQuery>,
+    Query(query): Query<LevelsQuery>,
 ) -> Result<Json<Page<LevelBody>>, Problem> {
     let key = &api.cursors.levels;
-    let window = query.page_query().window(key).map_err(bad_page)?;
-    let filter = query.filter();
+    let filter = query.filter()?;
+    let paging =
+        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
+    let window = paging.window(key).map_err(bad_page)?;
     let (rows, total) = async {
         let mut tx = api.db.snapshot().await?;
         let total = if window.include_total { Some(lists::count_levels(&mut tx, &filter).await?) } else { None };

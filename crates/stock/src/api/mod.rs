@@ -9,12 +9,17 @@
 //! | `GET /api/stock/ledger` | admin; staff of their stores |
 //! | `POST /api/stock/adjustments` | admin; manager in his stores |
 //! | `POST /api/stock/adjustments/batch` | admin |
+//! | `GET /api/stock/replenishments`, `…/{id}` | admin; staff of the places concerned |
+//! | `POST /api/stock/replenishments`, `…/{id}/receive` | admin; staff of the place that asks |
+//! | `POST /api/stock/replenishments/{id}/approve`, `…/refuse` | admin |
+//! | `POST /api/stock/replenishments/{id}/dispatch` | admin; staff of the place that gives |
 
 mod adjustments;
 mod grpc;
 mod ledger;
 mod levels;
 mod places;
+mod replenishments;
 
 use auth::{Caller, Verifier};
 use axum::{Router, extract::FromRef};
@@ -30,12 +35,16 @@ use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{clients::Catalogue, operate::Counter};
+use crate::{
+    clients::Catalogue,
+    operate::{Counter, Desk},
+};
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) counter: Counter,
+    pub(crate) desk: Desk,
     pub(crate) db: Db,
     pub(crate) catalogue: Catalogue,
     pub(crate) verifier: Verifier,
@@ -50,13 +59,19 @@ pub(crate) struct Cursors {
     places: CursorKey,
     levels: CursorKey,
     ledger: CursorKey,
+    replenishments: CursorKey,
 }
 
 impl Cursors {
     /// The keys that follow from the fleet's secret.
     pub(crate) fn derive(secret: &[u8]) -> Self {
         let key = |list: &str| CursorKey::derive(secret, list);
-        Self { places: key("places"), levels: key("levels"), ledger: key("ledger") }
+        Self {
+            places: key("places"),
+            levels: key("levels"),
+            ledger: key("ledger"),
+            replenishments: key("replenishments"),
+        }
     }
 }
 
@@ -87,6 +102,12 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(ledger::list_ledger))
         .routes(routes!(adjustments::create_adjustment))
         .routes(routes!(adjustments::create_adjustments))
+        .routes(routes!(replenishments::list_replenishments, replenishments::request_replenishment))
+        .routes(routes!(replenishments::get_replenishment))
+        .routes(routes!(replenishments::approve_replenishment))
+        .routes(routes!(replenishments::refuse_replenishment))
+        .routes(routes!(replenishments::dispatch_replenishment))
+        .routes(routes!(replenishments::receive_replenishment))
 }
 
 /// The HTTP routes.

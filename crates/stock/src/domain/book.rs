@@ -13,6 +13,9 @@ use super::{
     reservation::{Line, Reservation, Shortage, State},
 };
 
+/// What the ids begin with under which programs outside the house set goods aside.
+const OUTSIDE: &str = "legacy:";
+
 /// What others are told, as things stood then.
 #[derive(Debug, Clone)]
 pub(crate) enum Told {
@@ -79,7 +82,7 @@ impl Book {
 
     /// What a reserve would answer; changes nothing.
     pub(crate) fn check(&self, order_id: &OrderId, place_id: &PlaceId, lines: &BTreeMap<ProductId, i64>) -> Reserved {
-        if let Some(known) = self.reservations.get(order_id) {
+        if let Some(known) = self.reservations.get(order_id).filter(|known| !is_free_again(known)) {
             return match known.state {
                 State::Released => Reserved::Released,
                 State::Committed => Reserved::Committed,
@@ -89,6 +92,10 @@ impl Book {
         }
         if !self.places.contains(place_id) {
             return Reserved::Invalid(format!("there is no place {place_id}"));
+        }
+        let before = self.reservations.get(order_id).filter(|known| !known.lines.is_empty());
+        if before.is_some_and(|before| !is_same(before, place_id, lines)) {
+            return Reserved::Invalid("the reservation was of other lines".into());
         }
         match self.shortages(place_id, lines) {
             short if short.is_empty() => Reserved::Held,
@@ -104,18 +111,20 @@ impl Book {
         lines: &BTreeMap<ProductId, i64>,
     ) -> Reserved {
         let answer = self.check(order_id, place_id, lines);
-        if answer != Reserved::Held || self.reservations.contains_key(order_id) {
+        let before = self.reservations.get(order_id);
+        if answer != Reserved::Held || before.is_some_and(|known| known.state != State::Released) {
             return answer;
         }
+        let (sequence, created_at) = before.map_or((1, self.now), |before| (before.sequence + 1, before.created_at));
         let kept = |quantity: i64| Line { quantity, restocked: 0 };
         let reservation = Reservation {
             order_id: order_id.clone(),
             place_id: Some(place_id.clone()),
             state: State::Held,
             lines: lines.iter().map(|(id, quantity)| (id.clone(), kept(*quantity))).collect(),
-            sequence: 1,
+            sequence,
             expires_at: self.now.plus(self.hold),
-            created_at: self.now,
+            created_at,
             updated_at: self.now,
         };
         for (product_id, quantity) in lines {
@@ -286,6 +295,30 @@ impl Book {
         Ok(())
     }
 
+    /// Goods leave a place for another; refused, with what is available, where there are not enough.
+    pub(crate) fn send(&mut self, slot: &Slot, quantity: i64, cause: &str, actor: &str) -> Result<(), i64> {
+        let available = self.levels.get(slot).map_or(0, Level::available);
+        if available < quantity {
+            return Err(available);
+        }
+        self.change(slot.clone(), |level| level.on_hand -= quantity);
+        self.book(slot.clone(), MovementKind::Sent, -quantity, cause, "", actor);
+        Ok(())
+    }
+
+    /// Goods arrive from another place. Where more or less was counted than had left, that is a movement of its own.
+    pub(crate) fn receive(&mut self, slot: &Slot, booked: i64, difference: i64, cause: &str, actor: &str) {
+        for (kind, quantity, reason) in [
+            (MovementKind::Received, booked, ""),
+            (MovementKind::Adjusted, difference, "difference counted on arrival"),
+        ] {
+            if quantity != 0 {
+                self.change(slot.clone(), |level| level.on_hand += quantity);
+                self.book(slot.clone(), kind, quantity, cause, reason, actor);
+            }
+        }
+    }
+
     /// Sets below how many available people are told; tells at once if it is so already.
     pub(crate) fn set_threshold(&mut self, slot: &Slot, threshold: Option<i64>) -> Level {
         self.change(slot.clone(), |level| level.threshold = threshold);
@@ -350,6 +383,12 @@ impl Book {
 
 fn slot(place_id: &PlaceId, product_id: &ProductId) -> Slot {
     Slot { place_id: place_id.clone(), product_id: product_id.clone() }
+}
+
+/// Whether goods may be set aside again under an id after they were given back. An order's release is for ever, since it
+/// refuses a late reserve; ids from outside, which no saga stands behind, live in a namespace of their own and come again.
+fn is_free_again(known: &Reservation) -> bool {
+    known.state == State::Released && known.order_id.as_str().starts_with(OUTSIDE)
 }
 
 fn is_same(known: &Reservation, place_id: &PlaceId, lines: &BTreeMap<ProductId, i64>) -> bool {

@@ -53,6 +53,30 @@ fn an_order_gets_all_its_lines_or_none_and_hears_what_is_missing() {
 }
 
 #[test]
+fn what_is_set_aside_from_outside_is_taken_given_back_and_taken_again() {
+    let mut book = book(&[5]);
+    let outside = OrderId::known("legacy:77".into());
+    assert_eq!(book.release(&outside), State::Released, "it was not there yet");
+    for _ in 0..2 {
+        assert_eq!(book.reserve(&outside, &place(), &lines(&[(0, 4)])), Reserved::Held);
+        assert_eq!(book.reserve(&outside, &place(), &lines(&[(0, 4)])), Reserved::Held, "a repeat takes nothing more");
+        assert_eq!(level(&book, 0), (5, 4));
+        assert_eq!(book.release(&outside), State::Released);
+        assert_eq!(level(&book, 0), (5, 0));
+    }
+    assert!(matches!(book.reserve(&outside, &place(), &lines(&[(0, 3)])), Reserved::Invalid(_)));
+    let sequences: Vec<i64> = book
+        .told
+        .iter()
+        .filter_map(|told| match told {
+            Told::Reserved(reservation) | Told::Released(reservation) => Some(reservation.sequence),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sequences, [1, 2, 3, 4], "its events count on");
+}
+
+#[test]
 fn a_release_that_comes_first_refuses_the_late_reserve() {
     let mut book = book(&[5]);
     assert_eq!(book.release(&order(1)), State::Released);

@@ -87,6 +87,10 @@ pub(crate) enum MovementKind {
     Adjusted,
     Sold,
     Restocked,
+    /// To another place.
+    Sent,
+    /// From another place.
+    Received,
 }
 
 impl MovementKind {
@@ -96,6 +100,8 @@ impl MovementKind {
             Self::Adjusted => "adjusted",
             Self::Sold => "sold",
             Self::Restocked => "restocked",
+            Self::Sent => "sent",
+            Self::Received => "received",
         }
     }
 }

@@ -224,7 +224,7 @@ async fn save_reservations(tx: &mut Tx, book: &Book) -> Result<(), Error> {
         rows,
     )
     .suffix(
-        "on conflict (order_id) do update set state = excluded.state, sequence = excluded.sequence,
+        "on conflict (order_id) do update set place_id = excluded.place_id, state = excluded.state, sequence = excluded.sequence,
          expires_at = excluded.expires_at, updated_at = excluded.updated_at",
     )
     .execute(tx)

@@ -12,19 +12,30 @@ use crate::{
 /// What a list is narrowed to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
-    pub(crate) product_id: Option<String>,
+    /// One of these products; any where none is named.
+    pub(crate) products: Option<Vec<String>>,
     /// One of these places; any where none is named.
     pub(crate) places: Option<Vec<String>>,
+    /// Levels only: so much available, or more.
+    pub(crate) min_available: Option<i64>,
+    /// Levels only: so much available, or less.
+    pub(crate) max_available: Option<i64>,
 }
 
 impl Filter {
     fn conditions(&self) -> db::Filter {
         let mut filter = db::Filter::new("1 = 1");
-        if let Some(product_id) = &self.product_id {
-            filter.and("product_id = ?", product_id);
+        if let Some(products) = &self.products {
+            filter.and("product_id in {list ?}", products);
         }
         if let Some(places) = &self.places {
             filter.and("place_id in {list ?}", places);
+        }
+        if let Some(least) = self.min_available {
+            filter.and("on_hand - reserved >= ?", least);
+        }
+        if let Some(most) = self.max_available {
+            filter.and("on_hand - reserved <= ?", most);
         }
         filter
     }
@@ -52,6 +63,8 @@ pub(crate) struct Sums {
     pub(crate) adjusted: i64,
     pub(crate) sold: i64,
     pub(crate) restocked: i64,
+    pub(crate) sent: i64,
+    pub(crate) received: i64,
 }
 
 /// A page of levels, by product and place.
@@ -97,12 +110,15 @@ pub(crate) async fn sums(tx: &mut Tx) -> Result<Vec<Sums>, Error> {
     let rows = db::query(
         "select l.product_id, l.place_id, l.on_hand, l.reserved, l.threshold, l.sequence,
            coalesce(m.adjusted, 0) as adjusted, coalesce(m.sold, 0) as sold,
-           coalesce(m.restocked, 0) as restocked
+           coalesce(m.restocked, 0) as restocked, coalesce(m.sent, 0) as sent,
+           coalesce(m.received, 0) as received
          from levels l left join (
            select product_id, place_id,
              cast(sum(case when kind = 'adjusted' then quantity else 0 end) as bigint) as adjusted,
              cast(sum(case when kind = 'sold' then quantity else 0 end) as bigint) as sold,
-             cast(sum(case when kind = 'restocked' then quantity else 0 end) as bigint) as restocked
+             cast(sum(case when kind = 'restocked' then quantity else 0 end) as bigint) as restocked,
+             cast(sum(case when kind = 'sent' then quantity else 0 end) as bigint) as sent,
+             cast(sum(case when kind = 'received' then quantity else 0 end) as bigint) as received
            from ledger group by product_id, place_id
          ) m on m.product_id = l.product_id and m.place_id = l.place_id
          order by l.product_id, l.place_id",
@@ -118,6 +134,8 @@ pub(crate) async fn sums(tx: &mut Tx) -> Result<Vec<Sums>, Error> {
                 adjusted: row.get("adjusted")?,
                 sold: -row.get::<i64>("sold")?,
                 restocked: row.get("restocked")?,
+                sent: -row.get::<i64>("sent")?,
+                received: row.get("received")?,
             })
         })
         .collect()

@@ -4,11 +4,13 @@ pub(crate) mod answers;
 pub(crate) mod books;
 pub(crate) mod lists;
 pub(crate) mod places;
+pub(crate) mod replenishments;
 
 /// The schema's steps, numbered past those of the shared tables.
 pub(crate) const MIGRATIONS: &[db::Migration] = &[
     db::Migration { version: 101, name: "stock", sql: include_str!("../../migrations/0001_init.sql") },
     db::Migration { version: 102, name: "age", sql: include_str!("../../migrations/0002_age.sql") },
+    db::Migration { version: 103, name: "replenishment", sql: include_str!("../../migrations/0003_replenishment.sql") },
 ];
 
 /// What is forgotten in time.

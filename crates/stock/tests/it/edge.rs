@@ -154,3 +154,27 @@ async fn thresholds_and_places_are_checked_and_a_low_level_is_told_at_once() {
     let places = house.call("GET", "/api/places?include_total=true", "", None).await.1;
     assert_eq!((&places["total"], &places["data"][0]["kind"]), (&json!(1), &json!("logistics")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn levels_are_found_by_products_and_by_what_is_available() {
+    let house = House::open(|_| {}).await;
+    for (product, pieces) in [("a", 2), ("b", 50), ("c", 200)] {
+        house.put(product, pieces).await;
+    }
+    let admin = house.user(Role::Admin, &[]);
+    let cases = [
+        ("max_available=50", vec!["a", "b"]),
+        ("min_available=50", vec!["b", "c"]),
+        ("min_available=3&max_available=100", vec!["b"]),
+        ("product_id=a&product_id=c", vec!["a", "c"]),
+        ("product_id=a&place_id=logistics&place_id=elsewhere", vec!["a"]),
+        ("place_id=elsewhere", vec![]),
+    ];
+    for (query, wanted) in cases {
+        let (status, page) = house.call("GET", &format!("/api/stock/levels?{query}"), &admin, None).await;
+        let found = page["data"].as_array().cloned().unwrap_or_default();
+        let found: Vec<&str> = found.iter().filter_map(|level| level["product_id"].as_str()).collect();
+        assert_eq!((status, found), (200, wanted), "{query}");
+    }
+    assert_eq!(house.call("GET", "/api/stock/levels?max_available=few", &admin, None).await.0, 400);
+}

@@ -125,10 +125,22 @@ async fn an_order_that_is_named_like_a_level_has_events_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sample_goods_are_put_in_once() {
     let house = House::open(|_| {}).await;
-    let products = ["1", "2"].map(|id| commerce::ProductId::parse(id).expect("an id"));
     let config = house.config();
-    assert_eq!(stock::seed(&config, &products).await.expect("seeds"), 12);
-    assert_eq!(stock::seed(&config, &products).await.expect("seeds"), 0);
+    let store = commerce::PlaceId::parse("store-5").expect("an id");
+    let place = stock::SeedPlace { id: store.clone(), name: "Canal".into(), kind: "store", city: None };
+    let level = |product: &str, place_id: &commerce::PlaceId, quantity| stock::SeedLevel {
+        product_id: commerce::ProductId::parse(product).expect("an id"),
+        place_id: place_id.clone(),
+        quantity,
+        threshold: Some(7),
+    };
+    let centre = config.logistics_place.clone();
+    let levels = [level("1", &store, 3), level("2", &store, 4), level("2", &centre, 1000)];
+    for opened in [3, 0] {
+        assert_eq!(stock::seed(&config, std::slice::from_ref(&place), &levels).await.expect("seeds"), opened);
+    }
     assert_eq!(house.level("2").await, (1000, 0));
-    assert_eq!(house.told("store-5/2").await, [("souk.stock.adjusted".to_owned(), 1)]);
+    // Put in, and found to be low.
+    let told = [("souk.stock.adjusted".to_owned(), 1), ("souk.stock.low".to_owned(), 2)];
+    assert_eq!(house.told("store-5/2").await, told);
 }

@@ -173,7 +173,8 @@ impl House {
     pub(crate) async fn level(&self, product_id: &str) -> (i64, i64) {
         let facts = stock::audit_facts(&self.database).await.expect("reads");
         for level in &facts.levels {
-            assert_eq!(level.on_hand, level.adjusted - level.sold + level.restocked, "{level:?}");
+            let moved = level.adjusted - level.sold + level.restocked - level.sent + level.received;
+            assert_eq!(level.on_hand, moved, "{level:?}");
             let held =
                 facts.reservations.iter().filter(|r| r.state == "held" && r.place_id.as_ref() == Some(&level.place_id));
             let lines = held.flat_map(|r| &r.lines).filter(|line| line.product_id == level.product_id);

@@ -5,3 +5,4 @@ mod edge;
 mod goods;
 mod house;
 mod orders;
+mod replenish;

@@ -78,6 +78,24 @@ pub(super) async fn an_address_belongs_to_one_person(ground: &Ground) {
     assert_eq!((rows.len(), total, rows[0].id.as_str()), (1, Some(1), other.as_str()));
 }
 
+pub(super) async fn numbers_find_and_sort(ground: &Ground) {
+    let store = ground.store();
+    for name in ["Ada", "Bob", "Cleo"] {
+        make(store.as_ref(), named(name)).await.unwrap();
+    }
+    let numbers = |rows: &[crate::domain::Customer]| rows.iter().map(|one| one.number).collect::<Vec<_>>();
+    let newest = Filter { newest_first: true, ..Filter::default() };
+    let (first, total) = store.customers(newest.clone(), window(None, 2)).await.unwrap();
+    assert_eq!((numbers(&first[..2]), total), (vec![3, 2], Some(3)));
+    let (rest, _) = store.customers(newest, window(Some(2), 2)).await.unwrap();
+    assert_eq!(numbers(&rest), [1]);
+    for (number, found) in [(2, vec![2]), (9, vec![]), (0, vec![])] {
+        let one = Filter { number: Some(number), ..Filter::default() };
+        let (rows, _) = store.customers(one, window(None, 5)).await.unwrap();
+        assert_eq!(numbers(&rows), found, "{number}");
+    }
+}
+
 pub(super) async fn a_change_wants_the_version_that_was_seen(ground: &Ground) {
     let store = ground.store();
     let id = make(store.as_ref(), named("Ada")).await.unwrap();

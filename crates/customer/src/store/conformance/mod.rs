@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "says what was left out")]
 
 mod customers;
+mod leads;
 mod outbox;
 mod repeats;
 mod tokens;
@@ -110,6 +111,7 @@ on_every_store! {
         one_of_many_who_want_an_address_gets_it,
         numbers_count_up_from_one_without_gaps,
         an_address_belongs_to_one_person,
+        numbers_find_and_sort,
         a_change_wants_the_version_that_was_seen,
         a_change_that_changes_nothing_leaves_no_trace,
         changes_at_once_neither_lose_nor_double_an_event,
@@ -118,6 +120,16 @@ on_every_store! {
         anonymising_leaves_nothing_personal,
         an_anonymised_customer_stays_as_he_is,
         facts_name_everybody_once;
+    leads:
+        a_prospect_is_kept_as_he_is,
+        prospects_at_once_are_counted_and_a_key_makes_one,
+        edits_at_once_neither_lose_nor_double_an_event,
+        prospects_are_found_by_what_is_asked,
+        a_deleted_prospect_leaves_nothing_personal,
+        a_prospect_becomes_one_customer,
+        an_event_makes_one_activity_for_ever,
+        activities_are_found_by_day_and_prospect,
+        what_is_told_of_all_kinds_waits_and_is_marked;
     users:
         of_many_who_register_under_one_name_or_address_one_does,
         who_registers_is_a_customer,

@@ -15,17 +15,21 @@ pub(super) async fn tokens_end_one_by_one_or_all_of_a_user(ground: &Ground) {
         store.note_token(jti, &made.id, LATER).await.unwrap();
     }
     assert!(store.revoked_tokens().await.unwrap().is_empty());
+    let other = user(store.as_ref(), registering("eve", "eve@example.org")).await.unwrap();
+    store.note_token("e", &other.id, LATER).await.unwrap();
+    assert_eq!(store.end_tokens(&other.id).await.unwrap(), ["e"]);
+    assert!(store.end_tokens(&other.id).await.unwrap().is_empty());
     store.revoke_token("a", made.id.as_str(), LATER).await.unwrap();
     // One that this store never saw, as of another issuer before.
     store.revoke_token("x", "somebody", LATER).await.unwrap();
     store.revoke_token("a", made.id.as_str(), LATER).await.unwrap();
     let mut revoked = store.revoked_tokens().await.unwrap();
     revoked.sort_unstable();
-    assert_eq!(revoked, [("a".to_owned(), LATER), ("x".to_owned(), LATER)]);
+    assert_eq!(revoked, ["a", "e", "x"].map(|jti| (jti.to_owned(), LATER)));
     let mut ended = store.anonymise_customer(made.customer_id.as_ref().unwrap(), None).await.unwrap();
     ended.sort_unstable();
     assert_eq!(ended, ["b", "c"], "those that had not ended yet");
-    assert_eq!(store.revoked_tokens().await.unwrap().len(), 4);
+    assert_eq!(store.revoked_tokens().await.unwrap().len(), 5);
 }
 
 pub(super) async fn an_expired_token_is_no_news(ground: &Ground) {

@@ -126,7 +126,7 @@ pub(super) async fn add(
 }
 
 /// An event as it is kept.
-fn entry(event: bus::NewEvent, now: Timestamp) -> Entry {
+pub(super) fn entry(event: bus::NewEvent, now: Timestamp) -> Entry {
     Entry {
         sequence: event.sequence,
         topic: event.topic.to_owned(),
@@ -195,7 +195,11 @@ pub(super) async fn list(
     filter: Filter,
     window: Window<i64>,
 ) -> Result<(Vec<Customer>, Option<u64>), Error> {
-    let mut wanted = doc! { "number": { "$gte": 1_i64 } };
+    // A number below 1 is none yet.
+    let mut wanted = match filter.number {
+        Some(number) => doc! { "number": { "$eq": number, "$gte": 1_i64 } },
+        None => doc! { "number": { "$gte": 1_i64 } },
+    };
     if filter.ids.is_empty() {
         // He who is forgotten is found by his id alone, from his orders.
         wanted.insert("anonymised_at", Bson::Null);
@@ -212,12 +216,14 @@ pub(super) async fn list(
     }
     let total =
         if window.include_total { Some(within(store.customers.count_documents(wanted.clone())).await?) } else { None };
+    let (past, order) = if filter.newest_first { ("$lt", -1) } else { ("$gt", 1) };
     if let Some(after) = window.after {
-        wanted.insert("number", doc! { "$gt": after.max(0) });
+        let numbers = doc! { "number": { past: after.max(0), "$gte": 1_i64 } };
+        wanted = doc! { "$and": [wanted, numbers] };
     }
     let customers = store.customers.clone_with_type::<CustomerDoc>();
     let rows: Vec<CustomerDoc> = in_time(async {
-        let find = customers.find(wanted).projection(without_others()).sort(doc! { "number": 1 });
+        let find = customers.find(wanted).projection(without_others()).sort(doc! { "number": order });
         Ok(find.skip(u64::from(window.offset)).limit(window.fetch()).await?.try_collect().await?)
     })
     .await?;

@@ -9,9 +9,11 @@ mod customers;
 mod docs;
 mod failure;
 mod keys;
+mod leads;
 mod numbers;
 mod outbox;
 mod prune;
+mod records;
 mod relay;
 mod replies;
 mod resume;
@@ -49,7 +51,11 @@ pub(crate) struct MongoStore {
     keys: Collection<Document>,
     leases: Collection<Document>,
     pruned: Collection<Document>,
+    prospects: Collection<Document>,
+    activities: Collection<Document>,
     numbers: numbers::Numbers,
+    prospect_numbers: numbers::Numbers,
+    activity_numbers: numbers::Numbers,
 }
 
 impl MongoStore {
@@ -63,9 +69,18 @@ impl MongoStore {
             keys: database.collection(schema::KEYS),
             leases: database.collection(schema::LEASES),
             pruned: database.collection(schema::PRUNED),
+            prospects: database.collection(schema::PROSPECTS),
+            activities: database.collection(schema::ACTIVITIES),
             numbers: numbers::Numbers::default(),
+            prospect_numbers: numbers::Numbers::default(),
+            activity_numbers: numbers::Numbers::default(),
             database,
         })
+    }
+
+    /// The collections whose documents hold what is told of them.
+    fn tellers(&self) -> [&Collection<Document>; 3] {
+        [&self.customers, &self.prospects, &self.activities]
     }
 
     /// Looks at the server and makes the collections and indexes that are missing.
@@ -137,6 +152,10 @@ impl Store for MongoStore {
 
     fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()> {
         Box::pin(async move { Ok(keys::note_token(self, jti, user, expires_at, true).await?) })
+    }
+
+    fn end_tokens<'a>(&'a self, user: &'a UserId) -> Answered<'a, Vec<String>> {
+        Box::pin(async move { Ok(keys::end_tokens(self, user.as_str()).await?) })
     }
 
     fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>> {

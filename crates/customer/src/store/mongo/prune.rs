@@ -43,18 +43,22 @@ pub(super) enum Old {
 pub(super) async fn batch(store: &MongoStore, what: Old, before: Timestamp) -> Result<u64, Failure> {
     match what {
         Old::Events => {
-            let ids = holding(&store.customers, "outbox", "published_at", before).await?;
-            if !ids.is_empty() {
-                // Noted first: whoever dies in between has forgotten nothing that the auditor misses.
-                let note = doc! { "$max": { "before": before.micros() } };
-                within(store.pruned.update_one(doc! { "_id": "outbox" }, note).upsert(true)).await?;
+            let mut touched = 0;
+            for collection in store.tellers() {
+                let ids = holding(collection, "outbox", "published_at", before).await?;
+                if !ids.is_empty() {
+                    // Noted first: whoever dies in between has forgotten nothing that the auditor misses.
+                    let note = doc! { "$max": { "before": before.micros() } };
+                    within(store.pruned.update_one(doc! { "_id": "outbox" }, note).upsert(true)).await?;
+                }
+                touched += pull(collection, ids, "outbox", "published_at", before).await?;
             }
-            pull(&store.customers, ids, "outbox", "published_at", before).await
+            Ok(touched)
         }
         Old::Replies => {
             let mut touched = 0;
             // Each kind by itself may fill a batch; a sum that does makes one look too many.
-            for collection in [&store.customers, &store.users] {
+            for collection in store.tellers().into_iter().chain([&store.users]) {
                 let ids = holding(collection, "replies", "created_at", before).await?;
                 touched += pull(collection, ids, "replies", "created_at", before).await?;
             }

@@ -1,17 +1,19 @@
-//! What a relay asks of this store: the events in customers' documents, and leases.
+//! What a relay asks of this store: the events in the documents of customers, prospects and activities, and leases.
 
 use bus::Outgoing;
 use bus::outbox::{self, Waiting};
 use commerce::Timestamp;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
+use mongodb::Collection;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::Deserialize;
 use upkeep::Lease;
 
 use super::docs::Entry;
 use super::failure::{Failure, in_time, within};
-use super::{MongoStore, prune};
+use super::{MongoStore, prune, schema};
+use crate::events;
 
 /// Documents marked at once.
 const AT_ONCE: usize = 16;
@@ -21,33 +23,46 @@ struct Telling {
     #[serde(rename = "_id")]
     id: String,
     #[serde(default)]
+    waiting_since: i64,
+    #[serde(default)]
     outbox: Vec<Entry>,
 }
 
-fn telling(store: &MongoStore) -> mongodb::Collection<Telling> {
-    store.customers.clone_with_type()
+fn telling(collection: &Collection<Document>) -> Collection<Telling> {
+    collection.clone_with_type()
+}
+
+/// The subject of a document's events, which is the key of their messages.
+fn subject(collection: &Collection<Document>, id: &str) -> String {
+    if collection.name() == schema::ACTIVITIES { events::activity_subject(id) } else { id.to_owned() }
 }
 
 fn unpublished() -> Document {
     doc! { "$elemMatch": { "published_at": Bson::Null } }
 }
 
-/// Customers are told of one after the other, the one who waits longest first, and of each what happened in its
-/// order. A customer's id has no slash, so the name of an event can be taken apart again.
+/// Documents are told of one after the other, the one that waits longest first, and of each what happened in its
+/// order. An id has no slash, so the name of an event can be taken apart again.
 pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> Result<Vec<Waiting>, Failure> {
     let filter = doc! {
         "waiting_since": { "$gte": 0_i64 }, "shard": { "$in": shards }, "outbox": unpublished(),
     };
-    let found: Vec<Telling> = in_time(async {
-        let customers = telling(store);
-        let find = customers.find(filter).projection(doc! { "outbox": 1 });
-        Ok(find.sort(doc! { "waiting_since": 1 }).limit(limit).await?.try_collect().await?)
-    })
-    .await?;
-    let messages = found.into_iter().flat_map(|customer| {
-        let key = customer.id;
-        customer.outbox.into_iter().filter(|entry| entry.published_at.is_none()).map(move |entry| {
-            let id = format!("{key}/{}", entry.sequence);
+    let mut found: Vec<(&Collection<Document>, Telling)> = Vec::new();
+    for collection in store.tellers() {
+        let some: Vec<Telling> = in_time(async {
+            let documents = telling(collection);
+            let find = documents.find(filter.clone()).projection(doc! { "outbox": 1, "waiting_since": 1 });
+            Ok(find.sort(doc! { "waiting_since": 1 }).limit(limit).await?.try_collect().await?)
+        })
+        .await?;
+        found.extend(some.into_iter().map(|telling| (collection, telling)));
+    }
+    found.sort_by_key(|(_, telling)| telling.waiting_since);
+    let messages = found.into_iter().flat_map(|(collection, telling)| {
+        let key = subject(collection, &telling.id);
+        let name = format!("{}/{}", collection.name(), telling.id);
+        telling.outbox.into_iter().filter(|entry| entry.published_at.is_none()).map(move |entry| {
+            let id = format!("{name}/{}", entry.sequence);
             Waiting { id, message: Outgoing { topic: entry.topic, key: key.clone(), payload: entry.payload } }
         })
     });
@@ -55,42 +70,48 @@ pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> R
 }
 
 pub(super) async fn mark(store: &MongoStore, ids: &[String]) -> Result<(), Failure> {
-    let mut by_customer: Vec<(&str, Vec<i64>)> = Vec::new();
+    let mut by_document: Vec<(&str, Vec<i64>)> = Vec::new();
     for id in ids {
-        let Some((customer, sequence)) = id.rsplit_once('/') else { continue };
+        let Some((document, sequence)) = id.rsplit_once('/') else { continue };
         let Ok(sequence) = sequence.parse() else { continue };
-        match by_customer.last_mut() {
-            Some((last, sequences)) if *last == customer => sequences.push(sequence),
-            _ => by_customer.push((customer, vec![sequence])),
+        match by_document.last_mut() {
+            Some((last, sequences)) if *last == document => sequences.push(sequence),
+            _ => by_document.push((document, vec![sequence])),
         }
     }
     let now = Timestamp::now().micros();
-    for some in by_customer.chunks(AT_ONCE) {
-        try_join_all(some.iter().map(|(customer, sequences)| mark_one(store, customer, sequences, now))).await?;
+    for some in by_document.chunks(AT_ONCE) {
+        try_join_all(some.iter().map(|(document, sequences)| mark_one(store, document, sequences, now))).await?;
     }
     Ok(())
 }
 
-async fn mark_one(store: &MongoStore, customer: &str, sequences: &[i64], now: i64) -> Result<(), Failure> {
+async fn mark_one(store: &MongoStore, document: &str, sequences: &[i64], now: i64) -> Result<(), Failure> {
+    let Some((collection, id)) = document.split_once('/') else { return Ok(()) };
+    let Some(collection) = store.tellers().into_iter().find(|teller| teller.name() == collection) else {
+        return Ok(());
+    };
     let published = doc! { "$set": { "outbox.$[event].published_at": now } };
     let which = doc! { "event.sequence": { "$in": sequences } };
-    within(store.customers.update_one(doc! { "_id": customer }, published).array_filters([which])).await?;
-    within(store.customers.update_one(quiet(Some(customer)), doc! { "$unset": { "waiting_since": "" } })).await?;
+    within(collection.update_one(doc! { "_id": id }, published).array_filters([which])).await?;
+    within(collection.update_one(quiet(Some(id)), doc! { "$unset": { "waiting_since": "" } })).await?;
     Ok(())
 }
 
-/// Customers of whom nothing waits although it says so.
-fn quiet(customer: Option<&str>) -> Document {
+/// Documents of which nothing waits although they say so.
+fn quiet(id: Option<&str>) -> Document {
     let mut filter = doc! { "waiting_since": { "$gte": 0_i64 }, "outbox": { "$not": unpublished() } };
-    if let Some(customer) = customer {
-        filter.insert("_id", customer);
+    if let Some(id) = id {
+        filter.insert("_id", id);
     }
     filter
 }
 
 /// What a relay that died between its two steps has left: harmless, but looked at in vain.
 pub(super) async fn tidy(store: &MongoStore) -> Result<(), Failure> {
-    within(store.customers.update_many(quiet(None), doc! { "$unset": { "waiting_since": "" } })).await?;
+    for collection in store.tellers() {
+        within(collection.update_many(quiet(None), doc! { "$unset": { "waiting_since": "" } })).await?;
+    }
     Ok(())
 }
 
@@ -108,21 +129,31 @@ pub(super) async fn backlog(store: &MongoStore) -> Result<(i64, Option<Timestamp
         doc! { "$match": { "outbox.published_at": Bson::Null } },
         doc! { "$group": { "_id": Bson::Null, "waiting": { "$sum": 1_i64 }, "oldest": { "$min": "$outbox.created_at" } } },
     ];
-    let found: Vec<Backlog> =
-        in_time(async { Ok(store.customers.aggregate(steps).with_type::<Backlog>().await?.try_collect().await?) })
-            .await?;
-    Ok(found.first().map_or((0, None), |found| (found.waiting, Some(Timestamp::from_micros(found.oldest)))))
+    let mut found: Vec<Backlog> = Vec::new();
+    for collection in store.tellers() {
+        let steps = steps.clone();
+        let some: Vec<Backlog> =
+            in_time(async { Ok(collection.aggregate(steps).with_type::<Backlog>().await?.try_collect().await?) })
+                .await?;
+        found.extend(some);
+    }
+    let oldest = found.iter().map(|found| found.oldest).min();
+    Ok((found.iter().map(|found| found.waiting).sum(), oldest.map(Timestamp::from_micros)))
 }
 
-/// The events that are kept, those of one customer in their order.
+/// The events that are kept, those of one subject in their order.
 pub(super) async fn told(store: &MongoStore) -> Result<outbox::Telling, Failure> {
-    // Read as a stream that may take as long as it takes: an auditor waits.
     let filter = doc! { "sequence": { "$gte": 1_i64 } };
-    let mut customers =
-        within(telling(store).find(filter).projection(doc! { "outbox": 1 }).sort(doc! { "number": 1 })).await?;
     let mut events = Vec::new();
-    while let Some(customer) = within(customers.try_next()).await? {
-        events.extend(customer.outbox.into_iter().map(|entry| entry.told(&customer.id)));
+    for collection in store.tellers() {
+        // Read as a stream that may take as long as it takes: an auditor waits.
+        let documents = telling(collection);
+        let find = documents.find(filter.clone()).projection(doc! { "outbox": 1 });
+        let mut documents = within(find.sort(doc! { "number": 1 })).await?;
+        while let Some(document) = within(documents.try_next()).await? {
+            let subject = subject(collection, &document.id);
+            events.extend(document.outbox.into_iter().map(|entry| entry.told(&subject)));
+        }
     }
     // Read after them: what is forgotten in between is counted as such.
     let pruned_before = prune::events_before(store).await?;

@@ -12,6 +12,8 @@ use super::failure::{Failure, within};
 
 pub(super) const CUSTOMERS: &str = "customers";
 pub(super) const USERS: &str = "users";
+pub(super) const PROSPECTS: &str = "prospects";
+pub(super) const ACTIVITIES: &str = "activities";
 pub(super) const TOKENS: &str = "tokens";
 pub(super) const KEYS: &str = "signing_keys";
 pub(super) const LEASES: &str = "leases";
@@ -35,6 +37,8 @@ const LEASES_KEPT: Duration = Duration::from_secs(3600);
 pub(super) async fn apply(database: &Database) -> Result<(), Failure> {
     collection(database, CUSTOMERS, customers()).await?;
     collection(database, USERS, users()).await?;
+    collection(database, PROSPECTS, prospects()).await?;
+    collection(database, ACTIVITIES, activities()).await?;
     collection(database, TOKENS, tokens()).await?;
     collection(database, KEYS, required(&[("pkcs8", "string"), ("created_at", "long")])).await?;
     collection(database, LEASES, required(&[("owner", "string"), ("until", "long"), ("expires", "date")])).await?;
@@ -69,6 +73,18 @@ pub(super) async fn apply(database: &Database) -> Result<(), Failure> {
         ],
     )
     .await?;
+    let by = |name: &str, field: &str| {
+        let mut keys = Document::new();
+        keys.insert(field, 1);
+        keys.insert("number", 1);
+        plain(name, keys, IndexOptions::default())
+    };
+    let mut of_prospects = records("prospects");
+    of_prospects.extend(["stage", "field", "owner"].map(|field| by(&format!("prospects_{field}"), field)));
+    indexes(database, PROSPECTS, of_prospects).await?;
+    let mut of_activities = records("activities");
+    of_activities.extend(["date", "prospect_id"].map(|field| by(&format!("activities_{field}"), field)));
+    indexes(database, ACTIVITIES, of_activities).await?;
     indexes(database, LEASES, vec![expiring("leases_expires", doc! { "expires": 1 }, LEASES_KEPT)]).await?;
     indexes(
         database,
@@ -140,7 +156,6 @@ fn required(fields: &[(&str, &str)]) -> Document {
 }
 
 fn customers() -> Document {
-    let entry = required(&[("sequence", "long"), ("topic", "string"), ("payload", "string"), ("created_at", "long")]);
     let mut kept = required(&[
         ("number", "long"),
         ("name", "string"),
@@ -159,11 +174,65 @@ fn customers() -> Document {
             properties.insert(text, doc! { "bsonType": "string" });
         }
         properties.insert("address", doc! { "bsonType": "object", "required": ["line1"] });
-        properties.insert("outbox", doc! { "bsonType": "array", "items": entry });
+        properties.insert("outbox", doc! { "bsonType": "array", "items": entry() });
         properties.insert("replies", replies());
     }
     // In the place of a customer may stand that there will be none.
     doc! { "anyOf": [kept, required(&[("refused_at", "date")])] }
+}
+
+/// What prospects and activities are looked up by alike.
+fn records(name: &str) -> Vec<IndexModel> {
+    let named = |what: &str| format!("{name}_{what}");
+    vec![
+        unique(&named("number_key"), doc! { "number": 1 }, IndexOptions::default()),
+        unique(&named("replies_key"), doc! { "replies.id": 1 }, where_replies()),
+        plain(&named("replies_created_at"), doc! { "replies.created_at": 1 }, sparse()),
+        plain(&named("waiting"), doc! { "waiting_since": 1 }, sparse()),
+        plain(&named("published_at"), doc! { "outbox.published_at": 1 }, sparse()),
+    ]
+}
+
+fn prospects() -> Document {
+    let moved = required(&[("at", "long"), ("actor", "string"), ("stage", "string")]);
+    let fields = [("first_name", "string"), ("last_name", "string"), ("field", "string"), ("search", "string")];
+    let mut schema = record(&fields);
+    if let Ok(properties) = schema.get_document_mut("properties") {
+        properties.insert("stage", doc! { "enum": ["new", "contacted", "qualified", "won", "lost"] });
+        properties.insert("history", doc! { "bsonType": "array", "minItems": 1, "items": moved });
+        for text in ["company", "email", "phone", "owner", "activity_id", "customer_id"] {
+            properties.insert(text, doc! { "bsonType": "string" });
+        }
+    }
+    schema
+}
+
+fn activities() -> Document {
+    let mut schema = record(&[("name", "string"), ("date", "string"), ("by_event", "bool")]);
+    if let Ok(properties) = schema.get_document_mut("properties") {
+        properties.insert("date", doc! { "bsonType": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" });
+        properties.insert("prospect_id", doc! { "bsonType": "string" });
+    }
+    schema
+}
+
+/// What prospects and activities have in common.
+fn record(own: &[(&str, &str)]) -> Document {
+    let common = [("number", "long"), ("created_at", "long"), ("updated_at", "long"), ("version", "long")];
+    let mut schema = required(&[own, &common, &[("sequence", "long"), ("shard", "long")]].concat());
+    if let Ok(properties) = schema.get_document_mut("properties") {
+        for counted in ["number", "version", "sequence"] {
+            properties.insert(counted, doc! { "bsonType": "long", "minimum": 1 });
+        }
+        properties.insert("deleted_at", doc! { "bsonType": "long" });
+        properties.insert("outbox", doc! { "bsonType": "array", "items": entry() });
+        properties.insert("replies", replies());
+    }
+    schema
+}
+
+fn entry() -> Document {
+    required(&[("sequence", "long"), ("topic", "string"), ("payload", "string"), ("created_at", "long")])
 }
 
 fn users() -> Document {

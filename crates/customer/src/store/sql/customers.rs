@@ -110,12 +110,16 @@ pub(super) async fn list(
     if let Some(search) = filter.search {
         conditions.and_contains("search", &search);
     }
+    if let Some(number) = filter.number {
+        conditions.and("number = ?", number);
+    }
     let mut tx = store.db.snapshot().await?;
     let total = if window.include_total { Some(conditions.count("customers", &mut tx).await?) } else { None };
+    let (past, order) = if filter.newest_first { ("number < ?", "desc") } else { ("number > ?", "asc") };
     if let Some(after) = window.after {
-        conditions.and("number > ?", after);
+        conditions.and(past, after);
     }
-    let text = format!("select {CUSTOMER} from customers where {{where}} order by number limit ? offset ?");
+    let text = format!("select {CUSTOMER} from customers where {{where}} order by number {order} limit ? offset ?");
     let rows = conditions.query(&text, [window.fetch().into(), window.offset.into()]).fetch_all(&mut tx).await?;
     Ok((rows.iter().map(customer).collect::<Result<_, _>>()?, total))
 }

@@ -2,6 +2,8 @@
 
 mod customers;
 mod keys;
+mod leads;
+mod records;
 mod repeats;
 mod rows;
 mod users;
@@ -21,8 +23,14 @@ use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
 
 /// The schema. Versions go on where those of the bus end.
-pub(crate) const MIGRATIONS: &[Migration] =
-    &[Migration { version: 101, name: "customers and users", sql: include_str!("../../../migrations/0001_init.sql") }];
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration { version: 101, name: "customers and users", sql: include_str!("../../../migrations/0001_init.sql") },
+    Migration {
+        version: 102,
+        name: "prospects and activities",
+        sql: include_str!("../../../migrations/0002_prospects.sql"),
+    },
+];
 
 /// The SQL adapter.
 #[derive(Clone, Debug)]
@@ -48,6 +56,8 @@ pub(super) enum Lock<'a> {
     Roles,
     /// A user and his tokens.
     User(&'a str),
+    /// A prospect or activity, which may not be there yet: what it is, and its id.
+    Record(&'a str, &'a str),
 }
 
 impl Lock<'_> {
@@ -58,6 +68,7 @@ impl Lock<'_> {
             Self::Email(email) => format!("email/{email}"),
             Self::Roles => "roles".to_owned(),
             Self::User(id) => format!("user/{id}"),
+            Self::Record(kind, id) => format!("{kind}/{id}"),
         };
         Ok(tx.lock([name]).await?)
     }
@@ -132,6 +143,15 @@ impl Store for SqlStore {
 
     fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()> {
         Box::pin(keys::note_token(self, jti, user, expires_at, true))
+    }
+
+    fn end_tokens<'a>(&'a self, user: &'a UserId) -> Answered<'a, Vec<String>> {
+        Box::pin(async move {
+            let mut tx = self.db.write().await?;
+            let ended = keys::end_tokens(&mut tx, user.as_str()).await?;
+            tx.commit().await?;
+            Ok(ended)
+        })
     }
 
     fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>> {

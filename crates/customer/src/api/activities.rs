@@ -1,0 +1,215 @@
+//! `/api/activities`.
+
+use std::sync::Arc;
+
+use auth::{Allow, ManagerOrAdmin, ServiceOrStaff, Staff};
+use axum::extract::State;
+use axum::response::Response;
+use chassis::{Json, Path, Problem, Query};
+use commerce::Timestamp;
+use commerce::page::{Page, PageQuery};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::conditional::{fingerprint, idempotency_key, reply, seen, versioned};
+use crate::domain::{Activity, ActivityId, Day, Plan, Planned, ProspectId};
+use crate::error::Error;
+use crate::events;
+use crate::store::{Activities, Edit, Reply, Step};
+
+const ROUTE: &str = "POST /api/activities";
+
+/// An activity as everybody sees it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Activity)]
+pub(crate) struct ActivityView {
+    /// Opaque id.
+    #[schema(value_type = String, example = "0198c1d2-7b1e-7c3a-9f00-3d5a6b7c8d9e")]
+    id: ActivityId,
+    /// Counted up from 1.
+    #[schema(example = 3)]
+    number: i64,
+    /// What it is called. One that an event made is `Prospect created: …` or `Prospect updated: …`.
+    #[schema(example = "Prospect created: Ada Lovelace")]
+    name: String,
+    /// The day; of one that an event made, the day of the event in UTC.
+    #[schema(format = "date", example = "2026-05-04")]
+    date: String,
+    /// The prospect whom it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    prospect_id: Option<ProspectId>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    /// Counts changes; the `ETag`.
+    version: i64,
+}
+
+impl From<&Activity> for ActivityView {
+    fn from(activity: &Activity) -> Self {
+        Self {
+            id: activity.id.clone(),
+            number: activity.number,
+            name: activity.plan.name.clone(),
+            date: activity.plan.date.to_string(),
+            prospect_id: activity.plan.prospect_id.clone(),
+            created_at: activity.created_at,
+            updated_at: activity.updated_at,
+            version: activity.version,
+        }
+    }
+}
+
+/// Which activities are listed.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListActivities {
+    /// Only of this day, `YYYY-MM-DD`.
+    date: Option<String>,
+    /// Only of this day and later.
+    from: Option<String>,
+    /// Only of this day and earlier.
+    to: Option<String>,
+    /// Only about this prospect.
+    prospect_id: Option<String>,
+    /// The one of this number.
+    number: Option<i64>,
+    /// At most so many; 20 unless said, at most 100.
+    limit: Option<u32>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Numbered page, down to 10,000 rows.
+    page: Option<u32>,
+    /// Whether to count all.
+    include_total: Option<bool>,
+}
+
+fn render(activity: &Activity, created: bool) -> Reply {
+    reply(&ActivityView::from(activity), created, format!("/api/activities/{}", activity.id), activity.version)
+}
+
+/// Lists activities, in the order of their numbers.
+#[utoipa::path(get, path = "/api/activities", tag = "activities", params(ListActivities), security(("bearer" = [])),
+    responses((status = 200, body = Page<ActivityView>), (status = 403)))]
+pub(super) async fn list_activities(
+    State(api): State<Api>,
+    _caller: Allow<ServiceOrStaff>,
+    Query(query): Query<ListActivities>,
+) -> Result<Json<Page<ActivityView>>, Problem> {
+    for (field, day) in [("date", &query.date), ("from", &query.from), ("to", &query.to)] {
+        if day.as_deref().is_some_and(|day| Day::parse(day).is_none()) {
+            return Err(Problem::invalid(field, "date", "a day of the calendar as YYYY-MM-DD"));
+        }
+    }
+    let filter = Activities {
+        date: query.date,
+        from: query.from,
+        to: query.to,
+        prospect_id: query.prospect_id,
+        number: query.number,
+    };
+    let page =
+        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
+    let window = page.window::<i64>(&api.activity_cursors).map_err(Error::from)?;
+    let (rows, total) = api.store.activities(filter, window.clone()).await?;
+    let page = window.page(&api.activity_cursors, rows, total, |activity| activity.number);
+    Ok(Json(Page {
+        data: page.data.iter().map(ActivityView::from).collect(),
+        next_cursor: page.next_cursor,
+        page: page.page,
+        total: page.total,
+    }))
+}
+
+/// Makes an activity.
+#[utoipa::path(post, path = "/api/activities", tag = "activities", request_body = Plan, security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
+    responses((status = 201, body = ActivityView), (status = 403), (status = 422)))]
+pub(super) async fn create_activity(
+    State(api): State<Api>,
+    caller: Allow<Staff>,
+    headers: HeaderMap,
+    Json(body): Json<Plan>,
+) -> Result<Reply, Problem> {
+    let key = idempotency_key(&headers, &caller.subject, ROUTE, &fingerprint(&body)?)?;
+    let plan = body.checked().map_err(Error::Invalid)?;
+    known(&api, &plan, None).await?;
+    let new = Activity::new(ActivityId::new(), plan, Timestamp::now());
+    let reply = api.store.create_activity(new, key, render).await?;
+    api.relay.wake();
+    Ok(reply)
+}
+
+/// One activity.
+#[utoipa::path(get, path = "/api/activities/{id}", tag = "activities", params(("id" = String, Path)), security(("bearer" = [])),
+    responses((status = 200, body = ActivityView), (status = 404)))]
+pub(super) async fn get_activity(
+    State(api): State<Api>,
+    _caller: Allow<ServiceOrStaff>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let activity = load(&api, &id).await?;
+    Ok(versioned(activity.version, ActivityView::from(&activity)))
+}
+
+/// Changes what is sent: absent stays, null goes (RFC 7386).
+#[utoipa::path(patch, path = "/api/activities/{id}", tag = "activities", request_body = Plan, security(("bearer" = [])),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    responses((status = 200, body = ActivityView), (status = 404), (status = 412), (status = 422)))]
+pub(super) async fn change_activity(
+    State(api): State<Api>,
+    _caller: Allow<Staff>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(patch): Json<Value>,
+) -> Result<Response, Problem> {
+    let before = load(&api, &id).await?;
+    known(&api, &before.plan.merged(&patch)?, before.plan.prospect_id.as_ref()).await?;
+    let now = Timestamp::now();
+    let edit: Edit<Activity> = Arc::new(move |before: &Activity| {
+        let after = before.changed(before.plan.merged(&patch)?, now);
+        // Nobody is told: what an event promised is that there is one, not what it is called.
+        Ok(after.map(|after| Step { after, tells: None, erases: None }))
+    });
+    let activity = api.store.edit_activity(before.id.as_str(), seen(&headers)?, edit).await?;
+    Ok(versioned(activity.version, ActivityView::from(&activity)))
+}
+
+/// Removes an activity. One that an event made does not come again.
+#[utoipa::path(delete, path = "/api/activities/{id}", tag = "activities", security(("bearer" = [])),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    responses((status = 204), (status = 403), (status = 404), (status = 412)))]
+pub(super) async fn delete_activity(
+    State(api): State<Api>,
+    _caller: Allow<ManagerOrAdmin>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let id = ActivityId::parse(&id).map_err(|_| Error::NotFound("activity"))?;
+    let now = Timestamp::now();
+    let edit: Edit<Activity> = Arc::new(move |before: &Activity| {
+        let after = before.erased(now);
+        Ok(Some(Step { tells: None, erases: Some(events::activity_data(&after)), after }))
+    });
+    api.store.edit_activity(id.as_str(), seen(&headers)?, edit).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn load(api: &Api, id: &str) -> Result<Activity, Error> {
+    let id = ActivityId::parse(id).map_err(|_| Error::NotFound("activity"))?;
+    api.store.activity(id.as_str()).await?.ok_or(Error::NotFound("activity"))
+}
+
+/// A prospect who is named anew must be there; one named before may have gone since.
+async fn known(api: &Api, plan: &Planned, before: Option<&ProspectId>) -> Result<(), Error> {
+    match &plan.prospect_id {
+        Some(id) if before != Some(id) && api.store.prospect(id.as_str()).await?.is_none() => {
+            Err(Error::invalid("prospect_id", "unknown", "there is no such prospect"))
+        }
+        _ => Ok(()),
+    }
+}

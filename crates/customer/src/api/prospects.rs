@@ -1,0 +1,311 @@
+//! `/api/prospects`.
+
+use std::sync::Arc;
+
+use auth::{Allow, Caller, ManagerOrAdmin, ServiceOrStaff, Staff};
+use axum::extract::State;
+use axum::response::Response;
+use chassis::{Json, Path, Problem, Query};
+use commerce::page::{Page, PageQuery};
+use commerce::{CustomerId, Timestamp, UserId};
+use http::{HeaderMap, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::conditional::{fingerprint, idempotency_key, reply, seen, versioned};
+use crate::convert;
+use crate::domain::{Lead, LeadChange, Moved, Prospect, ProspectId, Stage};
+use crate::error::Error;
+use crate::events;
+use crate::store::{Edit, Prospects, Reply, Step};
+
+const ROUTE: &str = "POST /api/prospects";
+
+/// A prospect as everybody sees him.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Prospect)]
+pub(crate) struct ProspectView {
+    /// Opaque id.
+    #[schema(value_type = String, example = "0198c1d2-7b1e-7c3a-9f00-3d5a6b7c8d9e")]
+    id: ProspectId,
+    /// Counted up from 1.
+    #[schema(example = 7)]
+    number: i64,
+    /// First name.
+    #[schema(example = "Ada")]
+    first_name: String,
+    /// Last name.
+    #[schema(example = "Lovelace")]
+    last_name: String,
+    /// Whom he works for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    company: Option<String>,
+    /// E-mail address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "ada@example.org")]
+    email: Option<String>,
+    /// Phone number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phone: Option<String>,
+    /// Field of work.
+    #[schema(example = "mathematics")]
+    field: String,
+    stage: Stage,
+    /// The user who looks after him.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    /// The activity at which he was met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activity_id: Option<String>,
+    /// The customer that he became.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    customer_id: Option<CustomerId>,
+    /// Every move of the stage, the first one to `new`.
+    history: Vec<Moved>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    /// When everything personal was removed; stands in events alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<Timestamp>,
+    /// Counts changes; the `ETag`.
+    version: i64,
+}
+
+impl From<&Prospect> for ProspectView {
+    fn from(prospect: &Prospect) -> Self {
+        let lead = prospect.lead.clone();
+        Self {
+            id: prospect.id.clone(),
+            number: prospect.number,
+            first_name: lead.first_name.unwrap_or_default(),
+            last_name: lead.last_name.unwrap_or_default(),
+            company: lead.company,
+            email: lead.email,
+            phone: lead.phone,
+            field: lead.field.unwrap_or_default(),
+            stage: prospect.stage,
+            owner: lead.owner,
+            activity_id: lead.activity_id,
+            customer_id: prospect.customer_id.clone(),
+            history: prospect.history.clone(),
+            created_at: prospect.created_at,
+            updated_at: prospect.updated_at,
+            deleted_at: prospect.deleted_at,
+            version: prospect.version,
+        }
+    }
+}
+
+/// A change of a prospect: what can be said of him, and where he is to be moved.
+#[derive(Serialize, ToSchema)]
+#[schema(example = json!({"company": "Analytical Engines Ltd", "phone": null, "stage": "lost", "reason": "no budget"}))]
+pub(super) struct ProspectChange {
+    #[serde(flatten)]
+    lead: Lead,
+    /// Where he is to be moved; left out, he stays.
+    stage: Option<Stage>,
+    /// Why, at most 500 characters; wanted for `lost`.
+    reason: Option<String>,
+}
+
+/// Which prospects are listed.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ListProspects {
+    /// Only who stands there: `new`, `contacted`, `qualified`, `won` or `lost`.
+    #[param(inline)]
+    stage: Option<Stage>,
+    /// Only of this field of work, to the letter.
+    field: Option<String>,
+    /// Only whom this user looks after.
+    owner: Option<String>,
+    /// Only who has this in names, company, e-mail address or phone number.
+    search: Option<String>,
+    /// The one of this number.
+    number: Option<i64>,
+    /// At most so many; 20 unless said, at most 100.
+    limit: Option<u32>,
+    /// Where the page before ended.
+    cursor: Option<String>,
+    /// Numbered page, down to 10,000 rows.
+    page: Option<u32>,
+    /// Whether to count all.
+    include_total: Option<bool>,
+}
+
+fn render(prospect: &Prospect, created: bool) -> Reply {
+    reply(&ProspectView::from(prospect), created, format!("/api/prospects/{}", prospect.id), prospect.version)
+}
+
+/// Lists prospects, in the order of their numbers.
+#[utoipa::path(get, path = "/api/prospects", tag = "prospects", params(ListProspects), security(("bearer" = [])),
+    responses((status = 200, body = Page<ProspectView>), (status = 403)))]
+pub(super) async fn list_prospects(
+    State(api): State<Api>,
+    _caller: Allow<ServiceOrStaff>,
+    Query(query): Query<ListProspects>,
+) -> Result<Json<Page<ProspectView>>, Problem> {
+    if query.search.as_ref().is_some_and(|search| search.len() > 200) {
+        return Err(Problem::invalid("search", "length", "at most 200 characters"));
+    }
+    let filter = Prospects {
+        stage: query.stage.map(|stage| stage.as_str().to_owned()),
+        field: query.field,
+        owner: query.owner,
+        search: query.search,
+        number: query.number,
+    };
+    let page =
+        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
+    let window = page.window::<i64>(&api.prospect_cursors).map_err(Error::from)?;
+    let (rows, total) = api.store.prospects(filter, window.clone()).await?;
+    let page = window.page(&api.prospect_cursors, rows, total, |prospect| prospect.number);
+    Ok(Json(Page {
+        data: page.data.iter().map(ProspectView::from).collect(),
+        next_cursor: page.next_cursor,
+        page: page.page,
+        total: page.total,
+    }))
+}
+
+/// Makes a prospect; he begins at `new`.
+#[utoipa::path(post, path = "/api/prospects", tag = "prospects", request_body = Lead, security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
+    responses((status = 201, body = ProspectView), (status = 403), (status = 422)))]
+pub(super) async fn create_prospect(
+    State(api): State<Api>,
+    caller: Allow<Staff>,
+    headers: HeaderMap,
+    Json(body): Json<Lead>,
+) -> Result<Reply, Problem> {
+    let key = idempotency_key(&headers, &caller.subject, ROUTE, &fingerprint(&body)?)?;
+    let lead = body.checked().map_err(Error::Invalid)?;
+    known(&api, &lead, &Lead::default()).await?;
+    let new = Prospect::new(ProspectId::new(), lead, &caller.actor(), Timestamp::now());
+    let reply = api.store.create_prospect(new, key, render).await?;
+    api.relay.wake();
+    Ok(reply)
+}
+
+/// One prospect.
+#[utoipa::path(get, path = "/api/prospects/{id}", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
+    responses((status = 200, body = ProspectView), (status = 404)))]
+pub(super) async fn get_prospect(
+    State(api): State<Api>,
+    _caller: Allow<ServiceOrStaff>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let prospect = load(&api, &id).await?;
+    Ok(versioned(prospect.version, ProspectView::from(&prospect)))
+}
+
+/// Replaces what is known of a prospect; what is absent goes, but for the stage, which stays.
+#[utoipa::path(put, path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No way from this stage to that"), (status = 412), (status = 422)))]
+pub(super) async fn replace_prospect(
+    State(api): State<Api>,
+    caller: Allow<Staff>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(whole): Json<Value>,
+) -> Result<Response, Problem> {
+    change(api, &caller, &id, &headers, LeadChange::Replace(whole)).await
+}
+
+/// Changes what is sent: absent stays, null goes (RFC 7386). `stage` moves him: `new` → `contacted` → `qualified` →
+/// `won` or `lost`, steps may be left out; `lost` → `contacted` begins again; `won` is final.
+#[utoipa::path(patch, path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No way from this stage to that"), (status = 412), (status = 422)))]
+pub(super) async fn change_prospect(
+    State(api): State<Api>,
+    caller: Allow<Staff>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    Json(patch): Json<Value>,
+) -> Result<Response, Problem> {
+    change(api, &caller, &id, &headers, LeadChange::Merge(patch)).await
+}
+
+async fn change(
+    api: Api,
+    caller: &Caller,
+    id: &str,
+    headers: &HeaderMap,
+    change: LeadChange,
+) -> Result<Response, Problem> {
+    let before = load(&api, id).await?;
+    known(&api, &change.apply(&before.lead)?.0, &before.lead).await?;
+    let (actor, now) = (caller.actor(), Timestamp::now());
+    let edit: Edit<Prospect> = Arc::new(move |before: &Prospect| {
+        let (lead, wanted) = change.apply(&before.lead)?;
+        let after = before.changed(lead, wanted, &actor, now)?;
+        let told = |after: &Prospect| events::prospect_event(events::PROSPECT_UPDATED, after);
+        Ok(after.map(|after| Step { tells: Some(told(&after)), after, erases: None }))
+    });
+    let prospect = api.store.edit_prospect(before.id.as_str(), seen(headers)?, edit).await?;
+    api.relay.wake();
+    Ok(versioned(prospect.version, ProspectView::from(&prospect)))
+}
+
+/// Removes a prospect and everything personal of him, also from what was told of him.
+#[utoipa::path(delete, path = "/api/prospects/{id}", tag = "prospects", security(("bearer" = [])),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    responses((status = 204), (status = 403), (status = 404), (status = 412)))]
+pub(super) async fn delete_prospect(
+    State(api): State<Api>,
+    _caller: Allow<ManagerOrAdmin>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let id = ProspectId::parse(&id).map_err(|_| Error::NotFound("prospect"))?;
+    let now = Timestamp::now();
+    let edit: Edit<Prospect> = Arc::new(move |before: &Prospect| {
+        let after = before.erased(now);
+        let told = events::prospect_event(events::PROSPECT_DELETED, &after);
+        Ok(Some(Step { tells: Some(told), erases: Some(events::prospect_data(&after)), after }))
+    });
+    api.store.edit_prospect(id.as_str(), seen(&headers)?, edit).await?;
+    api.relay.wake();
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes the prospect a customer, once: the one that has his e-mail address already, or a new one. He is won by it.
+/// Whoever asks again gets the same answer.
+#[utoipa::path(post, path = "/api/prospects/{id}/convert", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
+    responses((status = 200, description = "The prospect, with `customer_id`", body = ProspectView), (status = 404),
+        (status = 409, description = "He is lost, or his address is a user's who is no customer")))]
+pub(super) async fn convert_prospect(
+    State(api): State<Api>,
+    caller: Allow<Staff>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let prospect = load(&api, &id).await?;
+    let prospect = convert::convert(api.store.as_ref(), prospect, &caller.actor()).await?;
+    api.relay.wake();
+    Ok(versioned(prospect.version, ProspectView::from(&prospect)))
+}
+
+async fn load(api: &Api, id: &str) -> Result<Prospect, Error> {
+    let id = ProspectId::parse(id).map_err(|_| Error::NotFound("prospect"))?;
+    api.store.prospect(id.as_str()).await?.ok_or(Error::NotFound("prospect"))
+}
+
+/// Whoever and whatever is named anew must be there. What was named before may have gone since.
+async fn known(api: &Api, lead: &Lead, before: &Lead) -> Result<(), Error> {
+    if let Some(owner) = lead.owner.as_ref().filter(|_| lead.owner != before.owner)
+        && api.store.user(&UserId::known(owner.clone())).await?.is_none()
+    {
+        return Err(Error::invalid("owner", "unknown", "there is no such user"));
+    }
+    if let Some(activity) = lead.activity_id.as_ref().filter(|_| lead.activity_id != before.activity_id)
+        && api.store.activity(activity).await?.is_none()
+    {
+        return Err(Error::invalid("activity_id", "unknown", "there is no such activity"));
+    }
+    Ok(())
+}

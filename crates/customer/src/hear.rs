@@ -1,0 +1,141 @@
+//! What this service hears on `prospect-events`, and the activities that it makes of it.
+//!
+//! The house's own `prospect.created` and `prospect.updated` make an activity each. So do messages of other programs:
+//! a CloudEvent of a foreign source, or plain JSON with a first and a last name, is a prospect created elsewhere.
+//! An activity's id is made of the event's, so one that comes again finds it. No inbox is kept, which not every store
+//! could write in one unit with the effect.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bus::{Event, Failure, Handler, Relay};
+use commerce::Timestamp;
+use commerce::page::Window;
+use serde::Deserialize;
+
+use crate::domain::{Activity, ActivityId, Heard, ProspectId};
+use crate::error::Error;
+use crate::events;
+use crate::store::{Activities, Edit, Step, Store};
+
+/// The source of this service's own events.
+pub(crate) const OWN: &str = "/souk/customer";
+/// Activities that lose a name in one go.
+const AT_ONCE: u32 = 100;
+
+/// Makes activities of what is heard of prospects.
+pub(crate) struct Listener {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) relay: Relay,
+}
+
+/// What is read of the house's own events.
+#[derive(Deserialize)]
+struct Told {
+    id: String,
+    first_name: String,
+    last_name: String,
+}
+
+/// What is read of others' messages, however they spell it.
+#[derive(Deserialize)]
+struct Foreign {
+    #[serde(alias = "firstName", alias = "firstname")]
+    first_name: String,
+    #[serde(alias = "lastName", alias = "lastname")]
+    last_name: String,
+}
+
+/// A foreign message may stand in an envelope that is not quite a CloudEvent.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Wrapped {
+    Bare(Foreign),
+    Inside { data: Foreign },
+}
+
+impl Handler for Listener {
+    async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
+        // Each by itself: what was done of a batch that fails is found when it comes again.
+        let mut made = false;
+        for event in events {
+            made |= self.take(event).await?;
+        }
+        if made {
+            self.relay.wake();
+        }
+        Ok(())
+    }
+
+    fn takes_plain(&self, _topic: &str) -> bool {
+        true
+    }
+}
+
+impl Listener {
+    async fn take(&self, event: &Event) -> Result<bool, Failure> {
+        let id = activity_of(&event.source, &event.id);
+        let now = Timestamp::now();
+        if event.source != OWN {
+            let foreign = match event.data::<Wrapped>()? {
+                Wrapped::Bare(foreign) | Wrapped::Inside { data: foreign } => foreign,
+            };
+            let name = format!("{} {}", foreign.first_name, foreign.last_name);
+            let new = Activity::of_prospect(id, Heard::Created, &name, None, event.time, now);
+            return self.note(new).await;
+        }
+        let heard = match event.kind.as_str() {
+            events::PROSPECT_CREATED => Heard::Created,
+            events::PROSPECT_UPDATED => Heard::Updated,
+            events::PROSPECT_DELETED => {
+                self.forget(&event.data::<Told>()?.id).await.map_err(failure)?;
+                return Ok(false);
+            }
+            _ => return Ok(false),
+        };
+        let told: Told = event.data()?;
+        let name = format!("{} {}", told.first_name, told.last_name);
+        let prospect = Some(ProspectId::known(told.id));
+        self.note(Activity::of_prospect(id, heard, name.trim(), prospect, event.time, now)).await
+    }
+
+    async fn note(&self, new: Activity) -> Result<bool, Failure> {
+        self.store.note_activity(new).await.map_err(failure)
+    }
+
+    /// Takes the name of a prospect who is gone out of the activities that tell of him.
+    async fn forget(&self, prospect: &str) -> Result<(), Error> {
+        let (now, mut after) = (Timestamp::now(), Some(0));
+        let edit: Edit<Activity> = Arc::new(move |before: &Activity| {
+            let step = |after: Activity| Step { tells: None, erases: Some(events::activity_data(&after)), after };
+            Ok(before.nameless(now).map(step))
+        });
+        while let Some(number) = after.take() {
+            let filter = Activities { prospect_id: Some(prospect.to_owned()), ..Activities::default() };
+            let window = Window { limit: AT_ONCE, after: Some(number), offset: 0, page: None, include_total: false };
+            let (rows, _) = self.store.activities(filter, window).await?;
+            for activity in &rows {
+                match self.store.edit_activity(activity.id.as_str(), None, Arc::clone(&edit)).await {
+                    // Somebody deleted it meanwhile, and its name with it.
+                    Ok(_) | Err(Error::NotFound(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            after = rows.last().map(|last| last.number);
+        }
+        Ok(())
+    }
+}
+
+/// The id of the activity that an event makes: the same whenever it comes. Ids of events are unique for each source.
+pub(crate) fn activity_of(source: &str, event: &str) -> ActivityId {
+    let hash = digest(&SHA256, format!("{source}\n{event}").as_bytes());
+    ActivityId::known(format!("event-{}", BASE64_URL_SAFE_NO_PAD.encode(hash)))
+}
+
+/// Whether it is worth waiting.
+fn failure(error: Error) -> Failure {
+    if error.is_away() { Failure::Later(error.into()) } else { Failure::Bad(error.into()) }
+}

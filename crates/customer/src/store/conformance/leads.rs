@@ -1,0 +1,299 @@
+//! Prospects and activities.
+
+use commerce::Timestamp;
+
+use super::*;
+use crate::domain::{Activity, ActivityId, Heard, Lead, LeadChange, Plan, Prospect, ProspectId};
+use crate::store::{Activities, Edit, Prospects, Step};
+use crate::{convert, events};
+
+fn lead(name: &str) -> Lead {
+    Lead {
+        first_name: Some(name.into()),
+        last_name: Some("Example".into()),
+        field: Some("retail".into()),
+        ..Lead::default()
+    }
+}
+
+fn prospect(lead: Lead) -> Prospect {
+    Prospect::new(ProspectId::new(), lead, "clerk", Timestamp::now())
+}
+
+fn shown(prospect: &Prospect, _: bool) -> Reply {
+    let id = prospect.id.as_str().to_owned();
+    Reply { status: 201, body: prospect.number.to_string(), location: id, etag: String::new() }
+}
+
+fn shown_activity(activity: &Activity, _: bool) -> Reply {
+    let id = activity.id.as_str().to_owned();
+    Reply { status: 201, body: activity.number.to_string(), location: id, etag: String::new() }
+}
+
+async fn known(store: &dyn Store, lead: Lead) -> String {
+    store.create_prospect(prospect(lead), None, shown).await.unwrap().location
+}
+
+async fn plan(store: &dyn Store, name: &str, date: &str, prospect: Option<&str>) -> String {
+    let plan = Plan { name: Some(name.into()), date: Some(date.into()), prospect_id: prospect.map(str::to_owned) };
+    let new = Activity::new(ActivityId::new(), plan.checked().unwrap(), Timestamp::now());
+    store.create_activity(new, None, shown_activity).await.unwrap().location
+}
+
+fn merge(patch: serde_json::Value) -> Edit<Prospect> {
+    Arc::new(move |before: &Prospect| {
+        let (lead, wanted) = LeadChange::Merge(patch.clone()).apply(&before.lead)?;
+        let after = before.changed(lead, wanted, "clerk", Timestamp::now())?;
+        Ok(after.map(|after| Step {
+            tells: Some(events::prospect_event(events::PROSPECT_UPDATED, &after)),
+            after,
+            erases: None,
+        }))
+    })
+}
+
+fn erase() -> Edit<Prospect> {
+    Arc::new(|before: &Prospect| {
+        let after = before.erased(Timestamp::now());
+        let tells = Some(events::prospect_event(events::PROSPECT_DELETED, &after));
+        Ok(Some(Step { tells, erases: Some(events::prospect_data(&after)), after }))
+    })
+}
+
+pub(super) async fn a_prospect_is_kept_as_he_is(ground: &Ground) {
+    let store = ground.store();
+    let whole = Lead {
+        company: Some("ACME".into()),
+        email: Some("ada@example.org".into()),
+        phone: Some("+49 30 1".into()),
+        owner: Some("u-1".into()),
+        activity_id: Some("a-1".into()),
+        ..lead("Ada")
+    };
+    let new = prospect(whole);
+    store.create_prospect(new.clone(), None, shown).await.unwrap();
+    let kept = store.prospect(new.id.as_str()).await.unwrap().unwrap();
+    assert_eq!(kept, Prospect { number: 1, ..new });
+    let less = serde_json::json!({"company": null, "email": null, "stage": "lost", "reason": "no budget"});
+    let edited = store.edit_prospect(kept.id.as_str(), Some(1), merge(less)).await.unwrap();
+    assert_eq!((edited.lead.company.as_ref(), edited.version, edited.history.len()), (None, 2, 2));
+    assert_eq!(store.prospect(kept.id.as_str()).await.unwrap().unwrap(), edited);
+    let stale = store.edit_prospect(kept.id.as_str(), Some(1), merge(serde_json::json!({"field": "x"}))).await;
+    assert!(matches!(stale, Err(Error::Stale { version: 2 })));
+    let same = store.edit_prospect(kept.id.as_str(), None, merge(serde_json::json!({"stage": "lost", "reason": "x"})));
+    assert_eq!(same.await.unwrap().version, 2);
+    let told = store.told().await.unwrap().events;
+    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), [1, 2], "what changes nothing tells nothing");
+    assert!(told.iter().all(|told| told.topic == "prospect-events" && told.subject == kept.id.as_str()));
+    assert!(matches!(store.edit_prospect("nobody", None, erase()).await, Err(Error::NotFound(_))));
+}
+
+pub(super) async fn prospects_at_once_are_counted_and_a_key_makes_one(ground: &Ground) {
+    let replicas = ground.replicas().await;
+    let (done, failed) = at_once(&replicas, 24, |store, n| async move {
+        // Half of them are copies of one call.
+        let key = (n % 2 == 0).then(|| key("clerk", "k-1", "same"));
+        store.create_prospect(prospect(lead("Ada")), key, shown).await
+    })
+    .await;
+    assert!(failed.is_empty(), "{failed:?}");
+    let (rows, total) = ground.store().prospects(Prospects::default(), window(None, 50)).await.unwrap();
+    assert_eq!(total, Some(13));
+    assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
+    let copies: std::collections::BTreeSet<&str> = done.iter().map(|reply| reply.location.as_str()).collect();
+    assert_eq!(copies.len(), 13);
+    let other = ground.store().create_prospect(prospect(lead("Bob")), Some(key("clerk", "k-1", "other")), shown).await;
+    assert!(matches!(other, Err(Error::KeyReused)));
+}
+
+pub(super) async fn edits_at_once_neither_lose_nor_double_an_event(ground: &Ground) {
+    let id = known(ground.store().as_ref(), lead("Ada")).await;
+    let replicas = ground.replicas().await;
+    let (done, failed) = at_once(&replicas, 12, |store, n| {
+        let id = id.clone();
+        async move { store.edit_prospect(&id, None, merge(serde_json::json!({"field": format!("f{n}")}))).await }
+    })
+    .await;
+    assert!(failed.is_empty(), "{failed:?}");
+    let mut versions: Vec<i64> = done.iter().map(|prospect| prospect.version).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, (2..=13).collect::<Vec<_>>());
+    let told = ground.store().told().await.unwrap().events;
+    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
+}
+
+pub(super) async fn prospects_are_found_by_what_is_asked(ground: &Ground) {
+    let store = ground.store();
+    let ada = known(store.as_ref(), Lead { owner: Some("u-1".into()), ..lead("Ada") }).await;
+    let bob =
+        known(store.as_ref(), Lead { company: Some("100% Wool".into()), field: Some("wool".into()), ..lead("Bob") })
+            .await;
+    store.edit_prospect(&bob, None, merge(serde_json::json!({"stage": "qualified"}))).await.unwrap();
+    let text = |text: &str| Some(text.to_owned());
+    for (filter, found) in [
+        (Prospects::default(), vec![&ada, &bob]),
+        (Prospects { stage: text("qualified"), ..Prospects::default() }, vec![&bob]),
+        (Prospects { field: text("retail"), ..Prospects::default() }, vec![&ada]),
+        (Prospects { owner: text("u-1"), ..Prospects::default() }, vec![&ada]),
+        (Prospects { search: text("100%"), ..Prospects::default() }, vec![&bob]),
+        (Prospects { search: text("eXample"), stage: text("new"), ..Prospects::default() }, vec![&ada]),
+        (Prospects { number: Some(2), ..Prospects::default() }, vec![&bob]),
+        (Prospects { number: Some(9), ..Prospects::default() }, vec![]),
+        (Prospects { search: text("a\0b"), ..Prospects::default() }, vec![]),
+        (Prospects { field: text("a\0b"), ..Prospects::default() }, vec![]),
+    ] {
+        let (rows, total) = store.prospects(filter.clone(), window(None, 10)).await.unwrap();
+        let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        assert_eq!(
+            (ids, total),
+            (found.iter().map(|id| id.as_str()).collect(), Some(found.len() as u64)),
+            "{filter:?}"
+        );
+    }
+    let (rows, total) = store.prospects(Prospects::default(), window(Some(1), 10)).await.unwrap();
+    assert_eq!((rows.len(), rows[0].id.as_str(), total), (1, bob.as_str(), Some(2)));
+}
+
+pub(super) async fn a_deleted_prospect_leaves_nothing_personal(ground: &Ground) {
+    let store = ground.store();
+    let secret = Lead { email: Some("ada@secret.example".into()), ..lead("Secretina") };
+    let call = key("clerk", "k-1", "same");
+    let id = store.create_prospect(prospect(secret), Some(call.clone()), shown).await.unwrap().location;
+    store.edit_prospect(&id, None, merge(serde_json::json!({"company": "Secret Ltd"}))).await.unwrap();
+    store.edit_prospect(&id, Some(2), erase()).await.unwrap();
+    assert!(store.prospect(&id).await.unwrap().is_none());
+    assert_eq!(store.prospects(Prospects::default(), window(None, 5)).await.unwrap().1, Some(0));
+    assert!(matches!(store.edit_prospect(&id, None, erase()).await, Err(Error::NotFound(_))));
+    let told = store.told().await.unwrap().events;
+    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(told.iter().all(|told| !told.payload.to_lowercase().contains("secret")), "{told:?}");
+    assert!(told[0].payload.contains("souk.prospect.created") && told[2].payload.contains("souk.prospect.deleted"));
+    let again = store.create_prospect(prospect(lead("Ada")), Some(call), shown).await.unwrap();
+    assert!(again.location != id && again.body == "2", "the answer went with him, his number did not");
+    let facts = crate::audit_facts(ground.url()).await.unwrap();
+    let mut last: Vec<i64> = facts.prospects.iter().map(|fact| fact.last_sequence).collect();
+    last.sort_unstable();
+    assert_eq!(last, [1, 3]);
+}
+
+pub(super) async fn a_prospect_becomes_one_customer(ground: &Ground) {
+    let replicas = ground.replicas().await;
+    let store = ground.store();
+    let id = known(store.as_ref(), Lead { email: Some("ada@example.org".into()), ..lead("Ada") }).await;
+    let (done, failed) = at_once(&replicas, 12, |store, _| {
+        let id = id.clone();
+        async move {
+            let prospect = store.prospect(&id).await?.unwrap();
+            convert::convert(store.as_ref(), prospect, "clerk").await
+        }
+    })
+    .await;
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(done.iter().all(|won| *won == done[0] && won.customer_id.is_some() && won.version == 2), "{done:?}");
+    let (customers, _) = store.customers(crate::store::Filter::default(), window(None, 5)).await.unwrap();
+    assert_eq!((customers.len(), customers[0].name()), (1, "Ada Example"));
+    let told = store.told().await.unwrap().events;
+    let converted = told.iter().filter(|told| told.payload.contains("souk.prospect.converted")).count();
+    assert_eq!(converted, 1);
+
+    let second = known(store.as_ref(), Lead { email: Some("ADA@example.org".into()), ..lead("Ada") }).await;
+    let second = store.prospect(&second).await.unwrap().unwrap();
+    let linked = convert::convert(store.as_ref(), second, "clerk").await.unwrap();
+    assert_eq!(linked.customer_id, done[0].customer_id, "who has the address is linked");
+    let nameless = store.prospect(&known(store.as_ref(), lead("Bob")).await).await.unwrap().unwrap();
+    let stranger = convert::convert(store.as_ref(), nameless, "clerk").await.unwrap();
+    assert!(stranger.customer_id != linked.customer_id);
+}
+
+pub(super) async fn an_event_makes_one_activity_for_ever(ground: &Ground) {
+    let replicas = ground.replicas().await;
+    let store = ground.store();
+    let make = |n: usize| {
+        let (id, now) = (crate::hear::activity_of("/souk/customer", &(n % 3).to_string()), Timestamp::now());
+        Activity::of_prospect(id, Heard::Created, "Ada Example", Some(ProspectId::known("p".into())), now, now)
+    };
+    let (done, failed) = at_once(&replicas, 18, |store, n| async move { store.note_activity(make(n)).await }).await;
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(done.iter().filter(|made| **made).count(), 3);
+    let (rows, _) = store.activities(Activities::default(), window(None, 9)).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(rows.iter().all(|row| row.by_event && row.plan.name == "Prospect created: Ada Example"));
+
+    let erase: Edit<Activity> = Arc::new(|before: &Activity| {
+        let after = before.erased(Timestamp::now());
+        Ok(Some(Step { tells: None, erases: Some(events::activity_data(&after)), after }))
+    });
+    let gone = rows[0].id.as_str();
+    store.edit_activity(gone, Some(1), erase).await.unwrap();
+    for n in 0..3 {
+        assert!(!store.note_activity(make(n)).await.unwrap(), "what was deleted does not come again");
+    }
+    assert!(store.activity(gone).await.unwrap().is_none());
+    assert_eq!(store.activities(Activities::default(), window(None, 9)).await.unwrap().1, Some(2));
+    let told = store.told().await.unwrap().events;
+    assert_eq!(told.len(), 3);
+    assert!(told.iter().all(|told| told.topic == "customers" && told.subject.starts_with("activity/")));
+    let redacted = told.iter().find(|told| told.subject == format!("activity/{gone}")).unwrap();
+    assert!(!redacted.payload.contains("Ada"), "{}", redacted.payload);
+}
+
+pub(super) async fn activities_are_found_by_day_and_prospect(ground: &Ground) {
+    let store = ground.store();
+    let fair = plan(store.as_ref(), "Fair", "2026-05-04", None).await;
+    let visit = plan(store.as_ref(), "Visit", "2026-05-06", Some("p-1")).await;
+    let text = |text: &str| Some(text.to_owned());
+    for (filter, found) in [
+        (Activities::default(), vec![&fair, &visit]),
+        (Activities { date: text("2026-05-04"), ..Activities::default() }, vec![&fair]),
+        (Activities { from: text("2026-05-05"), ..Activities::default() }, vec![&visit]),
+        (Activities { to: text("2026-05-05"), ..Activities::default() }, vec![&fair]),
+        (Activities { from: text("2026-05-04"), to: text("2026-05-06"), ..Activities::default() }, vec![&fair, &visit]),
+        (Activities { date: text("2026-05-04"), from: text("2026-05-05"), ..Activities::default() }, vec![]),
+        (Activities { prospect_id: text("p-1"), ..Activities::default() }, vec![&visit]),
+        (Activities { number: Some(1), ..Activities::default() }, vec![&fair]),
+        (Activities { prospect_id: text("\0"), ..Activities::default() }, vec![]),
+    ] {
+        let (rows, total) = store.activities(filter.clone(), window(None, 10)).await.unwrap();
+        let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
+        assert_eq!(
+            (ids, total),
+            (found.iter().map(|id| id.as_str()).collect(), Some(found.len() as u64)),
+            "{filter:?}"
+        );
+    }
+    let forget: Edit<Activity> = Arc::new(|before: &Activity| {
+        let plan = before.plan.merged(&serde_json::json!({"prospect_id": null}))?;
+        Ok(before.changed(plan, Timestamp::now()).map(|after| Step { after, tells: None, erases: None }))
+    });
+    let changed = store.edit_activity(&visit, None, forget).await.unwrap();
+    assert_eq!((changed.plan.prospect_id.as_ref(), changed.version, changed.sequence), (None, 2, 1));
+    assert_eq!(store.activity(&visit).await.unwrap().unwrap(), changed);
+}
+
+pub(super) async fn what_is_told_of_all_kinds_waits_and_is_marked(ground: &Ground) {
+    let (store, outbox) = (ground.store(), &ground.opened.outbox);
+    make(store.as_ref(), named("Ada")).await.unwrap();
+    let id = known(store.as_ref(), lead("Bob")).await;
+    plan(store.as_ref(), "Fair", "2026-05-04", None).await;
+    store.edit_prospect(&id, None, merge(serde_json::json!({"field": "wool"}))).await.unwrap();
+    assert_eq!(outbox.backlog().await.unwrap().0, 4);
+    let shards: Vec<i64> = (0..bus::outbox::SHARDS).collect();
+    let mut topics = Vec::new();
+    loop {
+        let waiting = outbox.waiting(&shards, 3).await.unwrap();
+        if waiting.is_empty() {
+            break;
+        }
+        for waiting in &waiting {
+            let event: serde_json::Value = serde_json::from_str(&waiting.message.payload).unwrap();
+            assert_eq!(event["subject"], waiting.message.key.as_str());
+            topics.push((waiting.message.topic.clone(), event["sequence"].as_i64().unwrap()));
+        }
+        outbox.mark(&waiting.into_iter().map(|waiting| waiting.id).collect::<Vec<_>>()).await.unwrap();
+    }
+    topics.sort();
+    let told: Vec<(&str, i64)> = topics.iter().map(|(topic, sequence)| (topic.as_str(), *sequence)).collect();
+    assert_eq!(told, [("customers", 1), ("customers", 1), ("prospect-events", 1), ("prospect-events", 2)]);
+    assert_eq!(outbox.backlog().await.unwrap(), (0, None));
+    assert!(store.told().await.unwrap().events.iter().all(|told| told.published));
+}

@@ -1,0 +1,289 @@
+//! Prospects and activities in MongoDB: their documents, and the lists of them.
+
+use commerce::page::Window;
+use commerce::{CustomerId, Timestamp};
+use mongodb::Collection;
+use mongodb::bson::{Document, deserialize_from_document, doc};
+use serde::{Deserialize, Serialize};
+
+use super::docs::document;
+use super::failure::Failure;
+use super::numbers::Numbers;
+use super::records::{self, Docs, unreadable};
+use super::{Answered, MongoStore};
+use crate::audit::LeadFact;
+use crate::domain::{Activity, ActivityId, Day, Lead, Moved, Planned, Prospect, ProspectId, Stage};
+use crate::store::leads::{Activities, Edit, Leads, Listed, Prospects};
+use crate::store::{Key, Render, Reply};
+
+/// A move of the stage; the time as a number, as all times are here.
+#[derive(Serialize, Deserialize)]
+struct MovedDoc {
+    at: i64,
+    actor: String,
+    stage: Stage,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// A prospect's own fields.
+#[derive(Serialize, Deserialize)]
+struct ProspectDoc {
+    #[serde(rename = "_id")]
+    id: String,
+    number: i64,
+    first_name: String,
+    last_name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    company: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    phone: Option<String>,
+    field: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    activity_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    customer_id: Option<String>,
+    stage: Stage,
+    history: Vec<MovedDoc>,
+    /// Small letters of all that a search looks at.
+    search: String,
+    created_at: i64,
+    updated_at: i64,
+    version: i64,
+    sequence: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<i64>,
+}
+
+impl Docs for Prospect {
+    const NUMBER_KEY: &'static str = "prospects_number_key";
+    const REPLIES_KEY: &'static str = "prospects_replies_key";
+    const OPTIONAL: &'static [&'static str] =
+        &["company", "email", "phone", "owner", "activity_id", "customer_id", "deleted_at"];
+
+    fn collection(store: &MongoStore) -> &Collection<Document> {
+        &store.prospects
+    }
+
+    fn numbers(store: &MongoStore) -> &Numbers {
+        &store.prospect_numbers
+    }
+
+    fn document(&self) -> Result<Document, Failure> {
+        let lead = self.lead.clone();
+        let moved = |moved: &Moved| MovedDoc {
+            at: moved.at.micros(),
+            actor: moved.actor.clone(),
+            stage: moved.stage,
+            reason: moved.reason.clone(),
+        };
+        document(&ProspectDoc {
+            id: self.id.as_str().to_owned(),
+            number: self.number,
+            search: if self.deleted_at.is_some() { String::new() } else { lead.search_text() },
+            first_name: lead.first_name.unwrap_or_default(),
+            last_name: lead.last_name.unwrap_or_default(),
+            company: lead.company,
+            email: lead.email,
+            phone: lead.phone,
+            field: lead.field.unwrap_or_default(),
+            owner: lead.owner,
+            activity_id: lead.activity_id,
+            customer_id: self.customer_id.clone().map(String::from),
+            stage: self.stage,
+            history: self.history.iter().map(moved).collect(),
+            created_at: self.created_at.micros(),
+            updated_at: self.updated_at.micros(),
+            version: self.version,
+            sequence: self.sequence,
+            deleted_at: self.deleted_at.map(Timestamp::micros),
+        })
+    }
+
+    fn read(found: Document) -> Result<Self, Failure> {
+        let found: ProspectDoc = deserialize_from_document(found).map_err(unreadable)?;
+        let moved = |moved: MovedDoc| Moved {
+            at: Timestamp::from_micros(moved.at),
+            actor: moved.actor,
+            stage: moved.stage,
+            reason: moved.reason,
+        };
+        Ok(Self {
+            id: ProspectId::known(found.id),
+            number: found.number,
+            lead: Lead {
+                first_name: Some(found.first_name),
+                last_name: Some(found.last_name),
+                company: found.company,
+                email: found.email,
+                phone: found.phone,
+                field: Some(found.field),
+                owner: found.owner,
+                activity_id: found.activity_id,
+            },
+            stage: found.stage,
+            history: found.history.into_iter().map(moved).collect(),
+            customer_id: found.customer_id.map(CustomerId::known),
+            created_at: Timestamp::from_micros(found.created_at),
+            updated_at: Timestamp::from_micros(found.updated_at),
+            version: found.version,
+            sequence: found.sequence,
+            deleted_at: found.deleted_at.map(Timestamp::from_micros),
+        })
+    }
+}
+
+/// An activity's own fields.
+#[derive(Serialize, Deserialize)]
+struct ActivityDoc {
+    #[serde(rename = "_id")]
+    id: String,
+    number: i64,
+    name: String,
+    date: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prospect_id: Option<String>,
+    by_event: bool,
+    created_at: i64,
+    updated_at: i64,
+    version: i64,
+    sequence: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deleted_at: Option<i64>,
+}
+
+impl Docs for Activity {
+    const NUMBER_KEY: &'static str = "activities_number_key";
+    const REPLIES_KEY: &'static str = "activities_replies_key";
+    const OPTIONAL: &'static [&'static str] = &["prospect_id", "deleted_at"];
+
+    fn collection(store: &MongoStore) -> &Collection<Document> {
+        &store.activities
+    }
+
+    fn numbers(store: &MongoStore) -> &Numbers {
+        &store.activity_numbers
+    }
+
+    fn document(&self) -> Result<Document, Failure> {
+        document(&ActivityDoc {
+            id: self.id.as_str().to_owned(),
+            number: self.number,
+            name: self.plan.name.clone(),
+            date: self.plan.date.to_string(),
+            prospect_id: self.plan.prospect_id.clone().map(String::from),
+            by_event: self.by_event,
+            created_at: self.created_at.micros(),
+            updated_at: self.updated_at.micros(),
+            version: self.version,
+            sequence: self.sequence,
+            deleted_at: self.deleted_at.map(Timestamp::micros),
+        })
+    }
+
+    fn read(found: Document) -> Result<Self, Failure> {
+        let found: ActivityDoc = deserialize_from_document(found).map_err(unreadable)?;
+        Ok(Self {
+            id: ActivityId::known(found.id),
+            number: found.number,
+            plan: Planned {
+                name: found.name,
+                date: Day::known(found.date),
+                prospect_id: found.prospect_id.map(ProspectId::known),
+            },
+            by_event: found.by_event,
+            created_at: Timestamp::from_micros(found.created_at),
+            updated_at: Timestamp::from_micros(found.updated_at),
+            version: found.version,
+            sequence: found.sequence,
+            deleted_at: found.deleted_at.map(Timestamp::from_micros),
+        })
+    }
+}
+
+fn wanted_prospects(filter: Prospects) -> Document {
+    let mut wanted = of_number(filter.number);
+    for (field, value) in [("stage", filter.stage), ("field", filter.field), ("owner", filter.owner)] {
+        if let Some(value) = value {
+            wanted.insert(field, value);
+        }
+    }
+    if let Some(search) = filter.search {
+        // No pattern, so that every sign stands for itself.
+        let at = doc! { "$indexOfCP": ["$search", { "$literal": search.to_lowercase() }] };
+        wanted.insert("$expr", doc! { "$gte": [at, 0] });
+    }
+    wanted
+}
+
+/// The condition that finds one by its number, or none.
+fn of_number(number: Option<i64>) -> Document {
+    number.map_or_else(Document::new, |number| doc! { "number": number })
+}
+
+fn wanted_activities(filter: Activities) -> Document {
+    let mut days = Document::new();
+    for (how, day) in [("$eq", filter.date), ("$gte", filter.from), ("$lte", filter.to)] {
+        if let Some(day) = day {
+            days.insert(how, day);
+        }
+    }
+    let mut wanted = of_number(filter.number);
+    if !days.is_empty() {
+        wanted.insert("date", days);
+    }
+    if let Some(prospect) = filter.prospect_id {
+        wanted.insert("prospect_id", prospect);
+    }
+    wanted
+}
+
+impl Leads for MongoStore {
+    fn create_prospect(&self, new: Prospect, key: Option<Key>, render: Render<Prospect>) -> Answered<'_, Reply> {
+        Box::pin(records::create(self, new, key, render))
+    }
+
+    fn prospect<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Prospect>> {
+        Box::pin(records::find(self, id))
+    }
+
+    fn prospects(&self, filter: Prospects, window: Window<i64>) -> Answered<'_, Listed<Prospect>> {
+        Box::pin(records::list(self, wanted_prospects(filter), window))
+    }
+
+    fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> Answered<'a, Prospect> {
+        Box::pin(records::edit(self, id, seen, edit))
+    }
+
+    fn create_activity(&self, new: Activity, key: Option<Key>, render: Render<Activity>) -> Answered<'_, Reply> {
+        Box::pin(records::create(self, new, key, render))
+    }
+
+    fn note_activity(&self, new: Activity) -> Answered<'_, bool> {
+        Box::pin(records::note(self, new))
+    }
+
+    fn activity<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Activity>> {
+        Box::pin(records::find(self, id))
+    }
+
+    fn activities(&self, filter: Activities, window: Window<i64>) -> Answered<'_, Listed<Activity>> {
+        Box::pin(records::list(self, wanted_activities(filter), window))
+    }
+
+    fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> Answered<'a, Activity> {
+        Box::pin(records::edit(self, id, seen, edit))
+    }
+
+    fn prospect_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<LeadFact>> {
+        Box::pin(records::facts::<Prospect>(self, after))
+    }
+
+    fn activity_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<LeadFact>> {
+        Box::pin(records::facts::<Activity>(self, after))
+    }
+}

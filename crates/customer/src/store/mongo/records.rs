@@ -1,0 +1,200 @@
+//! What is the same for prospects and activities in MongoDB. Each write is one operation on one document, which holds
+//! its events and kept answers too.
+
+use commerce::Timestamp;
+use commerce::page::Window;
+use futures::TryStreamExt;
+use mongodb::Collection;
+use mongodb::bson::{Bson, Document, deserialize_from_document, doc};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::customers::{entry, pause};
+use super::docs::{Entry, Kept, document};
+use super::failure::{Failure, in_time, within};
+use super::numbers::{self, Numbers};
+use super::{MongoStore, TRIES, replies};
+use crate::audit::LeadFact;
+use crate::error::Error;
+use crate::store::leads::{Edit, Listed, Record};
+use crate::store::{Key, Render, Reply};
+
+const FACTS_PAGE: i64 = 1_000;
+const ID: &str = "_id_";
+
+/// A record and its document.
+pub(super) trait Docs: Record {
+    /// The index that keeps numbers apart.
+    const NUMBER_KEY: &'static str;
+    /// The index that keeps answers apart.
+    const REPLIES_KEY: &'static str;
+    /// Fields that are absent where there is nothing to say.
+    const OPTIONAL: &'static [&'static str];
+
+    /// Where it stands.
+    fn collection(store: &MongoStore) -> &Collection<Document>;
+    /// The queue for its numbers.
+    fn numbers(store: &MongoStore) -> &Numbers;
+    /// Its own fields, without events and answers.
+    fn document(&self) -> Result<Document, Failure>;
+    /// The record of a document; fields that are none of its own are passed over.
+    fn read(found: Document) -> Result<Self, Failure>;
+}
+
+/// A document's text that nobody of us wrote.
+pub(super) fn unreadable(error: mongodb::bson::error::Error) -> Failure {
+    Failure::Defect(error.into())
+}
+
+pub(super) async fn create<T: Docs>(
+    store: &MongoStore,
+    new: T,
+    key: Option<Key>,
+    render: Render<T>,
+) -> Result<Reply, Error> {
+    for _ in 0..TRIES {
+        if let Some(key) = &key
+            && let Some(reply) = replies::find(T::collection(store), key).await?
+        {
+            return Ok(reply);
+        }
+        match add(store, new.clone(), key.as_ref().map(|key| (key, render))).await {
+            Ok(made) => return Ok(render(&made, true)),
+            // A copy of this very call was quicker: its answer is there.
+            Err(failure) if failure.duplicate() == Some(T::REPLIES_KEY) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    Err(Error::from(Failure::Away(None)))
+}
+
+/// Makes it if there was never one of its id.
+pub(super) async fn note<T: Docs>(store: &MongoStore, new: T) -> Result<bool, Error> {
+    let there = T::collection(store).find_one(doc! { "_id": new.id() }).projection(doc! { "_id": 1 });
+    if within(there).await?.is_some() {
+        return Ok(false);
+    }
+    match add(store, new, None).await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.duplicate() == Some(ID) => Ok(false),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Inserts it with its number, its first event, and the answer to be kept. A unique index may refuse.
+async fn add<T: Docs>(store: &MongoStore, mut new: T, answer: Option<(&Key, Render<T>)>) -> Result<T, Failure> {
+    let _turn = T::numbers(store).turn().await?;
+    for _ in 0..TRIES {
+        new.count(numbers::next(T::collection(store)).await?);
+        let first = new.told_first();
+        let mut whole = new.document()?;
+        whole.insert("shard", bus::outbox::shard(&first.subject));
+        whole.insert("waiting_since", new.created_at().micros());
+        whole.insert("outbox", vec![document(&entry(first, new.created_at()))?]);
+        if let Some((key, render)) = &answer {
+            whole.insert("replies", vec![document(&Kept::new(key, &render(&new, true), Timestamp::now()))?]);
+        }
+        match within(T::collection(store).insert_one(whole)).await {
+            Ok(_) => return Ok(new),
+            Err(failure) if failure.duplicate() == Some(T::NUMBER_KEY) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Err(Failure::Away(None))
+}
+
+pub(super) async fn find<T: Docs>(store: &MongoStore, id: &str) -> Result<Option<T>, Error> {
+    let wanted = doc! { "_id": id, "deleted_at": Bson::Null };
+    let found = within(T::collection(store).find_one(wanted).projection(without_others())).await?;
+    Ok(found.map(T::read).transpose()?)
+}
+
+/// What a document holds besides the record need not travel.
+fn without_others() -> Document {
+    doc! { "outbox": 0, "replies": 0 }
+}
+
+#[derive(Deserialize)]
+struct Told {
+    #[serde(default)]
+    outbox: Vec<Entry>,
+}
+
+pub(super) async fn edit<T: Docs>(store: &MongoStore, id: &str, seen: Option<i64>, edit: Edit<T>) -> Result<T, Error> {
+    let collection = T::collection(store);
+    for attempt in 0..TRIES {
+        let wanted = doc! { "_id": id, "deleted_at": Bson::Null };
+        let found = within(collection.find_one(wanted)).await?.ok_or(Error::NotFound(T::KIND))?;
+        let told: Told = deserialize_from_document(found.clone()).map_err(unreadable)?;
+        let before = T::read(found)?;
+        before.check_seen(seen)?;
+        let Some(step) = edit(&before)? else { return Ok(before) };
+        let mut set = step.after.document()?;
+        set.remove("_id");
+        let mut unset: Document = Document::new();
+        for field in T::OPTIONAL.iter().filter(|field| !set.contains_key(**field)) {
+            unset.insert(*field, "");
+        }
+        let now = step.after.updated_at();
+        let tells = step.tells.is_some();
+        let event = step.tells.map(|event| entry(event, now));
+        let mut update = Document::new();
+        if let Some(data) = step.erases {
+            // A relay that marks one of them as published just now is overwritten: that one goes out twice, in its place.
+            let outbox = told.outbox.into_iter().map(|entry| redacted(entry, &data)).chain(event);
+            set.insert("outbox", outbox.map(|entry| document(&entry)).collect::<Result<Vec<_>, _>>()?);
+            unset.insert("replies", "");
+        } else if let Some(event) = event {
+            update.insert("$push", doc! { "outbox": document(&event)? });
+        }
+        if tells {
+            update.insert("$min", doc! { "waiting_since": now.micros() });
+        }
+        update.insert("$set", set);
+        if !unset.is_empty() {
+            update.insert("$unset", unset);
+        }
+        let done = within(collection.update_one(doc! { "_id": id, "version": before.version() }, update)).await?;
+        if done.matched_count == 1 {
+            return Ok(step.after);
+        }
+        pause(attempt).await;
+    }
+    Err(Error::from(Failure::Away(None)))
+}
+
+fn redacted(mut entry: Entry, data: &Value) -> Entry {
+    if let Ok(mut envelope) = serde_json::from_str::<Value>(&entry.payload) {
+        envelope["data"] = data.clone();
+        entry.payload = envelope.to_string();
+    }
+    entry
+}
+
+pub(super) async fn list<T: Docs>(
+    store: &MongoStore,
+    mut wanted: Document,
+    window: Window<i64>,
+) -> Result<Listed<T>, Error> {
+    let collection = T::collection(store);
+    wanted.insert("deleted_at", Bson::Null);
+    let total =
+        if window.include_total { Some(within(collection.count_documents(wanted.clone())).await?) } else { None };
+    let later = doc! { "number": { "$gt": window.after.unwrap_or(0).max(0) } };
+    let wanted = doc! { "$and": [wanted, later] };
+    let rows: Vec<Document> = in_time(async {
+        let find = collection.find(wanted).projection(without_others()).sort(doc! { "number": 1 });
+        Ok(find.skip(u64::from(window.offset)).limit(window.fetch()).await?.try_collect().await?)
+    })
+    .await?;
+    Ok((rows.into_iter().map(T::read).collect::<Result<_, _>>()?, total))
+}
+
+pub(super) async fn facts<T: Docs>(store: &MongoStore, after: &str) -> Result<Vec<LeadFact>, Error> {
+    let rows: Vec<Document> = in_time(async {
+        let find = T::collection(store).find(doc! { "_id": { "$gt": after } }).projection(without_others());
+        Ok(find.sort(doc! { "_id": 1 }).limit(FACTS_PAGE).await?.try_collect().await?)
+    })
+    .await?;
+    rows.into_iter().map(|row| Ok(T::read(row)?.fact())).collect()
+}

@@ -1,0 +1,129 @@
+//! What is the same for prospects and activities in SQL.
+
+use bus::outbox;
+use commerce::Timestamp;
+use commerce::page::Window;
+use db::{Row, Tx, Value, insert, query};
+
+use super::{Lock, SqlStore, next_number, repeats};
+use crate::audit::LeadFact;
+use crate::error::Error;
+use crate::store::leads::{Edit, Listed, Record};
+use crate::store::{Key, Render, Reply};
+
+const FACTS_PAGE: i64 = 1_000;
+
+/// A record and its row.
+pub(super) trait Rows: Record {
+    /// Where it stands.
+    const TABLE: &'static str;
+    /// The columns, `id` first, in the order of [`Rows::row`].
+    const COLUMNS: &'static [&'static str];
+
+    /// The cells.
+    fn row(&self) -> Vec<Value>;
+    /// The record of a row of all columns.
+    fn read(row: &Row) -> Result<Self, Error>;
+}
+
+pub(super) async fn create<T: Rows>(
+    store: &SqlStore,
+    new: T,
+    key: Option<Key>,
+    render: Render<T>,
+) -> Result<Reply, Error> {
+    let mut tx = store.db.write().await?;
+    if let Some(key) = &key {
+        Lock::Key(key).take(&mut tx).await?;
+    }
+    if let Some(reply) = repeats::find(&mut tx, key.as_ref()).await? {
+        return Ok(reply);
+    }
+    let made = add(&mut tx, new).await?;
+    let reply = render(&made, true);
+    repeats::keep(&mut tx, key.as_ref(), made.id(), &reply).await?;
+    tx.commit().await?;
+    Ok(reply)
+}
+
+/// Makes it if there was never one of its id.
+pub(super) async fn note<T: Rows>(store: &SqlStore, new: T) -> Result<bool, Error> {
+    let mut tx = store.db.write().await?;
+    Lock::Record(T::KIND, new.id()).take(&mut tx).await?;
+    if load::<T>(&mut tx, new.id()).await?.is_some() {
+        return Ok(false);
+    }
+    add(&mut tx, new).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+async fn add<T: Rows>(tx: &mut Tx, mut new: T) -> Result<T, Error> {
+    new.count(next_number(tx, T::KIND).await?);
+    insert(T::TABLE, T::COLUMNS, [new.row()]).execute(tx).await?;
+    outbox::append(tx, crate::NAME, vec![new.told_first()]).await?;
+    Ok(new)
+}
+
+/// What stands at an id, marks of what was deleted too.
+async fn load<T: Rows>(tx: &mut Tx, id: &str) -> Result<Option<T>, Error> {
+    let text = format!("select {} from {} where id = $1", T::COLUMNS.join(", "), T::TABLE);
+    query(text).bind(id).fetch_optional(tx).await?.as_ref().map(T::read).transpose()
+}
+
+pub(super) async fn find<T: Rows>(store: &SqlStore, id: &str) -> Result<Option<T>, Error> {
+    Ok(load::<T>(&mut store.db.read().await?, id).await?.filter(|found| !found.is_deleted()))
+}
+
+pub(super) async fn edit<T: Rows>(store: &SqlStore, id: &str, seen: Option<i64>, edit: Edit<T>) -> Result<T, Error> {
+    let mut tx = store.db.write().await?;
+    Lock::Record(T::KIND, id).take(&mut tx).await?;
+    let before = load::<T>(&mut tx, id).await?.filter(|found| !found.is_deleted()).ok_or(Error::NotFound(T::KIND))?;
+    before.check_seen(seen)?;
+    let Some(step) = edit(&before)? else { return Ok(before) };
+    let set: Vec<String> =
+        T::COLUMNS.iter().enumerate().skip(1).map(|(n, column)| format!("{column} = ${}", n + 1)).collect();
+    let text = format!("update {} set {} where id = $1", T::TABLE, set.join(", "));
+    step.after.row().into_iter().fold(query(text), db::Query::bind).execute(&mut tx).await?;
+    if let Some(data) = &step.erases {
+        let told = step.after.told_first();
+        outbox::redact(&mut tx, told.topic, &told.subject, data).await?;
+        repeats::forget(&mut tx, id).await?;
+    }
+    outbox::append(&mut tx, crate::NAME, step.tells.into_iter().collect()).await?;
+    tx.commit().await?;
+    Ok(step.after)
+}
+
+pub(super) async fn list<T: Rows>(
+    store: &SqlStore,
+    mut conditions: db::Filter,
+    window: Window<i64>,
+) -> Result<Listed<T>, Error> {
+    let mut tx = store.db.snapshot().await?;
+    let total = if window.include_total { Some(conditions.count(T::TABLE, &mut tx).await?) } else { None };
+    if let Some(after) = window.after {
+        conditions.and("number > ?", after);
+    }
+    let (columns, table) = (T::COLUMNS.join(", "), T::TABLE);
+    let text = format!("select {columns} from {table} where {{where}} order by number limit ? offset ?");
+    let rows = conditions.query(&text, [window.fetch().into(), window.offset.into()]).fetch_all(&mut tx).await?;
+    Ok((rows.iter().map(T::read).collect::<Result<_, _>>()?, total))
+}
+
+pub(super) async fn facts<T: Rows>(store: &SqlStore, after: &str) -> Result<Vec<LeadFact>, Error> {
+    let mut tx = store.db.read().await?;
+    let text =
+        format!("select id, sequence, created_at, updated_at from {} where id > $1 order by id limit $2", T::TABLE);
+    let rows = query(text).bind(after).bind(FACTS_PAGE).fetch_all(&mut tx).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(LeadFact {
+                id: row.get("id")?,
+                last_sequence: row.get("sequence")?,
+                created_at: Timestamp::from_micros(row.get("created_at")?),
+                updated_at: Timestamp::from_micros(row.get("updated_at")?),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,173 @@
+//! Customers as the Node service told them.
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use chassis::{Json, from_query};
+use http::{StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Crm;
+use crate::dialects::{desk::Answer, lists, routes::AnyJson};
+
+/// The fields that a client may send.
+const FIELDS: [&str; 4] = ["name", "email", "phone", "address"];
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+struct Pages {
+    page: u64,
+    limit: u64,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { page: 1, limit: 10 }
+    }
+}
+
+pub(super) async fn list(State(crm): State<Crm>, uri: Uri) -> Response {
+    // The old service took what is no number for the default.
+    let pages: Pages = from_query(uri.query().unwrap_or_default()).unwrap_or_default();
+    let (page, limit) = (pages.page.max(1), pages.limit.max(1));
+    let ask = || crm.desk.get(&["api", "customers"]).query("sort", "-number");
+    match lists::part(ask, (page - 1).saturating_mul(limit), limit).await {
+        Ok(part) => Json(json!({
+            "status": "success",
+            "data": part.rows.iter().map(shown).collect::<Vec<_>>(),
+            "page": page,
+            "limit": limit,
+            "total": part.total,
+        }))
+        .into_response(),
+        Err(answer) => refused(&answer, &Value::Null),
+    }
+}
+
+pub(super) async fn one(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
+    match crm.desk.get(&["api", "customers", &id]).send().await.ok() {
+        Ok(customer) if customer["anonymised_at"].is_null() => success(&customer),
+        Ok(_) => missing(),
+        Err(answer) => refused(&answer, &Value::Null),
+    }
+}
+
+pub(super) async fn add(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Response {
+    let asked = wanted(&body);
+    let errors: Vec<Value> = ["name", "email"]
+        .iter()
+        .filter(|field| asked.get(**field).is_none_or(|value| value.as_str().is_none_or(|text| text.trim().is_empty())))
+        .map(|field| invalid(field, "Invalid value", &body))
+        .collect();
+    if !errors.is_empty() {
+        return (StatusCode::BAD_REQUEST, Json(json!({ "errors": errors }))).into_response();
+    }
+    match crm.desk.post(&["api", "customers"]).json(asked).send().await.ok() {
+        Ok(customer) => {
+            let data = shown(&customer);
+            let answer = json!({"status": "success", "message": "Customer added successfully", "data": data});
+            (StatusCode::CREATED, Json(answer)).into_response()
+        }
+        Err(answer) => refused(&answer, &body),
+    }
+}
+
+pub(super) async fn change(State(crm): State<Crm>, Path(id): Path<String>, AnyJson(body): AnyJson) -> Response {
+    let gone = crm.desk.get(&["api", "customers", &id]).send().await;
+    if !gone.body["anonymised_at"].is_null() {
+        return missing();
+    }
+    match crm.desk.patch(&["api", "customers", &id]).json(wanted(&body)).send().await.ok() {
+        Ok(customer) => success(&customer),
+        Err(answer) => refused(&answer, &body),
+    }
+}
+
+pub(super) async fn remove(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
+    let customer = crm.desk.get(&["api", "customers", &id]).send().await;
+    if !customer.body["anonymised_at"].is_null() {
+        return missing();
+    }
+    match crm.desk.delete(&["api", "customers", &id]).send().await.ok() {
+        Ok(_) => Json(json!({"status": "success", "message": "Customer deleted successfully"})).into_response(),
+        Err(answer) => refused(&answer, &Value::Null),
+    }
+}
+
+/// What a client sends, as the house takes it: an address of one text is its first line.
+fn wanted(body: &Value) -> Map<String, Value> {
+    FIELDS
+        .iter()
+        .filter_map(|field| {
+            let value = match (body.get(*field)?, *field) {
+                (Value::String(text), "address") => json!({ "line1": text }),
+                (value, _) => value.clone(),
+            };
+            Some(((*field).to_owned(), value))
+        })
+        .collect()
+}
+
+/// A customer as this dialect shows him.
+fn shown(customer: &Value) -> Value {
+    json!({
+        "id": customer["id"],
+        "customer_id": customer["id"],
+        "name": customer["name"],
+        "email": customer["email"],
+        "phone": customer["phone"],
+        "address": address(&customer["address"]),
+        "created_at": customer["created_at"],
+        "updated_at": customer["updated_at"],
+    })
+}
+
+/// An address as one text.
+fn address(address: &Value) -> Value {
+    let parts: Vec<&str> = ["line1", "line2", "postal_code", "city", "state", "country"]
+        .iter()
+        .filter_map(|part| address[part].as_str())
+        .filter(|part| !part.is_empty())
+        .collect();
+    if parts.is_empty() { Value::Null } else { parts.join(", ").into() }
+}
+
+fn success(customer: &Value) -> Response {
+    Json(json!({"status": "success", "data": shown(customer)})).into_response()
+}
+
+fn missing() -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({"error": "Customer not found"}))).into_response()
+}
+
+fn invalid(field: &str, message: &str, body: &Value) -> Value {
+    let mut error = json!({"type": "field", "msg": message, "path": field, "location": "body"});
+    if let Some(value) = body.get(field) {
+        error["value"] = value.clone();
+    }
+    error
+}
+
+/// A refusal in the old service's words.
+fn refused(answer: &Answer, body: &Value) -> Response {
+    if answer.is_missing() {
+        return missing();
+    }
+    if !answer.status.is_client_error() {
+        return (answer.status, Json(json!({"error": answer.detail()}))).into_response();
+    }
+    let mut errors: Vec<Value> = answer
+        .fields()
+        .map(|(field, _)| invalid(field.split(['.', '[']).next().unwrap_or(field), "Invalid value", body))
+        .collect();
+    if answer.status == StatusCode::CONFLICT {
+        errors = vec![invalid("email", "E-mail already in use", body)];
+    }
+    if errors.is_empty() {
+        let field = FIELDS.into_iter().find(|field| answer.detail().contains(field)).unwrap_or("body");
+        errors = vec![invalid(field, "Invalid value", body)];
+    }
+    (StatusCode::BAD_REQUEST, Json(json!({ "errors": errors }))).into_response()
+}

@@ -1,0 +1,136 @@
+//! `crm`: customers (Node), orders (Python) and notifications (Go), each on a port of its own; no authentication.
+
+mod customers;
+mod orders;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use chassis::Json;
+use http::{HeaderMap, StatusCode, header};
+use prometheus::{IntCounterVec, IntGaugeVec};
+use serde_json::json;
+use tower_http::cors::CorsLayer;
+
+use super::{
+    Dialect, Door,
+    desk::Desk,
+    routes::{self, Meters, Told},
+};
+
+/// The dialect.
+pub(super) const DIALECT: Dialect = Dialect {
+    name: "crm",
+    doors: &[
+        Door { port: CUSTOMERS, what: "customer service", optional: false },
+        Door { port: ORDERS, what: "order service", optional: false },
+        Door { port: NOTIFICATIONS, what: "notification service", optional: false },
+    ],
+    routes: router,
+    follow: None,
+};
+
+const CUSTOMERS: u16 = 8085;
+const ORDERS: u16 = 8087;
+const NOTIFICATIONS: u16 = 5001;
+
+/// What the handlers have.
+#[derive(Clone)]
+struct Crm {
+    desk: Desk,
+    /// `order_status_updates_total`.
+    moves: IntCounterVec,
+    /// `active_orders_total`.
+    active: IntGaugeVec,
+}
+
+const CUSTOMER_DOCS: &[Told] = &[
+    ("get", "/api/customers", "Customers, newest first: page, limit"),
+    ("post", "/api/customers", "Makes a customer of name, email, phone, address"),
+    ("get", "/api/customers/{id}", "One customer"),
+    ("put", "/api/customers/{id}", "Changes what is sent"),
+    ("delete", "/api/customers/{id}", "Removes a customer"),
+];
+const ORDER_DOCS: &[Told] = &[
+    ("get", "/api/orders", "Orders, newest first: customer_id, status, page, limit"),
+    ("post", "/api/orders", "Places an order of customer_id and items"),
+    ("get", "/api/orders/{id}", "One order"),
+    ("put", "/api/orders/{id}/status", "Moves an order: pending, confirmed, processing, shipped, delivered, cancelled"),
+    ("delete", "/api/orders/{id}", "Cancels an order if it may be, and removes it"),
+];
+
+/// Every route on one screen.
+fn router(desk: &Desk, port: u16) -> Router {
+    let metrics = &desk.metrics;
+    let crm = Crm {
+        moves: metrics.counter(
+            "order_status_updates_total",
+            "Orders moved in the dialect crm.",
+            &["from_status", "to_status"],
+        ),
+        active: metrics.gauge("active_orders_total", "Orders that are neither delivered nor cancelled.", &[]),
+        desk: desk.clone(),
+    };
+    let routes = match port {
+        CUSTOMERS => Meters::new(metrics, "customer_service_requests_total", "customer_service_latency_seconds").over(
+            Router::new()
+                .route("/api/customers", get(customers::list).post(customers::add))
+                .route("/api/customers/{id}", get(customers::one).put(customers::change).delete(customers::remove))
+                .with_state(crm.clone())
+                .merge(routes::docs("/api-docs", "Customer service", CUSTOMER_DOCS)),
+        ),
+        ORDERS => Meters::new(metrics, "order_service_requests_total", "order_service_latency_seconds").over(
+            Router::new()
+                .route("/api/orders", get(orders::list).post(orders::place))
+                .route("/api/orders/{id}", get(orders::one).delete(orders::remove))
+                .route("/api/orders/{id}/status", axum::routing::put(orders::set_status))
+                .with_state(crm.clone())
+                .merge(routes::docs("/docs", "Order service", ORDER_DOCS)),
+        ),
+        _ => Router::new()
+            .route("/orders", post(report))
+            .route("/dapr/subscribe", get(subscriptions))
+            .with_state(crm.clone()),
+    };
+    routes
+        .route("/health", get(async || Json(json!({"status": "healthy"}))))
+        .route("/metrics", get(scrape).with_state(crm))
+        .layer(CorsLayer::permissive())
+}
+
+/// What happened with an order of another program; the notification service tells the people concerned.
+async fn report(State(crm): State<Crm>, headers: HeaderMap, body: Bytes) -> Response {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
+    let notification = &crm.desk.gateway.notification;
+    let answer = crm.desk.post(&["orders"]).bytes(kind, body).of(notification).send().await;
+    match answer.status {
+        StatusCode::OK if answer.body.is_null() => StatusCode::OK.into_response(),
+        StatusCode::OK => Json(answer.body).into_response(),
+        status if status.is_server_error() => (status, Json(answer.body)).into_response(),
+        _ => (StatusCode::BAD_REQUEST, "Invalid order data").into_response(),
+    }
+}
+
+/// What the notification service hears of a Dapr sidecar.
+async fn subscriptions(State(crm): State<Crm>) -> Response {
+    let answer = crm.desk.get(&["dapr", "subscribe"]).of(&crm.desk.gateway.notification).send().await;
+    (answer.status, Json(answer.body)).into_response()
+}
+
+/// Everything that is counted, with the orders that are open now.
+async fn scrape(State(crm): State<Crm>) -> Response {
+    let mut active = 0;
+    for status in ["pending", "confirmed", "processing", "shipped"] {
+        let ask =
+            crm.desk.get(&["api", "orders"]).query("status", status).query("limit", 1).query("include_total", true);
+        // Without an answer the gauge stays where it was.
+        let Ok(page) = ask.send().await.ok() else { return routes::metrics(State(crm.desk.metrics)).await };
+        active += page["total"].as_i64().unwrap_or_default();
+    }
+    crm.active.with_label_values::<&str>(&[]).set(active);
+    routes::metrics(State(crm.desk.metrics)).await
+}

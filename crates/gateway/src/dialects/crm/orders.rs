@@ -1,0 +1,332 @@
+//! Orders as the Python service told them.
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use chassis::{Json, from_query};
+use http::{StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Crm;
+use crate::dialects::{
+    desk::{Answer, Desk},
+    lists,
+    orders::{self, discard, settled},
+    routes::AnyJson,
+};
+
+/// The life of an order, as clients name its stations.
+const STATUSES: [&str; 6] = ["pending", "confirmed", "processing", "shipped", "delivered", "cancelled"];
+/// Where the order keeps what the house has no word for.
+const METHOD: &str = "payment_method";
+/// Rows of a list when the client does not say; the old service had no pages.
+const ROWS: u64 = 100;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ListQuery {
+    customer_id: Option<String>,
+    status: Option<String>,
+    page: Option<u64>,
+    limit: Option<u64>,
+    skip: Option<u64>,
+}
+
+pub(super) async fn list(State(crm): State<Crm>, uri: Uri) -> Response {
+    let Ok(query) = from_query::<ListQuery>(uri.query().unwrap_or_default()) else {
+        return unprocessable(&[(json!(["query"]), "value is not valid", "value_error")]);
+    };
+    if query.status.as_deref().is_some_and(|status| !STATUSES.contains(&status)) {
+        return refusal(StatusCode::BAD_REQUEST, "Invalid order status");
+    }
+    let limit = query.limit.unwrap_or(ROWS).max(1);
+    let first = query.skip.unwrap_or_else(|| (query.page.unwrap_or(1).max(1) - 1).saturating_mul(limit));
+    let ask = || {
+        crm.desk
+            .get(&["api", "orders"])
+            .maybe("customer_id", query.customer_id.as_deref())
+            .maybe("status", query.status.as_deref())
+    };
+    match lists::part(ask, first, limit).await {
+        Ok(part) => Json(part.rows.iter().map(shown).collect::<Vec<_>>()).into_response(),
+        Err(answer) => refused(&answer),
+    }
+}
+
+pub(super) async fn one(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
+    match orders::get(&crm.desk, &id).await.ok() {
+        Ok(order) => Json(shown(&order)).into_response(),
+        Err(answer) => refused(&answer),
+    }
+}
+
+pub(super) async fn place(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Response {
+    let asked = match NewOrder::read(&body) {
+        Ok(asked) => asked,
+        Err(errors) => return unprocessable(&errors),
+    };
+    let customer = crm.desk.get(&["api", "customers", &asked.customer_id]).send().await;
+    if customer.is_missing() || !customer.body["anonymised_at"].is_null() {
+        return refusal(StatusCode::BAD_REQUEST, "Invalid customer ID");
+    }
+    let mut lines = Vec::with_capacity(asked.items.len());
+    for item in &asked.items {
+        match item.line(&crm.desk).await {
+            Ok(line) => lines.push(line),
+            Err(answer) => return refused(&answer),
+        }
+    }
+    let mut order = json!({
+        "customer_id": asked.customer_id,
+        "lines": lines,
+        "payment": {"method": "on_account"},
+        "metadata": {METHOD: body["payment_method"].as_str().unwrap_or_default()},
+    });
+    if let Some(notes) = body["notes"].as_str() {
+        order["notes"] = notes.into();
+    }
+    if let Some(address) = address(&body["shipping_address"]) {
+        order["shipping_address"] = address;
+    }
+    let placed = match crm.desk.post(&["api", "orders"]).json(order).at_once().send().await.ok() {
+        Ok(placed) => placed,
+        Err(answer) => return refused(&answer),
+    };
+    match crm.desk.get(&["api", "orders", placed["id"].as_str().unwrap_or_default()]).send().await.ok() {
+        Ok(order) => {
+            let mut shown = shown(&order);
+            // What the client sees is the order as it was placed; what the house makes of it comes after.
+            shown["status"] = "pending".into();
+            Json(shown).into_response()
+        }
+        Err(answer) => refused(&answer),
+    }
+}
+
+#[derive(Deserialize)]
+struct NewStatus {
+    status: String,
+}
+
+pub(super) async fn set_status(State(crm): State<Crm>, Path(id): Path<String>, AnyJson(body): AnyJson) -> Response {
+    let Ok(NewStatus { status }) = serde_json::from_value(body) else {
+        return unprocessable(&[(json!(["body", "status"]), "field required", "value_error.missing")]);
+    };
+    if !STATUSES.contains(&status.as_str()) {
+        return refusal(StatusCode::BAD_REQUEST, "Invalid order status");
+    }
+    let mut order = orders::get(&crm.desk, &id).await;
+    if order.status.is_success() && order.body["status"] == "pending" && status != "pending" {
+        order = settled(&crm.desk, &id).await;
+    }
+    let before = match order.ok() {
+        Ok(order) => order["status"].as_str().unwrap_or_default().to_owned(),
+        Err(answer) => return refused(&answer),
+    };
+    match crm.desk.put(&["api", "orders", &id, "status"]).json(json!({ "status": status })).send().await.ok() {
+        Ok(_) => {
+            crm.moves.with_label_values(&[before.as_str(), status.as_str()]).inc();
+            Json(json!({"status": "success", "message": "Order status updated successfully"})).into_response()
+        }
+        Err(answer) if answer.status == StatusCode::CONFLICT => {
+            refusal(StatusCode::CONFLICT, &format!("Cannot go from {before} to {status}"))
+        }
+        Err(answer) => refused(&answer),
+    }
+}
+
+pub(super) async fn remove(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
+    match discard(&crm.desk, &id).await {
+        Ok(()) => Json(json!({"status": "success", "message": "Order deleted successfully"})).into_response(),
+        Err(answer) => refused(&answer),
+    }
+}
+
+/// An order as a client asks for it.
+struct NewOrder {
+    customer_id: String,
+    items: Vec<Item>,
+}
+
+struct Item {
+    product_id: Option<String>,
+    name: String,
+    quantity: i64,
+    price: Value,
+}
+
+/// What is wrong with a body: where, in words, and as a type.
+type Wrong = (Value, &'static str, &'static str);
+
+impl NewOrder {
+    fn read(body: &Value) -> Result<Self, Vec<Wrong>> {
+        let mut wrong: Vec<Wrong> = Vec::new();
+        let customer_id = text(&body["customer_id"]);
+        if customer_id.is_none() {
+            wrong.push((json!(["body", "customer_id"]), "field required", "value_error.missing"));
+        }
+        let items = body["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if items.is_empty() {
+            wrong.push((json!(["body", "items"]), "at least one item is required", "value_error.list.min_items"));
+        }
+        let items = items.iter().enumerate().filter_map(|(index, item)| Item::read(index, item, &mut wrong)).collect();
+        match customer_id {
+            Some(customer_id) if wrong.is_empty() => Ok(Self { customer_id, items }),
+            _ => Err(wrong),
+        }
+    }
+}
+
+impl Item {
+    fn read(index: usize, item: &Value, wrong: &mut Vec<Wrong>) -> Option<Self> {
+        let at = |field: &str| json!(["body", "items", index, field]);
+        let before = wrong.len();
+        let product_id = text(&item["product_id"]);
+        let name = text(&item["product_name"]).or_else(|| product_id.clone());
+        if name.is_none() {
+            wrong.push((at("product_name"), "field required", "value_error.missing"));
+        }
+        let quantity = item["quantity"].as_i64();
+        match quantity {
+            Some(quantity) if quantity > 0 => {}
+            Some(_) => wrong.push((at("quantity"), "ensure this value is greater than 0", "value_error.number.not_gt")),
+            None => wrong.push((at("quantity"), "value is not a valid integer", "type_error.integer")),
+        }
+        let (field, price) = match item.get("unit_price") {
+            Some(price) => ("unit_price", price),
+            None => ("price", &item["price"]),
+        };
+        match price.as_f64() {
+            Some(price) if price >= 0.0 => {}
+            Some(_) => {
+                wrong.push((at(field), "ensure this value is greater than or equal to 0", "value_error.number.not_ge"));
+            }
+            None => wrong.push((at(field), "value is not a valid float", "type_error.float")),
+        }
+        (wrong.len() == before).then(|| Self {
+            product_id,
+            name: name.unwrap_or_default(),
+            quantity: quantity.unwrap_or_default(),
+            price: price.clone(),
+        })
+    }
+
+    /// The line that the house sells: of the catalogue's product where it holds one, else by its name at the price given.
+    async fn line(&self, desk: &Desk) -> Result<Value, Answer> {
+        let known = match &self.product_id {
+            Some(id) => {
+                let found = desk.get(&["api", "products", id]).send().await;
+                if found.is_missing() { None } else { Some(found.ok()?) }
+            }
+            None => {
+                let found = desk.get(&["api", "products"]).query("search", &self.name).send().await.ok()?;
+                let products = found["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+                products.iter().find(|product| product["name"] == self.name.as_str()).cloned()
+            }
+        };
+        Ok(match known {
+            Some(product) => {
+                json!({"product_id": product["id"], "quantity": self.quantity, "unit_price": self.price})
+            }
+            None => json!({"name": self.name, "quantity": self.quantity, "unit_price": self.price}),
+        })
+    }
+}
+
+/// A text, or a number as one: clients send ids both ways.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn address(address: &Value) -> Option<Value> {
+    let mut taken = json!({"line1": text(&address["street"]).unwrap_or_default()});
+    for field in ["city", "state", "postal_code", "country"] {
+        if let Some(value) = text(&address[field]) {
+            taken[field] = value.into();
+        }
+    }
+    address.is_object().then_some(taken)
+}
+
+/// An order as this dialect shows it.
+fn shown(order: &Value) -> Value {
+    let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let items: Vec<Value> = lines
+        .iter()
+        .map(|line| {
+            json!({
+                "product_id": line["product_id"],
+                "product_name": line["name"],
+                "quantity": line["quantity"],
+                "price": line["unit_price"],
+                "unit_price": line["unit_price"],
+                "subtotal": line["subtotal"],
+            })
+        })
+        .collect();
+    let shipping = &order["shipping_address"];
+    let shipping_address = if shipping.is_null() {
+        Value::Null
+    } else {
+        json!({
+            "street": shipping["line1"],
+            "city": shipping["city"],
+            "state": shipping["state"],
+            "postal_code": shipping["postal_code"],
+            "country": shipping["country"],
+        })
+    };
+    let method = order["metadata"][METHOD].as_str().filter(|method| !method.is_empty());
+    json!({
+        "id": order["id"],
+        "_id": order["id"],
+        "customer_id": order["customer_id"],
+        "items": items,
+        "total_price": order["total"],
+        "total_amount": order["total"],
+        "status": order["status"],
+        "shipping_address": shipping_address,
+        "payment_method": method,
+        "notes": order["notes"],
+        "created_at": order["created_at"],
+        "updated_at": order["updated_at"],
+    })
+}
+
+fn refusal(status: StatusCode, detail: &str) -> Response {
+    (status, Json(json!({ "detail": detail }))).into_response()
+}
+
+fn unprocessable(wrong: &[Wrong]) -> Response {
+    let detail: Vec<Value> =
+        wrong.iter().map(|(loc, msg, kind)| json!({"loc": loc, "msg": msg, "type": kind})).collect();
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": detail }))).into_response()
+}
+
+/// A refusal of the house in the old service's words.
+fn refused(answer: &Answer) -> Response {
+    if answer.is_missing() {
+        return refusal(StatusCode::NOT_FOUND, "Order not found");
+    }
+    let fields: Vec<Value> = answer
+        .fields()
+        .map(|(field, message)| {
+            let mut loc = vec![json!("body")];
+            loc.extend(field.split(['.', '[', ']']).filter(|part| !part.is_empty()).map(|part| match part {
+                "lines" => json!("items"),
+                part => part.parse::<u64>().map_or_else(|_| json!(part), |index| json!(index)),
+            }));
+            json!({"loc": loc, "msg": message, "type": "value_error"})
+        })
+        .collect();
+    if fields.is_empty() {
+        return refusal(answer.status, answer.detail());
+    }
+    (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": fields }))).into_response()
+}

@@ -1,0 +1,104 @@
+//! Events as the Java service told them: the house's activities.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use chassis::Json;
+use http::{StatusCode, Uri};
+use serde_json::{Map, Value, json};
+
+use super::{Pages, find, id, missing};
+use crate::dialects::{
+    desk::{Answer, Desk},
+    routes::AnyJson,
+};
+
+const WHAT: &str = "Event";
+
+pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Result<Response, Answer> {
+    page(&desk, &uri, None).await
+}
+
+pub(super) async fn of_day(State(desk): State<Desk>, Path(date): Path<String>, uri: Uri) -> Result<Response, Answer> {
+    page(&desk, &uri, Some(&date)).await
+}
+
+async fn page(desk: &Desk, uri: &Uri, date: Option<&str>) -> Result<Response, Answer> {
+    let pages = match Pages::asked(uri) {
+        Ok(pages) => pages,
+        Err(refusal) => return Ok(refusal),
+    };
+    let part = pages.rows(|| desk.get(&["api", "activities"]).maybe("date", date)).await?;
+    Ok(pages.answer(part.total, all_shown(desk, &part.rows).await?))
+}
+
+pub(super) async fn one(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Answer> {
+    match find(&desk, "activities", &number).await? {
+        Some(event) => answer(&desk, StatusCode::OK, &event).await,
+        None => Ok(unknown(&number)),
+    }
+}
+
+pub(super) async fn add(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Result<Response, Answer> {
+    let made = desk.post(&["api", "activities"]).json(wanted(&body)).send().await.ok()?;
+    answer(&desk, StatusCode::CREATED, &made).await
+}
+
+pub(super) async fn change(
+    State(desk): State<Desk>,
+    Path(number): Path<String>,
+    AnyJson(body): AnyJson,
+) -> Result<Response, Answer> {
+    let Some(event) = find(&desk, "activities", &number).await? else { return Ok(unknown(&number)) };
+    let changed = desk.patch(&["api", "activities", id(&event)]).json(wanted(&body)).send().await.ok()?;
+    answer(&desk, StatusCode::OK, &changed).await
+}
+
+pub(super) async fn remove(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Answer> {
+    let Some(event) = find(&desk, "activities", &number).await? else { return Ok(unknown(&number)) };
+    let gone = desk.delete(&["api", "activities", id(&event)]).send().await;
+    if gone.is_missing() {
+        return Ok(unknown(&number));
+    }
+    gone.ok()?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn unknown(number: &str) -> Response {
+    missing(WHAT, Some(json!(format!("id: {number}"))))
+}
+
+/// What a client sends, as the house takes it.
+pub(super) fn wanted(body: &Value) -> Map<String, Value> {
+    [("name", "name"), ("dateEvent", "date")]
+        .into_iter()
+        .filter_map(|(theirs, ours)| Some((ours.to_owned(), body.get(theirs)?.clone())))
+        .collect()
+}
+
+async fn answer(desk: &Desk, status: StatusCode, event: &Value) -> Result<Response, Answer> {
+    let shown = all_shown(desk, std::slice::from_ref(event)).await?;
+    Ok((status, Json(shown.into_iter().next())).into_response())
+}
+
+/// Events as this dialect shows them; one that tells of a prospect carries his id. Each prospect is looked up once.
+async fn all_shown(desk: &Desk, events: &[Value]) -> Result<Vec<Value>, Answer> {
+    let mut prospects: BTreeMap<&str, Value> = BTreeMap::new();
+    for prospect in events.iter().filter_map(|event| event["prospect_id"].as_str()) {
+        if !prospects.contains_key(prospect) {
+            let found = find(desk, "prospects", prospect).await?;
+            prospects.insert(prospect, found.map_or(Value::Null, |found| found["number"].clone()));
+        }
+    }
+    let shown = |event: &Value| {
+        let mut shown = json!({"id": event["number"], "name": event["name"], "dateEvent": event["date"]});
+        if let Some(prospect) = event["prospect_id"].as_str() {
+            shown["idProspect"] = prospects.get(prospect).cloned().unwrap_or_default();
+        }
+        shown
+    };
+    Ok(events.iter().map(shown).collect())
+}

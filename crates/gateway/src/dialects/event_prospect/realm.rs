@@ -1,0 +1,111 @@
+//! Whose tokens are taken: those of the configured realm, or, where there is none, the house's own, which its issuer then gives
+//! out by the realm's paths.
+
+use auth::oidc::{ForeignError, ForeignIssuers};
+use axum::{
+    body::Bytes,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use chassis::{Json, Kind, from_query};
+use commerce::Timestamp;
+use http::{HeaderMap, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{dialects::desk::Desk, state::Gateway};
+
+/// Checks tokens.
+pub(super) enum Gate<'a> {
+    /// Of the configured realm.
+    Realm(&'a ForeignIssuers),
+    /// Of the house.
+    House(&'a auth::Verifier),
+}
+
+impl<'a> Gate<'a> {
+    pub(super) fn of(gateway: &'a Gateway) -> Self {
+        if gateway.event_prospect_issuer.is_empty() {
+            Self::House(gateway.verifier())
+        } else {
+            Self::Realm(&gateway.event_prospect_issuer)
+        }
+    }
+
+    /// 401 for a token that is not to be believed, 503 where that cannot be said now.
+    pub(super) async fn check(&self, token: &str) -> Result<(), StatusCode> {
+        match self {
+            Self::Realm(issuers) => match issuers.verify(token).await {
+                Ok(_) => Ok(()),
+                Err(ForeignError::Away) => Err(StatusCode::SERVICE_UNAVAILABLE),
+                Err(ForeignError::UnknownIssuer | ForeignError::Refused(_)) => Err(StatusCode::UNAUTHORIZED),
+            },
+            Self::House(verifier) => match verifier.verify(token).await {
+                Ok(_) => Ok(()),
+                Err(problem) if problem.kind() == Kind::Unauthenticated => Err(StatusCode::UNAUTHORIZED),
+                Err(_) => Err(StatusCode::SERVICE_UNAVAILABLE),
+            },
+        }
+    }
+}
+
+/// The realm's description (OpenID Connect Discovery 1.0, section 3), where the client asked for it.
+pub(super) async fn discovery(State(desk): State<Desk>, headers: HeaderMap) -> Json<Value> {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:8180");
+    let at = |path: &str| format!("http://{host}/realms/EventProspect/protocol/openid-connect/{path}");
+    Json(json!({
+        "issuer": desk.gateway.config.issuer,
+        "token_endpoint": at("token"),
+        "jwks_uri": at("certs"),
+        "grant_types_supported": ["password"],
+        "response_types_supported": ["token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["ES256"],
+    }))
+}
+
+pub(super) async fn certs(State(desk): State<Desk>) -> Response {
+    let answer = desk.get(&[".well-known", "jwks.json"]).send().await;
+    (answer.status, Json(answer.body)).into_response()
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Grant {
+    grant_type: String,
+    username: String,
+    password: String,
+}
+
+/// A token for name and password (RFC 6749, section 4.3).
+pub(super) async fn token(State(desk): State<Desk>, body: Bytes) -> Response {
+    let refusal = |status, error: &str, why: &str| {
+        (status, Json(json!({"error": error, "error_description": why}))).into_response()
+    };
+    let Ok(grant) = from_query::<Grant>(std::str::from_utf8(&body).unwrap_or_default()) else {
+        return refusal(StatusCode::BAD_REQUEST, "invalid_request", "The body is no form");
+    };
+    if grant.grant_type != "password" {
+        return refusal(StatusCode::BAD_REQUEST, "unsupported_grant_type", "Only the grant type password is taken");
+    }
+    let name = if grant.username.contains('@') { "email" } else { "username" };
+    let login = json!({name: grant.username, "password": grant.password});
+    match desk.post(&["api", "users", "login"]).json(login).send().await.ok() {
+        Ok(signed_in) => {
+            let ends: Option<Timestamp> = serde_json::from_value(signed_in["expires_at"].clone()).ok();
+            let left = ends.map_or(0, |ends| (ends.micros() - Timestamp::now().micros()) / 1_000_000);
+            Json(json!({
+                "access_token": signed_in["token"],
+                "expires_in": left,
+                "refresh_expires_in": 0,
+                "token_type": "Bearer",
+                "scope": "profile email",
+            }))
+            .into_response()
+        }
+        Err(answer) if answer.status.is_server_error() => {
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", answer.detail())
+        }
+        Err(_) => refusal(StatusCode::UNAUTHORIZED, "invalid_grant", "Invalid user credentials"),
+    }
+}

@@ -1,0 +1,65 @@
+//! What dialects share about lists: numbered pages of any size, whole lists, things found by their small number.
+
+use serde_json::Value;
+
+use super::desk::{Answer, Ask};
+
+/// Rows of one question to the house.
+const AT_ONCE: u64 = 100;
+/// Most rows of one answer: the older fleets had no limit, and no client that asked for more.
+const MOST: u64 = 1_000;
+/// Most rows of a whole list, newest ones first where the order says so.
+const WHOLE: usize = 10_000;
+
+/// A part of a list.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The rows.
+    pub(crate) rows: Vec<Value>,
+    /// All that there are.
+    pub(crate) total: u64,
+}
+
+/// Rows `first..first + count` of a list; `ask` makes the question.
+pub(crate) async fn part<'a>(ask: impl Fn() -> Ask<'a>, first: u64, count: u64) -> Result<Part, Answer> {
+    let count = count.min(MOST);
+    // A page of the house that holds them all, where there is one; else pages of a hundred.
+    let size = if count > 0 && count <= AT_ONCE && first.is_multiple_of(count) { count } else { AT_ONCE };
+    let (mut rows, mut total) = (Vec::new(), 0);
+    let last = first.saturating_add(count.max(1)) - 1;
+    for page in first / size..=last / size {
+        let answer =
+            ask().query("limit", size).query("page", page + 1).query("include_total", true).send().await.ok()?;
+        total = answer["total"].as_u64().unwrap_or_default();
+        let Value::Array(data) = answer["data"].clone() else { break };
+        let begins = page * size;
+        let wanted = |index: usize| (first..first + count).contains(&(begins + index as u64));
+        let short = (data.len() as u64) < size;
+        rows.extend(data.into_iter().enumerate().filter(|(index, _)| wanted(*index)).map(|(_, row)| row));
+        if short {
+            break;
+        }
+    }
+    Ok(Part { rows, total })
+}
+
+/// All rows of a list, at most ten thousand.
+pub(crate) async fn whole<'a>(ask: impl Fn() -> Ask<'a>) -> Result<Vec<Value>, Answer> {
+    let (mut rows, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let answer = ask().query("limit", AT_ONCE).maybe("cursor", cursor.as_deref()).send().await.ok()?;
+        if let Value::Array(data) = &answer["data"] {
+            rows.extend(data.iter().cloned());
+        }
+        match answer["next_cursor"].as_str() {
+            Some(next) if rows.len() < WHOLE => cursor = Some(next.to_owned()),
+            _ => return Ok(rows),
+        }
+    }
+}
+
+/// The first row of a list, as of one that is filtered by a number.
+pub(crate) async fn one(ask: Ask<'_>) -> Result<Option<Value>, Answer> {
+    let answer = ask.query("limit", 1).send().await.ok()?;
+    Ok(answer["data"].get(0).cloned())
+}

@@ -1,0 +1,197 @@
+//! Dialects: the contracts of older fleets, as thin translations onto the house's own API. They hold no rules.
+//!
+//! An open dialect answers on the ports that its clients know. Beside that, `/compat/<name>/<port>/…` of the gateway leads to
+//! every dialect: to an open one as its port does, to the others for head office only, since most of them let anybody in.
+
+mod crm;
+mod desk;
+mod event_prospect;
+mod lists;
+mod ms_client;
+mod multi_magasins;
+mod orders;
+mod quartet;
+mod routes;
+
+use std::collections::BTreeMap;
+
+use auth::{AdminOnly, Allow};
+use axum::{
+    Router,
+    extract::{FromRequestParts, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use chassis::{Context, config::ConfigError};
+use futures::future::BoxFuture;
+use tokio::net::TcpListener;
+use tower_http::normalize_path::NormalizePath;
+
+use crate::{config::Config, state::Gateway};
+use desk::Desk;
+
+/// What an older fleet's clients find here.
+#[derive(Debug)]
+pub struct Dialect {
+    /// Its name in settings and paths.
+    pub name: &'static str,
+    /// The ports that its clients know.
+    pub doors: &'static [Door],
+    /// The routes of each of them.
+    routes: fn(&Desk, u16) -> Router,
+    /// What it does beside answering, if anything.
+    follow: Option<for<'a> fn(&'a Desk, &'a Context) -> BoxFuture<'a, anyhow::Result<()>>>,
+}
+
+/// A port of a dialect.
+#[derive(Debug)]
+pub struct Door {
+    /// Its number.
+    pub port: u16,
+    /// What answers there.
+    pub what: &'static str,
+    /// Whether the dialect does without it where something else listens there.
+    pub optional: bool,
+}
+
+impl Door {
+    /// Whether the dialect does without this port, since opening it came to that: it is optional and taken, or one that only
+    /// root may open, as 80.
+    pub fn is_spared(&self, opened: &std::io::Result<TcpListener>) -> bool {
+        let kind = opened.as_ref().err().map(std::io::Error::kind);
+        let spared = (self.port < 1024 && kind == Some(std::io::ErrorKind::PermissionDenied))
+            || (self.optional && kind == Some(std::io::ErrorKind::AddrInUse));
+        if spared {
+            tracing::warn!(port = self.port, what = self.what, "this port of a dialect stays closed here");
+        }
+        spared
+    }
+}
+
+/// A port of the fleet with this much added is where a service goes whose own port a dialect claims.
+pub const MOVED: u16 = 10_000;
+
+impl Dialect {
+    /// All dialects that there are.
+    pub const ALL: &'static [Self] =
+        &[crm::DIALECT, quartet::DIALECT, ms_client::DIALECT, multi_magasins::DIALECT, event_prospect::DIALECT];
+
+    /// The dialects of these names. Refused: a name that is none, and two that want the same port.
+    pub fn choose(names: &[String]) -> Result<Vec<&'static Self>, ConfigError> {
+        let mut chosen: Vec<&Self> = Vec::new();
+        for name in names {
+            let Some(dialect) = Self::ALL.iter().find(|dialect| dialect.name == name) else {
+                let known: Vec<&str> = Self::ALL.iter().map(|dialect| dialect.name).collect();
+                return Err(ConfigError::new(format!("dialects: `{name}` is none of {}", known.join(", "))));
+            };
+            if chosen.iter().any(|other| other.name == dialect.name) {
+                continue;
+            }
+            for door in dialect.doors {
+                if let Some(other) =
+                    chosen.iter().find(|other| other.doors.iter().any(|theirs| theirs.port == door.port))
+                {
+                    return Err(ConfigError::new(format!(
+                        "the dialects {} and {} both want port {}; open one of them, and reach the other by \
+                         /compat/{}/{}/ on the gateway",
+                        other.name, dialect.name, door.port, dialect.name, door.port
+                    )));
+                }
+            }
+            chosen.push(dialect);
+        }
+        Ok(chosen)
+    }
+
+    /// The routes of one of its doors; a slash at a path's end does not matter.
+    fn router(&self, desk: &Desk, port: u16) -> Router {
+        let routes = (self.routes)(desk, port);
+        routes.clone().fallback_service(NormalizePath::trim_trailing_slash(routes))
+    }
+}
+
+/// Opens the ports of the dialects in the settings.
+pub(crate) async fn listen(config: &Config) -> anyhow::Result<BTreeMap<u16, TcpListener>> {
+    let mut listeners = BTreeMap::new();
+    for dialect in Dialect::choose(&config.dialects)? {
+        for door in dialect.doors {
+            let Door { port, what, .. } = door;
+            let opened = TcpListener::bind((config.bind, *port)).await;
+            if door.is_spared(&opened) {
+                continue;
+            }
+            let listener = opened.map_err(|err| {
+                ConfigError::new(format!(
+                    "port {port} of the dialect {} ({what}) cannot be opened: {err}; stop what listens there, or leave \
+                     the dialect out of SOUK_DIALECTS and use /compat/{}/{port}/ on the gateway",
+                    dialect.name, dialect.name
+                ))
+            })?;
+            listeners.insert(*port, listener);
+        }
+    }
+    Ok(listeners)
+}
+
+/// Serves the open dialects on their ports, and gives the routes under `/compat`.
+pub(crate) async fn open(
+    gateway: &Gateway,
+    api: &Router,
+    ctx: &Context,
+    mut listeners: BTreeMap<u16, TcpListener>,
+) -> anyhow::Result<Router> {
+    let chosen = Dialect::choose(&gateway.config.dialects)?;
+    let mut compat = Router::new();
+    for dialect in Dialect::ALL {
+        let is_open = chosen.iter().any(|open| open.name == dialect.name);
+        let desk = Desk::new(dialect.name, gateway.clone(), api.clone(), ctx);
+        for Door { port, .. } in dialect.doors {
+            let routes = dialect.router(&desk, *port);
+            let path = format!("/compat/{}/{port}", dialect.name);
+            if is_open {
+                if let Some(listener) = listeners.remove(port) {
+                    let served = chassis::serve_door(ctx, listener, routes.clone());
+                    ctx.spawn("door", async move {
+                        if let Err(error) = served.await {
+                            tracing::error!(%error, "a dialect's port is no longer served");
+                        }
+                    });
+                }
+                compat = compat.nest_service(&path, routes);
+            } else {
+                let guard = middleware::from_fn_with_state(gateway.clone(), head_office);
+                compat = compat.nest_service(&path, routes.layer(guard));
+            }
+        }
+        if let (true, Some(follow)) = (is_open, dialect.follow) {
+            follow(&desk, ctx).await?;
+        }
+    }
+    Ok(compat)
+}
+
+/// Lets only admins to a dialect that is not open.
+async fn head_office(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match Allow::<AdminOnly>::from_request_parts(&mut parts, &gateway).await {
+        Ok(_) => next.run(Request::from_parts(parts, body)).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dialect_that_is_none_is_named_with_those_that_there_are() {
+        let error = Dialect::choose(&["cobol".into()]).expect_err("no such dialect").to_string();
+        assert!(error.contains("cobol") && error.contains("crm"), "{error}");
+    }
+
+    #[test]
+    fn a_dialect_named_twice_is_opened_once() {
+        let chosen = Dialect::choose(&["crm".into(), "crm".into()]).expect("one dialect");
+        assert_eq!(chosen.len(), 1);
+    }
+}

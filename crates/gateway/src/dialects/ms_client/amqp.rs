@@ -1,0 +1,206 @@
+//! The fleet's exchanges on RabbitMQ.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use chassis::Context;
+use futures::StreamExt;
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicPublishOptions, BasicQosOptions,
+        ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+    },
+    types::FieldTable,
+};
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+pub(super) const ORDERS: &str = "order_notifications";
+pub(super) const STOCK: &str = "stock_update";
+pub(super) const DELETION: &str = "client_deletion_exchange";
+/// The queues that are listened to, and where they hang. The second is one that the old fleet had.
+const QUEUES: [(&str, &str); 2] = [("souk_stock_update", STOCK), ("client_deletion_queue", DELETION)];
+/// What our own messages say of who sent them.
+const APP: &str = "souk";
+/// How long the broker may take for anything.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait before the broker is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+const PERSISTENT: u8 = 2;
+
+/// A message to be told.
+#[derive(Debug)]
+pub(super) struct Telling {
+    pub(super) exchange: &'static str,
+    /// The message's id, by which a repeat is known.
+    pub(super) id: String,
+    pub(super) body: Value,
+}
+
+/// A message of another program.
+#[derive(Debug)]
+pub(super) struct Heard {
+    pub(super) exchange: &'static str,
+    pub(super) id: Option<String>,
+    pub(super) body: Value,
+}
+
+/// The broker. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Amqp {
+    url: Arc<str>,
+    teller: Arc<Mutex<Option<(Connection, Channel)>>>,
+}
+
+impl Amqp {
+    /// The broker at this URL; it need not be there yet.
+    pub(super) fn new(url: &str) -> anyhow::Result<Self> {
+        ensure!(url.starts_with("amqp://") || url.starts_with("amqps://"), "ms_client_amqp is no amqp:// URL");
+        Ok(Self { url: url.into(), teller: Arc::default() })
+    }
+
+    /// Has the broker keep these, in their order.
+    pub(super) async fn tell(&self, messages: &[Telling]) -> anyhow::Result<()> {
+        if messages.is_empty() {
+            return Ok(());
+        }
+        let mut teller = self.teller.lock().await;
+        let told = tokio::time::timeout(TIMEOUT, async {
+            if teller.as_ref().is_none_or(|(_, channel)| !channel.status().connected()) {
+                *teller = Some(self.open().await?);
+            }
+            let (_, channel) = teller.as_ref().context("a channel")?;
+            for message in messages {
+                let properties = BasicProperties::default()
+                    .with_content_type("application/json".into())
+                    .with_app_id(APP.into())
+                    .with_message_id(message.id.as_str().into())
+                    .with_delivery_mode(PERSISTENT);
+                let body = message.body.to_string();
+                let sent = channel
+                    .basic_publish(
+                        message.exchange.into(),
+                        "".into(),
+                        BasicPublishOptions::default(),
+                        body.as_bytes(),
+                        properties,
+                    )
+                    .await?
+                    .await?;
+                ensure!(!sent.is_nack(), "the broker refused a message for {}", message.exchange);
+            }
+            Ok(())
+        });
+        let told = told.await.map_err(anyhow::Error::from).and_then(|told| told);
+        if told.is_err() {
+            *teller = None;
+        }
+        told
+    }
+
+    /// Connects, and declares the exchanges as the old fleet's programs do.
+    async fn open(&self) -> anyhow::Result<(Connection, Channel)> {
+        let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
+        let mut channel = connection.create_channel().await?;
+        for exchange in [ORDERS, STOCK, DELETION] {
+            let declared = channel
+                .exchange_declare(
+                    exchange.into(),
+                    ExchangeKind::Fanout,
+                    ExchangeDeclareOptions::default(),
+                    FieldTable::default(),
+                )
+                .await;
+            if declared.is_err() {
+                // It is there with other properties, which is as good; the broker has closed the channel over it.
+                channel = connection.create_channel().await?;
+                let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
+                channel.exchange_declare(exchange.into(), ExchangeKind::Fanout, passive, FieldTable::default()).await?;
+            }
+        }
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        Ok((connection, channel))
+    }
+
+    /// Gives what other programs tell to `obey`, each at least once, until the process stops. A broker that is away is waited
+    /// for, and that is told once.
+    pub(super) async fn listen<F, Fut>(self, ctx: Context, obey: F)
+    where
+        F: Fn(Heard) -> Fut,
+        Fut: Future<Output = anyhow::Result<()>>,
+    {
+        let mut was_away = false;
+        loop {
+            let ended = tokio::select! {
+                () = ctx.shutdown.cancelled() => return,
+                ended = self.hear(&obey, &mut was_away) => ended,
+            };
+            if let (Err(error), false) = (ended, was_away) {
+                tracing::warn!(%error, "RabbitMQ is away; what the older fleet's programs tell is waited for");
+                was_away = true;
+            }
+            tokio::select! {
+                () = ctx.shutdown.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
+            }
+        }
+    }
+
+    async fn hear<F, Fut>(&self, obey: &F, was_away: &mut bool) -> anyhow::Result<()>
+    where
+        F: Fn(Heard) -> Fut,
+        Fut: Future<Output = anyhow::Result<()>>,
+    {
+        let (_connection, channel) = tokio::time::timeout(TIMEOUT, self.open()).await??;
+        channel.basic_qos(16, BasicQosOptions::default()).await?;
+        let mut deliveries = Vec::new();
+        for (queue, exchange) in QUEUES {
+            let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            channel.queue_declare(queue.into(), durable, FieldTable::default()).await?;
+            let bind = QueueBindOptions::default();
+            channel.queue_bind(queue.into(), exchange.into(), "".into(), bind, FieldTable::default()).await?;
+            let consumer = channel
+                .basic_consume(queue.into(), "".into(), BasicConsumeOptions::default(), FieldTable::default())
+                .await?;
+            deliveries.push(consumer.map(move |delivery| (exchange, delivery)).boxed());
+        }
+        if std::mem::take(was_away) {
+            tracing::info!("RabbitMQ is back");
+        }
+        let mut deliveries = futures::stream::select_all(deliveries);
+        while let Some((exchange, delivery)) = deliveries.next().await {
+            let delivery = delivery?;
+            match read(exchange, &delivery) {
+                Some(heard) => match obey(heard).await {
+                    Ok(()) => delivery.ack(BasicAckOptions::default()).await?,
+                    Err(error) => {
+                        tracing::debug!(%error, "a message of the older fleet waits");
+                        tokio::time::sleep(PAUSE).await;
+                        delivery.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?
+                    }
+                },
+                None => delivery.ack(BasicAckOptions::default()).await?,
+            };
+        }
+        anyhow::bail!("the connection has ended")
+    }
+}
+
+/// What another program tells; nothing of our own messages, and nothing that is no JSON.
+fn read(exchange: &'static str, delivery: &Delivery) -> Option<Heard> {
+    if delivery.properties.app_id().as_ref().is_some_and(|app| app.as_str() == APP) {
+        return None;
+    }
+    match serde_json::from_slice(&delivery.data) {
+        Ok(body) => {
+            let id = delivery.properties.message_id().as_ref().map(|id| id.as_str().to_owned());
+            Some(Heard { exchange, id: id.filter(|id| !id.is_empty()), body })
+        }
+        Err(error) => {
+            tracing::warn!(exchange, %error, "a message that is no JSON is passed over");
+            None
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! `/orders`: orders of one product as the Flask service told them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use chassis::Json;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    error, find, id, missing, money, number, refused,
+    users::{Admin, User},
+    whole,
+};
+use crate::dialects::{
+    desk::{Answer, Desk},
+    lists, orders,
+    routes::AnyJson,
+};
+
+const WHAT: &str = "Order";
+/// Where an order keeps the word that its client last gave it, since the house has one status for the first two.
+const STATUT: &str = "statut";
+/// What stands in an order beside its line, so that its total is what the admin said.
+const DIFFERENCE: &str = "montant_total";
+/// The words of this fleet with the statuses of the house.
+const STATUTS: [(&str, &str); 6] = [
+    ("En cours", "confirmed"),
+    ("Confirmée", "confirmed"),
+    ("En préparation", "processing"),
+    ("Expédiée", "shipped"),
+    ("Livrée", "delivered"),
+    ("Annulée", "cancelled"),
+];
+
+pub(super) async fn list(State(desk): State<Desk>, _: User) -> Response {
+    let told = async {
+        let rows = lists::whole(|| desk.get(&["api", "orders"]).query("sort", "number")).await?;
+        Names::of(&desk, &rows).await.map(|names| rows.iter().map(|order| shown(order, &names)).collect::<Vec<_>>())
+    };
+    match told.await {
+        Ok(shown) => Json(shown).into_response(),
+        Err(answer) => refused(&answer),
+    }
+}
+
+pub(super) async fn one(State(desk): State<Desk>, _: User, Path(number): Path<String>) -> Response {
+    match find(&desk, "orders", &number).await {
+        Ok(Some(order)) => answer(&desk, &order).await,
+        Ok(None) => missing(WHAT),
+        Err(answer) => refused(&answer),
+    }
+}
+
+async fn answer(desk: &Desk, order: &Value) -> Response {
+    match Names::of(desk, std::slice::from_ref(order)).await {
+        Ok(names) => Json(shown(order, &names)).into_response(),
+        Err(answer) => refused(&answer),
+    }
+}
+
+pub(super) async fn add(State(desk): State<Desk>, _: Admin, AnyJson(body): AnyJson) -> Response {
+    let asked = match Asked::read(&body) {
+        Ok(asked) => asked,
+        Err(refusal) => return refusal,
+    };
+    match asked.place(&desk).await {
+        Ok(Ok(order)) => {
+            let body = json!({
+                "id": order["number"],
+                "client_id": asked.client,
+                "produit_id": asked.product,
+                "quantite": asked.quantity,
+                "montant_total": asked.total.map_or_else(|| order["total"].clone(), |total| json!(total)),
+            });
+            (StatusCode::CREATED, Json(body)).into_response()
+        }
+        Ok(Err(refusal)) => refusal,
+        Err(answer) if answer.status == StatusCode::CONFLICT => error(StatusCode::CONFLICT, "Stock insuffisant"),
+        Err(answer) => refused(&answer),
+    }
+}
+
+/// An order as an admin asks for it.
+struct Asked {
+    client: i64,
+    product: i64,
+    quantity: i64,
+    total: Option<f64>,
+    statut: &'static str,
+}
+
+impl Asked {
+    fn read(body: &Value) -> Result<Self, Response> {
+        let bad = |text: String| error(StatusCode::BAD_REQUEST, text);
+        let wanted = |field: &str| whole(&body[field]).ok_or_else(|| bad(format!("Champ manquant: {field}")));
+        let quantity = if body["quantite"].is_null() { Some(1) } else { whole(&body["quantite"]) };
+        let total = &body["montant_total"];
+        Ok(Self {
+            client: wanted("client_id")?,
+            product: wanted("produit_id")?,
+            quantity: quantity.filter(|pieces| *pieces > 0).ok_or_else(|| bad("quantite non valide".into()))?,
+            total: match total {
+                Value::Null => None,
+                total => Some(number(total).ok_or_else(|| bad("montant_total non valide".into()))?),
+            },
+            statut: statut(&body["statut"])?,
+        })
+    }
+
+    /// Places it on account, and waits for what becomes of it; or says what it names that there is not.
+    async fn place(&self, desk: &Desk) -> Result<Result<Value, Response>, Answer> {
+        let Some(customer) = find(desk, "customers", &self.client.to_string()).await? else {
+            return Ok(Err(missing("Client")));
+        };
+        let Some(product) = find(desk, "products", &self.product.to_string()).await? else {
+            return Ok(Err(missing("Product")));
+        };
+        let line = json!({"product_id": id(&product), "quantity": self.quantity, "unit_price": product["price"]});
+        #[expect(clippy::cast_precision_loss, reason = "a count of pieces")]
+        let of_lines = product["price"].as_f64().unwrap_or_default() * self.quantity as f64;
+        let mut order = json!({
+            "customer_id": id(&customer),
+            "lines": [line],
+            "payment": {"method": "on_account"},
+            "metadata": {STATUT: self.statut},
+        });
+        if let Some(adjustment) = self.total.and_then(|total| difference(total, of_lines)) {
+            order["adjustments"] = json!([adjustment]);
+        }
+        let placed = desk.post(&["api", "orders"]).json(order).send().await.ok()?;
+        let placed = orders::settled(desk, id(&placed)).await.ok()?;
+        match move_to(desk, &placed, self.statut).await? {
+            Ok(_) => Ok(Ok(placed)),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+}
+
+/// What makes the lines' sum the total that was said.
+fn difference(total: f64, of_lines: f64) -> Option<Value> {
+    let cents = ((total - of_lines) * 100.0).round();
+    (cents != 0.0).then(|| json!({"label": DIFFERENCE, "amount": cents / 100.0}))
+}
+
+pub(super) async fn change(
+    State(desk): State<Desk>,
+    _: Admin,
+    Path(number): Path<String>,
+    AnyJson(body): AnyJson,
+) -> Response {
+    let changed = async {
+        let Some(found) = find(&desk, "orders", &number).await? else { return Ok(missing(WHAT)) };
+        let mut order = orders::settled(&desk, id(&found)).await.ok()?;
+        if !body["montant_total"].is_null() {
+            let Some(total) = super::number(&body["montant_total"]) else {
+                return Ok(error(StatusCode::BAD_REQUEST, "montant_total non valide"));
+            };
+            let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let of_lines: f64 = lines.iter().filter_map(|line| line["subtotal"].as_f64()).sum();
+            let adjustments: Vec<Value> = difference(total, of_lines).into_iter().collect();
+            let change = json!({ "adjustments": adjustments });
+            order = desk.patch(&["api", "orders", id(&order)]).json(change).send().await.ok()?;
+        }
+        if !body["statut"].is_null() {
+            let statut = match statut(&body["statut"]) {
+                Ok(statut) => statut,
+                Err(refusal) => return Ok(refusal),
+            };
+            order = match move_to(&desk, &order, statut).await? {
+                Ok(order) => order,
+                Err(refusal) => return Ok(refusal),
+            };
+        }
+        Ok::<_, Answer>(answer(&desk, &order).await)
+    };
+    match changed.await {
+        Ok(response) => response,
+        Err(answer) => refused(&answer),
+    }
+}
+
+/// Moves an order to a word of this fleet, step by step where the house has more of them between.
+async fn move_to(desk: &Desk, order: &Value, wanted: &'static str) -> Result<Result<Value, Response>, Answer> {
+    let place = |status: &str| STATUTS.iter().position(|(_, known)| *known == status);
+    let target = STATUTS.iter().find(|(word, _)| *word == wanted).map_or("confirmed", |(_, status)| *status);
+    let now = order["status"].as_str().unwrap_or_default();
+    let steps: Vec<&str> = match (place(now), place(target)) {
+        (Some(from), Some(to)) if target != "cancelled" && to > from => STATUTS
+            .iter()
+            .map(|(_, status)| *status)
+            .filter(|status| place(status).is_some_and(|at| at > from && at <= to))
+            .collect(),
+        _ if now == target => Vec::new(),
+        _ => vec![target],
+    };
+    for step in steps {
+        let moved = desk.put(&["api", "orders", id(order), "status"]).json(json!({ "status": step })).send().await;
+        if moved.status == StatusCode::CONFLICT {
+            let text = format!("Transition impossible: {} vers {wanted}", word(order));
+            return Ok(Err(error(StatusCode::CONFLICT, text)));
+        }
+        moved.ok()?;
+    }
+    let change = json!({"metadata": {STATUT: wanted}});
+    desk.patch(&["api", "orders", id(order)]).json(change).send().await.ok().map(Ok)
+}
+
+pub(super) async fn remove(State(desk): State<Desk>, _: Admin, Path(number): Path<String>) -> Response {
+    let gone = async {
+        let Some(order) = find(&desk, "orders", &number).await? else { return Ok(false) };
+        orders::discard(&desk, id(&order)).await.map(|()| true)
+    };
+    match gone.await {
+        Ok(true) => Json(json!({"message": "Order deleted successfully"})).into_response(),
+        Ok(false) => missing(WHAT),
+        Err(answer) => refused(&answer),
+    }
+}
+
+/// One of the words; the first if none is said.
+fn statut(word: &Value) -> Result<&'static str, Response> {
+    let words = STATUTS.map(|(word, _)| word);
+    match word {
+        Value::Null => Ok(words[0]),
+        word => words
+            .into_iter()
+            .find(|known| word == known)
+            .ok_or_else(|| error(StatusCode::BAD_REQUEST, format!("statut non valide, attendu: {}", words.join(", ")))),
+    }
+}
+
+/// The word for where an order stands.
+fn word(order: &Value) -> &str {
+    let status = match order["status"].as_str().unwrap_or_default() {
+        "pending" => "confirmed",
+        status => status,
+    };
+    let said = order["metadata"][STATUT].as_str().unwrap_or_default();
+    let words = || STATUTS.iter().filter(|(_, known)| *known == status).map(|(word, _)| *word);
+    // The word that was said, where it is one for this status.
+    words().find(|word| *word == said).or_else(|| words().last()).unwrap_or_default()
+}
+
+/// The numbers by which this fleet knows customers and products.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    customers: BTreeMap<String, Value>,
+    products: BTreeMap<String, Value>,
+}
+
+impl Names {
+    /// Those that these orders name.
+    pub(super) async fn of(desk: &Desk, orders: &[Value]) -> Result<Self, Answer> {
+        let mut names = Self::default();
+        let customers: BTreeSet<&str> = orders.iter().filter_map(|order| order["customer_id"].as_str()).collect();
+        for some in customers.into_iter().collect::<Vec<_>>().chunks(100) {
+            let ask = desk.get(&["api", "customers"]).query("limit", 100);
+            let found = some.iter().fold(ask, |ask, id| ask.query("id", id)).send().await.ok()?;
+            for row in found["data"].as_array().into_iter().flatten() {
+                names.customers.insert(id(row).to_owned(), row["number"].clone());
+            }
+        }
+        let products: BTreeSet<&str> = orders.iter().filter_map(product_of).collect();
+        for some in products.into_iter().collect::<Vec<_>>().chunks(500) {
+            let question = "query($ids:[ID!]!){productsByIds(ids:$ids){id number}}";
+            let found = desk.graphql(question, json!({ "ids": some })).send().await.ok()?;
+            for row in found["data"]["productsByIds"].as_array().into_iter().flatten() {
+                names.products.insert(id(row).to_owned(), row["number"].clone());
+            }
+        }
+        Ok(names)
+    }
+
+    /// The client of an order.
+    pub(super) fn client(&self, order: &Value) -> Value {
+        order["customer_id"].as_str().and_then(|id| self.customers.get(id)).cloned().unwrap_or_default()
+    }
+
+    /// The first product of an order.
+    pub(super) fn product(&self, order: &Value) -> Value {
+        product_of(order).and_then(|id| self.products.get(id)).cloned().unwrap_or_default()
+    }
+}
+
+fn product_of(order: &Value) -> Option<&str> {
+    order["lines"][0]["product_id"].as_str()
+}
+
+fn shown(order: &Value, names: &Names) -> Value {
+    let placed = order["placed_at"].as_str().unwrap_or_default();
+    json!({
+        "id": order["number"],
+        "client_id": names.client(order),
+        "produit_id": names.product(order),
+        "date_commande": placed.get(..10).unwrap_or(placed),
+        "statut": word(order),
+        "montant_total": money(&order["total"]),
+    })
+}

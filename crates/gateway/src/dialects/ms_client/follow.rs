@@ -1,0 +1,131 @@
+//! RabbitMQ in both directions: what happens in the house is told on the fleet's three exchanges, and what other programs tell
+//! there is obeyed. Only where `ms_client_amqp` names a broker.
+
+use bus::{Bus, Event, Failure, Handler, Topology};
+use chassis::Context;
+use serde_json::{Map, Value, json};
+
+use super::{
+    amqp::{Amqp, DELETION, Heard, ORDERS, STOCK, Telling},
+    clients,
+    commandes::Names,
+    find, id, messages, produits, whole,
+};
+use crate::dialects::desk::{Answer, Desk};
+
+const GROUP: &str = "ms-client";
+const TOPOLOGY: Topology = Topology { topics: &["orders", "customers"], groups: &[(GROUP, &["orders", "customers"])] };
+
+/// Translates both ways until the process stops.
+pub(super) async fn follow(desk: &Desk, ctx: &Context) -> anyhow::Result<()> {
+    let url = desk.gateway.config.ms_client_amqp.expose();
+    if url.is_empty() {
+        return Ok(());
+    }
+    let amqp = Amqp::new(url)?;
+    let bus = Bus::open_with(&desk.gateway.config.bus_url, ctx, TOPOLOGY).await?;
+    bus.subscribe(ctx, GROUP, Teller { desk: desk.clone(), amqp: amqp.clone() })?;
+    let desk = desk.clone();
+    ctx.spawn(
+        "exchanges",
+        amqp.listen(ctx.clone(), move |heard| {
+            let desk = desk.clone();
+            async move { obey(&desk, &heard).await }
+        }),
+    );
+    Ok(())
+}
+
+/// Tells the exchanges what happened.
+struct Teller {
+    desk: Desk,
+    amqp: Amqp,
+}
+
+impl Handler for Teller {
+    async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
+        let mut told = Vec::new();
+        for event in events {
+            let data: Value = event.data()?;
+            match event.kind.as_str() {
+                "souk.order.confirmed" => {
+                    let names = Names::of(&self.desk, std::slice::from_ref(&data)).await.map_err(later)?;
+                    let members = messages::body(&data, &names).map(|(name, value)| (name.to_owned(), value));
+                    let mut body: Map<String, Value> = members.into_iter().collect();
+                    // Here the total is a number.
+                    body.insert("montant_total".into(), data["total"].clone());
+                    told.push(Telling { exchange: ORDERS, id: event.id.clone(), body: body.into() });
+                    for (nth, line) in data["lines"].as_array().into_iter().flatten().enumerate() {
+                        let one = json!({ "lines": [line] });
+                        let product =
+                            Names::of(&self.desk, std::slice::from_ref(&one)).await.map_err(later)?.product(&one);
+                        if !product.is_null() {
+                            let body = json!({"produit_id": product, "quantite": line["quantity"]});
+                            told.push(Telling { exchange: STOCK, id: format!("{}/{nth}", event.id), body });
+                        }
+                    }
+                }
+                "souk.customer.anonymised" => {
+                    let body = json!({"client_id": data["number"]});
+                    told.push(Telling { exchange: DELETION, id: event.id.clone(), body });
+                }
+                _ => {}
+            }
+        }
+        self.amqp.tell(&told).await.map_err(Failure::Later)
+    }
+}
+
+fn later(answer: Answer) -> Failure {
+    Failure::Later(anyhow::anyhow!("{}: {}", answer.status, answer.detail()))
+}
+
+/// Does what another program tells. An error is worth another try; what can never be done is told in the log, and done with.
+async fn obey(desk: &Desk, heard: &Heard) -> anyhow::Result<()> {
+    let done = match heard.exchange {
+        STOCK => sold_elsewhere(desk, heard).await,
+        _ => gone_elsewhere(desk, heard).await,
+    };
+    match done {
+        Ok(()) => Ok(()),
+        Err(answer) if answer.status.is_server_error() => {
+            Err(anyhow::anyhow!("{}: {}", answer.status, answer.detail()))
+        }
+        Err(answer) => {
+            tracing::warn!(exchange = heard.exchange, body = %heard.body, refusal = answer.detail(), "a message was refused");
+            Ok(())
+        }
+    }
+}
+
+/// `stock_update`: another program sold so many. With a message id, once.
+async fn sold_elsewhere(desk: &Desk, heard: &Heard) -> Result<(), Answer> {
+    let (Some(product), Some(pieces)) = (whole(&heard.body["produit_id"]), whole(&heard.body["quantite"])) else {
+        tracing::warn!(body = %heard.body, "a stock_update that names no produit_id or quantite");
+        return Ok(());
+    };
+    let Some(product) = find(desk, "products", &product.to_string()).await? else {
+        tracing::warn!(product, "a stock_update of a product that there is not");
+        return Ok(());
+    };
+    if pieces == 0 {
+        return Ok(());
+    }
+    let once = heard.id.as_deref().map(|id| format!("ms-client:{}", short(id)));
+    produits::adjust(desk, id(&product), -pieces, "stock_update of another program", once.as_deref()).await.map(drop)
+}
+
+/// Ids of adjustments have at most 64 letters, and not all signs.
+fn short(id: &str) -> String {
+    use aws_lc_rs::digest::{SHA256, digest};
+    digest(&SHA256, id.as_bytes()).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `client_deletion_exchange`: another program removed a client. Again it changes nothing.
+async fn gone_elsewhere(desk: &Desk, heard: &Heard) -> Result<(), Answer> {
+    let Some(client) = whole(&heard.body["client_id"]) else {
+        tracing::warn!(body = %heard.body, "a client deletion that names no client_id");
+        return Ok(());
+    };
+    clients::erase(desk, &client.to_string()).await.map(drop)
+}

@@ -1,0 +1,118 @@
+//! `/notifications`: what each service had printed of the messages that it got, newest last; told from what the house keeps.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use chassis::Json;
+use serde_json::{Value, json};
+
+use super::{commandes::Names, produits::PLACE, refused, users::User};
+use crate::dialects::desk::{Answer, Desk};
+
+/// So many of the newest are told.
+const MOST: u32 = 100;
+
+pub(super) async fn of_clients(State(desk): State<Desk>, _: User) -> Response {
+    told(of_placed(&desk).await)
+}
+
+pub(super) async fn of_orders(State(desk): State<Desk>, _: User) -> Response {
+    told(of_placed(&desk).await)
+}
+
+pub(super) async fn of_products(State(desk): State<Desk>, _: User) -> Response {
+    told(of_stock(&desk).await)
+}
+
+fn told(lines: Result<Vec<String>, Answer>) -> Response {
+    match lines {
+        Ok(lines) => Json(lines).into_response(),
+        Err(answer) => refused(&answer),
+    }
+}
+
+async fn newest(desk: &Desk, segments: &[&str], filter: Option<(&str, &str)>) -> Result<Vec<Value>, Answer> {
+    let ask = desk.get(segments).query("limit", MOST);
+    let ask = match filter {
+        Some((name, value)) => ask.query(name, value),
+        None => ask,
+    };
+    let mut answer = ask.send().await.ok()?;
+    match answer["data"].take() {
+        Value::Array(mut rows) => {
+            rows.reverse();
+            Ok(rows)
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+async fn of_placed(desk: &Desk) -> Result<Vec<String>, Answer> {
+    let orders = newest(desk, &["api", "orders"], None).await?;
+    let names = Names::of(desk, &orders).await?;
+    let placed = orders.iter().filter(|order| order["status"] != "cancelled");
+    Ok(placed
+        .map(|order| format!("Received order notification for client: {}", python(&body(order, &names))))
+        .collect())
+}
+
+/// What the exchange `order_notifications` carries of an order.
+pub(super) fn body(order: &Value, names: &Names) -> [(&'static str, Value); 5] {
+    [
+        ("order_id", order["number"].clone()),
+        ("client_id", names.client(order)),
+        ("produit_id", names.product(order)),
+        ("quantite", order["lines"][0]["quantity"].clone()),
+        ("montant_total", json!(super::money(&order["total"]))),
+    ]
+}
+
+/// A dictionary as Python prints it.
+fn python(members: &[(&str, Value)]) -> String {
+    let value = |value: &Value| match value {
+        Value::String(text) => format!("'{text}'"),
+        Value::Null => "None".to_owned(),
+        other => other.to_string(),
+    };
+    let members: Vec<String> = members.iter().map(|(name, of)| format!("'{name}': {}", value(of))).collect();
+    format!("{{{}}}", members.join(", "))
+}
+
+/// Sales as the ledger has them, and orders that there was not enough for, by their time.
+async fn of_stock(desk: &Desk) -> Result<Vec<String>, Answer> {
+    let moved = newest(desk, &["api", "stock", "ledger"], Some(("place_id", PLACE))).await?;
+    let cancelled = newest(desk, &["api", "orders"], Some(("status", "cancelled"))).await?;
+    let products: Vec<Value> =
+        moved.iter().map(|line| json!({"lines": [{"product_id": line["product_id"]}]})).collect();
+    let names = Names::of(desk, &[products.as_slice(), cancelled.as_slice()].concat()).await?;
+    let mut lines: BTreeMap<(String, usize), String> = BTreeMap::new();
+    let mut note = |at: &Value, text: String| {
+        let nth = lines.len();
+        lines.insert((at.as_str().unwrap_or_default().to_owned(), nth), text);
+    };
+    for (line, product) in moved.iter().zip(&products).filter(|(line, _)| line["kind"] == "sold") {
+        let (product, left) = (names.product(product), &line["balance"]);
+        note(&line["at"], format!("Stock updated for product {product}. New stock: {left}"));
+    }
+    // A refused order says what was missing in its reason.
+    let short = |order: &&Value| order["reason"].as_str().is_some_and(|reason| reason.contains("stock"));
+    for order in cancelled.iter().filter(short) {
+        let text = format!("Stock update failed for product {}. Not enough stock.", names.product(order));
+        note(&order["created_at"], text);
+    }
+    Ok(lines.into_values().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dictionary_is_printed_as_python_does() {
+        let members = [("order_id", json!(1)), ("client_id", Value::Null), ("montant_total", json!("100.00"))];
+        assert_eq!(python(&members), "{'order_id': 1, 'client_id': None, 'montant_total': '100.00'}");
+    }
+}

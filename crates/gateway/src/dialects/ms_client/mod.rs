@@ -1,0 +1,149 @@
+//! `ms-client`: clients, products, orders and users as four Flask services behind nginx, talking by RabbitMQ.
+
+mod amqp;
+mod clients;
+mod commandes;
+mod follow;
+mod messages;
+mod produits;
+mod users;
+
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use chassis::Json;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    Dialect, Door,
+    desk::{Answer, Desk},
+    lists,
+    routes::{self, Meters},
+};
+
+/// The dialect.
+pub(super) const DIALECT: Dialect = Dialect {
+    name: "ms-client",
+    doors: &[
+        Door { port: CLIENT, what: "client service", optional: false },
+        Door { port: PRODUIT, what: "produit service", optional: false },
+        Door { port: COMMANDE, what: "commande service", optional: false },
+        Door { port: UTILISATEUR, what: "utilisateur service", optional: false },
+        Door { port: 80, what: "nginx", optional: true },
+    ],
+    routes: router,
+    follow: Some(|desk, ctx| Box::pin(follow::follow(desk, ctx))),
+};
+
+const CLIENT: u16 = 5001;
+const PRODUIT: u16 = 5002;
+const COMMANDE: u16 = 5003;
+const UTILISATEUR: u16 = 5004;
+
+/// Every route on one screen.
+fn router(desk: &Desk, port: u16) -> Router {
+    let (own, meters) = match port {
+        CLIENT => (
+            Router::new()
+                .route("/customers", get(clients::list).post(clients::add))
+                .route("/customers/{id}", get(clients::one).put(clients::change).delete(clients::remove))
+                .route("/admin-only", get(users::admin_only))
+                .route("/notifications", get(messages::of_clients))
+                .route("/", get(async || welcome("CUSTOMER"))),
+            Some(("client_requests_total", "client_processing_seconds")),
+        ),
+        PRODUIT => (
+            Router::new()
+                .route("/products", get(produits::list).post(produits::add))
+                .route("/products/{id}", get(produits::one).put(produits::change).delete(produits::remove))
+                .route("/notifications", get(messages::of_products))
+                .route("/", get(async || welcome("PRODUCT"))),
+            Some(("product_requests_total", "product_processing_seconds")),
+        ),
+        COMMANDE => (
+            Router::new()
+                .route("/orders", get(commandes::list).post(commandes::add))
+                .route("/orders/{id}", get(commandes::one).put(commandes::change).delete(commandes::remove))
+                .route("/notifications", get(messages::of_orders))
+                .route("/", get(async || welcome("ORDER"))),
+            Some(("commande_requests_total", "commande_processing_seconds")),
+        ),
+        UTILISATEUR => (
+            Router::new()
+                .route("/validate_token", post(users::validate))
+                .route("/protected", get(users::protected))
+                .route("/", get(async || welcome("USER"))),
+            None,
+        ),
+        _ => return nginx(desk),
+    };
+    let routes = own
+        .route("/login", post(users::login))
+        .route("/logout", post(users::logout))
+        .route("/health", get(async || Json(json!({"status": "healthy"}))))
+        .route("/metrics", get(routes::metrics).with_state(desk.metrics.clone()))
+        .with_state(desk.clone());
+    match meters {
+        Some((requests, seconds)) => Meters::new(&desk.metrics, requests, seconds).over(routes),
+        None => routes,
+    }
+}
+
+/// The four services under their prefixes.
+fn nginx(desk: &Desk) -> Router {
+    [("client", CLIENT), ("produit", PRODUIT), ("commande", COMMANDE), ("utilisateur", UTILISATEUR)]
+        .into_iter()
+        .fold(Router::new(), |routes, (name, port)| {
+            routes.nest_service(&format!("/api/{name}-service"), router(desk, port))
+        })
+}
+
+fn welcome(whose: &'static str) -> Json<Value> {
+    Json(json!({"msg": format!("Welcome to the {whose}'s API. The service is up and running!")}))
+}
+
+/// An error in this fleet's shape.
+fn error(status: StatusCode, text: impl Into<String>) -> Response {
+    (status, Json(json!({"error": text.into()}))).into_response()
+}
+
+fn missing(what: &str) -> Response {
+    (StatusCode::NOT_FOUND, Json(json!({"message": format!("{what} not found")}))).into_response()
+}
+
+/// What the house refuses, where the fleet had no words of its own for it.
+fn refused(answer: &Answer) -> Response {
+    let status = match answer.status {
+        StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+        status => status,
+    };
+    error(status, answer.detail())
+}
+
+/// The thing of that number, which clients call its id.
+async fn find(desk: &Desk, kind: &str, number: &str) -> Result<Option<Value>, Answer> {
+    let Ok(number) = number.parse::<i64>() else { return Ok(None) };
+    lists::one(desk.get(&["api", kind]).query("number", number)).await
+}
+
+fn id(row: &Value) -> &str {
+    row["id"].as_str().unwrap_or_default()
+}
+
+/// A number that came as such or as a text.
+fn number(value: &Value) -> Option<f64> {
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// A whole number, likewise.
+fn whole(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+/// Money as this fleet's databases told it: a text with two decimals.
+fn money(value: &Value) -> String {
+    format!("{:.2}", value.as_f64().unwrap_or_default())
+}

@@ -1,0 +1,183 @@
+//! `/products`: products as the Flask service told them; their stock is that of the logistics centre.
+
+use std::collections::HashMap;
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use chassis::Json;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::{
+    error, find, id, missing, money, number, refused,
+    users::{Admin, User},
+    whole,
+};
+use crate::dialects::{
+    desk::{Answer, Desk},
+    lists,
+    routes::AnyJson,
+};
+
+const WHAT: &str = "Product";
+/// Where this fleet's stock is.
+pub(super) const PLACE: &str = "logistics";
+
+pub(super) async fn list(State(desk): State<Desk>, _: User) -> Response {
+    match all(&desk).await {
+        Ok(shown) => Json(shown).into_response(),
+        Err(answer) => refused(&answer),
+    }
+}
+
+async fn all(desk: &Desk) -> Result<Vec<Value>, Answer> {
+    let products = lists::whole(|| desk.get(&["api", "products"])).await?;
+    let levels = lists::whole(|| desk.get(&["api", "stock", "levels"]).query("place_id", PLACE)).await?;
+    let levels: HashMap<&str, &Value> =
+        levels.iter().filter_map(|level| Some((level["product_id"].as_str()?, &level["available"]))).collect();
+    let shown_one = |product: &Value| shown(product, levels.get(id(product)).and_then(|value| value.as_i64()));
+    Ok(products.iter().map(shown_one).collect())
+}
+
+pub(super) async fn one(State(desk): State<Desk>, _: User, Path(number): Path<String>) -> Response {
+    let found = async {
+        let Some(product) = find(&desk, "products", &number).await? else { return Ok(None) };
+        let stock = available(&desk, id(&product)).await?;
+        Ok::<_, Answer>(Some(shown(&product, Some(stock))))
+    };
+    match found.await {
+        Ok(Some(product)) => Json(product).into_response(),
+        Ok(None) => missing(WHAT),
+        Err(answer) => refused(&answer),
+    }
+}
+
+pub(super) async fn add(State(desk): State<Desk>, _: Admin, AnyJson(body): AnyJson) -> Response {
+    if let Some(field) = ["nom", "prix", "stock"].into_iter().find(|field| body.get(field).is_none_or(Value::is_null)) {
+        return error(StatusCode::BAD_REQUEST, format!("Champ manquant: {field}"));
+    }
+    let (wanted, stock) = match wanted(&body) {
+        Ok(wanted) => wanted,
+        Err(refusal) => return refusal,
+    };
+    let made = async {
+        let made = desk.post(&["api", "products"]).json(wanted).send().await.ok()?;
+        if let Some(stock) = stock {
+            set_stock(&desk, id(&made), stock).await?;
+        }
+        Ok::<_, Answer>(made)
+    };
+    match made.await {
+        Ok(made) => (StatusCode::CREATED, Json(brief(&made))).into_response(),
+        Err(answer) => refused(&answer),
+    }
+}
+
+pub(super) async fn change(
+    State(desk): State<Desk>,
+    _: Admin,
+    Path(number): Path<String>,
+    AnyJson(body): AnyJson,
+) -> Response {
+    let (wanted, stock) = match wanted(&body) {
+        Ok(wanted) => wanted,
+        Err(refusal) => return refusal,
+    };
+    let changed = async {
+        let Some(mut product) = find(&desk, "products", &number).await? else { return Ok(None) };
+        if !wanted.is_empty() {
+            product = desk.patch(&["api", "products", id(&product)]).json(wanted).send().await.ok()?;
+        }
+        if let Some(stock) = stock {
+            set_stock(&desk, id(&product), stock).await?;
+        }
+        Ok::<_, Answer>(Some(product))
+    };
+    match changed.await {
+        Ok(Some(product)) => Json(brief(&product)).into_response(),
+        Ok(None) => missing(WHAT),
+        Err(answer) => refused(&answer),
+    }
+}
+
+pub(super) async fn remove(State(desk): State<Desk>, _: Admin, Path(number): Path<String>) -> Response {
+    let gone = async {
+        let Some(product) = find(&desk, "products", &number).await? else { return Ok(false) };
+        desk.delete(&["api", "products", id(&product)]).send().await.ok()?;
+        Ok::<_, Answer>(true)
+    };
+    match gone.await {
+        Ok(true) => Json(json!({"message": "Product deleted"})).into_response(),
+        Ok(false) => missing(WHAT),
+        Err(answer) => refused(&answer),
+    }
+}
+
+/// What a client sends, as the catalogue takes it, and the stock that there is to be.
+fn wanted(body: &Value) -> Result<(Map<String, Value>, Option<i64>), Response> {
+    let bad = |field: &str| error(StatusCode::BAD_REQUEST, format!("{field} non valide"));
+    let mut wanted = Map::new();
+    for (theirs, ours) in [("nom", "name"), ("description", "description"), ("categorie", "category")] {
+        if let Some(value) = body.get(theirs) {
+            wanted.insert(ours.into(), value.clone());
+        }
+    }
+    if let Some(price) = body.get("prix") {
+        let price = number(price).filter(|price| *price >= 0.0).ok_or_else(|| bad("prix"))?;
+        wanted.insert("price".into(), json!(price));
+    }
+    let stock = match body.get("stock") {
+        None => None,
+        Some(stock) => Some(whole(stock).filter(|stock| *stock >= 0).ok_or_else(|| bad("stock"))?),
+    };
+    Ok((wanted, stock))
+}
+
+/// How much of a product can be sold.
+async fn available(desk: &Desk, product: &str) -> Result<i64, Answer> {
+    let ask = desk.get(&["api", "stock", "levels"]).query("product_id", product).query("place_id", PLACE);
+    let level = lists::one(ask).await?.unwrap_or_default();
+    Ok(level["available"].as_i64().unwrap_or_default())
+}
+
+/// Makes what can be sold of a product so many, by what is missing or too much.
+async fn set_stock(desk: &Desk, product: &str, stock: i64) -> Result<(), Answer> {
+    let delta = stock - available(desk, product).await?;
+    if delta != 0 {
+        adjust(desk, product, delta, "set by the dialect ms-client", None).await?;
+    }
+    Ok(())
+}
+
+/// Puts pieces in or takes them out; with an id, once.
+pub(super) async fn adjust(
+    desk: &Desk,
+    product: &str,
+    delta: i64,
+    reason: &str,
+    id: Option<&str>,
+) -> Result<i64, Answer> {
+    let mut body = json!({"product_id": product, "place_id": PLACE, "delta": delta, "reason": reason});
+    if let Some(id) = id {
+        body["id"] = id.into();
+    }
+    let done = desk.post(&["api", "stock", "adjustments"]).json(body).send().await.ok()?;
+    Ok(done["balance"].as_i64().unwrap_or_default())
+}
+
+fn shown(product: &Value, stock: Option<i64>) -> Value {
+    json!({
+        "id": product["number"],
+        "nom": product["name"],
+        "description": product["description"],
+        "prix": money(&product["price"]),
+        "stock": stock.unwrap_or_default(),
+        "categorie": product["category"],
+    })
+}
+
+fn brief(product: &Value) -> Value {
+    json!({"id": product["number"], "nom": product["name"]})
+}

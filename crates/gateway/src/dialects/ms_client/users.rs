@@ -1,0 +1,106 @@
+//! Who asks: `/login`, `/logout`, tokens. A token is one of the house, and works on all services.
+
+use axum::{
+    extract::{FromRequestParts, State},
+    response::{IntoResponse, Response},
+};
+use chassis::Json;
+use http::{StatusCode, header::AUTHORIZATION, request::Parts};
+use serde_json::{Value, json};
+
+use super::error;
+use crate::dialects::{desk::Desk, routes::AnyJson};
+
+/// Whoever has a token that is good now.
+pub(super) struct User {
+    name: String,
+    role: &'static str,
+    token: String,
+}
+
+/// An admin.
+pub(super) struct Admin;
+
+impl FromRequestParts<Desk> for User {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Response> {
+        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let token = header.strip_prefix("Bearer ").unwrap_or(header).trim();
+        known(desk, token).await
+    }
+}
+
+impl FromRequestParts<Desk> for Admin {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Response> {
+        let user = User::from_request_parts(parts, desk).await?;
+        if user.role == "admin" { Ok(Self) } else { Err(error(StatusCode::FORBIDDEN, "Forbidden")) }
+    }
+}
+
+/// The user of a token. The customer service is asked each time: a token that ended is refused from then on.
+async fn known(desk: &Desk, token: &str) -> Result<User, Response> {
+    let unauthorized = || error(StatusCode::UNAUTHORIZED, "Unauthorized");
+    if token.is_empty() {
+        return Err(unauthorized());
+    }
+    match desk.get(&["api", "users", "me"]).bearer(token).send().await.ok() {
+        Ok(user) => {
+            let is_admin = user["roles"].as_array().is_some_and(|roles| roles.contains(&json!("admin")));
+            Ok(User {
+                name: user["username"].as_str().unwrap_or_default().to_owned(),
+                role: if is_admin { "admin" } else { "user" },
+                token: token.to_owned(),
+            })
+        }
+        Err(answer) if answer.status.is_server_error() => Err(super::refused(&answer)),
+        Err(_) => Err(unauthorized()),
+    }
+}
+
+pub(super) async fn login(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Response {
+    let text = |field: &str| body[field].as_str().filter(|text| !text.is_empty());
+    let (Some(username), Some(password)) = (text("username"), text("password")) else {
+        let told = json!({"msg": "Username and password required"});
+        return (StatusCode::BAD_REQUEST, Json(told)).into_response();
+    };
+    let name = if username.contains('@') { "email" } else { "username" };
+    let asked = json!({name: username, "password": password, "end_others": true});
+    match desk.post(&["api", "users", "login"]).json(asked).send().await.ok() {
+        Ok(signed_in) => Json(json!({"token": signed_in["token"]})).into_response(),
+        Err(answer) if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS => {
+            super::refused(&answer)
+        }
+        Err(_) => (StatusCode::UNAUTHORIZED, Json(json!({"msg": "Invalid credentials"}))).into_response(),
+    }
+}
+
+pub(super) async fn logout(State(desk): State<Desk>, user: User) -> Response {
+    match desk.post(&["api", "users", "logout"]).bearer(&user.token).send().await.ok() {
+        Ok(_) => Json(json!({"msg": "Successfully logged out"})).into_response(),
+        Err(answer) => super::refused(&answer),
+    }
+}
+
+pub(super) async fn validate(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Response {
+    let Some(token) = body["token"].as_str().filter(|token| !token.is_empty()) else {
+        return error(StatusCode::BAD_REQUEST, "Token is missing");
+    };
+    match known(&desk, token).await {
+        Ok(user) => Json(json!({"valid": true, "user": user.name, "role": user.role})).into_response(),
+        Err(answer) if answer.status() == StatusCode::UNAUTHORIZED => {
+            (StatusCode::UNAUTHORIZED, Json(json!({"valid": false, "error": "Invalid token"}))).into_response()
+        }
+        Err(answer) => answer,
+    }
+}
+
+pub(super) async fn admin_only(_: Admin) -> Json<Value> {
+    Json(json!({"msg": "Welcome, admin!"}))
+}
+
+pub(super) async fn protected(user: User) -> Json<Value> {
+    Json(json!({"msg": format!("Welcome, {}!", user.name)}))
+}

@@ -1,0 +1,182 @@
+//! Orders, and how the house's own stand in the old fleet's words.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use chassis::Json;
+use commerce::OrderId;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    Refusal, Shop, clients,
+    lines::{self, Sold, text},
+    numbers::Kind,
+};
+use crate::dialects::{
+    desk::{Answer, Desk},
+    lists,
+    routes::AnyJson,
+};
+
+/// The house's states and the old fleet's.
+pub(super) const ETATS: [(&str, &str); 6] = [
+    ("CREATED", "CREEE"),
+    ("STOCK_CHECKED", "STOCK_VERIFIE"),
+    ("STOCK_RESERVED", "STOCK_RESERVE"),
+    ("PAID", "PAYEE"),
+    ("CONFIRMED", CONFIRMEE),
+    ("CANCELLED", ANNULEE),
+];
+pub(super) const CONFIRMEE: &str = "CONFIRMEE";
+pub(super) const ANNULEE: &str = "ANNULEE";
+
+/// How long a checkout is waited for beyond the house's own patience.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Orders that the lists tell of, the newest.
+const NEWEST: u64 = 1_000;
+
+/// A state of the house in the old fleet's word.
+pub(super) fn etat(state: &Value) -> &'static str {
+    let known = ETATS.iter().find(|(native, _)| state == native);
+    known.map_or("CREEE", |(_, etat)| etat)
+}
+
+/// The states that an order reached, in their order.
+pub(super) fn etats(order: &Value) -> Vec<&'static str> {
+    order["states"].as_array().into_iter().flatten().map(|reached| etat(&reached["state"])).collect()
+}
+
+/// Places an order at the online shop and waits for its end. An error: there is no such order.
+pub(super) async fn checkout(
+    shop: &Shop,
+    id: &OrderId,
+    customer: Option<&str>,
+    lines: &[Sold],
+) -> Result<Value, Answer> {
+    let lines: Vec<Value> =
+        lines.iter().map(|line| json!({"product_id": line.product_id, "quantity": line.quantity})).collect();
+    let mut order = json!({
+        "id": id,
+        "place_id": shop.online().await?,
+        "lines": lines,
+        "payment": {"method": "card"},
+    });
+    if let Some(customer) = customer {
+        order["customer_id"] = customer.into();
+    }
+    let placed = shop.desk.post(&["api", "orders"]).json(order).send().await;
+    match placed.status {
+        StatusCode::CREATED | StatusCode::OK => Ok(placed.body),
+        // Whether it was placed is not known where nobody answered; the id tells.
+        status
+            if status.is_server_error()
+                || matches!(status, StatusCode::ACCEPTED | StatusCode::PAYMENT_REQUIRED | StatusCode::CONFLICT) =>
+        {
+            let order = ended(&shop.desk, id.as_str()).await;
+            if order.is_missing() { Err(placed) } else { order.ok() }
+        }
+        _ => Err(placed),
+    }
+}
+
+/// The order when it is at its end, or it takes too long.
+async fn ended(desk: &Desk, id: &str) -> Answer {
+    let (begun, mut pause) = (Instant::now(), Duration::from_millis(10));
+    loop {
+        let order = desk.get(&["api", "orders", id]).send().await;
+        let ended = order.status.is_client_error() || order.status.is_success() && order.body["status"] != "pending";
+        if ended || begun.elapsed() > PATIENCE {
+            return order;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(200));
+    }
+}
+
+pub(super) async fn place(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Result<Json<Value>, Refusal> {
+    let wanted = lines::read(&body, false)?;
+    let (number, customer) = clients::named(&shop, &body).await?;
+    let sold = lines::known(&shop, wanted).await??;
+    let order = checkout(&shop, &OrderId::new(), Some(&customer), &sold).await?;
+    Ok(Json(json!({"client_id": number, "id": order["id"], "statut": etat(&order["state"])})))
+}
+
+pub(super) async fn one(State(shop): State<Shop>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
+    let order = find(&shop, &id).await?;
+    Ok(Json(json!({
+        "client_id": shop.numbers.shown(&shop.desk, Kind::Customers, &order["customer_id"]).await?,
+        "id": order["id"],
+        "statut": etat(&order["state"]),
+    })))
+}
+
+/// An order by the house's own id, or by its number.
+async fn find(shop: &Shop, id: &str) -> Result<Value, Refusal> {
+    let missing = || Refusal::missing("Commande non trouvée");
+    let order = shop.desk.get(&["api", "orders", id]).send().await;
+    if !order.is_missing() {
+        return Ok(order.ok()?);
+    }
+    let number: i64 = id.parse().map_err(|_| missing())?;
+    let order = lists::one(shop.desk.get(&["api", "orders"]).query("number", number)).await?;
+    order.ok_or_else(missing)
+}
+
+/// Only the saga moves an order on; whoever says where it is anyway is right, and ANNULEE cancels it.
+pub(super) async fn set_etat(
+    State(shop): State<Shop>,
+    Path(id): Path<String>,
+    AnyJson(body): AnyJson,
+) -> Result<Json<Value>, Refusal> {
+    let wanted = text(&body["etat"]).ok_or_else(|| Refusal::field(json!(["body", "etat"]), "field required"))?;
+    if !ETATS.iter().any(|(_, etat)| *etat == wanted) {
+        return Err(Refusal::bad(format!("État inconnu : {wanted}")));
+    }
+    let order = find(&shop, &id).await?;
+    let (id, now) = (order["id"].as_str().unwrap_or_default(), etat(&order["state"]));
+    let told = Json(json!({"id": id, "etat": wanted}));
+    if now == wanted {
+        return Ok(told);
+    }
+    let refused = || Refusal::new(StatusCode::CONFLICT, format!("Transition impossible de {now} vers {wanted}"));
+    if wanted != ANNULEE {
+        return Err(refused());
+    }
+    let cancelled = shop.desk.post(&["api", "orders", id, "cancel"]).send().await;
+    if cancelled.status == StatusCode::CONFLICT {
+        return Err(refused());
+    }
+    cancelled.ok()?;
+    Ok(told)
+}
+
+pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, Refusal> {
+    let mut shown = Vec::new();
+    for order in newest(&shop.desk).await? {
+        shown.push(json!({
+            "id": order["id"],
+            "client_id": shop.numbers.shown(&shop.desk, Kind::Customers, &order["customer_id"]).await?,
+            "statut": etat(&order["state"]),
+            "produits": products(&shop, &order).await?,
+        }));
+    }
+    Ok(Json(shown))
+}
+
+/// The newest orders of the online shop, oldest of them first. Sales at tills were no orders.
+pub(super) async fn newest(desk: &Desk) -> Result<Vec<Value>, Answer> {
+    let part = lists::part(|| desk.get(&["api", "orders"]).query("channel", "web"), 0, NEWEST).await?;
+    Ok(part.rows.into_iter().rev().collect())
+}
+
+/// What an order is of.
+pub(super) async fn products(shop: &Shop, order: &Value) -> Result<Value, Answer> {
+    let mut products = Vec::new();
+    for line in order["lines"].as_array().into_iter().flatten() {
+        let id = shop.numbers.shown(&shop.desk, Kind::Products, &line["product_id"]).await?;
+        products.push(json!({"id": id, "quantite": line["quantity"]}));
+    }
+    Ok(products.into())
+}

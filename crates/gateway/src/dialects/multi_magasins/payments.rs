@@ -1,0 +1,70 @@
+//! Payments, by the old proto that the payment service still speaks.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use chassis::Json;
+use http::StatusCode;
+use proto::legacy::{PaymentRequest, payment_service_client::PaymentServiceClient};
+use serde_json::{Number, Value, json};
+use tonic::{Code, Request};
+
+use super::{Refusal, Shop, lines::text};
+use crate::dialects::routes::AnyJson;
+
+/// How long the old services waited for each other.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) async fn pay(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Result<Json<Value>, Refusal> {
+    let order_id = text(&body["id"]).ok_or_else(|| Refusal::field(json!(["body", "id"]), "field required"))?;
+    let Value::Number(wanted) = &body["montant"] else {
+        return Err(Refusal::field(json!(["body", "montant"]), "value is not a valid float"));
+    };
+    let amount = wanted.as_f64().unwrap_or_default();
+    let mut client = PaymentServiceClient::new(shop.desk.gateway.payment_channel.clone());
+    #[expect(clippy::cast_possible_truncation, reason = "the old proto has a float; the service rounds it to cents")]
+    let mut request = Request::new(PaymentRequest { order_id, amount: amount as f32 });
+    request.set_timeout(PATIENCE);
+    chassis::trace::inject_grpc(request.metadata_mut());
+    let away = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Le service de paiement ne répond pas, réessayez.");
+    match tokio::time::timeout(PATIENCE, client.pay(request)).await {
+        Ok(Ok(answer)) if answer.get_ref().status == "SUCCESS" => {
+            Ok(Json(json!({"status": "paiement accepté", "commande_id": body["id"]})))
+        }
+        Ok(Ok(_)) => Err(Refusal::bad(refusal(wanted, shop.desk.gateway.config.multi_magasins_limit))),
+        Ok(Err(status)) if status.code() == Code::InvalidArgument => Err(Refusal::bad(status.message())),
+        Ok(Err(_)) | Err(_) => Err(away()),
+    }
+}
+
+/// Why a payment of this amount was refused. The provider decides; the limit is only named.
+fn refusal(amount: &Number, limit: f64) -> String {
+    if amount.as_f64().is_some_and(|amount| amount > limit) {
+        let limit = Number::from_f64(limit).unwrap_or_else(|| 0.into());
+        return format!("Paiement refusé : montant trop élevé ({} > {})", plain(amount), plain(&limit));
+    }
+    "Paiement refusé".to_owned()
+}
+
+/// A number as people write it: a whole one without decimals.
+fn plain(number: &Number) -> String {
+    let text = number.to_string();
+    text.strip_suffix(".0").map(ToOwned::to_owned).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_amount_stands_in_the_refusal_as_it_was_asked_for() {
+        let told = |text: &str| {
+            let number: Number = serde_json::from_str(text).expect("a number");
+            refusal(&number, 500.0)
+        };
+        assert_eq!(told("600"), "Paiement refusé : montant trop élevé (600 > 500)");
+        assert_eq!(told("600.0"), "Paiement refusé : montant trop élevé (600 > 500)");
+        assert_eq!(told("500.01"), "Paiement refusé : montant trop élevé (500.01 > 500)");
+        assert_eq!(told("500"), "Paiement refusé");
+    }
+}

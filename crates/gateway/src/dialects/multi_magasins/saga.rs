@@ -1,0 +1,153 @@
+//! The saga: the house's own checkout, told in the old orchestrator's words.
+
+use axum::extract::{FromRequest, Request, State};
+use chassis::{Json, Problem};
+use commerce::OrderId;
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{
+    Refusal, Shop,
+    comments::blanked,
+    lines::{self, Line},
+    orders::{ANNULEE, CONFIRMEE, checkout, etats},
+};
+use crate::dialects::desk::Answer;
+
+const NO_PRICE: &str = "Erreur de calcul du prix.";
+const NO_STOCK: &str = "Stock insuffisant.";
+const NO_HOLD: &str = "Erreur de réservation du stock.";
+const NO_MONEY: &str = "Paiement échoué.";
+const NO_ORDER: &str = "Impossible de confirmer la commande.";
+
+/// A body that may hold comments; `null` where it is no JSON without them.
+pub(super) struct Commented(Value);
+
+impl<S: Send + Sync> FromRequest<S> for Commented {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = chassis::read_body(&parts.headers, body).await?;
+        Ok(Self(serde_json::from_slice(&blanked(&bytes)).unwrap_or_default()))
+    }
+}
+
+/// How a saga ended.
+struct End {
+    etats: Vec<&'static str>,
+    /// What went wrong; nothing where the order is confirmed.
+    message: Option<&'static str>,
+}
+
+impl End {
+    /// There is no order, since it could not be made.
+    fn nothing(message: &'static str) -> Self {
+        Self { etats: vec!["CREEE", ANNULEE], message: Some(message) }
+    }
+
+    fn of(order: &Value) -> Self {
+        let etats = etats(order);
+        let message = (order["state"] != "CONFIRMED").then(|| failure(&etats, order));
+        Self { etats, message }
+    }
+}
+
+pub(super) async fn order(State(shop): State<Shop>, Commented(body): Commented) -> Result<Json<Value>, Refusal> {
+    let begun = Instant::now();
+    let wanted = lines::read(&body, false)?;
+    let id = OrderId::new();
+    let end = run(&shop, &id, wanted).await?;
+    shop.meters.ended(end.message.is_none(), &end.etats, begun.elapsed());
+    Ok(Json(match end.message {
+        None => json!({"status": "ok", "commande_id": id, "etat": CONFIRMEE, "etats": end.etats}),
+        Some(message) => {
+            json!({"status": "échec", "message": message, "commande_id": id, "etat": ANNULEE, "etats": end.etats})
+        }
+    }))
+}
+
+async fn run(shop: &Shop, id: &OrderId, wanted: Vec<Line>) -> Result<End, Refusal> {
+    let sold = match lines::known(shop, wanted).await {
+        Ok(Ok(sold)) => sold,
+        Ok(Err(_)) | Err(_) => return Ok(End::nothing(NO_PRICE)),
+    };
+    match checkout(shop, id, None, &sold).await {
+        Ok(order) if order["status"] == "pending" => give_up(shop, id).await,
+        Ok(order) => Ok(End::of(&order)),
+        Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(End::nothing(NO_ORDER)),
+        Err(answer) if is_unsure(&answer) => give_up(shop, id).await,
+        Err(answer) => Ok(End::nothing(refusal(&answer))),
+    }
+}
+
+/// Whether an order may have been placed although nobody said so.
+fn is_unsure(answer: &Answer) -> bool {
+    matches!(answer.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+}
+
+/// The client is told that it failed, so it must: whatever the order has by now goes back.
+async fn give_up(shop: &Shop, id: &OrderId) -> Result<End, Refusal> {
+    let cancelled = shop.desk.post(&["api", "orders", id.as_str(), "cancel"]).send().await;
+    if cancelled.is_missing() {
+        return Ok(End::nothing(NO_ORDER));
+    }
+    cancelled.ok()?;
+    let order = shop.desk.get(&["api", "orders", id.as_str()]).send().await.ok()?;
+    let mut end = End::of(&order);
+    if end.etats.last() != Some(&ANNULEE) {
+        // It is decided, and the rest goes on by itself.
+        end.etats.push(ANNULEE);
+    }
+    Ok(end)
+}
+
+/// Why an order was not even made.
+fn refusal(answer: &Answer) -> &'static str {
+    let is_of = |name: &str| answer.detail().contains(&format!("the {name} service"));
+    if answer.status == StatusCode::UNPROCESSABLE_ENTITY && answer.fields().any(|(field, _)| field.starts_with("lines"))
+    {
+        return NO_PRICE;
+    }
+    if is_of("product") {
+        NO_PRICE
+    } else if is_of("stock") {
+        NO_HOLD
+    } else {
+        NO_ORDER
+    }
+}
+
+/// Why an order was cancelled: what it did not come to.
+fn failure(etats: &[&str], order: &Value) -> &'static str {
+    if etats.contains(&"PAYEE") {
+        NO_ORDER
+    } else if etats.contains(&"STOCK_RESERVE") {
+        NO_MONEY
+    } else if order["reason"] == super::events::SHORT {
+        NO_STOCK
+    } else {
+        NO_HOLD
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_tells_what_the_order_did_not_come_to() {
+        let order = |states: &[&str], reason: &str| {
+            let states: Vec<Value> = states.iter().map(|state| json!({"state": state})).collect();
+            json!({"state": states.last().map(|last| last["state"].clone()), "states": states, "reason": reason})
+        };
+        let message = |states: &[&str], reason: &str| End::of(&order(states, reason)).message;
+        let held = ["CREATED", "STOCK_CHECKED", "STOCK_RESERVED", "CANCELLED"];
+        assert_eq!(message(&["CREATED", "CANCELLED"], "not enough stock"), Some(NO_STOCK));
+        assert_eq!(message(&["CREATED", "CANCELLED"], "the stock service did not answer in time"), Some(NO_HOLD));
+        assert_eq!(message(&held, "payment refused: above the limit"), Some(NO_MONEY));
+        assert_eq!(message(&["CREATED", "STOCK_RESERVED", "PAID", "CANCELLED"], "x"), Some(NO_ORDER));
+        assert_eq!(message(&["CREATED", "STOCK_CHECKED", "STOCK_RESERVED", "PAID", "CONFIRMED"], ""), None);
+    }
+}

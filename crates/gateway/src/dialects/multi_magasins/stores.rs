@@ -1,0 +1,160 @@
+//! Stores and the logistics centre: what is there, and sales at tills.
+
+use std::collections::HashMap;
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use chassis::{Json, from_query};
+use http::{StatusCode, Uri};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Refusal, Shop, lines,
+    numbers::{Place, places},
+};
+use crate::dialects::{
+    desk::{Answer, Desk},
+    lists,
+    orders::settled,
+};
+
+/// What a call may say behind its `?`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    magasin_id: Option<String>,
+    produit_id: Option<String>,
+    quantite: Option<i64>,
+}
+
+impl Asked {
+    pub(super) fn read(uri: &Uri) -> Result<Self, Refusal> {
+        from_query(uri.query().unwrap_or_default())
+            .map_err(|_| Refusal::field(json!(["query", "quantite"]), "value is not a valid integer"))
+    }
+
+    pub(super) fn quantity(&self) -> Result<i64, Refusal> {
+        self.quantite
+            .filter(|pieces| *pieces > 0)
+            .ok_or_else(|| Refusal::field(json!(["query", "quantite"]), "ensure this value is greater than 0"))
+    }
+
+    /// Where goods of which product are to go.
+    pub(super) async fn goods(&self, shop: &Shop) -> Result<Goods, Refusal> {
+        let missing = |field: &str| Refusal::field(json!(["query", field]), "field required");
+        let store = self.magasin_id.as_deref().ok_or_else(|| missing("magasin_id"))?;
+        let product = self.produit_id.as_deref().ok_or_else(|| missing("produit_id"))?;
+        Goods::of(shop, store, product).await
+    }
+}
+
+/// A product in a store.
+pub(super) struct Goods {
+    pub(super) store: Place,
+    pub(super) product_id: String,
+    /// The product as the client named it.
+    pub(super) named: String,
+}
+
+impl Goods {
+    async fn of(shop: &Shop, store: &str, named: &str) -> Result<Self, Refusal> {
+        let store = find_store(shop, store).await?;
+        let product_id = lines::product(shop, named).await?.ok_or_else(|| Refusal::missing("Produit non trouvé"))?;
+        Ok(Self { store, product_id, named: named.to_owned() })
+    }
+
+    /// Pieces that can be promised there, and below how many people are told.
+    pub(super) async fn level(&self, desk: &Desk, place: &str) -> Result<(i64, Option<i64>), Answer> {
+        let ask = desk.get(&["api", "stock", "levels"]).query("product_id", &self.product_id).query("place_id", place);
+        let level = lists::one(ask).await?.unwrap_or_default();
+        Ok((level["available"].as_i64().unwrap_or_default(), level["threshold"].as_i64()))
+    }
+}
+
+async fn find_store(shop: &Shop, number: &str) -> Result<Place, Refusal> {
+    let found = places(&shop.desk)
+        .await?
+        .into_iter()
+        .find(|place| place.is_store && (number.parse() == Ok(place.number) || number == place.id));
+    found.ok_or_else(|| Refusal::missing("Magasin non trouvé"))
+}
+
+/// The logistics centre.
+pub(super) async fn centre(desk: &Desk) -> Result<Place, Refusal> {
+    let found = places(desk).await?.into_iter().find(|place| !place.is_store);
+    found.ok_or_else(|| Refusal::missing("Centre logistique non trouvé"))
+}
+
+/// Number and name of each product, by the house's own id.
+pub(super) async fn catalogue(desk: &Desk) -> Result<HashMap<String, (Value, Value)>, Answer> {
+    let rows = lists::whole(|| desk.get(&["api", "products"])).await?;
+    let product =
+        |row: Value| (row["id"].as_str().unwrap_or_default().to_owned(), (row["number"].clone(), row["name"].clone()));
+    Ok(rows.into_iter().map(product).collect())
+}
+
+async fn stock_of(desk: &Desk, place: &Place) -> Result<Json<Vec<Value>>, Refusal> {
+    let products = catalogue(desk).await?;
+    let levels = lists::whole(|| desk.get(&["api", "stock", "levels"]).query("place_id", &place.id)).await?;
+    let mut rows: Vec<Value> = levels
+        .iter()
+        .filter_map(|level| {
+            let (number, name) = products.get(level["product_id"].as_str()?)?;
+            Some(json!({"produit_id": number, "nom": name, "quantite": level["available"]}))
+        })
+        .collect();
+    rows.sort_by_key(|row| row["produit_id"].as_i64());
+    Ok(Json(rows))
+}
+
+pub(super) async fn stock(State(shop): State<Shop>, Path(number): Path<String>) -> Result<Json<Vec<Value>>, Refusal> {
+    let store = find_store(&shop, &number).await?;
+    stock_of(&shop.desk, &store).await
+}
+
+pub(super) async fn logistics(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, Refusal> {
+    let centre = centre(&shop.desk).await?;
+    stock_of(&shop.desk, &centre).await
+}
+
+/// A sale at the till, in cash.
+pub(super) async fn sell(
+    State(shop): State<Shop>,
+    Path((store, product)): Path<(String, String)>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    let quantity = Asked::read(&uri)?.quantity()?;
+    let goods = Goods::of(&shop, &store, &product).await?;
+    let sale = json!({
+        "lines": [{"product_id": goods.product_id, "quantity": quantity}],
+        "payment": {"method": "cash"},
+    });
+    let sold = shop.desk.post(&["api", "stores", &goods.store.id, "sales"]).json(sale).send().await;
+    let is_short = match sold.status {
+        StatusCode::CONFLICT => sold.body["shortages"].is_array(),
+        StatusCode::ACCEPTED => {
+            let order = settled(&shop.desk, sold.body["id"].as_str().unwrap_or_default()).await.ok()?;
+            if order["status"] == "pending" {
+                return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "La vente est en cours, réessayez."));
+            }
+            order["status"] == "cancelled"
+        }
+        _ => false,
+    };
+    if is_short {
+        return Err(Refusal::bad("Stock insuffisant"));
+    }
+    sold.ok()?;
+    let (left, _) = goods.level(&shop.desk, &goods.store.id).await?;
+    let number = lines::number(&product).map_or_else(|| json!(product), |number| json!(number));
+    Ok(Json(json!({
+        "message": "Vente enregistrée",
+        "magasin_id": goods.store.number,
+        "produit_id": number,
+        "quantite_restante": left,
+    }))
+    .into_response())
+}

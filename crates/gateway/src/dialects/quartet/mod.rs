@@ -1,0 +1,142 @@
+//! `quartet`: a gateway before users (REST), products (GraphQL), orders (REST, Kafka) and payments (gRPC), all in Node. The
+//! payment service speaks the old proto itself, and the topics `new-order` and `order-processed` are the order service's.
+
+mod orders;
+mod payments;
+mod tokens;
+mod users;
+
+use axum::{
+    Router,
+    extract::{Path, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{any, get, post},
+};
+use chassis::Json;
+use http::{StatusCode, header::AUTHORIZATION};
+use serde_json::{Value, json};
+use tower_http::cors::CorsLayer;
+
+use super::{
+    Dialect, Door,
+    desk::{Answer, Desk},
+    routes,
+};
+use tokens::Tokens;
+
+/// The dialect.
+pub(super) const DIALECT: Dialect = Dialect {
+    name: "quartet",
+    doors: &[
+        Door { port: GATEWAY, what: "gateway", optional: false },
+        Door { port: USERS, what: "user service", optional: false },
+        Door { port: PRODUCTS, what: "product service, GraphQL", optional: false },
+        Door { port: ORDERS, what: "order service", optional: false },
+    ],
+    routes: router,
+    follow: None,
+};
+
+const GATEWAY: u16 = 3000;
+const USERS: u16 = 3001;
+const PRODUCTS: u16 = 3002;
+const ORDERS: u16 = 3003;
+
+/// What the handlers have.
+#[derive(Clone)]
+struct Quartet {
+    desk: Desk,
+    tokens: Tokens,
+}
+
+/// Every route on one screen.
+fn router(desk: &Desk, port: u16) -> Router {
+    let quartet = Quartet { tokens: Tokens::of(&desk.gateway.config), desk: desk.clone() };
+    let guarded = middleware::from_fn_with_state(quartet.clone(), demand_token);
+    let routes = match port {
+        GATEWAY => Router::new()
+            .route("/", get(index))
+            .route("/users/register", post(users::register))
+            .route("/users/login", post(users::login))
+            .route("/products", get(products))
+            .route("/products/{id}", get(product))
+            .merge(
+                Router::new()
+                    .route("/orders", get(orders::list).post(orders::place))
+                    .route("/orders/{id}", get(orders::one))
+                    .route("/payments", post(payments::pay))
+                    .route_layer(guarded),
+            ),
+        USERS => Router::new().route("/register", post(users::register)).route("/login", post(users::login)),
+        PRODUCTS => Router::new().route("/", any(graphql)).route("/graphql", any(graphql)),
+        _ => Router::new()
+            .route("/orders", get(orders::list).post(orders::place))
+            .route("/orders/{id}", get(orders::one))
+            .route_layer(guarded),
+    };
+    routes
+        .route("/health", get(async || Json(json!({"status": "healthy"}))))
+        .route("/metrics", get(routes::metrics).with_state(desk.metrics.clone()))
+        .with_state(quartet)
+        .layer(CorsLayer::permissive())
+}
+
+async fn index() -> Json<Value> {
+    Json(json!({
+        "message": "API Gateway pour architecture microservices",
+        "endpoints": {"users": "/users", "products": "/products", "orders": "/orders", "payments": "/payments"},
+    }))
+}
+
+/// Where the fleet asks for tokens on orders and payments, nobody else gets there.
+async fn demand_token(State(quartet): State<Quartet>, request: Request, next: Next) -> Response {
+    if quartet.desk.gateway.config.quartet_require_auth {
+        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let Some(token) = header.and_then(|header| header.split(' ').nth(1)).filter(|token| !token.is_empty()) else {
+            return refusal(StatusCode::UNAUTHORIZED, "Access token missing");
+        };
+        if !quartet.tokens.believes(token) {
+            return refusal(StatusCode::FORBIDDEN, "Invalid or expired token");
+        }
+    }
+    next.run(request).await
+}
+
+async fn products(State(quartet): State<Quartet>) -> Response {
+    match quartet.desk.graphql("{products{id name price description}}", json!({})).send().await.ok() {
+        Ok(answer) => Json(json!({"products": answer["data"]["products"]})).into_response(),
+        Err(answer) => away(&answer),
+    }
+}
+
+async fn product(State(quartet): State<Quartet>, Path(id): Path<String>) -> Response {
+    let question = "query($id:ID!){product(id:$id){id name price description}}";
+    match quartet.desk.graphql(question, json!({ "id": id })).send().await.ok() {
+        Ok(answer) if answer["data"]["product"].is_null() => {
+            (StatusCode::NOT_FOUND, Json(json!({"product": null}))).into_response()
+        }
+        Ok(answer) => Json(json!({"product": answer["data"]["product"]})).into_response(),
+        Err(answer) => away(&answer),
+    }
+}
+
+/// The product service's own schema, which extends the old one.
+async fn graphql(State(quartet): State<Quartet>, request: Request) -> Response {
+    quartet.desk.pass(&quartet.desk.gateway.product, "/graphql", request).await
+}
+
+fn refusal(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"success": false, "message": message}))).into_response()
+}
+
+/// What a client hears when the house cannot answer, or refuses what the old fleet had no words for.
+fn away(answer: &Answer) -> Response {
+    if answer.status.is_server_error() {
+        let body = json!({"success": false, "message": "Erreur de service", "error": answer.detail()});
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    }
+    let status =
+        if answer.status == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::BAD_REQUEST } else { answer.status };
+    refusal(status, answer.detail())
+}

@@ -1,0 +1,108 @@
+//! Orders, answered at once: the saga goes on by itself, whether the broker is there or not.
+
+use axum::{
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use chassis::Json;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{Quartet, away, refusal};
+use crate::dialects::{lists, orders, routes::AnyJson};
+
+/// Where the order keeps the buyer's id when it is none of a customer.
+const BUYER: &str = "user_id";
+/// A message that waits so long for the broker tells that it is away.
+const AWAY_SECONDS: i64 = 2;
+
+pub(super) async fn place(State(quartet): State<Quartet>, AnyJson(body): AnyJson) -> Response {
+    let Some(user) = id(&body["userId"]) else {
+        return refusal(StatusCode::BAD_REQUEST, "userId manquant");
+    };
+    let one = [body.clone()];
+    let products = body["products"].as_array().map_or(&one[..], Vec::as_slice);
+    let mut lines = Vec::with_capacity(products.len());
+    for product in products {
+        let (Some(product_id), Some(quantity)) = (id(&product["productId"]), product["quantity"].as_i64()) else {
+            return refusal(StatusCode::BAD_REQUEST, "productId ou quantity manquant");
+        };
+        lines.push(json!({"product_id": product_id, "quantity": quantity}));
+    }
+    let mut order = json!({ "lines": lines });
+    let customer = quartet.desk.get(&["api", "customers", &user]).send().await;
+    match customer.status {
+        StatusCode::OK if customer.body["anonymised_at"].is_null() => order["customer_id"] = user.into(),
+        status if status.is_server_error() => return away(&customer),
+        // The old fleet took any id.
+        _ => order["metadata"] = json!({ BUYER: user }),
+    }
+    match quartet.desk.post(&["api", "orders"]).json(order).at_once().send().await.ok() {
+        Ok(placed) => {
+            let mut answer = json!({
+                "success": true,
+                "message": "Commande créée et envoyée pour traitement",
+                "orderId": placed["id"],
+            });
+            if broker_is_away(&quartet).await {
+                answer["warning"] = "Kafka indisponible, la commande sera traitée ultérieurement".into();
+            }
+            (StatusCode::CREATED, Json(answer)).into_response()
+        }
+        Err(answer) => away(&answer),
+    }
+}
+
+/// Whether what the order service has to tell waits for its broker.
+async fn broker_is_away(quartet: &Quartet) -> bool {
+    let ready = quartet.desk.get(&["ready"]).of(&quartet.desk.gateway.order).send().await;
+    ready.body["facts"]["unpublished_seconds"].as_i64().is_some_and(|seconds| seconds >= AWAY_SECONDS)
+}
+
+pub(super) async fn list(State(quartet): State<Quartet>) -> Response {
+    match lists::whole(|| quartet.desk.get(&["api", "orders"]).query("sort", "number")).await {
+        Ok(orders) => Json(orders.iter().map(shown).collect::<Vec<_>>()).into_response(),
+        Err(answer) => away(&answer),
+    }
+}
+
+pub(super) async fn one(State(quartet): State<Quartet>, Path(id): Path<String>) -> Response {
+    match orders::get(&quartet.desk, &id).await.ok() {
+        Ok(order) => Json(shown(&order)).into_response(),
+        Err(answer) if answer.is_missing() => refusal(StatusCode::NOT_FOUND, "Commande non trouvée"),
+        Err(answer) => away(&answer),
+    }
+}
+
+/// A text, or a number as one: clients send ids both ways.
+fn id(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// An order as this dialect shows it: its first product, and all of them where there are several.
+fn shown(order: &Value) -> Value {
+    let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let first = lines.first().unwrap_or(&Value::Null);
+    let buyer = if order["customer_id"].is_null() { &order["metadata"][BUYER] } else { &order["customer_id"] };
+    let status = match order["status"].as_str() {
+        Some(known @ ("pending" | "cancelled")) => known,
+        _ => "processed",
+    };
+    let mut shown = json!({
+        "id": order["id"],
+        "userId": buyer,
+        "productId": first["product_id"],
+        "quantity": first["quantity"],
+        "status": status,
+        "createdAt": order["created_at"],
+    });
+    if lines.len() > 1 {
+        shown["products"] =
+            lines.iter().map(|line| json!({"productId": line["product_id"], "quantity": line["quantity"]})).collect();
+    }
+    shown
+}

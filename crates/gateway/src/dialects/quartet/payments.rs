@@ -1,0 +1,57 @@
+//! Payments, by the old proto that the payment service still speaks.
+
+use std::time::Duration;
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use chassis::Json;
+use http::StatusCode;
+use proto::legacy::{PaymentRequest, payment_service_client::PaymentServiceClient};
+use serde_json::json;
+use tonic::{Code, Request};
+
+use super::{Quartet, refusal};
+use crate::dialects::routes::AnyJson;
+
+/// How long the old gateway waited.
+const PATIENCE: Duration = Duration::from_secs(10);
+const REFUSED: &str = "Paiement refusé";
+const FAILED: &str = "Erreur lors du traitement du paiement";
+
+pub(super) async fn pay(State(quartet): State<Quartet>, AnyJson(body): AnyJson) -> Response {
+    let order_id = match &body["orderId"] {
+        serde_json::Value::String(text) if !text.is_empty() => text.clone(),
+        serde_json::Value::Number(number) => number.to_string(),
+        _ => return refusal(StatusCode::BAD_REQUEST, "orderId manquant"),
+    };
+    let Some(amount) = body["amount"].as_f64() else {
+        return refusal(StatusCode::BAD_REQUEST, "amount manquant");
+    };
+    let mut client = PaymentServiceClient::new(quartet.desk.gateway.payment_channel.clone());
+    #[expect(clippy::cast_possible_truncation, reason = "the old proto has a float; the service rounds it to cents")]
+    let mut request = Request::new(PaymentRequest { order_id, amount: amount as f32 });
+    request.set_timeout(PATIENCE);
+    chassis::trace::inject_grpc(request.metadata_mut());
+    let paid = tokio::time::timeout(PATIENCE, client.pay(request)).await;
+    let status = match paid {
+        Ok(Ok(answer)) if answer.get_ref().status == "SUCCESS" => {
+            let answer = json!({"success": true, "message": "Paiement traité avec succès", "status": "SUCCESS"});
+            return Json(answer).into_response();
+        }
+        Ok(Ok(_)) => {
+            let answer = json!({"success": false, "message": REFUSED, "status": "DECLINED"});
+            return (StatusCode::PAYMENT_REQUIRED, Json(answer)).into_response();
+        }
+        Ok(Err(status)) => status,
+        Err(_) => tonic::Status::deadline_exceeded("no answer in time"),
+    };
+    let code = match status.code() {
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::InvalidArgument => StatusCode::BAD_REQUEST,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (code, Json(json!({"success": false, "message": FAILED, "error": status.message()}))).into_response()
+}

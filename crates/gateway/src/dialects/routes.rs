@@ -1,0 +1,103 @@
+//! What dialects share at their edge: bodies of any kind, metrics under old names, a page of documentation.
+
+use std::time::Instant;
+
+use axum::{
+    Router,
+    extract::{FromRequest, MatchedPath, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use chassis::{Json, Metrics, Problem};
+use http::header::CONTENT_TYPE;
+use prometheus::{HistogramVec, IntCounterVec};
+use serde_json::{Map, Value, json};
+use utoipa_swagger_ui::SwaggerUi;
+
+/// A body that may be anything: `null` where it is no JSON, so that the dialect refuses it in its own words.
+pub(crate) struct AnyJson(pub(crate) Value);
+
+impl<S: Send + Sync> FromRequest<S> for AnyJson {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = chassis::read_body(&parts.headers, body).await?;
+        Ok(Self(serde_json::from_slice(&bytes).unwrap_or_default()))
+    }
+}
+
+/// `GET /metrics` with everything that the gateway counts.
+pub(crate) async fn metrics(State(metrics): State<Metrics>) -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
+}
+
+/// Counts requests under the names that an older fleet's dashboards ask for.
+#[derive(Clone)]
+pub(crate) struct Meters {
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+}
+
+impl Meters {
+    /// `requests` has the labels method, endpoint and status, `seconds` method and endpoint.
+    pub(crate) fn new(metrics: &Metrics, requests: &str, seconds: &str) -> Self {
+        Self {
+            requests: metrics.counter(
+                requests,
+                "Requests answered in an older fleet's dialect.",
+                &["method", "endpoint", "status"],
+            ),
+            seconds: metrics.histogram(
+                seconds,
+                "Time to answer requests in an older fleet's dialect.",
+                &["method", "endpoint"],
+            ),
+        }
+    }
+
+    /// Counts what these routes answer.
+    pub(crate) fn over(self, routes: Router) -> Router {
+        routes.layer(middleware::from_fn_with_state(self, count))
+    }
+}
+
+async fn count(State(meters): State<Meters>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let method = request.method().clone();
+    let endpoint = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let answer = next.run(request).await;
+    meters.requests.with_label_values(&[method.as_str(), &endpoint, answer.status().as_str()]).inc();
+    meters.seconds.with_label_values(&[method.as_str(), &endpoint]).observe(begun.elapsed().as_secs_f64());
+    answer
+}
+
+/// A route for the page of documentation: method, path, what it does.
+pub(crate) type Told = (&'static str, &'static str, &'static str);
+
+/// The page of documentation at `path` (as `/docs`), by Swagger UI.
+pub(crate) fn docs(path: &'static str, title: &str, routes: &[Told]) -> Router {
+    let mut paths = Map::new();
+    for (method, route, summary) in routes {
+        let parameters: Vec<Value> = route
+            .split('{')
+            .skip(1)
+            .filter_map(|part| part.split_once('}'))
+            .map(|(name, _)| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+            .collect();
+        let mut operation =
+            json!({"summary": summary, "parameters": parameters, "responses": {"default": {"description": summary}}});
+        if matches!(*method, "post" | "put" | "patch") {
+            operation["requestBody"] = json!({"content": {"application/json": {"schema": {"type": "object"}}}});
+        }
+        let entry = paths.entry((*route).to_owned()).or_insert_with(|| json!({}));
+        entry[*method] = operation;
+    }
+    let description =
+        json!({"openapi": "3.1.0", "info": {"title": title, "version": chassis::VERSION}, "paths": paths});
+    let url = format!("{path}/openapi.json");
+    // The page asks from where it is itself, which under /compat is not the root.
+    let config = utoipa_swagger_ui::Config::from("./openapi.json");
+    Router::new().route(&url, get(async move || Json(description))).merge(SwaggerUi::new(path).config(config))
+}

@@ -1,0 +1,169 @@
+//! The cart's rules, for whatever is done with carts in whatever order.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn item(product: u8, number: i64, quantity: u32) -> Item {
+    Item {
+        id: Id::known(format!("item-{number}")),
+        number,
+        product_id: Id::known(format!("p{product}")),
+        name: format!("Product {product}"),
+        quantity: Quantity::new(i64::from(quantity)).expect("a quantity"),
+        unit_price: Amount::from_minor(100 * i64::from(product)),
+        available: None,
+        gone: false,
+    }
+}
+
+fn cart(id: &str) -> Cart {
+    Cart::empty(Id::known(id.into()), None, Id::known(format!("order-of-{id}")), Timestamp::from_micros(1))
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Put(u8, u32),
+    Set(usize, u32),
+    Take(usize),
+    Clear,
+    /// Somebody else's items come in.
+    Claim(Vec<(u8, u32)>),
+    /// The checkout begins, or ends with the goods sold or not.
+    Begin,
+    Sold,
+    Refused,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    let quantity = || prop_oneof![9 => 1_u32..5, 1 => 999_990_u32..=1_000_000];
+    prop_oneof![
+        6 => (0_u8..6, quantity()).prop_map(|(product, quantity)| Act::Put(product, quantity)),
+        2 => (0_usize..6, quantity()).prop_map(|(at, quantity)| Act::Set(at, quantity)),
+        2 => (0_usize..6).prop_map(Act::Take),
+        1 => Just(Act::Clear),
+        1 => prop::collection::vec((0_u8..6, quantity()), 0..4).prop_map(Act::Claim),
+        1 => Just(Act::Begin),
+        1 => Just(Act::Sold),
+        1 => Just(Act::Refused),
+    ]
+}
+
+/// What a cart is, told by pieces of each product alone.
+type Model = BTreeMap<String, u32>;
+
+fn pieces(cart: &Cart) -> Model {
+    cart.items.iter().map(|item| (item.product_id.to_string(), item.quantity.get())).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_cart_holds_what_was_put_in_and_not_taken_out(acts in prop::collection::vec(act(), 0..40)) {
+        let mut cart = cart("c");
+        let mut model = Model::new();
+        let mut number = 0;
+        for act in acts {
+            let before = cart.clone();
+            let open = !cart.checking_out;
+            let done = match &act {
+                Act::Put(product, quantity) => {
+                    number += 1;
+                    let put = cart.put(item(*product, number, *quantity));
+                    if put.is_ok() {
+                        *model.entry(format!("p{product}")).or_default() += quantity;
+                    }
+                    put.map(|_| ())
+                }
+                Act::Set(at, quantity) => {
+                    let id = cart.items.get(*at).map(|item| (item.id.clone(), item.product_id.to_string()));
+                    let name = id.as_ref().map_or("none", |(id, _)| id.as_str()).to_owned();
+                    let set = cart.set(&name, Quantity::new(i64::from(*quantity)).expect("a quantity"));
+                    if let (Ok(_), Some((_, product))) = (&set, id) {
+                        model.insert(product, *quantity);
+                    }
+                    set.map(|_| ())
+                }
+                Act::Take(at) => {
+                    let id = cart.items.get(*at).map_or_else(|| Id::known("none".into()), |item| item.id.clone());
+                    let taken = cart.take(id.as_str());
+                    if let Ok(taken) = &taken {
+                        model.remove(taken.product_id.as_str());
+                    }
+                    taken.map(|_| ())
+                }
+                Act::Clear => cart.clear().map(|()| model.clear()),
+                Act::Claim(items) => {
+                    let mut other = self::cart("guest");
+                    for (product, quantity) in items {
+                        number += 1;
+                        let _ = other.put(item(*product, number, *quantity));
+                    }
+                    let brought = pieces(&other);
+                    let claimed = cart.claim(&mut other);
+                    if claimed.is_ok() {
+                        prop_assert!(other.items.is_empty(), "nothing is in two carts");
+                        for (product, quantity) in brought {
+                            *model.entry(product).or_default() += quantity;
+                        }
+                    } else {
+                        prop_assert_eq!(pieces(&other), brought, "what was not taken over is still there");
+                    }
+                    claimed
+                }
+                Act::Begin => { cart.checking_out = true; Ok(()) }
+                Act::Sold => { cart.checking_out = false; cart.items.clear(); model.clear(); Ok(()) }
+                Act::Refused => { cart.checking_out = false; Ok(()) }
+            };
+            if done.is_err() {
+                prop_assert_eq!(&cart, &before, "what is refused changes nothing: {:?}", act);
+            }
+            if !open && !matches!(act, Act::Begin | Act::Sold | Act::Refused) {
+                prop_assert_eq!(done, Err(CartRefused::CheckingOut(cart.order_id.clone())));
+            }
+            prop_assert_eq!(pieces(&cart), model.clone());
+            prop_assert_eq!(cart.items.len(), model.len(), "one item a product");
+            prop_assert!(cart.items.iter().all(|item| item.quantity.get() <= Quantity::MAX));
+            let total: i64 = cart.items.iter().map(|i| i.unit_price.minor() * i64::from(i.quantity.get())).sum();
+            prop_assert_eq!(cart.total().map(Amount::minor), Some(total));
+        }
+    }
+
+    #[test]
+    fn what_has_changed_is_told_once(
+        prices in prop::collection::vec((0_i64..3, 0_i64..3, prop::option::of(0_i64..3)), 1..5),
+    ) {
+        let mut cart = cart("c");
+        cart.put(item(1, 1, 2)).expect("goes in");
+        for (price, available, renamed) in prices {
+            let name = renamed.map_or_else(|| "Product 1".to_owned(), |n| format!("Renamed {n}"));
+            let offers = HashMap::from([("p1".to_owned(), Offer { name, unit_price: Amount::from_minor(price) })]);
+            let shelf = HashMap::from([("p1".to_owned(), available)]);
+            let was = cart.items[0].clone();
+            let told = cart.refresh(Some(&offers), Some(&shelf)).remove(0);
+            let now = &cart.items[0];
+            prop_assert_eq!(told.iter().any(|c| matches!(c, Change::Price { .. })), was.unit_price != now.unit_price);
+            prop_assert_eq!(told.iter().any(|c| matches!(c, Change::Name { .. })), was.name != now.name);
+            let seen = was.available.is_some() && was.available != now.available;
+            prop_assert_eq!(told.iter().any(|c| matches!(c, Change::Available { .. })), seen);
+            prop_assert_eq!(cart.refresh(Some(&offers), Some(&shelf)), vec![Vec::new()], "it is remembered");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_longer_sold_is_kept_and_not_counted() {
+    let mut cart = cart("c");
+    cart.put(item(1, 1, 2)).expect("goes in");
+    cart.put(item(2, 2, 1)).expect("goes in");
+    let offer = Offer { name: "Product 2".into(), unit_price: Amount::from_minor(200) };
+    let offers = HashMap::from([("p2".to_owned(), offer)]);
+    let told = cart.refresh(Some(&offers), None);
+    assert_eq!(told, [vec![Change::Gone { was: false, now: true }], Vec::new()]);
+    assert_eq!((cart.items.len(), cart.total()), (2, Some(Amount::from_minor(200))));
+    assert_eq!(cart.refresh(None, None), [Vec::new(), Vec::new()], "who does not answer says nothing");
+    assert!(cart.items[0].gone);
+    let shown = serde_json::to_value(&told[0]).expect("JSON");
+    assert_eq!(shown, serde_json::json!([{ "field": "gone", "was": false, "now": true }]));
+}

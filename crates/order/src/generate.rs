@@ -1,0 +1,130 @@
+//! Made-up orders, written straight into the order store: to see how reports do with many. They are confirmed or cancelled
+//! from the start, and nobody is told of them, so a store with such orders is nothing to be audited with others.
+
+use commerce::{Amount, Currency, Id, OrderId, Quantity, Timestamp};
+use db::{Db, Options};
+
+use crate::{
+    domain::{Channel, Line, Order, Payment, PaymentMethod, State, StateAt, Status},
+    store::{self, Lease, Placement},
+};
+
+/// Orders that go in together.
+const BATCH: u64 = 2_000;
+/// How long the orders took to be placed, in microseconds: three years.
+const SPAN: u64 = 3 * 365 * 86_400_000_000;
+
+/// What is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// Orders.
+    pub count: u64,
+    /// Products that they are of: `p1`, `p2` and so on.
+    pub products: u64,
+    /// Stores where they are placed, `store-1` and so on, beside `logistics`.
+    pub stores: u64,
+    /// When the last one was placed.
+    pub until: Timestamp,
+}
+
+/// Numbers without a pattern, the same at every run (<https://prng.di.unimi.it/splitmix64.c>).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % end.max(1)
+    }
+}
+
+/// Writes the orders into the store at `url`; `said` is called after each batch with how many there are.
+pub async fn orders(url: &str, wanted: Wanted, said: impl Fn(u64) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let db = Db::open(url, &Options::of("generate"), None).await?;
+    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
+    let mut chance = Chance(wanted.count);
+    let mut made = 0;
+    while made < wanted.count {
+        let many = BATCH.min(wanted.count - made);
+        let placements = (made..made + many).map(|n| placement(&mut chance, &wanted, n)).collect();
+        let mut tx = db.write().await?;
+        store::insert_done(&mut tx, placements).await?;
+        tx.commit().await?;
+        made += many;
+        said(made)?;
+    }
+    db.close().await;
+    Ok(())
+}
+
+fn placement(chance: &mut Chance, wanted: &Wanted, n: u64) -> Placement {
+    let small = |number: u64| i64::try_from(number).unwrap_or(0);
+    // In the order of time, as orders come.
+    let ago = u128::from(SPAN) * u128::from(wanted.count - n) / u128::from(wanted.count.max(1));
+    let at = Timestamp::from_micros(wanted.until.micros() - i64::try_from(ago).unwrap_or(0));
+    let place = match chance.below(wanted.stores + 1) {
+        0 => "logistics".to_owned(),
+        store => format!("store-{store}"),
+    };
+    let many = 1 + chance.below(3);
+    let lines: Vec<Line> = (1..=many)
+        .filter_map(|position| {
+            let product = 1 + chance.below(wanted.products);
+            let pieces = 1 + chance.below(4);
+            let unit_price = Amount::from_minor(small(100 + product * 37 % 9_900));
+            let quantity = Quantity::new(small(pieces)).ok()?;
+            Some(Line {
+                line_id: store::line_id(small(position)),
+                product_id: Some(Id::known(format!("p{product}"))),
+                name: format!("Product {product}"),
+                quantity,
+                // One line in fifty came back.
+                returned: if chance.below(50) == 0 { quantity.get() } else { 0 },
+                unit_price,
+                subtotal: unit_price.checked_mul(quantity).unwrap_or(Amount::ZERO),
+            })
+        })
+        .collect();
+    let total = Amount::sum(lines.iter().map(|line| line.subtotal)).unwrap_or(Amount::ZERO);
+    let sold = chance.below(33) != 0;
+    let (state, status) =
+        if sold { (State::Confirmed, Status::Delivered) } else { (State::Cancelled, Status::Cancelled) };
+    let order = Order {
+        id: OrderId::new(),
+        number: 0,
+        customer_id: None,
+        channel: if place == "logistics" { Channel::Web } else { Channel::Store },
+        place_id: Id::known(place),
+        state,
+        status,
+        states: vec![StateAt { state: State::Created, at }, StateAt { state, at }],
+        history: Vec::new(),
+        lines,
+        adjustments: Vec::new(),
+        total,
+        currency: Currency::EUR,
+        payment: Payment { method: PaymentMethod::OnAccount, status: "none".into(), id: None },
+        reason: None,
+        shipping_address: None,
+        notes: None,
+        metadata: Default::default(),
+        archived: false,
+        placed_at: at,
+        created_at: at,
+        updated_at: at,
+        version: 2,
+        sequence: 2,
+        cart_id: None,
+    };
+    Placement {
+        order,
+        id_chosen: false,
+        payload_hash: String::new(),
+        key: None,
+        lease: Lease { owner: "generate".into(), epoch: 1, until: at },
+        traceparent: None,
+        cart_version: None,
+    }
+}

@@ -1,0 +1,56 @@
+//! Orders that other programs put on `new-order`.
+
+use std::time::Duration;
+
+use auth::Role;
+use bus::Outgoing;
+use serde_json::{Value, json};
+
+use crate::house::House;
+
+async fn tell(house: &House, id: &str, body: &Value) {
+    let message = Outgoing { topic: "new-order".into(), key: id.into(), payload: body.to_string() };
+    house.bus.publish(vec![message]).await.expect("publishes");
+}
+
+async fn settled(house: &House, id: &str) -> Value {
+    let admin = house.user(Role::Admin, &[]);
+    for _ in 0..200 {
+        let (status, order) = house.call("GET", &format!("/api/orders/{id}"), &admin, None).await;
+        if status == 200 && order["status"] != "pending" {
+            return order;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{id} is not there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_of_another_program_is_taken_once_and_our_own_are_passed_over() {
+    let house = House::open().await;
+    let foreign = json!({"id": "x-1", "userId": "c7", "productId": "tea", "quantity": 2, "status": "pending"});
+    for _ in 0..3 {
+        tell(&house, "x-1", &foreign).await;
+    }
+    let order = settled(&house, "x-1").await;
+    assert_eq!(
+        (&order["status"], &order["customer_id"], &order["total"]),
+        (&json!("confirmed"), &json!("c7"), &json!(9))
+    );
+    let several = json!({"id": 42, "userId": 5, "products": [{"productId": "tea", "quantity": "1"}, {"productId": "cup", "quantity": 1}]});
+    tell(&house, "42", &several).await;
+    let order = settled(&house, "42").await;
+    assert_eq!((&order["customer_id"], &order["metadata"]), (&Value::Null, &json!({"user_id": "5"})), "{order}");
+    // What cannot be sold goes to the dead letters, and holds up nobody.
+    for (id, bad) in [
+        ("b1", json!({"id": "b1", "productId": "none", "quantity": 1})),
+        ("b2", json!({"id": "b2"})),
+        ("b3", json!({"id": "b 3", "productId": "tea", "quantity": 1})),
+        ("b4", json!("text")),
+    ] {
+        tell(&house, id, &bad).await;
+    }
+    tell(&house, "x-2", &json!({"id": "x-2", "productId": "cup", "quantity": 1})).await;
+    settled(&house, "x-2").await;
+    assert_eq!(house.orders().await.len(), 3, "our own, told on the same topic, are not taken again");
+}

@@ -1,0 +1,77 @@
+//! The order service.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use auth::InternalKey;
+use chassis::{Metrics, Neighbour};
+use reqwest::{StatusCode, header::CONTENT_TYPE};
+use serde::Deserialize;
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// What the order service says of an order that it does not know.
+const NO_ORDER: &str = "There is no such order.";
+
+/// Asks the order service. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Orders {
+    http: reqwest::Client,
+    base: String,
+    key: InternalKey,
+    who: Neighbour,
+}
+
+/// How an order stands with its money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// There is no such order.
+    Unknown,
+    /// Its saga may still ask for money.
+    Running,
+    /// Its saga is over.
+    Over,
+}
+
+#[derive(Deserialize)]
+struct OrderBody {
+    status: String,
+}
+
+#[derive(Deserialize)]
+struct ProblemBody {
+    detail: String,
+}
+
+impl Orders {
+    /// The order service at this URL.
+    pub(crate) fn new(base: &str, key: InternalKey, metrics: &Metrics) -> anyhow::Result<Self> {
+        Ok(Self {
+            http: reqwest::Client::builder().timeout(TIMEOUT).build()?,
+            base: base.trim_end_matches('/').to_owned(),
+            key: key.for_service(crate::NAME),
+            who: Neighbour::new("order", TIMEOUT, metrics),
+        })
+    }
+
+    /// How the order of this id stands. The id fits a path.
+    pub(crate) async fn standing(&self, order_id: &str) -> anyhow::Result<Standing> {
+        let request = self.http.get(format!("{}/api/orders/{order_id}", self.base)).headers(self.who.headers());
+        let request = request.bearer_auth(self.key.mint(crate::NAME)?);
+        let call = async {
+            let answer = request.send().await?;
+            // Whoever answers that he cannot now is as good as silent.
+            if answer.status().is_server_error() { answer.error_for_status() } else { Ok(answer) }
+        };
+        let answer = self.who.call(|_: &reqwest::Error| true, call).await?;
+        if answer.status() != StatusCode::NOT_FOUND {
+            let order: OrderBody = answer.error_for_status()?.json().await?;
+            return Ok(if order.status == "pending" { Standing::Running } else { Standing::Over });
+        }
+        // Anybody's 404 is about a path; money is taken only on the order service's own word.
+        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.starts_with("application/problem+json") && answer.json::<ProblemBody>().await?.detail == NO_ORDER {
+            return Ok(Standing::Unknown);
+        }
+        bail!("404, but not the order service's")
+    }
+}

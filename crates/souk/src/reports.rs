@@ -1,0 +1,117 @@
+//! `souk reports`: the summaries that reports are made of, beside the orders. `souk generate`: orders to try them with.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use commerce::Timestamp;
+use order::{generate::Wanted, reports::Compared};
+
+use crate::{data, out::say};
+
+/// What `souk reports` takes.
+#[derive(Debug, Args)]
+pub struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Add up the summaries of sales anew from the orders, while the fleet runs or not.
+    Rebuild {
+        /// Change nothing; say what differs. Exit status 1 if anything does.
+        #[arg(long)]
+        check: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// Data folder of the fleet.
+    #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
+    data: PathBuf,
+    /// The order store, if it is not that of the data folder.
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+}
+
+impl Place {
+    fn url(self) -> String {
+        self.store.unwrap_or_else(|| data::store_url(&self.data, order::NAME))
+    }
+}
+
+/// Most differences that are printed.
+const SHOWN: usize = 20;
+
+/// Rebuilds or compares; false when it was only to be compared and something differs.
+pub async fn run(command: Command) -> anyhow::Result<bool> {
+    let Action::Rebuild { check, place } = command.action;
+    let url = place.url();
+    if check {
+        let found = order::reports::compare(&url).await?;
+        print(&found)?;
+        let equal = found.differences.is_empty() && found.added == 0;
+        if found.added > 0 {
+            say!("{} confirmed orders are not summed yet", found.added);
+        }
+        say!("{} rows: {}", found.rows, if equal { "equal to the orders" } else { "NOT equal to the orders" });
+        return Ok(equal);
+    }
+    let found = order::reports::rebuild(&url).await?;
+    print(&found)?;
+    let (rows, added, differed) = (found.rows, found.added, found.differences.len());
+    say!("{rows} rows: {added} orders added that were not summed yet, {differed} rows put right");
+    Ok(true)
+}
+
+fn print(found: &Compared) -> anyhow::Result<()> {
+    for difference in found.differences.iter().take(SHOWN) {
+        say!("{difference}");
+    }
+    if found.differences.len() > SHOWN {
+        say!("and {} more", found.differences.len() - SHOWN);
+    }
+    Ok(())
+}
+
+/// What `souk generate` takes.
+#[derive(Debug, Args)]
+pub struct Generate {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Write made-up orders of the last three years straight into the order store, which is then good for trying reports
+    /// and nothing else: nobody hears of them, and they took no stock and no money.
+    Orders {
+        /// How many.
+        #[arg(long, default_value_t = 1_000)]
+        count: u64,
+        /// How many products they are of.
+        #[arg(long, default_value_t = 200)]
+        products: u64,
+        /// How many stores they are placed in, beside the logistics centre.
+        #[arg(long, default_value_t = 5)]
+        stores: u64,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Generates.
+pub async fn generate(command: Generate) -> anyhow::Result<()> {
+    let What::Orders { count, products, stores, place } = command.what;
+    let wanted = Wanted { count, products, stores, until: Timestamp::now() };
+    order::generate::orders(&place.url(), wanted, |made| {
+        if made % 100_000 == 0 || made == count {
+            say!("{made} orders");
+        }
+        Ok(())
+    })
+    .await
+}

@@ -1,0 +1,191 @@
+//! Goods that one place asks of another: requested, approved or refused, in transit, received. What is in transit belongs
+//! to neither place.
+
+use commerce::{PlaceId, ProductId, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::level::Slot;
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Stage {
+    Requested,
+    Approved,
+    Refused,
+    InTransit,
+    Received,
+}
+
+impl Stage {
+    pub(crate) const ALL: [Self; 5] = [Self::Requested, Self::Approved, Self::Refused, Self::InTransit, Self::Received];
+
+    /// The word on the wire and in the store.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Approved => "approved",
+            Self::Refused => "refused",
+            Self::InTransit => "in_transit",
+            Self::Received => "received",
+        }
+    }
+
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == word)
+    }
+}
+
+/// One request for goods and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Replenishment {
+    pub(crate) id: String,
+    /// Counts them from 1.
+    pub(crate) number: i64,
+    pub(crate) product_id: ProductId,
+    pub(crate) from: PlaceId,
+    pub(crate) to: PlaceId,
+    /// Pieces asked for.
+    pub(crate) quantity: i64,
+    pub(crate) stage: Stage,
+    /// Pieces that left.
+    pub(crate) shipped: i64,
+    /// Pieces counted on arrival so far.
+    pub(crate) received: i64,
+    /// Made because the level was low, not by a person.
+    pub(crate) automatic: bool,
+    pub(crate) reason: Option<String>,
+    pub(crate) history: Vec<Step>,
+    /// Counts changes from 1, and its events.
+    pub(crate) sequence: i64,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// What was done with it, when and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Step {
+    /// Where it stood then.
+    pub(crate) stage: Stage,
+    pub(crate) at: Timestamp,
+    pub(crate) actor: String,
+    /// Pieces sent or received with this step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) quantity: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+}
+
+/// What somebody wants done with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Move {
+    Approve,
+    Refuse {
+        reason: String,
+    },
+    Dispatch,
+    /// So many arrived; `last`: no more will.
+    Receive {
+        quantity: i64,
+        last: bool,
+    },
+}
+
+/// What a move does to the goods of the two places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Goods {
+    /// Nothing.
+    Stay,
+    /// So many leave the one place.
+    Leave(i64),
+    /// So many of those that left arrive at the other; then what was counted differs from it by `difference`.
+    Arrive { booked: i64, difference: i64 },
+}
+
+/// Why a move cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unmoved {
+    /// Its stage does not allow it.
+    #[error("a replenishment that is {} cannot be {what}", .stage.as_str())]
+    Stage { stage: Stage, what: &'static str },
+    /// There are not enough pieces to send.
+    #[error("{available} of {quantity} pieces of {product_id} are available at {place_id}")]
+    Short { product_id: ProductId, place_id: PlaceId, quantity: i64, available: i64 },
+}
+
+impl Replenishment {
+    /// A new request.
+    pub(crate) fn requested(id: String, from: PlaceId, slot: Slot, quantity: i64, by: &str, now: Timestamp) -> Self {
+        let step = Step { stage: Stage::Requested, at: now, actor: by.to_owned(), quantity: None, reason: None };
+        Self {
+            id,
+            number: 0,
+            product_id: slot.product_id,
+            from,
+            to: slot.place_id,
+            quantity,
+            stage: Stage::Requested,
+            shipped: 0,
+            received: 0,
+            automatic: false,
+            reason: None,
+            history: vec![step],
+            sequence: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    /// Pieces that have left and not arrived.
+    pub(crate) fn in_transit(&self) -> i64 {
+        if self.stage == Stage::InTransit { self.shipped - self.received } else { 0 }
+    }
+
+    /// Pieces counted more (or, below zero, less) than had left, once all is received.
+    pub(crate) fn difference(&self) -> i64 {
+        if self.stage == Stage::Received { self.received - self.shipped } else { 0 }
+    }
+
+    /// Makes a move; nothing where it was made before. Goods that leave must be there, which the caller sees to.
+    pub(crate) fn apply(&mut self, wanted: &Move, actor: &str, now: Timestamp) -> Result<Option<Goods>, Unmoved> {
+        let refused = |what| Err(Unmoved::Stage { stage: self.stage, what });
+        let (stage, goods, quantity, reason) = match (wanted, self.stage) {
+            (Move::Approve, Stage::Approved)
+            | (Move::Refuse { .. }, Stage::Refused)
+            | (Move::Dispatch, Stage::InTransit) => return Ok(None),
+            (Move::Approve, Stage::Requested) => (Stage::Approved, Goods::Stay, None, None),
+            (Move::Refuse { reason }, Stage::Requested | Stage::Approved) => {
+                (Stage::Refused, Goods::Stay, None, Some(reason.clone()))
+            }
+            (Move::Dispatch, Stage::Approved) => {
+                self.shipped = self.quantity;
+                (Stage::InTransit, Goods::Leave(self.quantity), Some(self.quantity), None)
+            }
+            (Move::Receive { quantity, last }, Stage::InTransit) => {
+                let open = self.shipped - self.received;
+                self.received += quantity;
+                let (stage, goods) = if *last || *quantity >= open {
+                    (Stage::Received, Goods::Arrive { booked: open, difference: quantity - open })
+                } else {
+                    (Stage::InTransit, Goods::Arrive { booked: *quantity, difference: 0 })
+                };
+                (stage, goods, Some(*quantity), None)
+            }
+            (Move::Approve, _) => return refused("approved"),
+            (Move::Refuse { .. }, _) => return refused("refused"),
+            (Move::Dispatch, _) => return refused("sent"),
+            (Move::Receive { .. }, _) => return refused("received"),
+        };
+        self.stage = stage;
+        self.reason = reason.clone().or(self.reason.take());
+        self.history.push(Step { stage, at: now, actor: actor.to_owned(), quantity, reason });
+        self.sequence += 1;
+        self.updated_at = now;
+        Ok(Some(goods))
+    }
+}
+
+#[cfg(test)]
+#[path = "replenishment_tests.rs"]
+mod tests;

@@ -1,0 +1,185 @@
+//! Replenishments as they are kept.
+
+use commerce::{PlaceId, ProductId, Timestamp, page::Window};
+use db::{Row, Tx};
+
+use crate::{
+    domain::{Replenishment, Slot, Stage},
+    error::Error,
+};
+
+const COLUMNS: &[&str] = &[
+    "id",
+    "number",
+    "product_id",
+    "from_place_id",
+    "place_id",
+    "quantity",
+    "stage",
+    "shipped",
+    "received",
+    "automatic",
+    "reason",
+    "history",
+    "sequence",
+    "created_at",
+    "updated_at",
+];
+
+/// What a list is narrowed to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    pub(crate) stage: Option<Stage>,
+    pub(crate) product_id: Option<String>,
+    pub(crate) place_id: Option<String>,
+    pub(crate) number: Option<i64>,
+    /// Going to or coming from one of these places; any where none is named.
+    pub(crate) places: Option<Vec<String>>,
+}
+
+impl Wanted {
+    fn conditions(&self) -> db::Filter {
+        let mut filter = db::Filter::new("1 = 1");
+        if let Some(stage) = self.stage {
+            filter.and("stage = ?", stage.as_str());
+        }
+        if let Some(product_id) = &self.product_id {
+            filter.and("product_id = ?", product_id);
+        }
+        if let Some(place_id) = &self.place_id {
+            filter.and("place_id = ?", place_id);
+        }
+        if let Some(number) = self.number {
+            filter.and("number = ?", number);
+        }
+        if let Some(places) = &self.places {
+            let both = [places.clone().into(), places.clone().into()];
+            filter.and_all("(place_id in {list ?} or from_place_id in {list ?})", both);
+        }
+        filter
+    }
+}
+
+/// One of them, for whoever decides about it until the transaction ends.
+pub(crate) async fn take(tx: &mut Tx, id: &str) -> Result<Option<Replenishment>, Error> {
+    tx.lock([format!("replenishment/{id}")]).await?;
+    get(tx, id).await
+}
+
+/// One of them.
+pub(crate) async fn get(tx: &mut Tx, id: &str) -> Result<Option<Replenishment>, Error> {
+    let row = db::query(format!("select {} from replenishments where id = $1", COLUMNS.join(", ")))
+        .bind(id)
+        .fetch_optional(tx)
+        .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// A page of them, newest first.
+pub(crate) async fn list(tx: &mut Tx, wanted: &Wanted, window: &Window<i64>) -> Result<Vec<Replenishment>, Error> {
+    let mut conditions = wanted.conditions();
+    if let Some(before) = window.after {
+        conditions.and("number < ?", before);
+    }
+    let text = format!(
+        "select {} from replenishments where {{where}} order by number desc limit ? offset ?",
+        COLUMNS.join(", ")
+    );
+    let rows = conditions.query(&text, [window.fetch().into(), window.offset.into()]).fetch_all(tx).await?;
+    rows.iter().map(read).collect()
+}
+
+/// How many there are.
+pub(crate) async fn count(tx: &mut Tx, wanted: &Wanted) -> Result<u64, Error> {
+    Ok(wanted.conditions().count("replenishments", tx).await?)
+}
+
+/// Whether the level has asked by itself for goods that have not come yet. The caller holds the level's row.
+pub(crate) async fn has_asked(tx: &mut Tx, slot: &Slot) -> Result<bool, Error> {
+    let row = db::query(
+        "select 1 as there from replenishments where product_id = $1 and place_id = $2 and automatic = 1
+         and stage in ('requested', 'approved', 'in_transit')",
+    )
+    .bind(slot.product_id.as_str())
+    .bind(slot.place_id.as_str())
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Adds one, and gives it its number.
+pub(crate) async fn add(tx: &mut Tx, new: &mut Replenishment) -> Result<(), Error> {
+    let row = db::query("update counters set value = value + 1 where name = 'replenishment' returning value")
+        .fetch_one(tx)
+        .await?;
+    new.number = row.get("value")?;
+    save(tx, new).await
+}
+
+/// Writes one as it is now.
+pub(crate) async fn save(tx: &mut Tx, one: &Replenishment) -> Result<(), Error> {
+    let row = vec![
+        one.id.as_str().into(),
+        one.number.into(),
+        one.product_id.as_str().into(),
+        one.from.as_str().into(),
+        one.to.as_str().into(),
+        one.quantity.into(),
+        one.stage.as_str().into(),
+        one.shipped.into(),
+        one.received.into(),
+        i64::from(one.automatic).into(),
+        one.reason.as_deref().into(),
+        // Plain words and numbers always serialise.
+        serde_json::to_string(&one.history).unwrap_or_default().into(),
+        one.sequence.into(),
+        one.created_at.micros().into(),
+        one.updated_at.micros().into(),
+    ];
+    db::insert("replenishments", COLUMNS, [row])
+        .suffix(
+            "on conflict (id) do update set stage = excluded.stage, shipped = excluded.shipped,
+             received = excluded.received, reason = excluded.reason, history = excluded.history,
+             sequence = excluded.sequence, updated_at = excluded.updated_at",
+        )
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// Pieces in transit by product and the place that they go to.
+pub(crate) async fn in_transit(tx: &mut Tx) -> Result<Vec<(Slot, i64)>, Error> {
+    let rows = db::query(
+        "select product_id, place_id, cast(sum(shipped - received) as bigint) as pieces from replenishments
+         where stage = 'in_transit' group by product_id, place_id order by product_id, place_id",
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.iter().map(|row| Ok((super::books::slot(row)?, row.get("pieces")?))).collect()
+}
+
+/// The last event that each of them told.
+pub(crate) async fn sequences(tx: &mut Tx) -> Result<Vec<(String, i64)>, Error> {
+    let rows = db::query("select id, sequence from replenishments order by id").fetch_all(tx).await?;
+    rows.iter().map(|row| Ok((row.get("id")?, row.get("sequence")?))).collect()
+}
+
+fn read(row: &Row) -> Result<Replenishment, Error> {
+    Ok(Replenishment {
+        id: row.get("id")?,
+        number: row.get("number")?,
+        product_id: ProductId::known(row.get("product_id")?),
+        from: PlaceId::known(row.get("from_place_id")?),
+        to: PlaceId::known(row.get("place_id")?),
+        quantity: row.get("quantity")?,
+        stage: Stage::parse(&row.get::<String>("stage")?).ok_or(Error::Corrupt("stage"))?,
+        shipped: row.get("shipped")?,
+        received: row.get("received")?,
+        automatic: row.get::<i64>("automatic")? == 1,
+        reason: row.get("reason")?,
+        history: serde_json::from_str(&row.get::<String>("history")?).map_err(|_| Error::Corrupt("history"))?,
+        sequence: row.get("sequence")?,
+        created_at: Timestamp::from_micros(row.get("created_at")?),
+        updated_at: Timestamp::from_micros(row.get("updated_at")?),
+    })
+}
