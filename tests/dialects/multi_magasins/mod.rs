@@ -173,6 +173,16 @@ async fn edge(rows: &mut Rows) {
         Ok(())
     })
     .await;
+    rows.row(":8004, :8005 are the console's, :9091 is Prometheus's: nobody stands in for them", async {
+        let dialect = gateway::Dialect::ALL.iter().find(|dialect| dialect.name == "multi-magasins");
+        let mut doors: Vec<u16> = dialect.context("the dialect")?.doors.iter().map(|door| door.port).collect();
+        let mut known = SERVICES.map(|(number, _)| number);
+        doors.sort_unstable();
+        known.sort_unstable();
+        ensure!(doors == known, "{doors:?}");
+        Ok(())
+    })
+    .await;
     rows.row("nginx :8088 before the consoles", async {
         let told = port(8088).get("/produits").await?.expect(200)?;
         has_members(&told, &["produits"])?;

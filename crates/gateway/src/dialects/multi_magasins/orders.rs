@@ -34,6 +34,8 @@ pub(super) const ANNULEE: &str = "ANNULEE";
 
 /// How long a checkout is waited for beyond the house's own patience.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an order service that is away is waited for.
+const AWAY: Duration = Duration::from_secs(2);
 /// Orders that the lists tell of, the newest.
 const NEWEST: u64 = 1_000;
 
@@ -48,7 +50,8 @@ pub(super) fn etats(order: &Value) -> Vec<&'static str> {
     order["states"].as_array().into_iter().flatten().map(|reached| etat(&reached["state"])).collect()
 }
 
-/// Places an order at the online shop and waits for its end. An error: there is no such order.
+/// Places an order at the online shop and waits for its end, or until that takes too long. Of an error 502 and 504 say that
+/// there may be such an order, everything else that there is none.
 pub(super) async fn checkout(
     shop: &Shop,
     id: &OrderId,
@@ -75,7 +78,10 @@ pub(super) async fn checkout(
                 || matches!(status, StatusCode::ACCEPTED | StatusCode::PAYMENT_REQUIRED | StatusCode::CONFLICT) =>
         {
             let order = ended(&shop.desk, id.as_str()).await;
-            if order.is_missing() { Err(placed) } else { order.ok() }
+            if order.is_missing() {
+                return Err(placed);
+            }
+            order.ok().map_err(|answer| Answer { status: StatusCode::GATEWAY_TIMEOUT, ..answer })
         }
         _ => Err(placed),
     }
@@ -86,8 +92,9 @@ async fn ended(desk: &Desk, id: &str) -> Answer {
     let (begun, mut pause) = (Instant::now(), Duration::from_millis(10));
     loop {
         let order = desk.get(&["api", "orders", id]).send().await;
-        let ended = order.status.is_client_error() || order.status.is_success() && order.body["status"] != "pending";
-        if ended || begun.elapsed() > PATIENCE {
+        let is_away = order.status.is_server_error();
+        let ended = !is_away && order.body["status"] != "pending";
+        if ended || begun.elapsed() > if is_away { AWAY } else { PATIENCE } {
             return order;
         }
         tokio::time::sleep(pause).await;
