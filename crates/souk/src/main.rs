@@ -7,6 +7,7 @@ mod dlq;
 mod fleet;
 mod import;
 mod out;
+mod ports;
 mod remote;
 mod reports;
 mod sample;

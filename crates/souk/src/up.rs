@@ -10,8 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     data::{Folder, Running},
-    fleet::{Fleet, Ports, Wanted},
+    fleet::{Fleet, Wanted},
     out::say,
+    ports::Ports,
     sample::{self, Sample},
     token,
 };

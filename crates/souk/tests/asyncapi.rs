@@ -204,6 +204,7 @@ async fn journey(fleet: &Fleet) -> anyhow::Result<()> {
     fleet.call(201, Method::POST, "/api/activities", json!({"name": "Fair", "date": "2026-05-04"})).await?;
     goods(fleet).await?;
     orders(fleet, id).await?;
+    transfers(fleet).await?;
 
     let path = format!("/api/customers/{id}?cancel_open=true");
     fleet.call(204, Method::DELETE, &path, Value::Null).await?;
@@ -251,7 +252,13 @@ async fn orders(fleet: &Fleet, customer: &str) -> anyhow::Result<()> {
     fleet.call(409, Method::POST, "/api/orders", json!({"lines": [lanterns(1_000)]})).await?;
     for method in ["cash", "on_account"] {
         let walk_in = json!({"payment": {"method": method}, "lines": [lanterns(1)]});
-        fleet.call(201, Method::POST, "/api/orders", walk_in).await?;
+        let order = fleet.call(201, Method::POST, "/api/orders", walk_in).await?;
+        // Only what nobody has paid yet can become cheaper.
+        if method == "on_account" {
+            let path = format!("/api/orders/{}", order["id"].as_str().context("an id")?);
+            let rebate = json!({"adjustments": [{"label": "Rebate", "amount": -0.99}]});
+            fleet.call(200, Method::PATCH, &path, rebate).await?;
+        }
     }
 
     let shop = json!({"id": "corner", "name": "Corner shop", "kind": "store"});
@@ -262,5 +269,37 @@ async fn orders(fleet: &Fleet, customer: &str) -> anyhow::Result<()> {
     fleet.call(201, Method::POST, "/api/stores/corner/sales", sale).await?;
     fleet.call(201, Method::POST, &format!("/api/carts/{customer}/items"), lanterns(1)).await?;
     fleet.call(201, Method::POST, &format!("/api/carts/{customer}/checkout"), json!({})).await?;
+    Ok(())
+}
+
+/// Goods on their way to the shop that `orders` opens: one request comes whole in two boxes, one comes short, one is refused,
+/// and one is made by a low level.
+async fn transfers(fleet: &Fleet) -> anyhow::Result<()> {
+    const PATH: &str = "/api/stock/replenishments";
+    let (mut ids, wanted) = (Vec::new(), json!({"product_id": "LANTERN", "place_id": "corner", "quantity": 3}));
+    for reason in [None, Some("for the window"), Some("just in case")] {
+        let mut wanted = wanted.clone();
+        if let Some(reason) = reason {
+            wanted["reason"] = json!(reason);
+        }
+        let made = fleet.call(201, Method::POST, PATH, wanted).await?;
+        ids.push(made["id"].as_str().context("an id")?.to_owned());
+    }
+    let [whole, short, refused] = &ids[..] else { anyhow::bail!("three were asked for") };
+    let refusal = json!({"reason": "not before Christmas"});
+    fleet.call(200, Method::POST, &format!("{PATH}/{refused}/refuse"), refusal).await?;
+    for id in [whole, short] {
+        fleet.call(200, Method::POST, &format!("{PATH}/{id}/approve"), Value::Null).await?;
+        fleet.call(200, Method::POST, &format!("{PATH}/{id}/dispatch"), Value::Null).await?;
+    }
+    for (id, receipt) in [
+        (whole, json!({"quantity": 2})),
+        (whole, json!({"quantity": 1})),
+        (short, json!({"quantity": 2, "last": true})),
+    ] {
+        fleet.call(200, Method::POST, &format!("{PATH}/{id}/receive"), receipt).await?;
+    }
+    let path = "/api/stock/levels/LANTERN/corner/threshold";
+    fleet.call(200, Method::PUT, path, json!({"threshold": 50})).await?;
     Ok(())
 }

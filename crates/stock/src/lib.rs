@@ -96,9 +96,11 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         logistics: config.logistics_place.clone(),
         reservations: metrics::reservations(&ctx.metrics),
     };
+    // On the heap, since it holds a clone of all that handlers have.
+    let grpc = Box::pin(api::grpc(api.clone())).await?;
     Ok(App {
-        http: api::http(api.clone()).merge(bus.routes()),
-        grpc: Some(api::grpc(api).await?),
+        http: api::http(api).merge(bus.routes()),
+        grpc: Some(grpc),
         ready: chassis::ready_if(move || {
             let db = db.clone();
             async move { db.ping().await }

@@ -42,7 +42,6 @@ pub(crate) struct Ask<'a> {
     desk: &'a Desk,
     method: Method,
     uri: String,
-    role: Role,
     bearer: Option<&'a str>,
     headers: HeaderMap,
     to: Option<&'a Upstream>,
@@ -65,16 +64,7 @@ impl Desk {
     /// A question, as head office, to the path of these segments.
     pub(crate) fn ask<'a>(&'a self, method: Method, segments: &[&str]) -> Ask<'a> {
         let uri = segments.iter().map(|segment| format!("/{}", encoded(segment))).collect();
-        Ask {
-            desk: self,
-            method,
-            uri,
-            role: Role::Admin,
-            bearer: None,
-            headers: HeaderMap::new(),
-            to: None,
-            body: Body::empty(),
-        }
+        Ask { desk: self, method, uri, bearer: None, headers: HeaderMap::new(), to: None, body: Body::empty() }
     }
 
     pub(crate) fn get<'a>(&'a self, segments: &[&str]) -> Ask<'a> {
@@ -176,12 +166,6 @@ impl<'a> Ask<'a> {
         self.header(HeaderName::from_static("prefer"), "respond-async")
     }
 
-    /// Asks as somebody of that role, not as head office.
-    pub(crate) fn role(mut self, role: Role) -> Self {
-        self.role = role;
-        self
-    }
-
     /// Asks by the client's own token.
     pub(crate) fn bearer(mut self, token: &'a str) -> Self {
         self.bearer = Some(token);
@@ -202,7 +186,7 @@ impl<'a> Ask<'a> {
     async fn try_send(self) -> Result<Answer, Problem> {
         let token = match self.bearer {
             Some(token) => token.to_owned(),
-            None => self.desk.token(self.role)?,
+            None => self.desk.token(Role::Admin)?,
         };
         let asked = self.header(header::AUTHORIZATION, &format!("Bearer {token}"));
         let mut request =

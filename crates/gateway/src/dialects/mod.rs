@@ -40,8 +40,11 @@ pub struct Dialect {
     /// The routes of each of them.
     routes: fn(&Desk, u16) -> Router,
     /// What it does beside answering, if anything.
-    follow: Option<for<'a> fn(&'a Desk, &'a Context) -> BoxFuture<'a, anyhow::Result<()>>>,
+    follow: Option<Follow>,
 }
+
+/// Begins what a dialect does beside answering, until the process stops.
+type Follow = for<'a> fn(&'a Desk, &'a Context) -> BoxFuture<'a, anyhow::Result<()>>;
 
 /// A port of a dialect.
 #[derive(Debug)]

@@ -49,6 +49,7 @@ impl Query {
     /// The catalogue, searched and in parts: `search` looks at id, name, category and description; `active: null`
     /// shows what is not on sale too; `number` finds the one of it; `first` is 1 to 100.
     #[graphql(complexity = "usize::try_from(first).unwrap_or(0) * child_complexity + 1")]
+    #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn catalog(
         &self,
         ctx: &Context<'_>,

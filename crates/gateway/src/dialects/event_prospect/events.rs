@@ -10,7 +10,7 @@ use chassis::Json;
 use http::{StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
-use super::{Pages, find, id, missing};
+use super::{Pages, find, id, invalid, missing};
 use crate::dialects::{
     desk::{Answer, Desk},
     routes::AnyJson,
@@ -29,7 +29,7 @@ pub(super) async fn of_day(State(desk): State<Desk>, Path(date): Path<String>, u
 async fn page(desk: &Desk, uri: &Uri, date: Option<&str>) -> Result<Response, Answer> {
     let pages = match Pages::asked(uri) {
         Ok(pages) => pages,
-        Err(refusal) => return Ok(refusal),
+        Err(wrong) => return Ok(invalid(wrong)),
     };
     let part = pages.rows(|| desk.get(&["api", "activities"]).maybe("date", date)).await?;
     Ok(pages.answer(part.total, all_shown(desk, &part.rows).await?))

@@ -110,10 +110,10 @@ impl Default for Pages {
 
 impl Pages {
     /// What the query asks for, or what is wrong with it.
-    fn asked(uri: &Uri) -> Result<Self, Response> {
+    fn asked(uri: &Uri) -> Result<Self, &'static str> {
         let pages: Self =
-            from_query(uri.query().unwrap_or_default()).map_err(|_| invalid("pageNbr and pageSize must be numbers"))?;
-        if pages.size == 0 { Err(invalid("pageSize must be at least 1")) } else { Ok(pages) }
+            from_query(uri.query().unwrap_or_default()).map_err(|_| "pageNbr and pageSize must be numbers")?;
+        if pages.size == 0 { Err("pageSize must be at least 1") } else { Ok(pages) }
     }
 
     async fn rows<'a>(&self, ask: impl Fn() -> Ask<'a>) -> Result<Part, Answer> {

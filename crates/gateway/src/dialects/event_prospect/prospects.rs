@@ -33,7 +33,7 @@ pub(super) async fn of_field(
 async fn page(desk: &Desk, uri: &Uri, value: Option<&str>) -> Result<Response, Answer> {
     let pages = match Pages::asked(uri) {
         Ok(pages) => pages,
-        Err(refusal) => return Ok(refusal),
+        Err(wrong) => return Ok(invalid(wrong)),
     };
     let part = pages.rows(|| desk.get(&["api", "prospects"]).maybe("field", value)).await?;
     Ok(pages.answer(part.total, all_shown(desk, &part.rows).await?))

@@ -65,7 +65,7 @@ async fn answer(desk: &Desk, order: &Value) -> Response {
 pub(super) async fn add(State(desk): State<Desk>, _: Admin, AnyJson(body): AnyJson) -> Response {
     let asked = match Asked::read(&body) {
         Ok(asked) => asked,
-        Err(refusal) => return refusal,
+        Err(wrong) => return error(StatusCode::BAD_REQUEST, wrong),
     };
     match asked.place(&desk).await {
         Ok(Ok(order)) => {
@@ -94,18 +94,18 @@ struct Asked {
 }
 
 impl Asked {
-    fn read(body: &Value) -> Result<Self, Response> {
-        let bad = |text: String| error(StatusCode::BAD_REQUEST, text);
-        let wanted = |field: &str| whole(&body[field]).ok_or_else(|| bad(format!("Champ manquant: {field}")));
+    /// What the body asks for, or what is wrong with it.
+    fn read(body: &Value) -> Result<Self, String> {
+        let wanted = |field: &str| whole(&body[field]).ok_or_else(|| format!("Champ manquant: {field}"));
         let quantity = if body["quantite"].is_null() { Some(1) } else { whole(&body["quantite"]) };
         let total = &body["montant_total"];
         Ok(Self {
             client: wanted("client_id")?,
             product: wanted("produit_id")?,
-            quantity: quantity.filter(|pieces| *pieces > 0).ok_or_else(|| bad("quantite non valide".into()))?,
+            quantity: quantity.filter(|pieces| *pieces > 0).ok_or("quantite non valide")?,
             total: match total {
                 Value::Null => None,
-                total => Some(number(total).ok_or_else(|| bad("montant_total non valide".into()))?),
+                total => Some(number(total).ok_or("montant_total non valide")?),
             },
             statut: statut(&body["statut"])?,
         })
@@ -168,7 +168,7 @@ pub(super) async fn change(
         if !body["statut"].is_null() {
             let statut = match statut(&body["statut"]) {
                 Ok(statut) => statut,
-                Err(refusal) => return Ok(refusal),
+                Err(wrong) => return Ok(error(StatusCode::BAD_REQUEST, wrong)),
             };
             order = match move_to(&desk, &order, statut).await? {
                 Ok(order) => order,
@@ -221,15 +221,15 @@ pub(super) async fn remove(State(desk): State<Desk>, _: Admin, Path(number): Pat
     }
 }
 
-/// One of the words; the first if none is said.
-fn statut(word: &Value) -> Result<&'static str, Response> {
+/// One of the words, the first if none is said; or what there is to choose from.
+fn statut(word: &Value) -> Result<&'static str, String> {
     let words = STATUTS.map(|(word, _)| word);
     match word {
         Value::Null => Ok(words[0]),
         word => words
             .into_iter()
             .find(|known| word == known)
-            .ok_or_else(|| error(StatusCode::BAD_REQUEST, format!("statut non valide, attendu: {}", words.join(", ")))),
+            .ok_or_else(|| format!("statut non valide, attendu: {}", words.join(", "))),
     }
 }
 
@@ -242,7 +242,7 @@ fn word(order: &Value) -> &str {
     let said = order["metadata"][STATUT].as_str().unwrap_or_default();
     let words = || STATUTS.iter().filter(|(_, known)| *known == status).map(|(word, _)| *word);
     // The word that was said, where it is one for this status.
-    words().find(|word| *word == said).or_else(|| words().last()).unwrap_or_default()
+    words().find(|word| *word == said).or_else(|| words().next_back()).unwrap_or_default()
 }
 
 /// The numbers by which this fleet knows customers and products.

@@ -60,7 +60,7 @@ pub(super) async fn add(State(desk): State<Desk>, _: Admin, AnyJson(body): AnyJs
     }
     let (wanted, stock) = match wanted(&body) {
         Ok(wanted) => wanted,
-        Err(refusal) => return refusal,
+        Err(wrong) => return error(StatusCode::BAD_REQUEST, wrong),
     };
     let made = async {
         let made = desk.post(&["api", "products"]).json(wanted).send().await.ok()?;
@@ -83,7 +83,7 @@ pub(super) async fn change(
 ) -> Response {
     let (wanted, stock) = match wanted(&body) {
         Ok(wanted) => wanted,
-        Err(refusal) => return refusal,
+        Err(wrong) => return error(StatusCode::BAD_REQUEST, wrong),
     };
     let changed = async {
         let Some(mut product) = find(&desk, "products", &number).await? else { return Ok(None) };
@@ -115,9 +115,8 @@ pub(super) async fn remove(State(desk): State<Desk>, _: Admin, Path(number): Pat
     }
 }
 
-/// What a client sends, as the catalogue takes it, and the stock that there is to be.
-fn wanted(body: &Value) -> Result<(Map<String, Value>, Option<i64>), Response> {
-    let bad = |field: &str| error(StatusCode::BAD_REQUEST, format!("{field} non valide"));
+/// What a client sends, as the catalogue takes it, and the stock that there is to be; or what is wrong with it.
+fn wanted(body: &Value) -> Result<(Map<String, Value>, Option<i64>), &'static str> {
     let mut wanted = Map::new();
     for (theirs, ours) in [("nom", "name"), ("description", "description"), ("categorie", "category")] {
         if let Some(value) = body.get(theirs) {
@@ -125,12 +124,12 @@ fn wanted(body: &Value) -> Result<(Map<String, Value>, Option<i64>), Response> {
         }
     }
     if let Some(price) = body.get("prix") {
-        let price = number(price).filter(|price| *price >= 0.0).ok_or_else(|| bad("prix"))?;
+        let price = number(price).filter(|price| *price >= 0.0).ok_or("prix non valide")?;
         wanted.insert("price".into(), json!(price));
     }
     let stock = match body.get("stock") {
         None => None,
-        Some(stock) => Some(whole(stock).filter(|stock| *stock >= 0).ok_or_else(|| bad("stock"))?),
+        Some(stock) => Some(whole(stock).filter(|stock| *stock >= 0).ok_or("stock non valide")?),
     };
     Ok((wanted, stock))
 }

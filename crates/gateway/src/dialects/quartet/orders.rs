@@ -88,10 +88,8 @@ fn shown(order: &Value) -> Value {
     let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
     let first = lines.first().unwrap_or(&Value::Null);
     let buyer = if order["customer_id"].is_null() { &order["metadata"][BUYER] } else { &order["customer_id"] };
-    let status = match order["status"].as_str() {
-        Some(known @ ("pending" | "cancelled")) => known,
-        _ => "processed",
-    };
+    let known = order["status"].as_str().filter(|status| ["pending", "cancelled"].contains(status));
+    let status = known.unwrap_or("processed");
     let mut shown = json!({
         "id": order["id"],
         "userId": buyer,
