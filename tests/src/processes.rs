@@ -209,11 +209,10 @@ impl Processes {
         }
         let url = |name: &str| self.urls.get(name).cloned().unwrap_or_default();
         if service != "gateway" {
-            command
-                .env("DATABASE_URL", self.stores.url(&self.data, service))
-                .env("SOUK_BUS_URL", self.stores.url(&self.data, "bus"));
+            command.env("DATABASE_URL", self.stores.url(&self.data, service));
         }
         command
+            .env("SOUK_BUS_URL", self.stores.url(&self.data, "bus"))
             .env("SOUK_INTERNAL_KEY", &self.key)
             .env("SOUK_ISSUER", "souk")
             .env("SOUK_JWKS_URL", format!("{}/.well-known/jwks.json", url("customer")))

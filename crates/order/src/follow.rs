@@ -21,6 +21,8 @@ use crate::{
 const NEW_ORDERS: &str = "new-order";
 /// Who placed an order that another program put there.
 const ACTOR: &str = "new-order";
+/// How ids begin that are no orders' ids.
+const OUTSIDE: &str = "legacy:";
 /// Where the buyer's id is kept if it is none of a customer.
 const BUYER: &str = "user_id";
 
@@ -48,6 +50,8 @@ struct Foreign {
     quantity: Value,
     #[serde(default)]
     products: Vec<ForeignProduct>,
+    #[serde(default)]
+    status: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +99,14 @@ impl Follower {
     /// durable.
     async fn take(&self, event: &Event) -> Result<(), Failure> {
         let foreign: Foreign = event.data()?;
+        // What its own fleet has cancelled, or done with, is told and not asked for.
+        if !matches!(foreign.status.as_deref(), None | Some("pending")) {
+            return Ok(());
+        }
         let id = OrderId::parse(&text(&foreign.id)).map_err(|why| Failure::Bad(anyhow::anyhow!("id: {why}")))?;
+        if id.as_str().starts_with(OUTSIDE) {
+            return Err(Failure::Bad(anyhow::anyhow!("id: `{OUTSIDE}` is how ids of payments from outside begin")));
+        }
         let known = async {
             let mut tx = self.checkout.db.read().await?;
             store::find(&mut tx, id.as_str()).await
@@ -157,9 +168,13 @@ impl ForeignProduct {
     }
 }
 
-/// A text, or a number as one.
+/// A text, or a number as one; nothing of null.
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// What cannot be sold never will be; a store or neighbour that is away is waited for.

@@ -50,6 +50,8 @@ impl Error {
         match self {
             Self::Store(err) if err.is_away() => Kind::Unavailable,
             Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
+            Self::Unmoved(Unmoved::Differs { .. }) => Kind::Forbidden,
+            Self::Unmoved(Unmoved::TooMany { .. }) => Kind::Invalid,
             Self::Rejected(Rejection::UnknownPlace { .. }) | Self::KeyReused => Kind::Invalid,
             Self::Rejected(_) | Self::PlaceExists(_) | Self::Reused(_) | Self::Unmoved(_) => Kind::Conflict,
             Self::UnknownPlace(_) | Self::NoReplenishment(_) => Kind::NotFound,
@@ -96,6 +98,7 @@ impl From<Error> for Problem {
             Error::Rejected(ref why @ Rejection::UnknownPlace { .. }) => {
                 Self::fields(vec![FieldError::new("place_id", "exists", why.to_string())])
             }
+            Error::Unmoved(ref why @ Unmoved::TooMany { .. }) => Self::invalid("quantity", "range", why.to_string()),
             Error::Unmoved(ref why @ Unmoved::Short { available, .. }) => {
                 Self::new(kind, why.to_string()).with("available", available)
             }

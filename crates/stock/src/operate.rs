@@ -10,7 +10,7 @@ use std::{
 use batch::Batcher;
 use bus::{Event, Relay};
 use chassis::{Context, CrashPoints};
-use commerce::{OrderId, PlaceId, ProductId, Timestamp};
+use commerce::{Id, OrderId, PlaceId, ProductId, Timestamp};
 use db::{Db, Tx};
 
 use crate::{
@@ -46,6 +46,8 @@ pub(crate) enum Task {
     Keep(OrderId, Duration),
     /// Put in and take out by hand, all or nothing; with the key under which the answer is remembered.
     Adjust(Vec<Wish>, Option<Asked>),
+    /// Put in or take out what makes so much available.
+    Available { slot: Slot, available: i64, reason: String, actor: String },
     /// Below how many available people are told.
     Threshold(Slot, Option<i64>),
 }
@@ -60,6 +62,7 @@ pub(crate) enum Answer {
     Restocked(Vec<(ProductId, i64)>),
     Kept,
     Adjusted(Result<Vec<Adjustment>, Error>),
+    /// The level as it is now.
     Threshold(Result<Level, Error>),
 }
 
@@ -157,7 +160,7 @@ impl Desk {
                         Answer::Reserved(Reserved::Invalid("it contradicts what is on the books".into()))
                     }
                     Task::Adjust(..) => Answer::Adjusted(Err(err)),
-                    Task::Threshold(..) => Answer::Threshold(Err(err)),
+                    Task::Available { .. } | Task::Threshold(..) => Answer::Threshold(Err(err)),
                     _ => return Err(err),
                 })
             }
@@ -230,7 +233,7 @@ impl Desk {
                         needs.slots.insert(wish.slot.clone());
                     }
                 }
-                Task::Threshold(slot, _) => {
+                Task::Available { slot, .. } | Task::Threshold(slot, _) => {
                     needs.places.insert(slot.place_id.as_str());
                     needs.products.insert(slot.product_id.as_str());
                     needs.slots.insert(slot.clone());
@@ -279,6 +282,20 @@ async fn perform(tx: &mut Tx, book: &mut Book, task: &Task) -> Result<Answer, Er
             Answer::Kept
         }
         Task::Adjust(wishes, asked) => Answer::Adjusted(adjust(tx, book, wishes, asked.as_ref()).await?),
+        Task::Available { slot, available, reason, actor } if book.places.contains(&slot.place_id) => {
+            let delta = book.missing(slot, *available);
+            let wish = Wish {
+                id: Id::<()>::new().to_string(),
+                slot: slot.clone(),
+                delta,
+                reason: reason.clone(),
+                actor: actor.clone(),
+            };
+            let done = if delta == 0 { Ok(Vec::new()) } else { book.adjust(&[wish]) };
+            let level = book.levels.get(slot).cloned().unwrap_or_default();
+            Answer::Threshold(done.map(|_| level).map_err(Error::from))
+        }
+        Task::Available { slot, .. } => Answer::Threshold(Err(Error::UnknownPlace(slot.place_id.to_string()))),
         Task::Threshold(slot, threshold) if book.places.contains(&slot.place_id) => {
             Answer::Threshold(Ok(book.set_threshold(slot, *threshold)))
         }

@@ -153,6 +153,8 @@ async fn every_row() -> Result<()> {
         let user = gateway.with_token(given["access_token"].as_str().context("a token")?);
         has_members(&user.get("/prospects").await?.expect(200)?, PAGE)?;
         has_members(&user.get("/events/").await?.expect(200)?, PAGE)?;
+        let (shopper, _) = fleet.nobody().register("shopper").await?;
+        ensure!(gateway.with_token(shopper.token()).get("/prospects").await?.status == 401, "who only buys");
         let wrong = token("user", "wrong").await?;
         ensure!(wrong["http"] == 401 && wrong["error"] == "invalid_grant", "{wrong}");
         let realm = port(8180);

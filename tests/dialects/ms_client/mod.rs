@@ -78,6 +78,14 @@ async fn every_row() -> Result<()> {
         port(5004).get("/protected").await?.is(401, &unauthorized)
     })
     .await;
+    rows.row("whoever only buys in the shop has no business in the books", async {
+        let (shopper, _) = fleet.nobody().register("shopper").await?;
+        for (number, path) in [(5001, "/customers"), (5002, "/products"), (5003, "/orders")] {
+            port(number).with_token(shopper.token()).get(path).await?.is(401, &unauthorized)?;
+        }
+        Ok(())
+    })
+    .await;
     rows.row("POST :5004/validate_token", async {
         let ask = |body: Value| async move { port(5004).post("/validate_token", &body).await };
         let good = json!({"valid": true, "user": "admin", "role": "admin"});
@@ -91,12 +99,12 @@ async fn every_row() -> Result<()> {
 
     rows.row("/customers", async {
         let made = admin.client.post("/customers", &somebody("Lovelace")).await?;
-        made.is(201, &json!({"id": 1, "nom": "Lovelace", "prenom": "Ada", "email": "lovelace@exemple.fr"}))?;
+        made.is(201, &json!({"id": 2, "nom": "Lovelace", "prenom": "Ada", "email": "lovelace@exemple.fr"}))?;
         let mut shown = somebody("Lovelace");
-        shown["id"] = 1.into();
-        user.client.get("/customers/1").await?.is(200, &shown)?;
+        shown["id"] = 2.into();
+        user.client.get("/customers/2").await?.is(200, &shown)?;
         let all = user.client.get("/customers").await?.expect(200)?;
-        ensure!(all == json!([shown]), "{all}");
+        ensure!(all[1] == shown && all.as_array().map(Vec::len) == Some(2), "{all}");
         user.client.get("/customers/99").await?.is(404, &json!({"message": "Client not found"}))?;
         for (field, value, error) in [
             ("email", json!("nobody"), "Email non valide"),
@@ -107,9 +115,9 @@ async fn every_row() -> Result<()> {
             bad[field] = value;
             admin.client.post("/customers", &bad).await?.is(400, &json!({ "error": error }))?;
         }
-        let changed = admin.client.put("/customers/1", &json!({"prenom": "Augusta", "ville": "Lyon"})).await?;
-        changed.is(200, &json!({"id": 1, "nom": "Lovelace", "prenom": "Augusta", "email": "lovelace@exemple.fr"}))?;
-        let now = user.client.get("/customers/1").await?.expect(200)?;
+        let changed = admin.client.put("/customers/2", &json!({"prenom": "Augusta", "ville": "Lyon"})).await?;
+        changed.is(200, &json!({"id": 2, "nom": "Lovelace", "prenom": "Augusta", "email": "lovelace@exemple.fr"}))?;
+        let now = user.client.get("/customers/2").await?.expect(200)?;
         ensure!(now["ville"] == "Lyon" && now["pays"] == "France" && now["telephone"] == "0612345678", "{now}");
         admin.client.put("/customers/99", &json!({"nom": "X"})).await?.is(404, &json!({"message": "Client not found"}))
     })
@@ -129,15 +137,28 @@ async fn every_row() -> Result<()> {
         admin.produit.put("/products/4", &change).await?.is(200, &json!({"id": 4, "nom": "Lampe"}))?;
         let lamp = user.produit.get("/products/4").await?.expect(200)?;
         ensure!(lamp["prix"] == "15.00" && lamp["stock"] == 3 && lamp["categorie"] == "Maison", "{lamp}");
+        let many = json!({"stock": 50});
+        let set = (0..20).map(|_| admin.produit.put("/products/4", &many));
+        for answer in futures::future::join_all(set).await {
+            answer?.expect(200)?;
+        }
+        ensure!(
+            user.produit.get("/products/4").await?.expect(200)?["stock"] == 50,
+            "set to fifty twenty times at once"
+        );
+        admin.produit.post("/products", &json!({"nom": "X", "prix": 1, "stock": 1e12})).await?.expect(400)?;
+        admin.produit.post("/products", &json!({"nom": "X", "prix": "NaN", "stock": 1})).await?.expect(400)?;
+        let all = user.produit.get("/products").await?.expect(200)?;
+        ensure!(all.as_array().map(Vec::len) == Some(4), "what is refused made nothing: {all}");
         admin.produit.delete("/products/4").await?.is(200, &json!({"message": "Product deleted"}))?;
         user.produit.get("/products/4").await?.is(404, &json!({"message": "Product not found"}))
     })
     .await;
     rows.row("/orders", async {
-        let new = json!({"client_id": 1, "produit_id": 1, "montant_total": 90});
+        let new = json!({"client_id": 2, "produit_id": 1, "montant_total": 90});
         let made = admin.commande.post("/orders", &new).await?.expect(201)?;
         has_members(&made, &["id", "client_id", "produit_id", "quantite", "montant_total"])?;
-        ensure!(made["id"] == 1 && made["client_id"] == 1 && made["quantite"] == 1, "{made}");
+        ensure!(made["id"] == 1 && made["client_id"] == 2 && made["quantite"] == 1, "{made}");
         let shown = user.commande.get("/orders/1").await?.expect(200)?;
         has_members(&shown, &["id", "client_id", "produit_id", "date_commande", "statut", "montant_total"])?;
         ensure!(shown["statut"] == "En cours" && shown["montant_total"] == "90.00", "{shown}");
@@ -147,9 +168,9 @@ async fn every_row() -> Result<()> {
             Ok((left["stock"] == 9).then_some(()))
         })
         .await?;
-        let many = json!({"client_id": 1, "produit_id": 1, "quantite": 50, "montant_total": 1});
+        let many = json!({"client_id": 2, "produit_id": 1, "quantite": 50, "montant_total": 1});
         admin.commande.post("/orders", &many).await?.is(409, &json!({"error": "Stock insuffisant"}))?;
-        let odd = json!({"client_id": 1, "produit_id": 1, "montant_total": 1, "statut": "Perdue"});
+        let odd = json!({"client_id": 2, "produit_id": 1, "montant_total": 1, "statut": "Perdue"});
         let told = admin.commande.post("/orders", &odd).await?.expect(400)?;
         ensure!(told["error"].as_str().is_some_and(|text| text.contains("En préparation")), "{told}");
         user.commande.get("/orders/99").await?.is(404, &json!({"message": "Order not found"}))
@@ -164,7 +185,10 @@ async fn every_row() -> Result<()> {
         }
         let back = admin.commande.put("/orders/1", &json!({"statut": "Annulée"})).await?;
         ensure!(back.status == 409, "{}", back.text());
-        ensure!(admin.commande.put("/orders/1", &json!({"statut": "?"})).await?.status == 400);
+        let odd = json!({"statut": "?", "montant_total": 3});
+        ensure!(admin.commande.put("/orders/1", &odd).await?.status == 400);
+        let same = user.commande.get("/orders/1").await?.expect(200)?;
+        ensure!(same["montant_total"] == "85.50", "what is refused changed nothing: {same}");
         let native = house.get("/api/orders?number=1").await?.expect(200)?;
         let history = native["data"][0]["history"].to_string();
         ensure!(history.contains("dialect:ms-client") && history.contains("total changed"), "{history}");
@@ -172,7 +196,7 @@ async fn every_row() -> Result<()> {
     })
     .await;
     rows.row("DELETE /orders/{id}", async {
-        let new = json!({"client_id": 1, "produit_id": 2, "quantite": 2, "montant_total": 50});
+        let new = json!({"client_id": 2, "produit_id": 2, "quantite": 2, "montant_total": 50});
         let made = admin.commande.post("/orders", &new).await?.expect(201)?;
         let path = format!("/orders/{}", made["id"]);
         admin.commande.delete(&path).await?.is(200, &json!({"message": "Order deleted successfully"}))?;
@@ -188,7 +212,7 @@ async fn every_row() -> Result<()> {
         let told = user.client.get("/notifications").await?.expect(200)?;
         let first = told[0].as_str().context("a text")?;
         ensure!(
-            first == "Received order notification for client: {'order_id': 1, 'client_id': 1, 'produit_id': 1, 'quantite': 1, 'montant_total': '85.50'}",
+            first == "Received order notification for client: {'order_id': 1, 'client_id': 2, 'produit_id': 1, 'quantite': 1, 'montant_total': '85.50'}",
             "{told}"
         );
         let told = user.produit.get("/notifications").await?.expect(200)?;
@@ -235,7 +259,7 @@ async fn every_row() -> Result<()> {
             let told = fleet.nobody().get(&path).await?.expect(200)?;
             ensure!(told["msg"].is_string(), "{at}: {told}");
         }
-        let path = "/compat/ms-client/80/api/client-service/customers/1";
+        let path = "/compat/ms-client/80/api/client-service/customers/2";
         let request = fleet.nobody().with_token(user.client.token());
         ensure!(request.get(path).await?.expect(200)?["nom"] == "Lovelace");
         Ok(())

@@ -37,7 +37,8 @@ pub(super) async fn rows(rows: &mut Rows, admin: &Client) {
         let told = get("/magasins/1/stock").await?;
         ensure!(list(&told)?.len() == 4, "{told}");
         ensure!(told[0] == json!({"produit_id": 1, "nom": "Produit 1", "quantite": 50}), "{told}");
-        for none in ["6", "99", "x"] {
+        // 6 is the centre, 7 the online shop: no stores.
+        for none in ["6", "7", "en-ligne", "99", "x"] {
             let answer = api(reqwest::Method::GET, &format!("/magasins/{none}/stock")).await?;
             detail(&answer, 404, "Magasin non trouvé")?;
         }
@@ -55,6 +56,7 @@ pub(super) async fn rows(rows: &mut Rows, admin: &Client) {
         let short = post("/magasins/1/produits/1/vente?quantite=48").await?;
         detail(&short, 400, "Stock insuffisant")?;
         detail(&post("/magasins/99/produits/1/vente?quantite=1").await?, 404, "Magasin non trouvé")?;
+        detail(&post("/magasins/7/produits/1/vente?quantite=1").await?, 404, "Magasin non trouvé")?;
         detail(&post("/magasins/1/produits/99/vente?quantite=1").await?, 404, "Produit non trouvé")?;
         for wrong in ["", "?quantite=0", "?quantite=x"] {
             post(&format!("/magasins/1/produits/1/vente{wrong}")).await?.expect(422)?;
@@ -81,6 +83,7 @@ async fn logistics(rows: &mut Rows) {
         ensure!(list(&all)?.len() == before + 1 && row["statut"] == "en_attente", "{all}");
         ensure!(row["produit_id"] == 2 && row["magasin_id"] == 3 && row["quantite"] == 7, "{row}");
         detail(&post("/logistique/demande?magasin_id=99&produit_id=2&quantite=7").await?, 404, "Magasin non trouvé")?;
+        detail(&post("/logistique/demande?magasin_id=7&produit_id=2&quantite=7").await?, 404, "Magasin non trouvé")?;
         detail(&post("/logistique/demande?magasin_id=3&produit_id=99&quantite=7").await?, 404, "Produit non trouvé")?;
         post("/logistique/demande?magasin_id=3&produit_id=2").await?.expect(422)?;
         Ok(())
@@ -146,7 +149,8 @@ async fn head_office(rows: &mut Rows) {
         ensure!(best[0]["nom"] == "Produit 3", "{told}");
         let left = list(&told["stock_restants"])?;
         ensure!(left.contains(&json!({"magasin": "Plateau", "produit": "Produit 1", "quantite": 47})), "{told}");
-        ensure!(left.len() == 6 * 4, "{told}");
+        ensure!(left.len() == 5 * 4, "{told}");
+        ensure!(of("Boutique en ligne")?.is_null(), "{told}");
         Ok(())
     })
     .await;
@@ -162,6 +166,10 @@ async fn head_office(rows: &mut Rows) {
         let over = list(&told["surstocks"])?;
         ensure!(over == &[json!({"magasin_id": 1, "produit_id": 4, "quantite": 110})], "{told}");
         let trends = list(&told["tendances"])?;
+        for row in ["chiffre_affaires", "ruptures", "surstocks", "tendances"] {
+            let stores = list(&told[row])?.iter().all(|row| row["magasin_id"].as_i64().is_some_and(|id| id <= 5));
+            ensure!(stores, "{row}: {told}");
+        }
         ensure!(trends.contains(&json!({"magasin_id": 4, "nombre_ventes": 2})), "{told}");
         Ok(())
     })
@@ -175,7 +183,15 @@ async fn head_office(rows: &mut Rows) {
         ensure!(produits["produits"][2] == json!({"id": 3, "nom": "Thé", "prix": 31.5}), "{produits}");
         put("/api/v1/maison-mere/produits/3", json!({"prix": 30})).await?.is(200, &done)?;
         detail(&put("/api/v1/maison-mere/produits/99", json!({"prix": 1})).await?, 404, "Produit non trouvé")?;
-        put("/api/v1/maison-mere/produits/3", json!({"prix": -1})).await?.expect(422)?;
+        put("/api/v1/maison-mere/produits/3", json!({"prix": 31.499_999_999_999_996})).await?.is(200, &done)?;
+        let produits = port(8088).get("/produits").await?.expect(200)?;
+        ensure!(produits["produits"][2]["prix"] == 31.5, "{produits}");
+        put("/api/v1/maison-mere/produits/3", json!({"prix": 1.005})).await?.is(200, &done)?;
+        put("/api/v1/maison-mere/produits/3", json!({"prix": 30})).await?.is(200, &done)?;
+        for wrong in [json!(-1), json!(1e10), json!("x"), json!([1])] {
+            let answer = put("/api/v1/maison-mere/produits/3", json!({"prix": wrong})).await?;
+            detail(&answer, 422, "prix non valide")?;
+        }
         Ok(())
     })
     .await;

@@ -28,7 +28,9 @@ pub(super) async fn rows(rows: &mut Rows, admin: &Client) {
         detail(&pay(json!("cmd-3"), json!(500.5)).await?, 400, dear)?;
         detail(&pay(json!("cmd-1"), json!(10)).await?, 400, "Paiement refusé")?;
         pay(json!("cmd-4"), Value::Null).await?.expect(422)?;
-        pay(json!("cmd-4"), json!(-1)).await?.expect(400)?;
+        detail(&pay(json!("cmd-4"), json!(-1)).await?, 400, "montant non valide")?;
+        pay(json!("cmd-4"), json!(0.1 + 0.2)).await?.expect(200)?;
+        pay(json!("cmd-4"), json!(0.3)).await?.expect(200)?;
         // An order of the house is not paid for a second time.
         let saga =
             port(8002).post("/saga/commande/", &json!({"produits": [{"id": 3, "qte": 1}]})).await?.expect(200)?;
@@ -92,6 +94,18 @@ async fn stock(rows: &mut Rows, admin: &Client) {
         let gone = json!({"id": nameless["id"], "produits": [{"id": 3, "qte": 1}]});
         stock("liberer", gone).await?.is(200, &freed)?;
         stock("liberer", of(json!(3), 1)).await?.expect(422)?;
+        // What was released may be taken anew, of something else too.
+        let q1 = |pieces| json!({"id": "q1", "produits": [{"id": 4, "qte": pieces}]});
+        stock("reserver", q1(1)).await?.is(200, &json!({"status": "reserve", "stock": {"4": 49}}))?;
+        stock("liberer", q1(1)).await?.is(200, &json!({"status": "libere", "stock": {"4": 50}}))?;
+        stock("reserver", q1(2)).await?.is(200, &json!({"status": "reserve", "stock": {"4": 48}}))?;
+        stock("liberer", q1(2)).await?.is(200, &json!({"status": "libere", "stock": {"4": 50}}))?;
+        for wrong in [json!("é"), json!("a b"), json!("a/b"), json!(""), json!({}), json!("a".repeat(51))] {
+            for call in ["reserver", "liberer"] {
+                let body = json!({"id": wrong, "produits": [{"id": 3, "qte": 1}]});
+                detail(&stock(call, body).await?, 422, "id non valide")?;
+            }
+        }
         ensure!(admin.level("3", "en-ligne").await? == (there, 0));
         Ok(())
     })

@@ -2,6 +2,7 @@
 
 mod bad_calls;
 mod bad_input;
+mod carts;
 mod chaos;
 mod collisions;
 mod crash_points;
@@ -20,4 +21,5 @@ mod roles;
 mod separate;
 mod tokens;
 mod traces;
+mod transfers;
 mod upgrade;

@@ -8,6 +8,8 @@ use super::desk::{Answer, Ask};
 const AT_ONCE: u64 = 100;
 /// Most rows of one answer: the older fleets had no limit, and no client that asked for more.
 const MOST: u64 = 1_000;
+/// How deep numbered pages of the house reach.
+const FARTHEST: u64 = 10_000;
 /// Most rows of a whole list, newest ones first where the order says so.
 const WHOLE: usize = 10_000;
 
@@ -22,12 +24,15 @@ pub(crate) struct Part {
 
 /// Rows `first..first + count` of a list; `ask` makes the question.
 pub(crate) async fn part<'a>(ask: impl Fn() -> Ask<'a>, first: u64, count: u64) -> Result<Part, Answer> {
-    let count = count.min(MOST);
+    // Nobody has so many rows; what lies beyond is asked for nothing but the total.
+    let first = first.min(FARTHEST);
+    let count = count.min(MOST).min(FARTHEST - first);
     // A page of the house that holds them all, where there is one; else pages of a hundred.
     let size = if count > 0 && count <= AT_ONCE && first.is_multiple_of(count) { count } else { AT_ONCE };
     let (mut rows, mut total) = (Vec::new(), 0);
     let last = first.saturating_add(count.max(1)) - 1;
-    for page in first / size..=last / size {
+    let pages = if first == FARTHEST { 0..=0 } else { first / size..=last / size };
+    for page in pages {
         let answer =
             ask().query("limit", size).query("page", page + 1).query("include_total", true).send().await.ok()?;
         total = answer["total"].as_u64().unwrap_or_default();

@@ -7,6 +7,7 @@ mod crm;
 mod desk;
 mod event_prospect;
 mod lists;
+mod money;
 mod ms_client;
 mod multi_magasins;
 mod orders;

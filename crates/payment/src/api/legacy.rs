@@ -22,6 +22,8 @@ use crate::{
 /// How long a checkout that is under way is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
+/// Metadata that may carry the exact amount in cents, for which the float of the message is only nearly right.
+const CENTS: &str = "amount-cents";
 /// Metadata that may carry the caller's own key.
 const KEY: &str = "idempotency-key";
 
@@ -33,18 +35,26 @@ impl PaymentService for Api {
             Some(Ok(key)) if wire::any_id(key).is_ok() => key.to_owned(),
             Some(_) => return Err(Status::invalid_argument("idempotency-key is no id")),
         };
+        let exact = match request.metadata().get(CENTS).map(|cents| cents.to_str().ok()?.parse::<i64>().ok()) {
+            None => None,
+            Some(Some(cents @ 1..=100_000_000_000_000)) => Some(Amount::from_minor(cents)),
+            Some(_) => return Err(Status::invalid_argument("amount-cents is no whole number above 0")),
+        };
         let request = request.into_inner();
         Id::<()>::parse(&request.order_id).map_err(|err| Status::invalid_argument(format!("orderId: {err}")))?;
-        let amount = cents(request.amount)?;
+        let asked = match exact {
+            Some(amount) => Asked { amount, float: None },
+            None => Asked { amount: cents(request.amount)?, float: Some(request.amount) },
+        };
         // The order's own payment answers for it: this call charges nothing for an order of this house.
         let known = self.known(&request.order_id).await.map_err(Problem::from)?;
         let paid = match known {
-            Some(payment) => stored(&payment, amount)?,
+            Some(payment) => stored(&payment, asked)?,
             None => match self.order(&request.order_id).await? {
-                Standing::Unknown => self.pay_apart(&request.order_id, amount, op_id).await?,
+                Standing::Unknown => self.pay_apart(&request.order_id, asked, op_id).await?,
                 // Its saga was quicker than the question, or ended without money.
                 _ => match self.known(&request.order_id).await.map_err(Problem::from)? {
-                    Some(payment) => stored(&payment, amount)?,
+                    Some(payment) => stored(&payment, asked)?,
                     None => false,
                 },
             },
@@ -80,15 +90,15 @@ impl Api {
     }
 
     /// A payment under an id that this house does not know: in a namespace of its own, once per id.
-    async fn pay_apart(&self, order_id: &str, amount: Amount, op_id: String) -> Result<bool, Status> {
+    async fn pay_apart(&self, order_id: &str, asked: Asked, op_id: String) -> Result<bool, Status> {
         let order_id = OrderId::parse(&format!("{LEGACY}{order_id}"))
             .map_err(|_| Status::invalid_argument(format!("orderId is longer than {} letters", 64 - LEGACY.len())))?;
         if let Some(payment) = self.known(order_id.as_str()).await.map_err(Problem::from)? {
-            return stored(&payment, amount);
+            return stored(&payment, asked);
         }
         let terms = Terms {
             kind: Kind::Legacy,
-            amount,
+            amount: asked.amount,
             currency: self.currency,
             customer_id: None,
             method: Method::Card,
@@ -100,18 +110,34 @@ impl Api {
             Some((Reply::Done, _)) => Ok(true),
             Some((Reply::InDoubt, _)) | None => Err(in_doubt()),
             // Somebody was faster with another key: what came of his call answers.
-            Some((Reply::Refused(_) | Reply::Invalid(_), Some(payment))) => stored(&payment, amount),
+            Some((Reply::Refused(_) | Reply::Invalid(_), Some(payment))) => stored(&payment, asked),
             Some((Reply::Refused(_) | Reply::Invalid(_), None)) => Ok(false),
         }
     }
 }
 
+/// What somebody pays: exactly, or as the float that he sent.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    amount: Amount,
+    float: Option<f32>,
+}
+
+impl Asked {
+    /// Whether this is the amount that is meant. Of a float it is the one that comes nearest to what was sent.
+    fn means(self, amount: Amount) -> bool {
+        #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "as its sender rounded it")]
+        let sent = (amount.minor() as f64 / 100.0) as f32;
+        self.amount == amount || self.float.is_some_and(|float| float.to_bits() == sent.to_bits())
+    }
+}
+
 /// Whether the payment on the books is one of this amount that holds.
-fn stored(payment: &Payment, amount: Amount) -> Result<bool, Status> {
+fn stored(payment: &Payment, asked: Asked) -> Result<bool, Status> {
     match payment.status {
         Held::InDoubt => Err(in_doubt()),
         Held::Refused | Held::Voided | Held::Tombstone => Ok(false),
-        Held::Authorised | Held::Captured | Held::PartlyRefunded | Held::Refunded => Ok(payment.amount == amount),
+        Held::Authorised | Held::Captured | Held::PartlyRefunded | Held::Refunded => Ok(asked.means(payment.amount)),
     }
 }
 
@@ -133,6 +159,16 @@ fn cents(amount: f32) -> Result<Amount, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_amount_is_known_by_the_float_that_it_became() {
+        let amount = Amount::from_minor(20_000_001);
+        let float = 200_000.01_f32;
+        let sent = Asked { amount: cents(float).expect("an amount"), float: Some(float) };
+        assert!(sent.amount != amount && sent.means(amount));
+        assert!(!sent.means(Amount::from_minor(20_000_101)));
+        assert!(!Asked { amount: sent.amount, float: None }.means(amount), "said exactly it is another");
+    }
 
     #[test]
     fn a_float_becomes_the_cents_that_were_meant() {

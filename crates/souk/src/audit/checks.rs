@@ -12,6 +12,7 @@ pub(crate) fn all(facts: &Facts) -> Vec<Check> {
         orders_are_terminal_or_driven(facts),
         confirmed_orders_are_paid_once(facts),
         payments_belong_to_orders(facts),
+        payments_from_outside_are_whole(facts),
         cancelled_orders_hold_no_money(facts),
         stock_follows_orders(facts),
         reservations_belong_to_orders(facts),
@@ -88,6 +89,23 @@ fn payments_belong_to_orders(facts: &Facts) -> Check {
         } else {
             None
         });
+    }
+    check
+}
+
+/// Payments under ids that no order has, as older fleets' programs make them: each once, and refunded up to what was taken.
+fn payments_from_outside_are_whole(facts: &Facts) -> Check {
+    let mut check =
+        Check::new("payments from outside (ids of no order here) stand once, and give back no more than was taken");
+    for payment in facts.payments.values().filter(|payment| payment.kind != "order") {
+        let named = payment.order_id.starts_with("legacy:");
+        let wrong = !named || payment.refunded > payment.captured || payment.captured > payment.amount;
+        check.saw(wrong.then(|| {
+            format!(
+                "payment {}: captured {}, refunded {}, authorised {}",
+                payment.order_id, payment.captured, payment.refunded, payment.amount
+            )
+        }));
     }
     check
 }

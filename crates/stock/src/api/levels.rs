@@ -15,7 +15,10 @@ use crate::{
     domain::{Level, Slot},
     error::Error,
     operate::{Answer, Task},
-    store::lists::{self, Filter},
+    store::{
+        lists::{self, Filter},
+        replenishments,
+    },
 };
 
 /// How much of a product is in a place.
@@ -28,6 +31,8 @@ pub(crate) struct LevelBody {
     reserved: i64,
     /// What can still be promised: on hand less reserved.
     available: i64,
+    /// Pieces on their way here from another place, which belong to neither.
+    in_transit: i64,
     /// Below so many available, people are told.
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<i64>,
@@ -113,13 +118,14 @@ impl LevelQuery {
     }
 }
 
-fn body(slot: Slot, level: &Level) -> LevelBody {
+fn body(slot: Slot, level: &Level, in_transit: i64) -> LevelBody {
     LevelBody {
         product_id: slot.product_id,
         place_id: slot.place_id,
         on_hand: level.on_hand,
         reserved: level.reserved,
         available: level.available(),
+        in_transit,
         threshold: level.threshold,
     }
 }
@@ -136,15 +142,75 @@ pub(crate) async fn list_levels(
     let paging =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
     let window = paging.window(key).map_err(bad_page)?;
-    let (rows, total) = async {
+    let (rows, in_transit, total) = async {
         let mut tx = api.db.snapshot().await?;
         let total = if window.include_total { Some(lists::count_levels(&mut tx, &filter).await?) } else { None };
-        Ok::<_, Error>((lists::levels(&mut tx, &filter, &window).await?, total))
+        let rows = lists::levels(&mut tx, &filter, &window).await?;
+        let products: Vec<&str> = rows.iter().map(|(slot, _)| slot.product_id.as_str()).collect();
+        let in_transit = replenishments::in_transit(&mut tx, &products).await?;
+        Ok::<_, Error>((rows, in_transit, total))
     }
     .await?;
-    let rows: Vec<LevelBody> = rows.into_iter().map(|(slot, level)| body(slot, &level)).collect();
+    let rows: Vec<LevelBody> = rows
+        .into_iter()
+        .map(|(slot, level)| {
+            let on_their_way = in_transit.get(&slot).copied().unwrap_or_default();
+            body(slot, &level, on_their_way)
+        })
+        .collect();
     let position = |row: &LevelBody| (row.product_id.to_string(), row.place_id.to_string());
     Ok(Json(window.page(key, rows, total, position)))
+}
+
+/// How much is to be available.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"available": 24, "reason": "counted"}))]
+pub(crate) struct Available {
+    /// From 0 to 1,000,000,000.
+    available: i64,
+    /// Why.
+    reason: String,
+}
+
+/// Puts in or takes out what makes so much available, as one who has counted says it; others may sell meanwhile. For admins,
+/// and managers of the place.
+#[utoipa::path(put, path = "/api/stock/levels/{product_id}/{place_id}/available", params(("product_id" = ProductId, Path), ("place_id" = PlaceId, Path)), request_body = Available, responses((status = 200, body = LevelBody), (status = 404), (status = 422), (status = 503)), tag = "stock")]
+pub(crate) async fn set_available(
+    State(api): State<Api>,
+    caller: Allow<ManagerOrAdmin>,
+    Path((product_id, place_id)): Path<(ProductId, PlaceId)>,
+    Json(Available { available, reason }): Json<Available>,
+) -> Result<Json<LevelBody>, Problem> {
+    demand_place(&caller, place_id.as_str())?;
+    if !(0..=1_000_000_000).contains(&available) {
+        return Err(Problem::invalid("available", "range", "from 0 to 1000000000"));
+    }
+    if reason.trim().is_empty() || reason.chars().count() > 500 || reason.chars().any(char::is_control) {
+        return Err(Problem::invalid("reason", "length", "1 to 500 characters"));
+    }
+    let slot = Slot { place_id, product_id };
+    demand_product(&api, &slot).await?;
+    set(&api, slot.clone(), Task::Available { slot, available, reason, actor: caller.actor() }).await
+}
+
+async fn demand_product(api: &Api, slot: &Slot) -> Result<(), Problem> {
+    if api.catalogue.missing([&slot.product_id].into()).await?.is_empty() {
+        return Ok(());
+    }
+    Err(Problem::fields(vec![unknown_product("", &slot.product_id)]))
+}
+
+/// Changes one level, and shows it.
+async fn set(api: &Api, slot: Slot, task: Task) -> Result<Json<LevelBody>, Problem> {
+    let Answer::Threshold(level) = api.counter.one(task).await? else { return Err(Error::Corrupt("answer").into()) };
+    let level = level?;
+    let on_their_way = async {
+        let mut tx = api.db.read().await?;
+        replenishments::in_transit(&mut tx, &[slot.product_id.as_str()]).await
+    };
+    let in_transit = on_their_way.await.map_err(Problem::from)?.get(&slot).copied().unwrap_or_default();
+    Ok(Json(body(slot, &level, in_transit)))
 }
 
 /// Sets below how many available people are told. For admins, and managers of the place.
@@ -159,12 +225,7 @@ pub(crate) async fn set_threshold(
     if wanted.threshold.is_some_and(|threshold| !(0..=1_000_000).contains(&threshold)) {
         return Err(Problem::invalid("threshold", "range", "from 0 to 1000000, or null"));
     }
-    if !api.catalogue.missing([&product_id].into()).await?.is_empty() {
-        return Err(Problem::fields(vec![unknown_product("", &product_id)]));
-    }
     let slot = Slot { place_id, product_id };
-    match api.counter.one(Task::Threshold(slot.clone(), wanted.threshold)).await? {
-        Answer::Threshold(level) => Ok(Json(body(slot, &level?))),
-        _ => Err(Error::Corrupt("answer").into()),
-    }
+    demand_product(&api, &slot).await?;
+    set(&api, slot.clone(), Task::Threshold(slot, wanted.threshold)).await
 }

@@ -6,6 +6,7 @@
 //! | `POST /api/places` | admin |
 //! | `GET /api/stock/levels` | staff, services |
 //! | `PUT /api/stock/levels/{product_id}/{place_id}/threshold` | admin; manager in his stores |
+//! | `PUT /api/stock/levels/{product_id}/{place_id}/available` | admin; manager in his stores |
 //! | `GET /api/stock/ledger` | admin; staff of their stores |
 //! | `POST /api/stock/adjustments` | admin; manager in his stores |
 //! | `POST /api/stock/adjustments/batch` | admin |
@@ -99,6 +100,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(places::get_place))
         .routes(routes!(levels::list_levels))
         .routes(routes!(levels::set_threshold))
+        .routes(routes!(levels::set_available))
         .routes(routes!(ledger::list_ledger))
         .routes(routes!(adjustments::create_adjustment))
         .routes(routes!(adjustments::create_adjustments))

@@ -53,6 +53,7 @@ pub(crate) struct Book {
     pub(crate) changed_levels: BTreeSet<Slot>,
     pub(crate) changed_reservations: BTreeSet<OrderId>,
     pub(crate) changed_lines: BTreeSet<(OrderId, ProductId)>,
+    pub(crate) removed_lines: BTreeSet<(OrderId, ProductId)>,
     pub(crate) new_adjustments: Vec<Adjustment>,
     pub(crate) movements: Vec<Movement>,
     pub(crate) told: Vec<Told>,
@@ -93,10 +94,6 @@ impl Book {
         if !self.places.contains(place_id) {
             return Reserved::Invalid(format!("there is no place {place_id}"));
         }
-        let before = self.reservations.get(order_id).filter(|known| !known.lines.is_empty());
-        if before.is_some_and(|before| !is_same(before, place_id, lines)) {
-            return Reserved::Invalid("the reservation was of other lines".into());
-        }
         match self.shortages(place_id, lines) {
             short if short.is_empty() => Reserved::Held,
             short => Reserved::Short(short),
@@ -114,6 +111,11 @@ impl Book {
         let before = self.reservations.get(order_id);
         if answer != Reserved::Held || before.is_some_and(|known| known.state != State::Released) {
             return answer;
+        }
+        if let Some(before) = before {
+            // What it was of before is no longer so.
+            let gone = before.lines.keys().filter(|product_id| !lines.contains_key(*product_id));
+            self.removed_lines.extend(gone.map(|product_id| (order_id.clone(), product_id.clone())));
         }
         let (sequence, created_at) = before.map_or((1, self.now), |before| (before.sequence + 1, before.created_at));
         let kept = |quantity: i64| Line { quantity, restocked: 0 };
@@ -317,6 +319,11 @@ impl Book {
                 self.book(slot.clone(), kind, quantity, cause, reason, actor);
             }
         }
+    }
+
+    /// What is to be put in or taken out, so that so much can be promised; nothing if it is so already.
+    pub(crate) fn missing(&self, slot: &Slot, available: i64) -> i64 {
+        available - self.levels.get(slot).map_or(0, Level::available)
     }
 
     /// Sets below how many available people are told; tells at once if it is so already.

@@ -64,7 +64,12 @@ fn what_is_set_aside_from_outside_is_taken_given_back_and_taken_again() {
         assert_eq!(book.release(&outside), State::Released);
         assert_eq!(level(&book, 0), (5, 0));
     }
-    assert!(matches!(book.reserve(&outside, &place(), &lines(&[(0, 3)])), Reserved::Invalid(_)));
+    assert_eq!(
+        book.reserve(&outside, &place(), &lines(&[(1, 3)])),
+        Reserved::Short(vec![Shortage { product_id: product(1), requested: 3, available: 0 }])
+    );
+    assert_eq!(book.reserve(&outside, &place(), &lines(&[(0, 3)])), Reserved::Held, "of other pieces than before");
+    assert_eq!((level(&book, 0), book.release(&outside)), ((5, 3), State::Released));
     let sequences: Vec<i64> = book
         .told
         .iter()
@@ -73,7 +78,7 @@ fn what_is_set_aside_from_outside_is_taken_given_back_and_taken_again() {
             _ => None,
         })
         .collect();
-    assert_eq!(sequences, [1, 2, 3, 4], "its events count on");
+    assert_eq!(sequences, [1, 2, 3, 4, 5, 6], "its events count on");
 }
 
 #[test]

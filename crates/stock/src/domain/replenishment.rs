@@ -85,10 +85,11 @@ pub(crate) enum Move {
         reason: String,
     },
     Dispatch,
-    /// So many arrived; `last`: no more will.
+    /// So many arrived; `last`: no more will; `may_differ`: who counted may say that it is more or less than had left.
     Receive {
         quantity: i64,
         last: bool,
+        may_differ: bool,
     },
 }
 
@@ -109,6 +110,12 @@ pub(crate) enum Unmoved {
     /// Its stage does not allow it.
     #[error("a replenishment that is {} cannot be {what}", .stage.as_str())]
     Stage { stage: Stage, what: &'static str },
+    /// What was counted differs from what had left, and who counted may not say so.
+    #[error("{open} pieces are in transit; a difference is for the store's manager")]
+    Differs { open: i64 },
+    /// Far more was counted than had left.
+    #[error("{open} pieces are in transit, and far more are said to have come")]
+    TooMany { open: i64 },
     /// There are not enough pieces to send.
     #[error("{available} of {quantity} pieces of {product_id} are available at {place_id}")]
     Short { product_id: ProductId, place_id: PlaceId, quantity: i64, available: i64 },
@@ -162,8 +169,14 @@ impl Replenishment {
                 self.shipped = self.quantity;
                 (Stage::InTransit, Goods::Leave(self.quantity), Some(self.quantity), None)
             }
-            (Move::Receive { quantity, last }, Stage::InTransit) => {
+            (Move::Receive { quantity, last, may_differ }, Stage::InTransit) => {
                 let open = self.shipped - self.received;
+                if *quantity > open.saturating_mul(2).saturating_add(100) {
+                    return Err(Unmoved::TooMany { open });
+                }
+                if !may_differ && (*quantity > open || (*last && *quantity < open)) {
+                    return Err(Unmoved::Differs { open });
+                }
                 self.received += quantity;
                 let (stage, goods) = if *last || *quantity >= open {
                     (Stage::Received, Goods::Arrive { booked: open, difference: quantity - open })

@@ -36,7 +36,11 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         Just(Move::Approve),
         Just(Move::Refuse { reason: "no".into() }),
         Just(Move::Dispatch),
-        (0..12_i64, any::<bool>()).prop_map(|(quantity, last)| Move::Receive { quantity, last }),
+        (0..12_i64, any::<(bool, bool)>()).prop_map(|(quantity, (last, may_differ))| Move::Receive {
+            quantity,
+            last,
+            may_differ
+        }),
     ];
     let act = prop_oneof![
         (0..PLACES, 0..PLACES, 1..12_i64).prop_map(|(from, to, quantity)| Act::Request { from, to, quantity }),
@@ -137,10 +141,10 @@ fn what_is_refused_or_received_is_over() {
     assert_eq!(one.apply(&Move::Approve, "a", now), Ok(None));
     assert_eq!(one.apply(&Move::Dispatch, "a", now), Ok(Some(Goods::Leave(5))));
     assert!(one.apply(&Move::Refuse { reason: "late".into() }, "a", now).is_err());
-    let some = Move::Receive { quantity: 2, last: false };
+    let some = Move::Receive { quantity: 2, last: false, may_differ: false };
     assert_eq!(one.apply(&some, "a", now), Ok(Some(Goods::Arrive { booked: 2, difference: 0 })));
     assert_eq!((one.in_transit(), one.difference()), (3, 0));
-    let rest = Move::Receive { quantity: 2, last: true };
+    let rest = Move::Receive { quantity: 2, last: true, may_differ: true };
     assert_eq!(one.apply(&rest, "a", now), Ok(Some(Goods::Arrive { booked: 3, difference: -1 })));
     assert_eq!((one.in_transit(), one.difference(), one.stage), (0, -1, Stage::Received));
     assert!(one.apply(&rest, "a", now).is_err());

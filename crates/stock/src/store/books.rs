@@ -234,9 +234,19 @@ async fn save_reservations(tx: &mut Tx, book: &Book) -> Result<(), Error> {
         Some(vec![order_id.as_str().into(), product_id.as_str().into(), line.quantity.into(), line.restocked.into()])
     });
     db::insert("reservation_lines", &["order_id", "product_id", "quantity", "restocked"], rows)
-        .suffix("on conflict (order_id, product_id) do update set restocked = excluded.restocked")
+        .suffix(
+            "on conflict (order_id, product_id) do update set quantity = excluded.quantity,
+             restocked = excluded.restocked",
+        )
         .execute(tx)
         .await?;
+    for (order_id, product_id) in &book.removed_lines {
+        db::query("delete from reservation_lines where order_id = $1 and product_id = $2")
+            .bind(order_id.as_str())
+            .bind(product_id.as_str())
+            .execute(tx)
+            .await?;
+    }
     Ok(())
 }
 

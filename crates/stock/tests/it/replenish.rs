@@ -48,7 +48,17 @@ async fn goods_go_from_the_centre_to_a_store_and_what_is_missing_is_booked() {
         let (status, some) = house.keyed("POST", &path, &clerk, body, Some("box 1")).await;
         assert_eq!((status, &some["received"], &some["in_transit"]), (200, &json!(5), &json!(3)));
     }
-    let (_, all) = step(&house, &clerk, &id, "receive", Some(json!({"quantity": 2, "last": true}))).await;
+    let (_, levels) = house.call("GET", "/api/stock/levels?product_id=g", &clerk, None).await;
+    let coming: Vec<&Value> =
+        levels["data"].as_array().expect("levels").iter().map(|level| &level["in_transit"]).collect();
+    assert_eq!(coming, [&json!(0), &json!(3)], "on their way to the store: {levels}");
+    // A difference is for the manager.
+    for wrong in [json!({"quantity": 2, "last": true}), json!({"quantity": 4})] {
+        assert_eq!(step(&house, &clerk, &id, "receive", Some(wrong)).await.0, 403);
+    }
+    let manager = house.user(Role::Manager, &["store-1"]);
+    assert_eq!(step(&house, &manager, &id, "receive", Some(json!({"quantity": 1_000_000}))).await.0, 422);
+    let (_, all) = step(&house, &manager, &id, "receive", Some(json!({"quantity": 2, "last": true}))).await;
     assert_eq!((&all["stage"], &all["received"], &all["difference"]), (&json!("received"), &json!(7), &json!(-1)));
     let (_, levels) = house.call("GET", "/api/stock/levels?place_id=store-1", &clerk, None).await;
     assert_eq!(levels["data"][0]["on_hand"], 7);
@@ -56,7 +66,7 @@ async fn goods_go_from_the_centre_to_a_store_and_what_is_missing_is_booked() {
     let told = ["requested", "approved", "sent", "partly_received", "received"];
     assert_eq!(kinds, told.map(|kind| format!("souk.replenishment.{kind}")));
     let actors: Vec<&Value> = all["history"].as_array().expect("steps").iter().map(|step| &step["actor"]).collect();
-    assert_eq!(actors, ["Clerk", "Admin", "Admin", "Clerk", "Clerk"]);
+    assert_eq!(actors, ["Clerk", "Admin", "Admin", "Clerk", "Manager"]);
     // The books agree, which `level` proves.
     house.level("g").await;
 }
@@ -131,4 +141,21 @@ async fn a_repeat_asks_for_nothing_more_and_strangers_see_nothing() {
         let (status, problem) = house.call("POST", PATH, &admin, Some(wrong)).await;
         assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!(field)), "{problem}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_who_count_the_same_put_in_what_is_missing_once() {
+    let house = House::open(|_| {}).await;
+    let admin = house.user(Role::Admin, &[]);
+    house.put("g", 5).await;
+    house.reserve("o1", &[("g", 3)]).await;
+    let counted = json!({"available": 50, "reason": "counted"});
+    let path = "/api/stock/levels/g/logistics/available";
+    let all = futures::future::join_all((0..20).map(|_| house.call("PUT", path, &admin, Some(counted.clone())))).await;
+    assert!(all.iter().all(|(status, level)| *status == 200 && level["available"] == 50), "{all:?}");
+    assert_eq!(house.level("g").await, (53, 3));
+    let none = json!({"available": 0, "reason": "sold out"});
+    assert_eq!(house.call("PUT", path, &admin, Some(none)).await.0, 200);
+    assert_eq!(house.level("g").await, (3, 3), "what is promised stays");
+    assert_eq!(house.call("PUT", path, &house.user(Role::Clerk, &["logistics"]), Some(json!({}))).await.0, 403);
 }

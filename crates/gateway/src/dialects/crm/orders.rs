@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Crm;
 use crate::dialects::{
     desk::{Answer, Desk},
-    lists,
+    lists, money,
     orders::{self, discard, settled},
     routes::AnyJson,
 };
@@ -154,7 +154,7 @@ struct Item {
     product_id: Option<String>,
     name: String,
     quantity: i64,
-    price: Value,
+    price: f64,
 }
 
 /// What is wrong with a body: where, in words, and as a type.
@@ -198,8 +198,10 @@ impl Item {
             Some(price) => ("unit_price", price),
             None => ("price", &item["price"]),
         };
-        match price.as_f64() {
-            Some(price) if price >= 0.0 => {}
+        let given = price.as_f64();
+        let price = given.and_then(money::rounded);
+        match given {
+            Some(_) if price.is_some() => {}
             Some(_) => {
                 wrong.push((at(field), "ensure this value is greater than or equal to 0", "value_error.number.not_ge"));
             }
@@ -209,7 +211,7 @@ impl Item {
             product_id,
             name: name.unwrap_or_default(),
             quantity: quantity.unwrap_or_default(),
-            price: price.clone(),
+            price: price.unwrap_or_default(),
         })
     }
 
@@ -221,8 +223,7 @@ impl Item {
                 if found.is_missing() { None } else { Some(found.ok()?) }
             }
             None => {
-                let found = desk.get(&["api", "products"]).query("search", &self.name).send().await.ok()?;
-                let products = found["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let products = lists::whole(|| desk.get(&["api", "products"]).query("search", &self.name)).await?;
                 products.iter().find(|product| product["name"] == self.name.as_str()).cloned()
             }
         };

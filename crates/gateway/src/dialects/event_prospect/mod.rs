@@ -174,8 +174,15 @@ impl IntoResponse for Answer {
         if self.status.is_server_error() {
             return failure(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", self.detail(), None);
         }
-        let details: Value = self.fields().map(|(field, message)| format!("{}: {message}", renamed(field))).collect();
-        failure(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", self.detail(), Some(details))
+        let told: Vec<String> =
+            self.fields().map(|(field, message)| format!("{}: {message}", renamed(field))).collect();
+        // What could not be read at all names its field at the beginning of the sentence.
+        let message = match self.detail().split_once(": ") {
+            _ if !told.is_empty() => told.join("; "),
+            Some((field, why)) => format!("{}: {why}", renamed(field)),
+            None => self.detail().to_owned(),
+        };
+        failure(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", &message, Some(told.into()))
     }
 }
 

@@ -155,6 +155,13 @@ pub(super) async fn change(
     let changed = async {
         let Some(found) = find(&desk, "orders", &number).await? else { return Ok(missing(WHAT)) };
         let mut order = orders::settled(&desk, id(&found)).await.ok()?;
+        let wanted = match &body["statut"] {
+            Value::Null => None,
+            word => match statut(word) {
+                Ok(statut) => Some(statut),
+                Err(wrong) => return Ok(error(StatusCode::BAD_REQUEST, wrong)),
+            },
+        };
         if !body["montant_total"].is_null() {
             let Some(total) = super::number(&body["montant_total"]) else {
                 return Ok(error(StatusCode::BAD_REQUEST, "montant_total non valide"));
@@ -165,11 +172,7 @@ pub(super) async fn change(
             let change = json!({ "adjustments": adjustments });
             order = desk.patch(&["api", "orders", id(&order)]).json(change).send().await.ok()?;
         }
-        if !body["statut"].is_null() {
-            let statut = match statut(&body["statut"]) {
-                Ok(statut) => statut,
-                Err(wrong) => return Ok(error(StatusCode::BAD_REQUEST, wrong)),
-            };
+        if let Some(statut) = wanted {
             order = match move_to(&desk, &order, statut).await? {
                 Ok(order) => order,
                 Err(refusal) => return Ok(refusal),

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{
     Dialect, Door,
     desk::{Answer, Desk},
-    lists,
+    lists, money as amounts,
     routes::{self, Meters},
 };
 
@@ -133,9 +133,9 @@ fn id(row: &Value) -> &str {
     row["id"].as_str().unwrap_or_default()
 }
 
-/// A number that came as such or as a text.
+/// An amount that came as a number or as a text.
 fn number(value: &Value) -> Option<f64> {
-    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())
+    value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(amounts::rounded)
 }
 
 /// A whole number, likewise.

@@ -22,6 +22,7 @@ use crate::dialects::{
 };
 
 const WHAT: &str = "Product";
+const MOST_PIECES: i64 = 1_000_000_000;
 /// Where this fleet's stock is.
 pub(super) const PLACE: &str = "logistics";
 
@@ -124,12 +125,12 @@ fn wanted(body: &Value) -> Result<(Map<String, Value>, Option<i64>), &'static st
         }
     }
     if let Some(price) = body.get("prix") {
-        let price = number(price).filter(|price| *price >= 0.0).ok_or("prix non valide")?;
+        let price = number(price).ok_or("prix non valide")?;
         wanted.insert("price".into(), json!(price));
     }
     let stock = match body.get("stock") {
         None => None,
-        Some(stock) => Some(whole(stock).filter(|stock| *stock >= 0).ok_or("stock non valide")?),
+        Some(stock) => Some(whole(stock).filter(|stock| (0..=MOST_PIECES).contains(stock)).ok_or("stock non valide")?),
     };
     Ok((wanted, stock))
 }
@@ -141,13 +142,10 @@ async fn available(desk: &Desk, product: &str) -> Result<i64, Answer> {
     Ok(level["available"].as_i64().unwrap_or_default())
 }
 
-/// Makes what can be sold of a product so many, by what is missing or too much.
+/// Makes what can be sold of a product so many.
 async fn set_stock(desk: &Desk, product: &str, stock: i64) -> Result<(), Answer> {
-    let delta = stock - available(desk, product).await?;
-    if delta != 0 {
-        adjust(desk, product, delta, "set by the dialect ms-client", None).await?;
-    }
-    Ok(())
+    let body = json!({"available": stock, "reason": "set by the dialect ms-client"});
+    desk.put(&["api", "stock", "levels", product, PLACE, "available"]).json(body).send().await.ok().map(drop)
 }
 
 /// Puts pieces in or takes them out; with an id, once.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use axum::extract::{Path, State};
 use chassis::Json;
 use commerce::Timestamp;
+use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -15,6 +16,7 @@ use super::{
 use crate::dialects::{
     desk::{Answer, Desk},
     lists,
+    money::rounded,
     routes::AnyJson,
 };
 
@@ -108,13 +110,17 @@ pub(super) async fn change(
     AnyJson(body): AnyJson,
 ) -> Result<Json<Value>, Refusal> {
     let missing = || Refusal::missing("Produit non trouvé");
-    let wanted: Map<String, Value> = [("nom", "name"), ("prix", "price"), ("description", "description")]
+    let mut wanted: Map<String, Value> = [("nom", "name"), ("prix", "price"), ("description", "description")]
         .into_iter()
         .filter_map(|(theirs, ours)| {
             let value = body.get(theirs).filter(|value| !value.is_null())?;
             Some((ours.to_owned(), value.clone()))
         })
         .collect();
+    if let Some(price) = wanted.get_mut("price") {
+        let wrong = || Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "prix non valide");
+        *price = price.as_f64().and_then(rounded).ok_or_else(wrong)?.into();
+    }
     let product = lines::product(&shop, &named).await?.ok_or_else(missing)?;
     let changed = shop.desk.patch(&["api", "products", &product]).json(wanted).send().await;
     if changed.is_missing() {

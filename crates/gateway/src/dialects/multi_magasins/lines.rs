@@ -9,7 +9,7 @@ use crate::dialects::desk::Answer;
 const MOST: i64 = 1_000_000;
 
 /// A line as a client asks for it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Line {
     /// The product as the client named it.
     pub(super) named: String,

@@ -106,11 +106,12 @@ pub(super) struct Place {
     pub(super) is_store: bool,
 }
 
-/// All places in the order of their numbers.
+/// All places in the order of their numbers, but for the online shop: the old fleet had none among its stores.
 pub(super) async fn places(desk: &Desk) -> Result<Vec<Place>, Answer> {
     let rows = lists::whole(|| desk.get(&["api", "places"])).await?;
     Ok(rows
         .iter()
+        .filter(|row| row["id"] != super::ONLINE)
         .map(|row| Place {
             id: row["id"].as_str().unwrap_or_default().to_owned(),
             number: row["number"].as_i64().unwrap_or_default(),

@@ -32,8 +32,11 @@ pub(super) const ETATS: [(&str, &str); 6] = [
 pub(super) const CONFIRMEE: &str = "CONFIRMEE";
 pub(super) const ANNULEE: &str = "ANNULEE";
 
-/// How long a checkout is waited for beyond the house's own patience.
+/// How long services that are away are asked again, and how long a checkout is waited for beyond the house's own patience.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// First and longest pause before a service that is away is asked again.
+const AGAIN: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long an order service that is away is waited for.
 const AWAY: Duration = Duration::from_secs(2);
 /// Orders that the lists tell of, the newest.
@@ -50,40 +53,77 @@ pub(super) fn etats(order: &Value) -> Vec<&'static str> {
     order["states"].as_array().into_iter().flatten().map(|reached| etat(&reached["state"])).collect()
 }
 
-/// Places an order at the online shop and waits for its end, or until that takes too long. Of an error 502 and 504 say that
-/// there may be such an order, everything else that there is none.
+/// Until when a call that comes now has patience with services that are away.
+pub(super) fn patience() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// Whether nobody answered who knows; asked again, somebody may.
+fn is_away(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+}
+
+/// Asks again as long as a service is away and there is time.
+pub(super) async fn patiently<T, F: Future<Output = Result<T, Answer>>>(
+    until: Instant,
+    ask: impl Fn() -> F,
+) -> Result<T, Answer> {
+    let mut pause = AGAIN;
+    loop {
+        match ask().await {
+            Err(answer) if is_away(answer.status) && Instant::now() < until => wait(&mut pause).await,
+            answer => return answer,
+        }
+    }
+}
+
+async fn wait(pause: &mut Duration) {
+    tokio::time::sleep(*pause).await;
+    *pause = (*pause * 2).min(LONGEST_PAUSE);
+}
+
+/// Places an order at the online shop and waits for its end, or until that takes too long. While the house does not know, it is
+/// asked again for the same order, which never makes a second one. Of an error 502 and 504 say that there may be such an order,
+/// everything else that there is none.
 pub(super) async fn checkout(
     shop: &Shop,
+    until: Instant,
     id: &OrderId,
     customer: Option<&str>,
     lines: &[Sold],
 ) -> Result<Value, Answer> {
     let lines: Vec<Value> =
         lines.iter().map(|line| json!({"product_id": line.product_id, "quantity": line.quantity})).collect();
-    let mut order = json!({
+    let mut wanted = json!({
         "id": id,
-        "place_id": shop.online().await?,
+        "place_id": patiently(until, || shop.online()).await?,
         "lines": lines,
         "payment": {"method": "card"},
     });
     if let Some(customer) = customer {
-        order["customer_id"] = customer.into();
+        wanted["customer_id"] = customer.into();
     }
-    let placed = shop.desk.post(&["api", "orders"]).json(order).send().await;
-    match placed.status {
-        StatusCode::CREATED | StatusCode::OK => Ok(placed.body),
-        // Whether it was placed is not known where nobody answered; the id tells.
-        status
-            if status.is_server_error()
-                || matches!(status, StatusCode::ACCEPTED | StatusCode::PAYMENT_REQUIRED | StatusCode::CONFLICT) =>
-        {
-            let order = ended(&shop.desk, id.as_str()).await;
-            if order.is_missing() {
-                return Err(placed);
-            }
-            order.ok().map_err(|answer| Answer { status: StatusCode::GATEWAY_TIMEOUT, ..answer })
+    let (mut pause, mut may_be) = (AGAIN, false);
+    loop {
+        let placed = shop.desk.post(&["api", "orders"]).json(&wanted).send().await;
+        may_be |= matches!(placed.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
+        match placed.status {
+            StatusCode::CREATED | StatusCode::OK => return Ok(placed.body),
+            StatusCode::ACCEPTED | StatusCode::PAYMENT_REQUIRED | StatusCode::CONFLICT => {}
+            status if status.is_server_error() => {}
+            _ => return Err(placed),
         }
-        _ => Err(placed),
+        // Whether it was placed is not known where nobody answered; the id tells.
+        let order = ended(&shop.desk, id.as_str()).await;
+        let (is_missing, is_known) = (order.is_missing(), !is_away(order.status));
+        if is_known && !is_missing {
+            return order.ok().map_err(|answer| Answer { status: StatusCode::GATEWAY_TIMEOUT, ..answer });
+        }
+        if Instant::now() >= until || is_known && !is_away(placed.status) {
+            let status = if is_missing && !may_be { placed.status } else { StatusCode::GATEWAY_TIMEOUT };
+            return Err(Answer { status, ..placed });
+        }
+        wait(&mut pause).await;
     }
 }
 
@@ -106,7 +146,7 @@ pub(super) async fn place(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
     let wanted = lines::read(&body, false)?;
     let (number, customer) = clients::named(&shop, &body).await?;
     let sold = lines::known(&shop, wanted).await??;
-    let order = checkout(&shop, &OrderId::new(), Some(&customer), &sold).await?;
+    let order = checkout(&shop, patience(), &OrderId::new(), Some(&customer), &sold).await?;
     Ok(Json(json!({"client_id": number, "id": order["id"], "statut": etat(&order["state"])})))
 }
 

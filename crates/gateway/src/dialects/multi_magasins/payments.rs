@@ -10,7 +10,7 @@ use serde_json::{Number, Value, json};
 use tonic::{Code, Request};
 
 use super::{Refusal, Shop, lines::text};
-use crate::dialects::routes::AnyJson;
+use crate::dialects::{money, routes::AnyJson};
 
 /// How long the old services waited for each other.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,9 +21,15 @@ pub(super) async fn pay(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Res
         return Err(Refusal::field(json!(["body", "montant"]), "value is not a valid float"));
     };
     let amount = wanted.as_f64().unwrap_or_default();
+    let limit = shop.desk.gateway.config.multi_magasins_limit;
+    let cents = money::cents(amount).ok_or_else(|| {
+        Refusal::bad(if amount > 0.0 { refusal(wanted, limit) } else { "montant non valide".to_owned() })
+    })?;
     let mut client = PaymentServiceClient::new(shop.desk.gateway.payment_channel.clone());
     #[expect(clippy::cast_possible_truncation, reason = "the old proto has a float; the service rounds it to cents")]
     let mut request = Request::new(PaymentRequest { order_id, amount: amount as f32 });
+    // The float of the old proto does not hold every cent of a large amount.
+    request.metadata_mut().insert("amount-cents", cents.into());
     request.set_timeout(PATIENCE);
     chassis::trace::inject_grpc(request.metadata_mut());
     let away = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Le service de paiement ne répond pas, réessayez.");
@@ -31,7 +37,7 @@ pub(super) async fn pay(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Res
         Ok(Ok(answer)) if answer.get_ref().status == "SUCCESS" => {
             Ok(Json(json!({"status": "paiement accepté", "commande_id": body["id"]})))
         }
-        Ok(Ok(_)) => Err(Refusal::bad(refusal(wanted, shop.desk.gateway.config.multi_magasins_limit))),
+        Ok(Ok(_)) => Err(Refusal::bad(refusal(wanted, limit))),
         Ok(Err(status)) if status.code() == Code::InvalidArgument => Err(Refusal::bad(status.message())),
         Ok(Err(_)) | Err(_) => Err(away()),
     }

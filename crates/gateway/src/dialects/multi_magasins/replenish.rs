@@ -24,6 +24,9 @@ pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, R
     let places = places(&shop.desk).await?;
     let mut shown = Vec::new();
     for row in lists::whole(|| shop.desk.get(&["api", "stock", "replenishments"])).await?.iter().rev() {
+        if is_online(row) {
+            continue;
+        }
         let store = places.iter().find(|place| row["place_id"] == place.id.as_str()).map(|place| place.number);
         shown.push(json!({
             "id": row["number"],
@@ -34,6 +37,11 @@ pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, R
         }));
     }
     Ok(Json(shown))
+}
+
+/// Whether it is the online shop's, which is no store of this fleet.
+fn is_online(row: &Value) -> bool {
+    row["place_id"] == super::ONLINE
 }
 
 fn statut(row: &Value) -> &'static str {
@@ -64,7 +72,7 @@ pub(super) async fn validate(
     let missing = || Refusal::missing("Demande non trouvée");
     let number: i64 = number.parse().map_err(|_| missing())?;
     let ask = shop.desk.get(&["api", "stock", "replenishments"]).query("number", number);
-    let request = lists::one(ask).await?.ok_or_else(missing)?;
+    let request = lists::one(ask).await?.filter(|request| !is_online(request)).ok_or_else(missing)?;
     match carry(&shop.desk, &request).await? {
         Carried::Arrived => Ok(Json("Demande validée.")),
         Carried::Short => {

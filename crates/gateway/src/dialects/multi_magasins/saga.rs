@@ -3,6 +3,7 @@
 use axum::extract::{FromRequest, Request, State};
 use chassis::{Json, Problem};
 use commerce::OrderId;
+use futures::FutureExt;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -11,7 +12,7 @@ use super::{
     Refusal, Shop,
     comments::blanked,
     lines::{self, Line},
-    orders::{ANNULEE, CONFIRMEE, checkout, etats},
+    orders::{ANNULEE, CONFIRMEE, checkout, etats, patience, patiently},
 };
 use crate::dialects::desk::Answer;
 
@@ -69,11 +70,12 @@ pub(super) async fn order(State(shop): State<Shop>, Commented(body): Commented) 
 }
 
 async fn run(shop: &Shop, id: &OrderId, wanted: Vec<Line>) -> Result<End, Refusal> {
-    let sold = match lines::known(shop, wanted).await {
+    let until = patience();
+    let sold = match patiently(until, || lines::known(shop, wanted.clone())).await {
         Ok(Ok(sold)) => sold,
         Ok(Err(_)) | Err(_) => return Ok(End::nothing(NO_PRICE)),
     };
-    match checkout(shop, id, None, &sold).await {
+    match checkout(shop, until, id, None, &sold).await {
         Ok(order) if order["status"] == "pending" => give_up(shop, id).await,
         Ok(order) => Ok(End::of(&order)),
         Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(End::nothing(NO_ORDER)),
@@ -89,17 +91,25 @@ fn is_unsure(answer: &Answer) -> bool {
 
 /// The client is told that it failed, so it must: whatever the order has by now goes back.
 async fn give_up(shop: &Shop, id: &OrderId) -> Result<End, Refusal> {
-    let cancelled = shop.desk.post(&["api", "orders", id.as_str(), "cancel"]).send().await;
-    if cancelled.is_missing() {
-        return Ok(End::nothing(NO_ORDER));
+    let until = patience();
+    let look = || shop.desk.get(&["api", "orders", id.as_str()]).send().map(Answer::ok);
+    let cancel = || shop.desk.post(&["api", "orders", id.as_str(), "cancel"]).send().map(Answer::ok);
+    match patiently(until, look).await {
+        // It came to its end at the last moment.
+        Ok(order) if order["status"] != "pending" => return Ok(End::of(&order)),
+        Err(answer) if !answer.is_missing() => return Err(answer.into()),
+        _ => {}
     }
-    cancelled.ok()?;
-    let order = shop.desk.get(&["api", "orders", id.as_str()]).send().await.ok()?;
-    let mut end = End::of(&order);
+    match patiently(until, cancel).await {
+        Err(answer) if answer.is_missing() => return Ok(End::nothing(NO_ORDER)),
+        cancelled => drop(cancelled?),
+    }
+    let mut end = End::of(&patiently(until, look).await?);
     if end.etats.last() != Some(&ANNULEE) {
         // It is decided, and the rest goes on by itself.
         end.etats.push(ANNULEE);
     }
+    end.message.get_or_insert(NO_ORDER);
     Ok(end)
 }
 

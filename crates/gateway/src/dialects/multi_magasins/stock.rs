@@ -24,6 +24,8 @@ use crate::dialects::{desk::Answer, lists, routes::AnyJson};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Begins the ids of reservations that are of no order; such a one may be taken again when it was released.
 const OUTSIDE: &str = "legacy:";
+/// Longest id of a reservation, so that what stands before it has room.
+const LONGEST: usize = 50;
 /// Most products that the house is asked for at once.
 const AT_ONCE: usize = 100;
 
@@ -37,8 +39,11 @@ pub(super) async fn check(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
 }
 
 pub(super) async fn reserve(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Result<Json<Value>, Refusal> {
+    let given = match &body["id"] {
+        Value::Null => None,
+        given => Some(valid(given)?),
+    };
     let sold = wanted(&shop, &body).await?;
-    let given = text(&body["id"]);
     let id = given.clone().unwrap_or_else(|| Id::<()>::new().to_string());
     let orders = vec![order(&shop, format!("{OUTSIDE}{id}"), &sold).await?];
     let request = request(&shop, ReserveRequest { orders })?;
@@ -53,7 +58,10 @@ pub(super) async fn reserve(State(shop): State<Shop>, AnyJson(body): AnyJson) ->
 }
 
 pub(super) async fn release(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Result<Json<Value>, Refusal> {
-    let id = text(&body["id"]).ok_or_else(|| Refusal::field(json!(["body", "id"]), "field required"))?;
+    let id = match &body["id"] {
+        Value::Null => return Err(Refusal::field(json!(["body", "id"]), "field required")),
+        given => valid(given)?,
+    };
     let asked = lines::read(&body, true)?;
     let sold = lines::known(&shop, asked).await??;
     let request = request(&shop, ReleaseRequest { order_ids: vec![format!("{OUTSIDE}{id}")] })?;
@@ -72,6 +80,15 @@ pub(super) async fn price(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
         total = sum.ok_or_else(|| Refusal::bad("Le montant est trop grand"))?;
     }
     Ok(Json(json!({"montant_total": total})))
+}
+
+/// The id of a reservation, as clients choose it.
+fn valid(id: &Value) -> Result<String, Refusal> {
+    let is_valid = |id: &String| {
+        id.len() <= LONGEST && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte))
+    };
+    let wrong = || Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "id non valide");
+    text(id).filter(is_valid).ok_or_else(wrong)
 }
 
 async fn wanted(shop: &Shop, body: &Value) -> Result<Vec<Sold>, Refusal> {

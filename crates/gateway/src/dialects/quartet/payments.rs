@@ -13,7 +13,7 @@ use serde_json::json;
 use tonic::{Code, Request};
 
 use super::{Quartet, refusal};
-use crate::dialects::routes::AnyJson;
+use crate::dialects::{money, routes::AnyJson};
 
 /// How long the old gateway waited.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -26,12 +26,15 @@ pub(super) async fn pay(State(quartet): State<Quartet>, AnyJson(body): AnyJson) 
         serde_json::Value::Number(number) => number.to_string(),
         _ => return refusal(StatusCode::BAD_REQUEST, "orderId manquant"),
     };
-    let Some(amount) = body["amount"].as_f64() else {
+    let amount = body["amount"].as_f64();
+    let (Some(amount), Some(cents)) = (amount, amount.and_then(money::cents)) else {
         return refusal(StatusCode::BAD_REQUEST, "amount manquant");
     };
     let mut client = PaymentServiceClient::new(quartet.desk.gateway.payment_channel.clone());
     #[expect(clippy::cast_possible_truncation, reason = "the old proto has a float; the service rounds it to cents")]
     let mut request = Request::new(PaymentRequest { order_id, amount: amount as f32 });
+    // The float of the old proto does not hold every cent of a large amount.
+    request.metadata_mut().insert("amount-cents", cents.into());
     request.set_timeout(PATIENCE);
     chassis::trace::inject_grpc(request.metadata_mut());
     let paid = tokio::time::timeout(PATIENCE, client.pay(request)).await;

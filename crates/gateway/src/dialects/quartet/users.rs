@@ -32,6 +32,11 @@ pub(super) async fn register(State(quartet): State<Quartet>, AnyJson(body): AnyJ
         Err(answer) if answer.status == StatusCode::INTERNAL_SERVER_ERROR => {
             refusal(StatusCode::INTERNAL_SERVER_ERROR, "Erreur lors de l'inscription")
         }
+        // The old fleet asked for nothing but these three; which of them does not do is said.
+        Err(answer) if answer.fields().next().is_some() => {
+            let told: Vec<String> = answer.fields().map(|(field, why)| format!("{field}: {why}")).collect();
+            refusal(StatusCode::BAD_REQUEST, &told.join("; "))
+        }
         Err(answer) => away(&answer),
     }
 }
