@@ -213,6 +213,7 @@ impl Processes {
         }
         command
             .env("SOUK_BUS_URL", self.stores.url(&self.data, "bus"))
+            .env("SOUK_DIALECTS_BUS", self.stores.url(&self.data, "bus"))
             .env("SOUK_INTERNAL_KEY", &self.key)
             .env("SOUK_ISSUER", "souk")
             .env("SOUK_JWKS_URL", format!("{}/.well-known/jwks.json", url("customer")))

@@ -48,8 +48,8 @@ pub struct Config {
     pub timeouts: BTreeMap<String, u64>,
     /// Older fleets' dialects to open, each on the ports that its clients know: `["crm"]`; none.
     pub dialects: Vec<String>,
-    /// Where events come from and go to, for dialects that translate them.
-    pub bus_url: String,
+    /// The bus of the other services, for dialects that translate events: its URL as `bus_url` there; none.
+    pub dialects_bus: String,
     /// RabbitMQ of `ms-client`'s other programs: `amqp://USER:PASSWORD@HOST:PORT/VHOST`; none.
     pub ms_client_amqp: chassis::Secret,
     /// Whether `quartet` wants a token on orders and payments; false.
@@ -98,7 +98,7 @@ impl Default for Config {
             timeout_seconds: 10,
             timeouts: BTreeMap::new(),
             dialects: Vec::new(),
-            bus_url: "embedded:souk-data/bus.db".into(),
+            dialects_bus: String::new(),
             ms_client_amqp: chassis::Secret::default(),
             quartet_require_auth: false,
             quartet_jwt_secret: chassis::Secret::default(),

@@ -352,7 +352,7 @@ impl Start<'_> {
                 payment_url: self.url(payment::NAME),
                 payment_grpc_url: self.url("payment gRPC"),
                 stock_grpc_url: self.url("stock gRPC"),
-                bus_url: self.folder.bus_url(),
+                dialects_bus: self.folder.bus_url(),
                 notification_url: self.url(notification::NAME),
                 ..gateway::Config::default()
             },

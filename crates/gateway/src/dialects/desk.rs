@@ -6,7 +6,8 @@ use axum::{
     body::{Body, Bytes},
     response::{IntoResponse, Response},
 };
-use chassis::{Context, Metrics, Problem};
+use bus::{Bus, Topology};
+use chassis::{Context, Metrics, Problem, config::ConfigError};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -104,6 +105,20 @@ impl Desk {
             headers.insert(header::AUTHORIZATION, value);
         }
         proxy::pass(&self.gateway.http, service, self.gateway.config.timeout(service.name), request).await
+    }
+
+    /// The bus of the other services, with what the dialect hears and tells there.
+    pub(crate) async fn bus(&self, ctx: &Context, topology: Topology) -> anyhow::Result<Bus> {
+        let url = &self.gateway.config.dialects_bus;
+        if url.is_empty() {
+            let name = self.dialect;
+            return Err(ConfigError::new(format!(
+                "dialects_bus is none, but the dialect {name} translates events: SOUK_DIALECTS_BUS is to say what \
+                 SOUK_BUS_URL says to the other services"
+            ))
+            .into());
+        }
+        Ok(Bus::open_with(url, ctx, topology).await?)
     }
 
     /// A token for a call of this dialect that goes past the API, as gRPC does.

@@ -16,7 +16,7 @@ const TOPOLOGY: Topology =
 
 /// Translates both ways until the process stops.
 pub(super) async fn follow(desk: &Desk, ctx: &Context) -> anyhow::Result<()> {
-    let bus = Bus::open_with(&desk.gateway.config.bus_url, ctx, TOPOLOGY).await?;
+    let bus = desk.bus(ctx, TOPOLOGY).await?;
     bus.subscribe(ctx, GROUP, Follower { desk: desk.clone(), bus: bus.clone() })?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! RabbitMQ in both directions: what happens in the house is told on the fleet's three exchanges, and what other programs tell
 //! there is obeyed. Only where `ms_client_amqp` names a broker.
 
-use bus::{Bus, Event, Failure, Handler, Topology};
+use bus::{Event, Failure, Handler, Topology};
 use chassis::Context;
 use serde_json::{Map, Value, json};
 
@@ -23,7 +23,7 @@ pub(super) async fn follow(desk: &Desk, ctx: &Context) -> anyhow::Result<()> {
         return Ok(());
     }
     let amqp = Amqp::new(url)?;
-    let bus = Bus::open_with(&desk.gateway.config.bus_url, ctx, TOPOLOGY).await?;
+    let bus = desk.bus(ctx, TOPOLOGY).await?;
     bus.subscribe(ctx, GROUP, Teller { desk: desk.clone(), amqp: amqp.clone() })?;
     let desk = desk.clone();
     ctx.spawn(

@@ -32,7 +32,7 @@ const OUTSIDE: &str = "legacy:";
 
 /// Translates until the process stops.
 pub(super) async fn follow(desk: &Desk, ctx: &Context) -> anyhow::Result<()> {
-    let bus = Bus::open_with(&desk.gateway.config.bus_url, ctx, TOPOLOGY).await?;
+    let bus = desk.bus(ctx, TOPOLOGY).await?;
     bus.subscribe(ctx, GROUP, Follower { shop: Shop::new(desk), bus: bus.clone() })?;
     Ok(())
 }
