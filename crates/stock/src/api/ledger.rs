@@ -20,13 +20,13 @@ pub(crate) struct EntryBody {
     id: String,
     product_id: ProductId,
     place_id: PlaceId,
-    /// adjusted, sold or restocked.
+    /// adjusted, sold, restocked, sent or received.
     kind: String,
     /// What came in is above zero.
     quantity: i64,
     /// On hand after it.
     balance: i64,
-    /// The order or adjustment.
+    /// The order, adjustment or replenishment.
     cause: String,
     reason: String,
     /// Who did it.
