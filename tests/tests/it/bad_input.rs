@@ -207,7 +207,7 @@ async fn rest_refuses_what_it_cannot_take_and_writes_nothing() -> Result<()> {
     }
     for (method, path) in [
         (Method::DELETE, "/api/orders"),
-        (Method::PATCH, "/api/orders/x"),
+        (Method::PATCH, "/api/orders"),
         (Method::PUT, "/api/customers"),
         (Method::POST, "/api/products/x"),
         (Method::DELETE, "/api/payments/x"),
