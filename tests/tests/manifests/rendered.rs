@@ -5,8 +5,9 @@ use std::{collections::BTreeMap, env, io::ErrorKind, path::PathBuf, process::Com
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// All that can be applied.
-const ALL: &[&str] = &["local", "istio", "dapr", "production"];
+/// All that can be applied: overlays, and `deploy` itself, which is the mesh with the dialect `crm`.
+const ALL: &[&str] = &["local", "istio", "dapr", "production", CRM];
+const CRM: &str = "crm";
 
 /// The kinds that make pods.
 const WORKLOADS: &[&str] = &["Deployment", "StatefulSet", "Job", "CronJob"];
@@ -51,7 +52,8 @@ impl Rendered {
 
     fn render(name: &'static str) -> Self {
         let kubectl = env::var("KUBECTL").unwrap_or_else(|_| "kubectl".into());
-        let out = Command::new(&kubectl).arg("kustomize").arg(root().join("deploy/overlays").join(name)).output();
+        let folder = if name == CRM { root().join("deploy") } else { root().join("deploy/overlays").join(name) };
+        let out = Command::new(&kubectl).arg("kustomize").arg(folder).output();
         let out = match out {
             Err(error) if error.kind() == ErrorKind::NotFound => panic!(
                 "there is no {kubectl}, which renders the manifests: install it \
