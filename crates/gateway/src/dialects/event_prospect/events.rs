@@ -10,39 +10,32 @@ use chassis::Json;
 use http::{StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
-use super::{Pages, find, id, invalid, missing};
+use super::{Pages, Refusal, find, id};
 use crate::dialects::{
     desk::{Answer, Desk},
     routes::AnyJson,
 };
 
-const WHAT: &str = "Event";
-
-pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Result<Response, Answer> {
+pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Result<Response, Refusal> {
     page(&desk, &uri, None).await
 }
 
-pub(super) async fn of_day(State(desk): State<Desk>, Path(date): Path<String>, uri: Uri) -> Result<Response, Answer> {
+pub(super) async fn of_day(State(desk): State<Desk>, Path(date): Path<String>, uri: Uri) -> Result<Response, Refusal> {
     page(&desk, &uri, Some(&date)).await
 }
 
-async fn page(desk: &Desk, uri: &Uri, date: Option<&str>) -> Result<Response, Answer> {
-    let pages = match Pages::asked(uri) {
-        Ok(pages) => pages,
-        Err(wrong) => return Ok(invalid(wrong)),
-    };
+async fn page(desk: &Desk, uri: &Uri, date: Option<&str>) -> Result<Response, Refusal> {
+    let pages = Pages::asked(uri)?;
     let part = pages.rows(|| desk.get(&["api", "activities"]).maybe("date", date)).await?;
     Ok(pages.answer(part.total, all_shown(desk, &part.rows).await?))
 }
 
-pub(super) async fn one(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Answer> {
-    match find(&desk, "activities", &number).await? {
-        Some(event) => answer(&desk, StatusCode::OK, &event).await,
-        None => Ok(unknown(&number)),
-    }
+pub(super) async fn one(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Refusal> {
+    let event = known(&desk, &number).await?;
+    answer(&desk, StatusCode::OK, &event).await
 }
 
-pub(super) async fn add(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Result<Response, Answer> {
+pub(super) async fn add(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Result<Response, Refusal> {
     let made = desk.post(&["api", "activities"]).json(wanted(&body)).send().await.ok()?;
     answer(&desk, StatusCode::CREATED, &made).await
 }
@@ -51,24 +44,28 @@ pub(super) async fn change(
     State(desk): State<Desk>,
     Path(number): Path<String>,
     AnyJson(body): AnyJson,
-) -> Result<Response, Answer> {
-    let Some(event) = find(&desk, "activities", &number).await? else { return Ok(unknown(&number)) };
+) -> Result<Response, Refusal> {
+    let event = known(&desk, &number).await?;
     let changed = desk.patch(&["api", "activities", id(&event)]).json(wanted(&body)).send().await.ok()?;
     answer(&desk, StatusCode::OK, &changed).await
 }
 
-pub(super) async fn remove(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Answer> {
-    let Some(event) = find(&desk, "activities", &number).await? else { return Ok(unknown(&number)) };
+pub(super) async fn remove(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Refusal> {
+    let event = known(&desk, &number).await?;
     let gone = desk.delete(&["api", "activities", id(&event)]).send().await;
     if gone.is_missing() {
-        return Ok(unknown(&number));
+        return Err(unknown(&number));
     }
     gone.ok()?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn unknown(number: &str) -> Response {
-    missing(WHAT, Some(json!(format!("id: {number}"))))
+async fn known(desk: &Desk, number: &str) -> Result<Value, Refusal> {
+    find(desk, "activities", number).await?.ok_or_else(|| unknown(number))
+}
+
+fn unknown(number: &str) -> Refusal {
+    Refusal::missing("Event", Some(json!(format!("id: {number}"))))
 }
 
 /// What a client sends, as the house takes it.
@@ -79,7 +76,7 @@ pub(super) fn wanted(body: &Value) -> Map<String, Value> {
         .collect()
 }
 
-async fn answer(desk: &Desk, status: StatusCode, event: &Value) -> Result<Response, Answer> {
+async fn answer(desk: &Desk, status: StatusCode, event: &Value) -> Result<Response, Refusal> {
     let shown = all_shown(desk, std::slice::from_ref(event)).await?;
     Ok((status, Json(shown.into_iter().next())).into_response())
 }

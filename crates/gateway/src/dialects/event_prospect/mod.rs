@@ -74,22 +74,16 @@ fn router(desk: &Desk, port: u16) -> Router {
 }
 
 /// Lets nobody to the gateway's port without a token of the realm.
-async fn demand_token(State(desk): State<Desk>, request: Request, next: Next) -> Response {
+async fn demand_token(State(desk): State<Desk>, request: Request, next: Next) -> Result<Response, Refusal> {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token =
         header.and_then(|header| header.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let Some((_, token)) = token else { return unauthorised() };
+    let (_, token) = token.ok_or_else(Refusal::unauthorised)?;
     match Gate::of(&desk.gateway).check(token.trim()).await {
-        Ok(()) => next.run(request).await,
-        Err(StatusCode::UNAUTHORIZED) => unauthorised(),
-        Err(status) => failure(status, "SERVICE_UNAVAILABLE", "The token cannot be checked now", None),
+        Ok(()) => Ok(next.run(request).await),
+        Err(StatusCode::UNAUTHORIZED) => Err(Refusal::unauthorised()),
+        Err(status) => Err(Refusal::away(status, "The token cannot be checked now")),
     }
-}
-
-fn unauthorised() -> Response {
-    let mut answer = failure(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", "A token of the realm is wanted", None);
-    answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    answer
 }
 
 /// Which page, counted from 0.
@@ -109,11 +103,11 @@ impl Default for Pages {
 }
 
 impl Pages {
-    /// What the query asks for, or what is wrong with it.
-    fn asked(uri: &Uri) -> Result<Self, &'static str> {
-        let pages: Self =
-            from_query(uri.query().unwrap_or_default()).map_err(|_| "pageNbr and pageSize must be numbers")?;
-        if pages.size == 0 { Err("pageSize must be at least 1") } else { Ok(pages) }
+    /// What the query asks for.
+    fn asked(uri: &Uri) -> Result<Self, Refusal> {
+        let pages: Self = from_query(uri.query().unwrap_or_default())
+            .map_err(|_| Refusal::invalid("pageNbr and pageSize must be numbers"))?;
+        if pages.size == 0 { Err(Refusal::invalid("pageSize must be at least 1")) } else { Ok(pages) }
     }
 
     async fn rows<'a>(&self, ask: impl Fn() -> Ask<'a>) -> Result<Part, Answer> {
@@ -152,37 +146,62 @@ fn id(row: &Value) -> &str {
 }
 
 /// A refusal in the words of the old services.
-fn failure(status: StatusCode, code: &str, message: &str, details: Option<Value>) -> Response {
-    let mut body = json!({"code": code, "message": message, "timestamp": Timestamp::now()});
-    if let Some(details) = details {
-        body["details"] = details;
+#[derive(Debug)]
+struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    details: Option<Value>,
+}
+
+impl Refusal {
+    fn invalid(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: "VALIDATION_ERROR", message: message.into(), details: None }
     }
-    (status, Json(body)).into_response()
+
+    fn missing(what: &str, details: Option<Value>) -> Self {
+        Self { status: StatusCode::NOT_FOUND, code: "NOT_FOUND", message: format!("{what} not found"), details }
+    }
+
+    fn unauthorised() -> Self {
+        let message = "A token of the realm is wanted".to_owned();
+        Self { status: StatusCode::UNAUTHORIZED, code: "UNAUTHORIZED", message, details: None }
+    }
+
+    fn away(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, code: "SERVICE_UNAVAILABLE", message: message.into(), details: None }
+    }
 }
 
-fn invalid(message: &str) -> Response {
-    failure(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", message, None)
-}
-
-fn missing(what: &str, details: Option<Value>) -> Response {
-    failure(StatusCode::NOT_FOUND, "NOT_FOUND", &format!("{what} not found"), details)
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut body = json!({"code": self.code, "message": self.message, "timestamp": Timestamp::now()});
+        if let Some(details) = self.details {
+            body["details"] = details;
+        }
+        let mut answer = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        answer
+    }
 }
 
 /// What the house refuses: a client's mistake, or that it cannot answer now.
-impl IntoResponse for Answer {
-    fn into_response(self) -> Response {
-        if self.status.is_server_error() {
-            return failure(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", self.detail(), None);
+impl From<Answer> for Refusal {
+    fn from(answer: Answer) -> Self {
+        if answer.status.is_server_error() {
+            return Self::away(StatusCode::SERVICE_UNAVAILABLE, answer.detail());
         }
         let told: Vec<String> =
-            self.fields().map(|(field, message)| format!("{}: {message}", renamed(field))).collect();
+            answer.fields().map(|(field, message)| format!("{}: {message}", renamed(field))).collect();
         // What could not be read at all names its field at the beginning of the sentence.
-        let message = match self.detail().split_once(": ") {
+        let message = match answer.detail().split_once(": ") {
             _ if !told.is_empty() => told.join("; "),
             Some((field, why)) => format!("{}: {why}", renamed(field)),
-            None => self.detail().to_owned(),
+            None => answer.detail().to_owned(),
         };
-        failure(StatusCode::BAD_REQUEST, "VALIDATION_ERROR", &message, Some(told.into()))
+        Self { details: Some(told.into()), ..Self::invalid(message) }
     }
 }
 

@@ -10,15 +10,13 @@ use chassis::Json;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
-use super::{Pages, find, id, invalid, missing};
+use super::{Pages, Refusal, find, id};
 use crate::dialects::{
     desk::{Answer, Desk},
     routes::AnyJson,
 };
 
-const WHAT: &str = "Prospect";
-
-pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Result<Response, Answer> {
+pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Result<Response, Refusal> {
     page(&desk, &uri, None).await
 }
 
@@ -26,31 +24,23 @@ pub(super) async fn of_field(
     State(desk): State<Desk>,
     Path(value): Path<String>,
     uri: Uri,
-) -> Result<Response, Answer> {
+) -> Result<Response, Refusal> {
     page(&desk, &uri, Some(&value)).await
 }
 
-async fn page(desk: &Desk, uri: &Uri, value: Option<&str>) -> Result<Response, Answer> {
-    let pages = match Pages::asked(uri) {
-        Ok(pages) => pages,
-        Err(wrong) => return Ok(invalid(wrong)),
-    };
+async fn page(desk: &Desk, uri: &Uri, value: Option<&str>) -> Result<Response, Refusal> {
+    let pages = Pages::asked(uri)?;
     let part = pages.rows(|| desk.get(&["api", "prospects"]).maybe("field", value)).await?;
     Ok(pages.answer(part.total, all_shown(desk, &part.rows).await?))
 }
 
-pub(super) async fn one(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Answer> {
-    match find(&desk, "prospects", &number).await? {
-        Some(prospect) => answer(&desk, &prospect).await,
-        None => Ok(missing(WHAT, None)),
-    }
+pub(super) async fn one(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Refusal> {
+    let prospect = known(&desk, &number).await?;
+    answer(&desk, &prospect).await
 }
 
-pub(super) async fn add(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Result<Response, Answer> {
-    let lead = match wanted(&desk, &body).await? {
-        Ok(lead) => lead,
-        Err(refusal) => return Ok(refusal),
-    };
+pub(super) async fn add(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Result<Response, Refusal> {
+    let lead = wanted(&desk, &body).await?;
     let made = desk.post(&["api", "prospects"]).json(lead).send().await.ok()?;
     answer(&desk, &made).await
 }
@@ -59,28 +49,33 @@ pub(super) async fn change(
     State(desk): State<Desk>,
     Path(number): Path<String>,
     AnyJson(body): AnyJson,
-) -> Result<Response, Answer> {
-    let Some(prospect) = find(&desk, "prospects", &number).await? else { return Ok(missing(WHAT, None)) };
-    let lead = match wanted(&desk, &body).await? {
-        Ok(lead) => lead,
-        Err(refusal) => return Ok(refusal),
-    };
+) -> Result<Response, Refusal> {
+    let prospect = known(&desk, &number).await?;
+    let lead = wanted(&desk, &body).await?;
     let changed = desk.patch(&["api", "prospects", id(&prospect)]).json(lead).send().await.ok()?;
     answer(&desk, &changed).await
 }
 
-pub(super) async fn remove(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Answer> {
-    let Some(prospect) = find(&desk, "prospects", &number).await? else { return Ok(missing(WHAT, None)) };
+pub(super) async fn remove(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Refusal> {
+    let prospect = known(&desk, &number).await?;
     let gone = desk.delete(&["api", "prospects", id(&prospect)]).send().await;
     if gone.is_missing() {
-        return Ok(missing(WHAT, None));
+        return Err(unknown());
     }
     gone.ok()?;
     Ok(Json(true).into_response())
 }
 
-/// What a client sends, as the house takes it; or what is wrong with it.
-async fn wanted(desk: &Desk, body: &Value) -> Result<Result<Map<String, Value>, Response>, Answer> {
+async fn known(desk: &Desk, number: &str) -> Result<Value, Refusal> {
+    find(desk, "prospects", number).await?.ok_or_else(unknown)
+}
+
+fn unknown() -> Refusal {
+    Refusal::missing("Prospect", None)
+}
+
+/// What a client sends, as the house takes it.
+async fn wanted(desk: &Desk, body: &Value) -> Result<Map<String, Value>, Refusal> {
     let mut lead = Map::new();
     for (theirs, ours) in [("firstName", "first_name"), ("lastName", "last_name"), ("filedWork", "field")] {
         if let Some(value) = body.get(theirs) {
@@ -96,14 +91,14 @@ async fn wanted(desk: &Desk, body: &Value) -> Result<Result<Map<String, Value>, 
             let number = event.as_str().map_or_else(|| event.to_string(), ToOwned::to_owned);
             match find(desk, "activities", &number).await? {
                 Some(event) => lead.insert("activity_id".into(), event["id"].clone()),
-                None => return Ok(Err(invalid("idEvent: there is no such event"))),
+                None => return Err(Refusal::invalid("idEvent: there is no such event")),
             };
         }
     }
-    Ok(Ok(lead))
+    Ok(lead)
 }
 
-async fn answer(desk: &Desk, prospect: &Value) -> Result<Response, Answer> {
+async fn answer(desk: &Desk, prospect: &Value) -> Result<Response, Refusal> {
     let shown = all_shown(desk, std::slice::from_ref(prospect)).await?;
     Ok(Json(shown.into_iter().next()).into_response())
 }
