@@ -50,25 +50,20 @@ impl Set {
 const ADMIN: User =
     User { username: "admin", name: "Head Office", role: auth::Role::Admin, stores: &[], password: None };
 
+const HOUSE: Set = Set {
+    name: "souk",
+    products: CATALOGUE,
+    places: STORES,
+    goods: GOODS,
+    threshold: None,
+    users: USERS,
+    sandbox_limit: None,
+};
+
 const SETS: &[Set] = &[
-    Set {
-        name: "souk",
-        products: CATALOGUE,
-        places: STORES,
-        goods: GOODS,
-        threshold: None,
-        users: USERS,
-        sandbox_limit: None,
-    },
-    Set {
-        name: "crm",
-        products: CATALOGUE,
-        places: STORES,
-        goods: GOODS,
-        threshold: None,
-        users: USERS,
-        sandbox_limit: None,
-    },
+    HOUSE,
+    // Clients of this dialect expect no goods of their own.
+    Set { name: "crm", ..HOUSE },
     Set {
         name: "quartet",
         products: QUARTET,
