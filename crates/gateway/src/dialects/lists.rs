@@ -63,7 +63,12 @@ pub(crate) async fn whole<'a>(ask: impl Fn() -> Ask<'a>) -> Result<Vec<Value>, A
     }
 }
 
-/// The first row of a list, as of one that is filtered by a number.
+/// The row that has this number; `ask` is for a list of such things.
+pub(crate) async fn numbered(ask: Ask<'_>, number: i64) -> Result<Option<Value>, Answer> {
+    one(ask.query("number", number)).await
+}
+
+/// The first row of a list.
 pub(crate) async fn one(ask: Ask<'_>) -> Result<Option<Value>, Answer> {
     let answer = ask.query("limit", 1).send().await.ok()?;
     Ok(answer["data"].get(0).cloned())

@@ -13,6 +13,7 @@ mod multi_magasins;
 mod orders;
 mod quartet;
 mod routes;
+mod values;
 
 use std::collections::BTreeMap;
 

@@ -15,6 +15,7 @@ use crate::dialects::{
     lists, money,
     orders::{self, discard, settled},
     routes::AnyJson,
+    values::{id, text},
 };
 
 /// The life of an order, as clients name its stations.
@@ -94,7 +95,7 @@ pub(super) async fn place(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Res
         Ok(placed) => placed,
         Err(answer) => return refused(&answer),
     };
-    match crm.desk.get(&["api", "orders", placed["id"].as_str().unwrap_or_default()]).send().await.ok() {
+    match crm.desk.get(&["api", "orders", id(&placed)]).send().await.ok() {
         Ok(order) => {
             let mut shown = shown(&order);
             // What the client sees is the order as it was placed; what the house makes of it comes after.
@@ -233,15 +234,6 @@ impl Item {
             }
             None => json!({"name": self.name, "quantity": self.quantity, "unit_price": self.price}),
         })
-    }
-}
-
-/// A text, or a number as one: clients send ids both ways.
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
     }
 }
 

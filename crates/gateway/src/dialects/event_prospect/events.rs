@@ -10,10 +10,11 @@ use chassis::Json;
 use http::{StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
-use super::{Pages, Refusal, find, id};
+use super::{Pages, Refusal, find};
 use crate::dialects::{
     desk::{Answer, Desk},
     routes::AnyJson,
+    values::id,
 };
 
 pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Result<Response, Refusal> {

@@ -135,14 +135,10 @@ impl Pages {
 /// What this dialect calls `id` is the house's number; the house's own id is taken too.
 async fn find(desk: &Desk, kind: &str, id: &str) -> Result<Option<Value>, Answer> {
     if let Ok(number) = id.parse::<i64>() {
-        return lists::one(desk.get(&["api", kind]).query("number", number)).await;
+        return lists::numbered(desk.get(&["api", kind]), number).await;
     }
     let answer = desk.get(&["api", kind, id]).send().await;
     if answer.is_missing() { Ok(None) } else { answer.ok().map(Some) }
-}
-
-fn id(row: &Value) -> &str {
-    row["id"].as_str().unwrap_or_default()
 }
 
 /// A refusal in the words of the old services.

@@ -10,10 +10,11 @@ use chassis::Json;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
-use super::{Pages, Refusal, find, id};
+use super::{Pages, Refusal, find};
 use crate::dialects::{
     desk::{Answer, Desk},
     routes::AnyJson,
+    values::{id, text},
 };
 
 pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Result<Response, Refusal> {
@@ -88,11 +89,12 @@ async fn wanted(desk: &Desk, body: &Value) -> Result<Map<String, Value>, Refusal
             lead.insert("activity_id".into(), Value::Null);
         }
         Some(event) => {
-            let number = event.as_str().map_or_else(|| event.to_string(), ToOwned::to_owned);
-            match find(desk, "activities", &number).await? {
-                Some(event) => lead.insert("activity_id".into(), event["id"].clone()),
-                None => return Err(Refusal::invalid("idEvent: there is no such event")),
+            let found = match text(event) {
+                Some(number) => find(desk, "activities", &number).await?,
+                None => None,
             };
+            let event = found.ok_or_else(|| Refusal::invalid("idEvent: there is no such event"))?;
+            lead.insert("activity_id".into(), event["id"].clone());
         }
     }
     Ok(lead)

@@ -9,13 +9,14 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::{
-    error, find, id, missing, refused,
+    error, find, missing, refused,
     users::{Admin, User},
 };
 use crate::dialects::{
     desk::{Answer, Desk},
     lists,
     routes::AnyJson,
+    values::id,
 };
 
 /// Every field of a client, in the order in which the first one that is missing is named.

@@ -11,14 +11,14 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    error, find, id, missing, money, number, refused,
+    error, find, missing, money, number, refused,
     users::{Admin, User},
-    whole,
 };
 use crate::dialects::{
     desk::{Answer, Desk},
     lists, orders,
     routes::AnyJson,
+    values::{id, whole},
 };
 
 const WHAT: &str = "Order";

@@ -9,9 +9,12 @@ use super::{
     amqp::{Amqp, DELETION, Heard, ORDERS, STOCK, Telling},
     clients,
     commandes::Names,
-    find, id, messages, produits, whole,
+    find, messages, produits,
 };
-use crate::dialects::desk::{Answer, Desk};
+use crate::dialects::{
+    desk::{Answer, Desk},
+    values::{id, whole},
+};
 
 const GROUP: &str = "ms-client";
 const TOPOLOGY: Topology = Topology { topics: &["orders", "customers"], groups: &[(GROUP, &["orders", "customers"])] };

@@ -126,21 +126,12 @@ fn refused(answer: &Answer) -> Response {
 /// The thing of that number, which clients call its id.
 async fn find(desk: &Desk, kind: &str, number: &str) -> Result<Option<Value>, Answer> {
     let Ok(number) = number.parse::<i64>() else { return Ok(None) };
-    lists::one(desk.get(&["api", kind]).query("number", number)).await
-}
-
-fn id(row: &Value) -> &str {
-    row["id"].as_str().unwrap_or_default()
+    lists::numbered(desk.get(&["api", kind]), number).await
 }
 
 /// An amount that came as a number or as a text.
 fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(amounts::rounded)
-}
-
-/// A whole number, likewise.
-fn whole(value: &Value) -> Option<i64> {
-    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 /// Money as this fleet's databases told it: a text with two decimals.

@@ -4,12 +4,8 @@ use axum::extract::{Path, State};
 use chassis::Json;
 use serde_json::{Value, json};
 
-use super::{
-    Refusal, Shop, clients,
-    lines::{self, text},
-    numbers::Kind,
-};
-use crate::dialects::{lists, routes::AnyJson};
+use super::{Refusal, Shop, clients, lines, numbers::Kind};
+use crate::dialects::{lists, routes::AnyJson, values::text};
 
 pub(super) async fn of_client(
     State(shop): State<Shop>,

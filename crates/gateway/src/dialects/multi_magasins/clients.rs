@@ -5,7 +5,7 @@ use chassis::Json;
 use serde_json::{Value, json};
 
 use super::{Refusal, Shop};
-use crate::dialects::{desk::Answer, lists, routes::AnyJson};
+use crate::dialects::{desk::Answer, lists, routes::AnyJson, values::whole};
 
 pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, Refusal> {
     let customers = lists::whole(|| shop.desk.get(&["api", "customers"])).await?;
@@ -28,14 +28,14 @@ pub(super) async fn add(
 
 /// The house's own id of the client that the fleet knows by a number; none where there is no such client.
 pub(super) async fn find(shop: &Shop, number: i64) -> Result<Option<String>, Answer> {
-    let customer = lists::one(shop.desk.get(&["api", "customers"]).query("number", number)).await?;
+    let customer = lists::numbered(shop.desk.get(&["api", "customers"]), number).await?;
     Ok(customer.filter(is_here).and_then(|customer| customer["id"].as_str().map(ToOwned::to_owned)))
 }
 
 /// The same, of a body's `client_id`.
 pub(super) async fn named(shop: &Shop, body: &Value) -> Result<(i64, String), Refusal> {
-    let number = body["client_id"].as_i64().or_else(|| body["client_id"].as_str()?.parse().ok());
-    let number = number.ok_or_else(|| Refusal::field(json!(["body", "client_id"]), "value is not a valid integer"))?;
+    let number = whole(&body["client_id"])
+        .ok_or_else(|| Refusal::field(json!(["body", "client_id"]), "value is not a valid integer"))?;
     let id = find(shop, number).await?.ok_or_else(missing)?;
     Ok((number, id))
 }

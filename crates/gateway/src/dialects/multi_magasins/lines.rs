@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Refusal, Shop, numbers::Kind};
-use crate::dialects::desk::Answer;
+use crate::dialects::{desk::Answer, values::text};
 
 /// Most pieces of a line, as everywhere in the house.
 const MOST: i64 = 1_000_000;
@@ -55,15 +55,6 @@ pub(super) fn read(body: &Value, may_be_empty: bool) -> Result<Vec<Line>, Refusa
 /// The member of the first name, or else that of the second.
 fn either<'a>(item: &'a Value, first: &'static str, second: &'static str) -> (&'static str, &'a Value) {
     if item[first].is_null() { (second, &item[second]) } else { (first, &item[first]) }
-}
-
-/// A text, or a number as one: clients send ids both ways.
-pub(super) fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.trim().is_empty() => Some(text.trim().to_owned()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    }
 }
 
 /// The number of `7`, `"7"` and `"produit_7"`.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::dialects::{
     desk::{Answer, Desk},
     lists,
+    values::id,
 };
 
 /// More are not kept, so that memory stays small whatever is asked for.
@@ -48,7 +49,7 @@ impl Numbers {
         if known.is_some() {
             return Ok(known);
         }
-        let row = lists::one(desk.get(&["api", kind.as_str()]).query("number", number)).await?;
+        let row = lists::numbered(desk.get(&["api", kind.as_str()]), number).await?;
         let id = row.as_ref().and_then(|row| row["id"].as_str());
         if let Some(id) = id {
             self.keep(kind, id, number);
@@ -113,7 +114,7 @@ pub(super) async fn places(desk: &Desk) -> Result<Vec<Place>, Answer> {
         .iter()
         .filter(|row| row["id"] != super::ONLINE)
         .map(|row| Place {
-            id: row["id"].as_str().unwrap_or_default().to_owned(),
+            id: id(row).to_owned(),
             number: row["number"].as_i64().unwrap_or_default(),
             name: row["name"].as_str().unwrap_or_default().to_owned(),
             is_store: row["kind"] == "store",

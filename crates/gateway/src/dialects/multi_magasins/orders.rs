@@ -11,13 +11,14 @@ use tokio::time::Instant;
 
 use super::{
     Refusal, Shop, clients,
-    lines::{self, Sold, text},
+    lines::{self, Sold},
     numbers::Kind,
 };
 use crate::dialects::{
     desk::{Answer, Desk},
     lists,
     routes::AnyJson,
+    values::{self, text},
 };
 
 /// The house's states and the old fleet's.
@@ -167,7 +168,7 @@ async fn find(shop: &Shop, id: &str) -> Result<Value, Refusal> {
         return Ok(order.ok()?);
     }
     let number: i64 = id.parse().map_err(|_| missing())?;
-    let order = lists::one(shop.desk.get(&["api", "orders"]).query("number", number)).await?;
+    let order = lists::numbered(shop.desk.get(&["api", "orders"]), number).await?;
     order.ok_or_else(missing)
 }
 
@@ -182,7 +183,7 @@ pub(super) async fn set_etat(
         return Err(Refusal::bad(format!("État inconnu : {wanted}")));
     }
     let order = find(&shop, &id).await?;
-    let (id, now) = (order["id"].as_str().unwrap_or_default(), etat(&order["state"]));
+    let (id, now) = (values::id(&order), etat(&order["state"]));
     let told = Json(json!({"id": id, "etat": wanted}));
     if now == wanted {
         return Ok(told);

@@ -9,8 +9,8 @@ use proto::legacy::{PaymentRequest, payment_service_client::PaymentServiceClient
 use serde_json::{Number, Value, json};
 use tonic::{Code, Request};
 
-use super::{Refusal, Shop, lines::text};
-use crate::dialects::{money, routes::AnyJson};
+use super::{Refusal, Shop};
+use crate::dialects::{money, routes::AnyJson, values::text};
 
 /// How long the old services waited for each other.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -13,6 +13,7 @@ use super::{
 use crate::dialects::{
     desk::{Answer, Desk},
     lists,
+    values::id,
 };
 
 /// Below so many a store is sent more, where the store itself says nothing else.
@@ -71,8 +72,8 @@ pub(super) async fn validate(
 ) -> Result<Json<&'static str>, Refusal> {
     let missing = || Refusal::missing("Demande non trouvée");
     let number: i64 = number.parse().map_err(|_| missing())?;
-    let ask = shop.desk.get(&["api", "stock", "replenishments"]).query("number", number);
-    let request = lists::one(ask).await?.filter(|request| !is_online(request)).ok_or_else(missing)?;
+    let request = lists::numbered(shop.desk.get(&["api", "stock", "replenishments"]), number).await?;
+    let request = request.filter(|request| !is_online(request)).ok_or_else(missing)?;
     match carry(&shop.desk, &request).await? {
         Carried::Arrived => Ok(Json("Demande validée.")),
         Carried::Short => {
@@ -94,7 +95,7 @@ enum Carried {
 
 /// Approves a request, sends the goods and has them arrive; steps that were made before are passed over.
 async fn carry(desk: &Desk, request: &Value) -> Result<Carried, Answer> {
-    let id = request["id"].as_str().unwrap_or_default();
+    let id = id(request);
     let path = |step| ["api", "stock", "replenishments", id, step];
     let mut request = request.clone();
     for _ in 0..STEPS {
@@ -155,7 +156,7 @@ async fn send(shop: &Shop, goods: &Goods, quantity: i64) -> Result<Json<String>,
             Ok(Json(format!("{quantity} unités du produit {product} envoyées au magasin {store}.")))
         }
         Carried::Short => {
-            let id = request["id"].as_str().unwrap_or_default();
+            let id = id(&request);
             let reason = json!({"reason": "not enough in the logistics centre"});
             shop.desk.post(&["api", "stock", "replenishments", id, "refuse"]).json(reason).send().await.ok()?;
             Ok(Json(short(&goods.named)))

@@ -15,10 +15,10 @@ use tonic::{Code, Request, Status};
 
 use super::{
     Refusal, Shop,
-    lines::{self, Sold, text},
+    lines::{self, Sold},
     numbers::Kind,
 };
-use crate::dialects::{desk::Answer, lists, routes::AnyJson};
+use crate::dialects::{desk::Answer, lists, routes::AnyJson, values::text};
 
 /// How long the old services waited for each other.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -19,6 +19,7 @@ use crate::dialects::{
     desk::{Answer, Desk},
     lists,
     orders::settled,
+    values::id,
 };
 
 /// What a call may say behind its `?`.
@@ -91,8 +92,7 @@ pub(super) async fn centre(desk: &Desk) -> Result<Place, Refusal> {
 /// Number and name of each product, by the house's own id.
 pub(super) async fn catalogue(desk: &Desk) -> Result<HashMap<String, (Value, Value)>, Answer> {
     let rows = lists::whole(|| desk.get(&["api", "products"])).await?;
-    let product =
-        |row: Value| (row["id"].as_str().unwrap_or_default().to_owned(), (row["number"].clone(), row["name"].clone()));
+    let product = |row: Value| (id(&row).to_owned(), (row["number"].clone(), row["name"].clone()));
     Ok(rows.into_iter().map(product).collect())
 }
 
@@ -136,7 +136,7 @@ pub(super) async fn sell(
     let is_short = match sold.status {
         StatusCode::CONFLICT => sold.body["shortages"].is_array(),
         StatusCode::ACCEPTED => {
-            let order = settled(&shop.desk, sold.body["id"].as_str().unwrap_or_default()).await.ok()?;
+            let order = settled(&shop.desk, id(&sold.body)).await.ok()?;
             if order["status"] == "pending" {
                 return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "La vente est en cours, réessayez."));
             }

@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Quartet, away, refusal};
-use crate::dialects::{lists, orders, routes::AnyJson};
+use crate::dialects::{lists, orders, routes::AnyJson, values::text};
 
 /// Where the order keeps the buyer's id when it is none of a customer.
 const BUYER: &str = "user_id";
@@ -17,14 +17,14 @@ const BUYER: &str = "user_id";
 const AWAY_SECONDS: i64 = 2;
 
 pub(super) async fn place(State(quartet): State<Quartet>, AnyJson(body): AnyJson) -> Response {
-    let Some(user) = id(&body["userId"]) else {
+    let Some(user) = text(&body["userId"]) else {
         return refusal(StatusCode::BAD_REQUEST, "userId manquant");
     };
     let one = [body.clone()];
     let products = body["products"].as_array().map_or(&one[..], Vec::as_slice);
     let mut lines = Vec::with_capacity(products.len());
     for product in products {
-        let (Some(product_id), Some(quantity)) = (id(&product["productId"]), product["quantity"].as_i64()) else {
+        let (Some(product_id), Some(quantity)) = (text(&product["productId"]), product["quantity"].as_i64()) else {
             return refusal(StatusCode::BAD_REQUEST, "productId ou quantity manquant");
         };
         lines.push(json!({"product_id": product_id, "quantity": quantity}));
@@ -71,15 +71,6 @@ pub(super) async fn one(State(quartet): State<Quartet>, Path(id): Path<String>) 
         Ok(order) => Json(shown(&order)).into_response(),
         Err(answer) if answer.is_missing() => refusal(StatusCode::NOT_FOUND, "Commande non trouvée"),
         Err(answer) => away(&answer),
-    }
-}
-
-/// A text, or a number as one: clients send ids both ways.
-fn id(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
     }
 }
 

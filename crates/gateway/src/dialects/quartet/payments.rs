@@ -13,7 +13,7 @@ use serde_json::json;
 use tonic::{Code, Request};
 
 use super::{Quartet, refusal};
-use crate::dialects::{money, routes::AnyJson};
+use crate::dialects::{money, routes::AnyJson, values::text};
 
 /// How long the old gateway waited.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,10 +21,8 @@ const REFUSED: &str = "Paiement refusé";
 const FAILED: &str = "Erreur lors du traitement du paiement";
 
 pub(super) async fn pay(State(quartet): State<Quartet>, AnyJson(body): AnyJson) -> Response {
-    let order_id = match &body["orderId"] {
-        serde_json::Value::String(text) if !text.is_empty() => text.clone(),
-        serde_json::Value::Number(number) => number.to_string(),
-        _ => return refusal(StatusCode::BAD_REQUEST, "orderId manquant"),
+    let Some(order_id) = text(&body["orderId"]) else {
+        return refusal(StatusCode::BAD_REQUEST, "orderId manquant");
     };
     let amount = body["amount"].as_f64();
     let (Some(amount), Some(cents)) = (amount, amount.and_then(money::cents)) else {
