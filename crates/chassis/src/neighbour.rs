@@ -7,8 +7,10 @@ use failsafe::{
     backoff::{self, Exponential},
     failure_policy::{self, ConsecutiveFailures},
 };
-use http::HeaderMap;
+use http::{HeaderMap, header::CONTENT_TYPE};
 use prometheus::IntGauge;
+use reqwest::{RequestBuilder, Response};
+use serde::Deserialize;
 
 use crate::{Metrics, deadline, trace};
 
@@ -70,6 +72,16 @@ impl Neighbour {
         headers
     }
 
+    /// Sends an HTTP request with [`Self::headers`]. Whoever answers that he cannot now (5xx) is as good as silent.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, Unanswered<reqwest::Error>> {
+        let request = request.headers(self.headers());
+        let call = async {
+            let answer = request.send().await?;
+            if answer.status().is_server_error() { answer.error_for_status() } else { Ok(answer) }
+        };
+        self.call(|_| true, call).await
+    }
+
     /// Makes a call. `is_away` tells of an error whether the neighbour did not answer, which counts against it; an answer
     /// that refuses does not.
     pub async fn call<T, E>(
@@ -102,6 +114,20 @@ impl Neighbour {
             }
         }
     }
+}
+
+/// What a neighbour says in its own words of a request that it refuses: the `detail` of a problem document
+/// (<https://www.rfc-editor.org/rfc/rfc9457>). There is none where somebody else answers: anybody's 404 is about a path.
+pub async fn refusal(answer: Response) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    let kind = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?;
+    if !kind.trim().eq_ignore_ascii_case("application/problem+json") {
+        return None;
+    }
+    Some(answer.json::<Problem>().await.ok()?.detail)
 }
 
 /// Tells of a breaker's changes, once each.
@@ -163,5 +189,44 @@ mod tests {
         let neighbour = Neighbour::new("stock", Duration::from_millis(20), &Metrics::new());
         let never = neighbour.call(|_: &()| true, std::future::pending::<Result<(), ()>>()).await;
         assert!(matches!(never, Err(Unanswered::Late("stock"))));
+    }
+
+    /// A server that answers everything with this.
+    async fn server(status: u16, kind: &'static str, body: &'static str) -> anyhow::Result<String> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}", listener.local_addr()?);
+        let status = http::StatusCode::from_u16(status)?;
+        let app = axum::Router::new().fallback(move || async move { (status, [(CONTENT_TYPE, kind)], body) });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(url)
+    }
+
+    #[tokio::test]
+    async fn only_a_problem_document_is_a_neighbours_own_word() -> anyhow::Result<()> {
+        let neighbour = Neighbour::new("order", Duration::from_secs(1), &Metrics::new());
+        let http = reqwest::Client::new();
+        let body = r#"{"detail":"There is no such order."}"#;
+        for (kind, body, said) in [
+            ("application/problem+json", body, Some("There is no such order.")),
+            ("Application/Problem+JSON; charset=utf-8", body, Some("There is no such order.")),
+            ("application/json", body, None),
+            ("text/html", "<h1>404</h1>", None),
+            ("application/problem+json", "{", None),
+        ] {
+            let answer = neighbour.send(http.get(server(404, kind, body).await?)).await?;
+            assert_eq!(refusal(answer).await.as_deref(), said, "{kind}");
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn who_answers_that_he_cannot_now_is_as_good_as_silent() -> anyhow::Result<()> {
+        let neighbour = Neighbour::new("order", Duration::from_secs(1), &Metrics::new());
+        let (http, url) = (reqwest::Client::new(), server(503, "application/problem+json", "{}").await?);
+        for _ in 0..FAILURES {
+            assert!(matches!(neighbour.send(http.get(&url)).await, Err(Unanswered::Failed(_))));
+        }
+        assert!(matches!(neighbour.send(http.get(&url)).await, Err(Unanswered::Spared("order"))));
+        Ok(())
     }
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use chassis::{FieldError, Metrics, Neighbour};
 use futures::{StreamExt, TryStreamExt, stream};
-use http::header::CONTENT_TYPE;
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -72,7 +71,7 @@ impl Orders {
     async fn open(&self, customer_id: &str, status: &str, authorization: &str) -> anyhow::Result<Vec<Order>> {
         let request = client(&self.client)?.get(format!("{}/api/orders", self.url));
         let query = [("customer_id", customer_id), ("status", status), ("limit", PAGE)];
-        let answer = send(&self.who, request.query(&query).header("authorization", authorization)).await?;
+        let answer = self.who.send(request.query(&query).header("authorization", authorization)).await?;
         Ok(answer.error_for_status()?.json::<Page>().await?.data)
     }
 
@@ -80,11 +79,12 @@ impl Orders {
         let client = client(&self.client).map_err(Error::OrdersAway)?;
         let request = client.post(format!("{}/api/orders/{order_id}/cancel", self.url));
         let request = request.header("authorization", authorization).json(&json!({"reason": "customer deleted"}));
-        let answer = send(&self.who, request).await.map_err(Error::OrdersAway)?;
+        let answer = self.who.send(request).await.map_err(|err| Error::OrdersAway(err.into()))?;
         match answer.status() {
             status if status.is_success() || status == StatusCode::NOT_FOUND => Ok(()),
             StatusCode::CONFLICT => {
-                Err(Error::OrderStays { order_id: order_id.to_owned(), reason: detail(answer).await })
+                let reason = chassis::refusal(answer).await.unwrap_or_else(|| "it is no longer open".to_owned());
+                Err(Error::OrderStays { order_id: order_id.to_owned(), reason })
             }
             status => Err(Error::OrdersAway(anyhow::anyhow!("cancel answered {status}"))),
         }
@@ -126,35 +126,20 @@ impl Places {
 
     async fn exists(&self, id: String) -> anyhow::Result<bool> {
         let client = client(&self.client)?;
-        let answer = send(&self.who, client.get(format!("{}/api/places/{id}", self.url))).await?;
+        let answer = self.who.send(client.get(format!("{}/api/places/{id}", self.url))).await?;
         if answer.status() != StatusCode::NOT_FOUND {
             answer.error_for_status()?;
             return Ok(true);
         }
         // Anybody's 404 is about a path; only the stock service's own word is about the place.
-        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if !kind.starts_with("application/problem+json") || detail(answer).await != NO_PLACE {
-            bail!("404, but not the stock service's");
+        match chassis::refusal(answer).await {
+            Some(said) if said == NO_PLACE => Ok(false),
+            _ => bail!("404, but not the stock service's"),
         }
-        Ok(false)
     }
 }
 
 fn client(made: &OnceLock<Option<Client>>) -> anyhow::Result<&Client> {
     let client = made.get_or_init(|| Client::builder().timeout(CANCELLING).no_proxy().build().ok());
     client.as_ref().context("no HTTP client")
-}
-
-/// Sends a request; whoever answers that he cannot now is as good as silent.
-async fn send(who: &Neighbour, request: RequestBuilder) -> anyhow::Result<Response> {
-    let call = async {
-        let answer = request.headers(who.headers()).send().await?;
-        if answer.status().is_server_error() { answer.error_for_status() } else { Ok(answer) }
-    };
-    Ok(who.call(|_: &reqwest::Error| true, call).await?)
-}
-
-async fn detail(answer: Response) -> String {
-    let problem: serde_json::Value = answer.json().await.unwrap_or_default();
-    problem["detail"].as_str().unwrap_or("it is no longer open").to_owned()
 }

@@ -7,7 +7,7 @@ use anyhow::{bail, ensure};
 use auth::InternalKey;
 use chassis::{Metrics, Neighbour};
 use commerce::{OrderId, ProductId};
-use reqwest::{Response, StatusCode, header::CONTENT_TYPE};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -41,11 +41,6 @@ struct OrderBody {
     status: String,
 }
 
-#[derive(Deserialize)]
-struct ProblemBody {
-    detail: String,
-}
-
 /// The client of both services.
 pub(crate) fn http() -> anyhow::Result<reqwest::Client> {
     Ok(reqwest::Client::builder().timeout(TIMEOUT).build()?)
@@ -60,14 +55,14 @@ impl Orders {
 
     /// Whether the order still wants what is set aside for it.
     pub(crate) async fn wants(&self, order_id: &OrderId) -> anyhow::Result<Wanted> {
-        let request = self.http.get(format!("{}/api/orders/{order_id}", self.base)).headers(self.who.headers());
-        let answer = send(&self.who, request.bearer_auth(self.key.mint(crate::NAME)?)).await?;
+        let request = self.http.get(format!("{}/api/orders/{order_id}", self.base));
+        let answer = self.who.send(request.bearer_auth(self.key.mint(crate::NAME)?)).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             // Anybody's 404 is about a path; goods are given back only on the order service's own word.
-            if !is_unknown(answer).await {
-                bail!("404, but not the order service's");
-            }
-            return Ok(Wanted::No);
+            return match chassis::refusal(answer).await {
+                Some(said) if said == NO_ORDER => Ok(Wanted::No),
+                _ => bail!("404, but not the order service's"),
+            };
         }
         let order: OrderBody = answer.error_for_status()?.json().await?;
         Ok(if order.status == "cancelled" { Wanted::No } else { Wanted::Yes })
@@ -117,31 +112,10 @@ impl Catalogue {
 
     async fn ask(&self, ids: &BTreeSet<&ProductId>) -> anyhow::Result<Vec<bool>> {
         let question = json!({ "query": PRODUCTS, "variables": { "ids": ids } });
-        let request = self.http.post(&self.url).headers(self.who.headers()).json(&question);
-        let answer = send(&self.who, request).await?;
+        let answer = self.who.send(self.http.post(&self.url).json(&question)).await?;
         // A failure inside GraphQL comes with 200 and without data, and cannot be read as an answer.
         let products = answer.error_for_status()?.json::<ProductsBody>().await?.data.products;
         ensure!(products.len() == ids.len(), "{} answers to {} ids", products.len(), ids.len());
         Ok(products.iter().map(Option::is_some).collect())
     }
-}
-
-/// Sends a request; whoever answers that he cannot now is as good as silent.
-async fn send(who: &Neighbour, request: reqwest::RequestBuilder) -> anyhow::Result<Response> {
-    let call = async {
-        let answer = request.send().await?;
-        if answer.status().is_server_error() { answer.error_for_status() } else { Ok(answer) }
-    };
-    Ok(who.call(|_: &reqwest::Error| true, call).await?)
-}
-
-/// Whether a 404 is the order service's word that there is no such order.
-async fn is_unknown(answer: Response) -> bool {
-    let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
-    if !kind.trim().eq_ignore_ascii_case("application/problem+json") {
-        return false;
-    }
-    // A body that cannot be read says nothing: the question is asked again later.
-    answer.json::<ProblemBody>().await.is_ok_and(|problem| problem.detail == NO_ORDER)
 }

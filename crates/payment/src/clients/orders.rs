@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use auth::InternalKey;
 use chassis::{Metrics, Neighbour};
-use reqwest::{StatusCode, header::CONTENT_TYPE};
+use reqwest::StatusCode;
 use serde::Deserialize;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -37,11 +37,6 @@ struct OrderBody {
     status: String,
 }
 
-#[derive(Deserialize)]
-struct ProblemBody {
-    detail: String,
-}
-
 impl Orders {
     /// The order service at this URL.
     pub(crate) fn new(base: &str, key: InternalKey, metrics: &Metrics) -> anyhow::Result<Self> {
@@ -55,23 +50,16 @@ impl Orders {
 
     /// How the order of this id stands. The id fits a path.
     pub(crate) async fn standing(&self, order_id: &str) -> anyhow::Result<Standing> {
-        let request = self.http.get(format!("{}/api/orders/{order_id}", self.base)).headers(self.who.headers());
-        let request = request.bearer_auth(self.key.mint(crate::NAME)?);
-        let call = async {
-            let answer = request.send().await?;
-            // Whoever answers that he cannot now is as good as silent.
-            if answer.status().is_server_error() { answer.error_for_status() } else { Ok(answer) }
-        };
-        let answer = self.who.call(|_: &reqwest::Error| true, call).await?;
+        let request = self.http.get(format!("{}/api/orders/{order_id}", self.base));
+        let answer = self.who.send(request.bearer_auth(self.key.mint(crate::NAME)?)).await?;
         if answer.status() != StatusCode::NOT_FOUND {
             let order: OrderBody = answer.error_for_status()?.json().await?;
             return Ok(if order.status == "pending" { Standing::Running } else { Standing::Over });
         }
         // Anybody's 404 is about a path; money is taken only on the order service's own word.
-        let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if kind.starts_with("application/problem+json") && answer.json::<ProblemBody>().await?.detail == NO_ORDER {
-            return Ok(Standing::Unknown);
+        match chassis::refusal(answer).await {
+            Some(said) if said == NO_ORDER => Ok(Standing::Unknown),
+            _ => bail!("404, but not the order service's"),
         }
-        bail!("404, but not the order service's")
     }
 }
