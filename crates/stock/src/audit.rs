@@ -101,7 +101,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         replenishments: store::replenishments::sequences(&mut tx).await?,
         ..Facts::default()
     };
-    facts.in_transit = store::replenishments::all_in_transit(&mut tx)
+    facts.in_transit = store::replenishments::in_transit(&mut tx, None)
         .await?
         .into_iter()
         .map(|(slot, pieces)| TransitFact {

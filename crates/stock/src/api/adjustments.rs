@@ -11,7 +11,7 @@ use commerce::{Id, PlaceId, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, demand_place, idempotency_key, unknown_product};
+use super::{Api, MOST_PIECES, asked, demand_place, unknown_product, wrong_reason};
 use crate::{
     domain::{Adjustment, Rejection, Slot, Wish},
     error::Error,
@@ -24,9 +24,6 @@ use crate::{
 
 /// Most adjustments of one call.
 const MOST: usize = 1_000;
-/// Most pieces of one adjustment.
-const MOST_PIECES: i64 = 1_000_000_000;
-const LONGEST_REASON: usize = 500;
 
 /// What is to be put in (above zero) or taken out.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -94,13 +91,7 @@ pub(crate) async fn create_adjustment(
     headers: HeaderMap,
     Json(new): Json<NewAdjustment>,
 ) -> Result<Response, Problem> {
-    let asked = idempotency_key(&headers)?.map(|key| Asked {
-        subject: caller.subject.clone(),
-        route: "POST /api/stock/adjustments",
-        key,
-        // Plain texts and numbers always serialise.
-        request: serde_json::to_string(&new).unwrap_or_default(),
-    });
+    let asked = asked(&headers, &caller, "POST /api/stock/adjustments", &new)?;
     demand_place(&caller, &new.place_id)?;
     let mut errors = Vec::new();
     let wish = wish(new, "", &caller.actor(), &mut errors);
@@ -202,16 +193,12 @@ fn placed(err: Error) -> Problem {
 }
 
 fn wish(new: NewAdjustment, prefix: &str, actor: &str, errors: &mut Vec<FieldError>) -> Option<Wish> {
+    errors.extend(wrong_reason(prefix, &new.reason));
     let mut wrong = |field: &str, rule: &str, message: String| {
         errors.push(FieldError::new(format!("{prefix}{field}"), rule, message));
     };
     if new.delta == 0 || !(-MOST_PIECES..=MOST_PIECES).contains(&new.delta) {
         wrong("delta", "range", format!("not 0, and at most {MOST_PIECES} either way"));
-    }
-    if new.reason.trim().is_empty() || new.reason.chars().count() > LONGEST_REASON {
-        wrong("reason", "length", format!("1 to {LONGEST_REASON} characters"));
-    } else if new.reason.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        wrong("reason", "characters", "no control characters".into());
     }
     let id = match new.id {
         None => Ok(Id::<()>::new()),

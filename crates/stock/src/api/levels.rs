@@ -10,7 +10,7 @@ use commerce::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, bad_page, demand_place, unknown_product};
+use super::{Api, MOST_PIECES, bad_page, demand_place, unknown_product, wrong_reason};
 use crate::{
     domain::{Level, Slot},
     error::Error,
@@ -147,7 +147,7 @@ pub(crate) async fn list_levels(
         let total = if window.include_total { Some(lists::count_levels(&mut tx, &filter).await?) } else { None };
         let rows = lists::levels(&mut tx, &filter, &window).await?;
         let products: Vec<&str> = rows.iter().map(|(slot, _)| slot.product_id.as_str()).collect();
-        let in_transit = replenishments::in_transit(&mut tx, &products).await?;
+        let in_transit = replenishments::in_transit(&mut tx, Some(&products)).await?;
         Ok::<_, Error>((rows, in_transit, total))
     }
     .await?;
@@ -183,11 +183,11 @@ pub(crate) async fn set_available(
     Json(Available { available, reason }): Json<Available>,
 ) -> Result<Json<LevelBody>, Problem> {
     demand_place(&caller, place_id.as_str())?;
-    if !(0..=1_000_000_000).contains(&available) {
-        return Err(Problem::invalid("available", "range", "from 0 to 1000000000"));
+    if !(0..=MOST_PIECES).contains(&available) {
+        return Err(Problem::invalid("available", "range", format!("from 0 to {MOST_PIECES}")));
     }
-    if reason.trim().is_empty() || reason.chars().count() > 500 || reason.chars().any(char::is_control) {
-        return Err(Problem::invalid("reason", "length", "1 to 500 characters"));
+    if let Some(wrong) = wrong_reason("", &reason) {
+        return Err(Problem::fields(vec![wrong]));
     }
     let slot = Slot { place_id, product_id };
     demand_product(&api, &slot).await?;
@@ -207,7 +207,7 @@ async fn set(api: &Api, slot: Slot, task: Task) -> Result<Json<LevelBody>, Probl
     let level = level?;
     let on_their_way = async {
         let mut tx = api.db.read().await?;
-        replenishments::in_transit(&mut tx, &[slot.product_id.as_str()]).await
+        replenishments::in_transit(&mut tx, Some(&[slot.product_id.as_str()])).await
     };
     let in_transit = on_their_way.await.map_err(Problem::from)?.get(&slot).copied().unwrap_or_default();
     Ok(Json(body(slot, &level, in_transit)))

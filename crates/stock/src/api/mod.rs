@@ -32,6 +32,7 @@ use commerce::{
 use db::Db;
 use http::HeaderMap;
 use proto::stock::v1::stock_server::StockServer;
+use serde::Serialize;
 use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -39,7 +40,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     clients::Catalogue,
     operate::{Counter, Desk},
+    store::answers::Asked,
 };
+
+/// Most pieces that one request may tell of.
+const MOST_PIECES: i64 = 1_000_000_000;
+/// Most characters of a reason.
+const LONGEST_REASON: usize = 500;
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
@@ -126,15 +133,35 @@ fn bad_page(bad: BadPage) -> Problem {
     Problem::new(Kind::Unreadable, bad.to_string())
 }
 
-/// The caller's own key for this request, if he gives one.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+/// What the caller asks for under a key of his own, if he gives one.
+fn asked(
+    headers: &HeaderMap,
+    caller: &Caller,
+    route: &'static str,
+    request: &impl Serialize,
+) -> Result<Option<Asked>, Problem> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
-    match value.to_str().map(str::trim) {
-        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => Err(Problem::new(Kind::Unreadable, "Idempotency-Key must be 1 to 255 visible characters.")),
+    let key = match value.to_str().map(str::trim) {
+        Ok(key) if (1..=255).contains(&key.len()) => key.to_owned(),
+        _ => return Err(Problem::new(Kind::Unreadable, "Idempotency-Key must be 1 to 255 visible characters.")),
+    };
+    // Plain texts and numbers always serialise.
+    let request = serde_json::to_string(request).unwrap_or_default();
+    Ok(Some(Asked { subject: caller.subject.clone(), route, key, request }))
+}
+
+/// Says what is wrong with the reason of a change.
+fn wrong_reason(prefix: &str, reason: &str) -> Option<FieldError> {
+    let wrong = |rule: &str, message: String| Some(FieldError::new(format!("{prefix}reason"), rule, message));
+    if reason.trim().is_empty() || reason.chars().count() > LONGEST_REASON {
+        return wrong("length", format!("1 to {LONGEST_REASON} characters"));
     }
+    if reason.chars().any(|char| char.is_control() && !matches!(char, '\n' | '\r' | '\t')) {
+        return wrong("characters", "no control characters".into());
+    }
+    None
 }
 
 /// Says that the catalogue does not hold a product.

@@ -14,7 +14,7 @@ use commerce::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, bad_page, idempotency_key};
+use super::{Api, asked, bad_page};
 use crate::{
     error::Error,
     store::{
@@ -120,13 +120,7 @@ pub(crate) async fn create_place(
     headers: HeaderMap,
     Json(new): Json<NewPlace>,
 ) -> Result<Response, Problem> {
-    let asked = idempotency_key(&headers)?.map(|key| Asked {
-        subject: caller.subject.clone(),
-        route: "POST /api/places",
-        key,
-        // Plain texts always serialise.
-        request: serde_json::to_string(&new).unwrap_or_default(),
-    });
+    let asked = asked(&headers, &caller, "POST /api/places", &new)?;
     let place = check(new)?;
     let (body, created) = save(&api, &place, asked.as_ref()).await?;
     let id = place.id.as_str();

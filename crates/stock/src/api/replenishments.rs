@@ -14,7 +14,7 @@ use commerce::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, bad_page, demand_place, idempotency_key, unknown_product};
+use super::{Api, MOST_PIECES, asked, bad_page, demand_place, unknown_product, wrong_reason};
 use crate::{
     domain::{Move, Replenishment, Slot, Stage, Step},
     error::Error,
@@ -24,9 +24,6 @@ use crate::{
         replenishments::{self, Wanted},
     },
 };
-
-const MOST_PIECES: i64 = 1_000_000_000;
-const LONGEST_REASON: usize = 500;
 
 /// What is asked for.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -225,10 +222,8 @@ pub(crate) async fn refuse_replenishment(
     Path(id): Path<String>,
     Json(refusal): Json<NewRefusal>,
 ) -> Result<Json<ReplenishmentBody>, Problem> {
-    let mut errors = Vec::new();
-    check_reason(&refusal.reason, &mut errors);
-    if !errors.is_empty() {
-        return Err(Problem::fields(errors));
+    if let Some(wrong) = wrong_reason("", &refusal.reason) {
+        return Err(Problem::fields(vec![wrong]));
     }
     advance(&api, &id, &Move::Refuse { reason: refusal.reason }, &caller, None).await
 }
@@ -288,29 +283,12 @@ async fn visible(api: &Api, caller: &Caller, id: &str) -> Result<Replenishment, 
         .ok_or_else(|| Problem::not_found("replenishment"))
 }
 
-fn asked(
-    headers: &HeaderMap,
-    caller: &Caller,
-    route: &'static str,
-    request: &impl Serialize,
-) -> Result<Option<Asked>, Problem> {
-    Ok(idempotency_key(headers)?.map(|key| Asked {
-        subject: caller.subject.clone(),
-        route,
-        key,
-        // Plain texts and numbers always serialise.
-        request: serde_json::to_string(request).unwrap_or_default(),
-    }))
-}
-
 fn checked(api: &Api, new: NewReplenishment, actor: &str) -> Result<Request, Problem> {
     let mut errors = Vec::new();
     if !(1..=MOST_PIECES).contains(&new.quantity) {
         errors.push(FieldError::new("quantity", "range", format!("from 1 to {MOST_PIECES}")));
     }
-    if let Some(reason) = &new.reason {
-        check_reason(reason, &mut errors);
-    }
+    errors.extend(new.reason.as_deref().and_then(|reason| wrong_reason("", reason)));
     let id = new.id.as_deref().map(Id::<()>::parse).transpose();
     let product_id = ProductId::parse(&new.product_id);
     let to = PlaceId::parse(&new.place_id);
@@ -338,14 +316,6 @@ fn checked(api: &Api, new: NewReplenishment, actor: &str) -> Result<Request, Pro
             actor: actor.to_owned(),
         }),
         _ => Err(Problem::fields(errors)),
-    }
-}
-
-fn check_reason(reason: &str, errors: &mut Vec<FieldError>) {
-    if reason.trim().is_empty() || reason.chars().count() > LONGEST_REASON {
-        errors.push(FieldError::new("reason", "length", format!("1 to {LONGEST_REASON} characters")));
-    } else if reason.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        errors.push(FieldError::new("reason", "characters", "no control characters"));
     }
 }
 

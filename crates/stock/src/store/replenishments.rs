@@ -149,29 +149,21 @@ pub(crate) async fn save(tx: &mut Tx, one: &Replenishment) -> Result<(), Error> 
     Ok(())
 }
 
-/// Pieces of these products in transit, by the place that they go to.
-pub(crate) async fn in_transit(tx: &mut Tx, products: &[&str]) -> Result<HashMap<Slot, i64>, Error> {
-    if products.is_empty() {
+/// Pieces in transit of these products, or of all, by the place that they go to.
+pub(crate) async fn in_transit(tx: &mut Tx, products: Option<&[&str]>) -> Result<HashMap<Slot, i64>, Error> {
+    if products.is_some_and(<[_]>::is_empty) {
         return Ok(HashMap::new());
     }
-    let rows = db::query(
+    let these = if products.is_some() { "and product_id in {list $1}" } else { "" };
+    let query = db::query(format!(
         "select product_id, place_id, cast(sum(shipped - received) as bigint) as pieces from replenishments
-         where stage = 'in_transit' and product_id in {list $1} group by product_id, place_id",
-    )
-    .list(products.iter().copied())
-    .fetch_all(tx)
-    .await?;
-    rows.iter().map(|row| Ok((super::books::slot(row)?, row.get("pieces")?))).collect()
-}
-
-/// All pieces in transit by product and the place that they go to, for the audit.
-pub(crate) async fn all_in_transit(tx: &mut Tx) -> Result<Vec<(Slot, i64)>, Error> {
-    let rows = db::query(
-        "select product_id, place_id, cast(sum(shipped - received) as bigint) as pieces from replenishments
-         where stage = 'in_transit' group by product_id, place_id order by product_id, place_id",
-    )
-    .fetch_all(tx)
-    .await?;
+         where stage = 'in_transit' {these} group by product_id, place_id"
+    ));
+    let query = match products {
+        Some(products) => query.list(products.iter().copied()),
+        None => query,
+    };
+    let rows = query.fetch_all(tx).await?;
     rows.iter().map(|row| Ok((super::books::slot(row)?, row.get("pieces")?))).collect()
 }
 
