@@ -103,7 +103,7 @@ pub async fn drained(mut fleet: Fleet) -> Result<Audit> {
         if on_servers() {
             // After a kill the dead ones' leases and group memberships have to run out first.
             let patience = Instant::now();
-            while audit(&data).await?.pending() > 0 && patience.elapsed() < 2 * PATIENCE {
+            while audit(&data).await?.pending() > 0 && patience.elapsed() < PATIENCE {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
@@ -115,7 +115,7 @@ pub async fn drained(mut fleet: Fleet) -> Result<Audit> {
         if found.pending() == 0 {
             return Ok(found);
         }
-        ensure!(begun.elapsed() < 3 * PATIENCE, "still under way after {:?}: {:#}", begun.elapsed(), found.report);
+        ensure!(begun.elapsed() < 2 * PATIENCE, "still under way after {:?}: {:#}", begun.elapsed(), found.report);
         // The stop was quicker than the last event; the next start goes on with it.
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         fleet = Fleet::start_with(&data, &env).await?;

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 pub use audit::{Audit, audit, drained, publish, souk, souk_text, topic};
 pub use client::{Answer, Client};
@@ -27,20 +27,22 @@ pub use processes::{Processes, SERVICES};
 pub use rows::{Rows, curl};
 pub use servers::{Server, Servers, Stores, given};
 
-/// How long anything may take that is only a matter of time.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take that is only a matter of time, on a machine that has other things to do.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks again and again until there is an answer; fails when there is none in time.
+/// Asks again and again until there is an answer; fails when there is none in time. Who cannot be asked now may be so later.
 pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<Option<T>>>,
 {
     let begun = Instant::now();
     loop {
-        if let Some(found) = ask().await? {
+        let asked = ask().await;
+        if let Ok(Some(found)) = asked {
             return Ok(found);
         }
         if begun.elapsed() > PATIENCE {
+            asked.with_context(|| format!("after {PATIENCE:?} still not: {what}"))?;
             bail!("after {PATIENCE:?} still not: {what}");
         }
         tokio::time::sleep(Duration::from_millis(30)).await;

@@ -133,7 +133,7 @@ pub async fn build(config: Config, Deps { ctx, doors }: Deps) -> anyhow::Result<
                 Ok(facts
                     .upstreams()
                     .into_iter()
-                    .map(|upstream| (upstream.name.to_owned(), json!(upstream.next().is_some())))
+                    .map(|upstream| (upstream.name.to_owned(), json!(upstream.healthy().is_some())))
                     .collect::<serde_json::Map<String, Value>>()
                     .into())
             })

@@ -119,7 +119,7 @@ pub(crate) async fn list(
         order_id: query.order_id.unwrap_or_default(),
         status: query.status.unwrap_or_default(),
     };
-    let request = request(&gateway, &caller.actor(), message)?;
+    let request = request(&gateway, &caller.actor(), message).await?;
     let answer = gateway.payment.clone().list(request).await.map_err(|status| problem(&status))?.into_inner();
     Ok(Json(Page {
         data: answer.payments.into_iter().map(Payment::from).collect(),
@@ -141,7 +141,7 @@ pub(crate) async fn get(
 }
 
 async fn find(gateway: &Gateway, actor: &str, id: &str) -> Result<payment::Payment, Problem> {
-    let request = request(gateway, actor, payment::GetRequest { ids: vec![id.to_owned()] })?;
+    let request = request(gateway, actor, payment::GetRequest { ids: vec![id.to_owned()] }).await?;
     let answer = gateway.payment.clone().get(request).await.map_err(|status| problem(&status))?.into_inner();
     answer.payments.into_iter().next().ok_or_else(|| Problem::not_found("payment"))
 }
@@ -183,7 +183,7 @@ pub(crate) async fn refund(
         reason: new.reason.unwrap_or_else(|| format!("by {}", caller.actor())),
         up_to: false,
     };
-    let request = request(&gateway, &caller.actor(), payment::OperateRequest { items: vec![operation] })?;
+    let request = request(&gateway, &caller.actor(), payment::OperateRequest { items: vec![operation] }).await?;
     let answer = gateway.payment.clone().refund(request).await.map_err(|status| problem(&status))?.into_inner();
     let result = answer
         .results
@@ -201,8 +201,8 @@ pub(crate) async fn refund(
 }
 
 /// A call in the name of a caller whose role the gateway has checked; none while the service is away.
-fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Request<T>, Problem> {
-    if gateway.payment_health.next().is_none() {
+async fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Request<T>, Problem> {
+    if gateway.payment_health.next().await.is_none() {
         return Err(away());
     }
     let mut request = Request::new(message);
@@ -240,9 +240,9 @@ mod tests {
     async fn nobody_is_called_while_the_service_is_away() {
         let internal_key = auth::InternalKey::generate().expect("a key").to_secret();
         let gateway = Gateway::new(Config { internal_key, ..Config::default() }).expect("a gateway");
-        assert!(request(&gateway, "admin", ()).is_ok());
-        gateway.payment_health.next().expect("well at first").is_away();
-        let refused = request(&gateway, "admin", ()).expect_err("refused");
+        assert!(request(&gateway, "admin", ()).await.is_ok());
+        gateway.payment_health.healthy().expect("well at first").is_away();
+        let refused = request(&gateway, "admin", ()).await.expect_err("refused");
         assert_eq!(refused.kind(), Kind::Unavailable);
         let answer = refused.into_response();
         assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().expect("a value")));

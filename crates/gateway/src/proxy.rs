@@ -39,7 +39,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// Sends a request to a service and gives its answer. 503: nobody there; 502: gone or unreadable half-way;
 /// 504: no answer in time.
 pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mut request: Request) -> Response {
-    let Some(replica) = upstream.next() else {
+    let Some(replica) = upstream.next().await else {
         return Problem::new(Kind::Unavailable, format!("The {} service is away; try again.", upstream.name))
             .retry_after(1)
             .into_response();

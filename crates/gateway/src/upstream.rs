@@ -3,17 +3,19 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use axum::body::Body;
 use chassis::Context;
+use futures::{StreamExt, stream::FuturesUnordered};
 use http::{Request, Uri, uri::Authority};
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use prometheus::IntGaugeVec;
+use tokio::sync::{Notify, watch};
 
 pub(crate) type Http = Client<HttpConnector, Body>;
 
@@ -33,13 +35,35 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) authority: Authority,
-    healthy: AtomicBool,
+    /// What the last look at it found.
+    healthy: watch::Sender<bool>,
+    /// Somebody wants it looked at now.
+    asked: Notify,
 }
 
 impl Replica {
+    fn at(authority: Authority) -> Self {
+        Self { authority, healthy: watch::Sender::new(true), asked: Notify::new() }
+    }
+
+    fn is_healthy(&self) -> bool {
+        *self.healthy.borrow()
+    }
+
     /// Takes it out of the turn until a health check finds it well.
     pub(crate) fn is_away(&self) {
-        self.healthy.store(false, Ordering::Relaxed);
+        self.healthy.send_replace(false);
+        self.asked.notify_one();
+    }
+
+    /// Has it looked at now; ready when that is done.
+    fn look(&self) -> impl Future<Output = ()> + use<> {
+        let mut looked = self.healthy.subscribe();
+        self.asked.notify_one();
+        async move {
+            // Its health is told after every look, also when it is what it was.
+            let _ = looked.changed().await;
+        }
     }
 }
 
@@ -62,7 +86,7 @@ impl Upstream {
                     .ok()
                     .filter(|uri| uri.scheme_str() == Some("http"))
                     .and_then(|uri| uri.authority().cloned())
-                    .map(|authority| Replica { authority, healthy: AtomicBool::new(true) })
+                    .map(Replica::at)
                     .ok_or_else(|| BadUrl { name, url: url.to_owned() })
             })
             .collect::<Result<Vec<Replica>, BadUrl>>()?;
@@ -72,13 +96,29 @@ impl Upstream {
         Ok(Self { name, replicas: replicas.into(), turn: Arc::default() })
     }
 
-    /// The next replica in turn that is healthy.
-    pub(crate) fn next(&self) -> Option<&Replica> {
+    /// The next replica in turn that is healthy. Where none is, they are looked at once more: the last look may be a second
+    /// old, and a service that has come back since, or was only slow to answer it, must not be refused.
+    pub(crate) async fn next(&self) -> Option<&Replica> {
+        if let Some(healthy) = self.healthy() {
+            return Some(healthy);
+        }
+        let looks = async {
+            let mut looks: FuturesUnordered<_> = self.replicas.iter().map(Replica::look).collect();
+            while looks.next().await.is_some() {
+                if let Some(healthy) = self.healthy() {
+                    return Some(healthy);
+                }
+            }
+            None
+        };
+        tokio::time::timeout(CHECK, looks).await.unwrap_or_default()
+    }
+
+    /// The next replica in turn that was healthy when it was last looked at.
+    pub(crate) fn healthy(&self) -> Option<&Replica> {
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.replicas.len();
-        (0..count)
-            .map(|step| &self.replicas[(start + step) % count])
-            .find(|replica| replica.healthy.load(Ordering::Relaxed))
+        (0..count).map(|step| &self.replicas[(start + step) % count]).find(|replica| replica.is_healthy())
     }
 
     /// Looks after the replicas' health until the process stops.
@@ -96,7 +136,7 @@ impl Upstream {
         let mut was = true;
         loop {
             let well = is_well(&http, &replica.authority).await;
-            replica.healthy.store(well, Ordering::Relaxed);
+            replica.healthy.send_replace(well);
             gauge.with_label_values(&[self.name, replica.authority.as_str()]).set(i64::from(well));
             if well != was {
                 let upstream = replica.authority.as_str();
@@ -109,6 +149,7 @@ impl Upstream {
             was = well;
             tokio::select! {
                 () = ctx.shutdown.cancelled() => return,
+                () = replica.asked.notified() => {}
                 () = tokio::time::sleep(if well { period } else { AWAY.min(period) }) => {}
             }
         }
@@ -137,7 +178,7 @@ mod tests {
     #[test]
     fn healthy_replicas_take_turns_and_the_others_are_passed_over() {
         let upstream = Upstream::new("order", "http://a:1, http://b:2,http://c:3").expect("three URLs");
-        let take = || upstream.next().map(|replica| replica.authority.host().to_owned());
+        let take = || upstream.healthy().map(|replica| replica.authority.host().to_owned());
         let three: Vec<_> = (0..3).filter_map(|_| take()).collect();
         assert_eq!(three, ["a", "b", "c"]);
         upstream.replicas[1].is_away();
@@ -145,6 +186,28 @@ mod tests {
         upstream.replicas[0].is_away();
         upstream.replicas[2].is_away();
         assert_eq!(take(), None);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_back_is_not_refused_for_what_the_last_look_found() -> anyhow::Result<()> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        drop(listener);
+        let upstream = Upstream::new("order", &format!("http://{address}"))?;
+        let ctx = Context::new("gateway", "1", Default::default(), Default::default());
+        let http = Client::builder(hyper_util::rt::TokioExecutor::new()).build(HttpConnector::new());
+        let looks_seldom = Duration::from_secs(3_600);
+        upstream.watch(&ctx, &http, looks_seldom);
+        while upstream.healthy().is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(upstream.next().await.is_none(), "nobody listens");
+
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        let app = axum::Router::new().route("/ready", axum::routing::get(|| async {}));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        assert!(upstream.next().await.is_some(), "it is back");
+        Ok(())
     }
 
     #[test]
