@@ -3,7 +3,13 @@
 //! A test that asks for [`store()`] runs on SQLite, or, when `SOUK_TEST_STORES=postgres` is set, on the server that
 //! `SOUK_TEST_POSTGRES_URL` names: `./test` runs the suites of the stores once for each.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU16, Ordering},
+    },
+};
 
 use anyhow::{Context, Result, bail};
 use chassis::config::var;
@@ -60,11 +66,14 @@ pub async fn database(server: &str, name: &str) -> Result<String> {
     Ok(format!("{server}/{fresh}?pool=6"))
 }
 
+/// Ports are given in turn, from a random one on: of eleven drawn at random for a fleet two would now and then be the same,
+/// since nobody listens on them yet.
+static NEXT_PORT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(uuid::Uuid::new_v4().as_u128() as u16));
+
 /// A port that is free on 127.0.0.1, below those that outgoing connections take: whoever is killed finds it free again.
 pub fn free_port() -> Result<u16> {
-    let random = || uuid::Uuid::new_v4().as_u128() as u16;
     (0..1_000)
-        .map(|_| 15_000 + random() % 15_000)
+        .map(|_| 15_000 + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 15_000)
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .context("no port is free")
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use fleet_tests::{Client, LIMIT, Load, Processes, Servers, on_servers};
+use fleet_tests::{Client, LIMIT, Load, Processes, Servers, eventually, on_servers};
 
 use crate::chaos::{one_order_a_key, settled, tell, terminal};
 
@@ -12,7 +12,11 @@ const LEASE: Duration = Duration::from_secs(10);
 
 /// Orders that somebody drives now.
 async fn open(admin: &Client) -> Result<Vec<String>> {
-    let page = admin.get("/api/orders?status=pending&limit=100").await?.expect(200)?;
+    // Just after a death a call may still go to the dead.
+    let page = eventually("a list of orders", || async {
+        Ok(Some(admin.get("/api/orders?status=pending&limit=100").await?.expect(200)?))
+    })
+    .await?;
     let orders = page["data"].as_array().cloned().unwrap_or_default();
     Ok(orders.iter().filter_map(|order| order["id"].as_str().map(ToOwned::to_owned)).collect())
 }
