@@ -30,15 +30,14 @@ pub struct Migration {
 }
 
 fn migrator(steps: &[Migration], engine: Engine) -> Migrator {
-    Migrator::with_migrations(
-        steps
-            .iter()
-            .map(|step| {
-                let sql = AssertSqlSafe(engine.spell(step.sql, true)).into_sql_str();
-                sqlx::migrate::Migration::new(step.version, step.name.into(), MigrationType::Simple, sql, false)
-            })
-            .collect(),
-    )
+    let steps = steps.iter().map(|step| {
+        let sql = AssertSqlSafe(engine.spell(step.sql, true)).into_sql_str();
+        sqlx::migrate::Migration::new(step.version, step.name.into(), MigrationType::Simple, sql, false)
+    });
+    let mut migrator = Migrator::with_migrations(steps.collect());
+    // Steps of a newer version: this one goes on working on its schema, and may be started again beside it or after it.
+    migrator.set_ignore_missing(true);
+    migrator
 }
 
 /// One gets through; the others, who found a step half done, look again.

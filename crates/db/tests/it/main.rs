@@ -234,6 +234,24 @@ async fn processes_that_start_at_once_share_one_migration() {
 }
 
 #[tokio::test]
+async fn an_older_version_starts_on_the_schema_of_a_newer_one() {
+    let store = testkit::store().await.expect("a database");
+    let steps = [
+        Migration { version: 1, name: "goods", sql: "create table goods (id text primary key);" },
+        Migration { version: 3, name: "shelves", sql: "create table shelves (id text primary key);" },
+        Migration { version: 2, name: "notes", sql: "create table notes (id text primary key);" },
+    ];
+    store.open(&steps).await.expect("the newer one migrates");
+    let db = store.open(&steps[..1]).await.expect("the older one starts");
+    let mut tx = db.write().await.expect("begins");
+    insert("goods", &["id"], [vec!["g".into()]]).execute(&mut tx).await.expect("inserts");
+    tx.commit().await.expect("commits");
+    // What was changed is still told from what is not known.
+    let changed = [Migration { sql: "create table goods (id bigint primary key);", ..steps[0] }];
+    assert!(matches!(store.open(&changed).await.expect_err("refuses").downcast_ref(), Some(Error::Migrate(_))));
+}
+
+#[tokio::test]
 async fn another_process_is_heard_where_the_engine_can() {
     let (_store, db) = fresh().await;
     let Some(mut listener) = db.listen("news").await.expect("listens") else { return };
