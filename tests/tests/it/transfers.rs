@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use fleet_tests::{Answer, Client, Fleet, PATIENCE, drained, on_servers};
+use fleet_tests::{Answer, Client, Fleet, PATIENCE, drained};
 use futures::future::try_join_all;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Value, json};
@@ -19,9 +19,7 @@ use serde_json::{Value, json};
 use crate::chaos::tell;
 
 /// How long goods move.
-const STORM: Duration = Duration::from_secs(20);
-/// The same over the network, where less happens in a second.
-const STORM_ON_SERVERS: Duration = Duration::from_secs(30);
+const STORM: Duration = Duration::from_secs(30);
 /// How many move them.
 const HANDS: u64 = 8;
 /// How often each kind of action has to succeed, so that the run says anything.
@@ -103,7 +101,7 @@ async fn whatever_moves_between_places_while_it_is_sold_every_piece_is_accounted
     let fleet = Fleet::start(folder.path()).await?;
     let world = World { admin: fleet.client("admin"), customer: fleet.client("customer"), told: Mutex::default() };
     world.open().await?;
-    let until = Instant::now() + if on_servers() { STORM_ON_SERVERS } else { STORM };
+    let until = Instant::now() + STORM;
     tell(&format!("transfers, seed {seed}"));
     try_join_all((0..HANDS).map(|hand| world.work(seed, hand, until))).await?;
     world.leave_some_on_the_way().await?;
