@@ -148,7 +148,7 @@ async fn a_kill_in_the_middle_of_an_import_loses_no_invoice_and_takes_none_twice
 async fn a_real_file_comes_to_the_same_on_servers_and_on_embedded_stores() -> Result<()> {
     let file = std::env::var_os("SOUK_TEST_INVOICES").filter(|_| on_servers());
     let Some(file) = file.as_deref().map(Path::new) else {
-        tell("left out: SOUK_TEST_INVOICES names no file of invoices, or there are no servers");
+        tell("not asked for: SOUK_TEST_INVOICES names no file of invoices, or there are no servers");
         return Ok(());
     };
     let folder = tempfile::tempdir()?;

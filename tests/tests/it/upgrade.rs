@@ -14,7 +14,7 @@ const TOGETHER: Duration = Duration::from_secs(6);
 #[tokio::test(flavor = "multi_thread")]
 async fn an_earlier_version_hands_over_to_this_one_under_load() -> Result<()> {
     let (Some(old), Some(servers)) = (given("SOUK_TEST_EARLIER"), Servers::given().filter(|_| on_servers())) else {
-        tell("left out: an upgrade wants the programs of an earlier version; run tests/upgrade");
+        tell("not asked for: an upgrade wants the programs of an earlier version; run tests/upgrade");
         return Ok(());
     };
     let folder = tempfile::tempdir()?;
