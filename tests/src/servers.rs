@@ -2,17 +2,21 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-/// A server that a script of `tests/servers` started; stopped (by `stop`, not by drop: scripts take time).
+/// A server that a script of `tests/servers` started. Who drops it stops it, so that a test which fails leaves none behind.
 #[derive(Debug)]
 pub struct Server {
     name: &'static str,
     folder: PathBuf,
+    /// Whether it has been started, and not stopped since.
+    started: AtomicBool,
     /// Where it is.
     pub url: String,
 }
@@ -20,23 +24,55 @@ pub struct Server {
 impl Server {
     /// Starts a server of this kind for this test alone; `None` where it is not to be had.
     pub async fn start(name: &'static str, folder: &Path) -> Result<Option<Self>> {
-        let folder = folder.join(name);
-        Ok(script(name, "start", &folder).await?.map(|url| Self { name, folder, url }))
+        let mut server = Self { name, folder: folder.join(name), started: AtomicBool::new(false), url: String::new() };
+        server.url = match server.run().await? {
+            Some(url) => url,
+            None => return Ok(None),
+        };
+        Ok(Some(server))
     }
 
-    /// Stops it.
+    /// Stops it, for a while: `again` starts it.
     pub async fn stop(&self) -> Result<()> {
-        script(self.name, "stop", &self.folder).await.map(drop)
+        script(self.name, "stop", &self.folder).await?;
+        self.started.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Starts it again, on its port and with its data.
     pub async fn again(&self) -> Result<()> {
-        script(self.name, "start", &self.folder).await.map(drop)
+        self.run().await.map(drop)
+    }
+
+    async fn run(&self) -> Result<Option<String>> {
+        // A start that fails may leave a process behind, and one that is not to be had leaves none.
+        self.started.store(true, Ordering::Relaxed);
+        let url = script(self.name, "start", &self.folder).await?;
+        self.started.store(url.is_some(), Ordering::Relaxed);
+        Ok(url)
     }
 }
 
+impl Drop for Server {
+    /// Waits for the end: the folder is taken away next.
+    fn drop(&mut self) {
+        if !self.started.load(Ordering::Relaxed) {
+            return;
+        }
+        let done = std::process::Command::new(path(self.name)).arg("stop").arg(&self.folder).output();
+        // A drop can fail nothing; whoever looks for a process that is left finds its folder here.
+        if !done.as_ref().is_ok_and(|done| done.status.success()) {
+            let _ = writeln!(std::io::stderr(), "{} in {} is not stopped: {done:?}", self.name, self.folder.display());
+        }
+    }
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(name)
+}
+
 async fn script(name: &str, action: &str, folder: &Path) -> Result<Option<String>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(name);
+    let path = path(name);
     let done =
         Command::new(&path).arg(action).arg(folder).output().await.with_context(|| path.display().to_string())?;
     match done.status.code() {

@@ -30,12 +30,7 @@ pub(crate) async fn own_servers(folder: &Path) -> Result<Option<(Vec<Server>, Se
     for name in ["postgres", "mongodb", "kafka"] {
         match Server::start(name, folder).await? {
             Some(server) => servers.push(server),
-            None => {
-                for server in servers {
-                    server.stop().await?;
-                }
-                return Ok(None);
-            }
+            None => return Ok(None),
         }
     }
     let [postgres, mongodb, kafka] = &servers[..] else { return Ok(None) };
@@ -59,11 +54,7 @@ async fn whatever_dies_and_comes_back_no_order_is_lost_or_doubled() -> Result<()
         tell("left out: chaos wants Postgres, a MongoDB server and Kafka of its own");
         return Ok(());
     };
-    let outcome = Box::pin(storm(&folder.path().join("data"), &servers, &urls)).await;
-    for server in &servers {
-        server.stop().await?;
-    }
-    outcome
+    Box::pin(storm(&folder.path().join("data"), &servers, &urls)).await
 }
 
 async fn storm(data: &Path, servers: &[Server], urls: &Servers) -> Result<()> {

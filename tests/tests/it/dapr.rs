@@ -145,9 +145,7 @@ async fn sidecars_that_die_under_load_lose_no_event() -> Result<()> {
         tell("left out: Dapr wants a Kafka of its own");
         return Ok(());
     };
-    let outcome = Box::pin(fleet(folder.path(), program, &servers, &kafka.url)).await;
-    kafka.stop().await?;
-    outcome
+    Box::pin(fleet(folder.path(), program, &servers, &kafka.url)).await
 }
 
 async fn fleet(folder: &Path, program: PathBuf, servers: &Servers, kafka: &str) -> Result<()> {

@@ -21,11 +21,7 @@ async fn servers_may_come_late_go_and_come_back() -> Result<()> {
     };
     let data = folder.path().join("data");
     let fleet = Processes::start(&data, urls.stores().await?, &[], &[]).await?;
-    let outcome = Box::pin(away(fleet, &data, &servers)).await;
-    for server in &servers {
-        server.stop().await?;
-    }
-    outcome
+    Box::pin(away(fleet, &data, &servers)).await
 }
 
 /// What a replica says of itself.
