@@ -8,6 +8,11 @@ use serde::Serialize;
 use crate::domain::{Order, Return, Status};
 
 const TOPIC: &str = "orders";
+/// The topic on which orders stand as plain JSON when they are placed: our own, and those of other programs. Also the actor of
+/// the latter.
+pub(crate) const NEW_ORDERS: &str = "new-order";
+/// Where the buyer's id is kept if it is none of a customer.
+pub(crate) const BUYER: &str = "user_id";
 
 /// The order's public shape, plus what changed.
 #[derive(Serialize)]
@@ -61,7 +66,7 @@ pub(crate) fn returned(order: &Order, made: &Return, actor: &str) -> NewEvent {
 #[serde(rename_all = "camelCase")]
 struct Plain<'a> {
     id: &'a OrderId,
-    user_id: Option<&'a CustomerId>,
+    user_id: Option<&'a str>,
     /// The first product, and how many of it.
     product_id: Option<&'a ProductId>,
     quantity: u32,
@@ -85,7 +90,7 @@ fn outgoing(topic: &str, order: &Order, status: &'static str) -> Outgoing {
     let pieces = || order.lines.iter().fold(0_u32, |sum, line| sum.saturating_add(line.quantity.get()));
     let plain = Plain {
         id: &order.id,
-        user_id: order.customer_id.as_ref(),
+        user_id: order.customer_id.as_ref().map(CustomerId::as_str).or(order.metadata.get(BUYER).map(String::as_str)),
         product_id: goods.first().map(|(product, _)| *product),
         quantity: goods.first().map_or_else(pieces, |(_, quantity)| *quantity),
         products: if goods.len() > 1 {
@@ -101,8 +106,10 @@ fn outgoing(topic: &str, order: &Order, status: &'static str) -> Outgoing {
     Outgoing { topic: topic.into(), key: order.id.to_string(), payload }
 }
 
-pub(crate) fn placed_plainly(order: &Order) -> Outgoing {
-    outgoing("new-order", order, "pending")
+/// Nothing of an order that another program put there: whoever listens has heard of it.
+pub(crate) fn placed_plainly(order: &Order) -> Option<Outgoing> {
+    let is_heard = order.history.first().is_some_and(|moved| moved.actor.as_deref() == Some(NEW_ORDERS));
+    (!is_heard).then(|| outgoing(NEW_ORDERS, order, "pending"))
 }
 
 pub(crate) fn confirmed_plainly(order: &Order) -> Outgoing {

@@ -14,17 +14,12 @@ use crate::{
     checkout::Checkout,
     domain::Channel,
     error::Error,
+    events::{BUYER, NEW_ORDERS},
     store,
 };
 
-/// The topic on which orders stand as plain JSON: our own, and those of other programs.
-const NEW_ORDERS: &str = "new-order";
-/// Who placed an order that another program put there.
-const ACTOR: &str = "new-order";
 /// How ids begin that are no orders' ids.
 const OUTSIDE: &str = "legacy:";
-/// Where the buyer's id is kept if it is none of a customer.
-const BUYER: &str = "user_id";
 
 /// Follows the payments' events, and takes others' orders.
 pub(crate) struct Follower {
@@ -136,10 +131,13 @@ impl Foreign {
         let products = if self.products.is_empty() { &one[..] } else { &self.products };
         let lines = products.iter().map(ForeignProduct::line).collect::<Result<Vec<AskedLine>, Failure>>()?;
         let user = text(&self.user_id);
+        let customer_id = Id::parse(&user).ok();
+        // What is no id of ours is none of a customer.
+        let buyer =
+            Some(user.clone()).filter(|user| customer_id.is_none() && (1..=500).contains(&user.chars().count()));
         Ok(Asked {
             id: Some(id),
-            // What is no id of ours is none of a customer.
-            customer_id: Id::parse(&user).ok(),
+            customer_id,
             place_id: None,
             placed_at: None,
             currency: None,
@@ -148,12 +146,12 @@ impl Foreign {
             adjustments: Vec::new(),
             shipping_address: None,
             notes: None,
-            metadata: BTreeMap::new(),
+            metadata: buyer.map(|buyer| (BUYER.to_owned(), buyer)).into_iter().collect(),
             channel: Channel::Web,
             cart: None,
-            payload_hash: format!("{ACTOR}:{user}"),
+            payload_hash: format!("{NEW_ORDERS}:{user}"),
             key: None,
-            actor: ACTOR.into(),
+            actor: NEW_ORDERS.into(),
         })
     }
 }

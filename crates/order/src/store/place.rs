@@ -58,7 +58,7 @@ pub(crate) async fn place(
     tx: &mut Tx,
     placements: Vec<Placement>,
     event: impl Fn(&Order) -> NewEvent,
-    plain: impl Fn(&Order) -> Outgoing,
+    plain: impl Fn(&Order) -> Option<Outgoing>,
 ) -> Result<Vec<Placed>> {
     // Another replica may be asked for the same at the same time. Ids that we made ourselves are nobody else's.
     let names = placements.iter().flat_map(|p| {
@@ -111,7 +111,7 @@ pub(crate) async fn place(
     carts::begin(tx, &new).await?;
     bus::outbox::append(tx, crate::NAME, new.iter().map(|p| event(&p.order).traced(p.traceparent.clone())).collect())
         .await?;
-    bus::outbox::append_plain(tx, new.iter().map(|p| plain(&p.order)).collect()).await?;
+    bus::outbox::append_plain(tx, new.iter().filter_map(|p| plain(&p.order)).collect()).await?;
     Ok(answers)
 }
 

@@ -5,7 +5,7 @@ use db::{Db, query};
 
 use super::*;
 use crate::{
-    domain::{Channel, Line, Payment, PaymentMethod, State, StateAt, Status, Undo},
+    domain::{Channel, Line, Moved, Payment, PaymentMethod, State, StateAt, Status, Undo},
     events,
 };
 
@@ -106,12 +106,17 @@ async fn plain(db: &Db, topic: &str) -> Vec<(String, String)> {
 async fn plain_listeners_hear_of_an_order_what_they_always_did() {
     let (_dir, db) = fresh().await;
     let (mut several, mut none) = (placement("b", "h", None), placement("c", "h", None));
+    // What another program put there is not told again.
+    let mut heard = placement("d", "h", None);
+    let actor = Some(events::NEW_ORDERS.into());
+    heard.order.history.insert(0, Moved { status: Status::Pending, at: Timestamp::now(), actor, reason: None });
     let lines = &mut several.order.lines;
     lines.push(Line { product_id: Some(Id::known("cup".into())), ..lines[0].clone() });
     lines.push(lines[0].clone());
     several.order.customer_id = Some(Id::known("c1".into()));
+    none.order.metadata.insert(events::BUYER.into(), "7".into());
     none.order.lines[0].product_id = None;
-    placed(&db, vec![placement("a", "h", None), several, none]).await;
+    placed(&db, vec![placement("a", "h", None), several, none, heard]).await;
     let told: Vec<String> = plain(&db, "new-order").await.into_iter().map(|(_, text)| text).collect();
     let at = r#""status":"pending","createdAt":"1970-01-01T00:00:01.000000Z"}"#;
     assert_eq!(
@@ -121,7 +126,7 @@ async fn plain_listeners_hear_of_an_order_what_they_always_did() {
             format!(
                 r#"{{"id":"b","userId":"c1","productId":"tea","quantity":4,"products":[{{"productId":"tea","quantity":4}},{{"productId":"cup","quantity":2}}],{at}"#
             ),
-            format!(r#"{{"id":"c","userId":null,"productId":null,"quantity":2,{at}"#),
+            format!(r#"{{"id":"c","userId":"7","productId":null,"quantity":2,{at}"#),
         ]
     );
 }
