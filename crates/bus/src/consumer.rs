@@ -8,7 +8,7 @@ use futures::FutureExt;
 use prometheus::{HistogramVec, IntCounterVec};
 use tokio::time::Instant;
 
-use crate::{Bus, Error, Event, Outgoing, topology};
+use crate::{Bus, Error, Event, Outgoing, letters};
 
 /// Most messages handled at once.
 pub(crate) const BATCH: usize = 256;
@@ -269,26 +269,25 @@ impl<H: Handler> Consumer<H> {
         result
     }
 
-    /// Puts a message among the dead letters, with the reason; it keeps its key. False when the process
-    /// stops before it is there.
+    /// Puts a message among the dead letters, with the reason; it keeps its key. Where the broker takes no letter of that
+    /// size it is cut, else nothing after it would ever be handled. False when the process stops before it is there.
     async fn bury(&self, message: &Outgoing, reason: &str) -> bool {
         tracing::error!(topic = message.topic, key = message.key, reason, "a message goes to the dead letters");
         self.dead.with_label_values(&[self.group, &message.topic]).inc();
-        let letter = Outgoing {
-            topic: topology::dead(&message.topic),
-            key: message.key.clone(),
-            payload: serde_json::json!({
-                "reason": reason, "group": self.group, "topic": message.topic, "payload": message.payload,
-            })
-            .to_string(),
-        };
-        while let Err(error) = self.bus.publish(vec![letter.clone()]).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot write a dead letter; trying again");
+        let mut room = letters::MOST;
+        loop {
+            let letter = letters::write(message, self.group, reason, room);
+            let size = letter.payload.len();
+            let Err(error) = self.bus.publish(vec![letter]).await else { return true };
+            tracing::warn!(error = &error as &dyn std::error::Error, size, "cannot write a dead letter; trying again");
+            if error.is_too_large() && size > letters::LEAST {
+                room = (size / 2).max(letters::LEAST);
+                continue;
+            }
             tokio::select! {
                 () = self.ctx.shutdown.cancelled() => return false,
                 () = tokio::time::sleep(SLOWEST) => {}
             }
         }
-        true
     }
 }

@@ -9,6 +9,13 @@ use serde_json::{json, value::RawValue};
 
 use crate::{Bus, Embedded, Error, Outgoing, broker::Broker, kafka, rabbit::Held, topology};
 
+/// Most bytes of a letter: what every broker takes, unless its owner has chosen less.
+pub(crate) const MOST: usize = 15 << 20;
+/// What a broker takes of a letter in any case.
+pub(crate) const LEAST: usize = 16 << 10;
+/// Most characters of a reason in a letter that had to be cut: a reason may quote what it is about.
+const REASON: usize = 1_000;
+
 /// A message that a group could not handle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Letter {
@@ -193,6 +200,37 @@ fn letter(message: &Outgoing, place: Place) -> Option<Letter> {
     })
 }
 
+/// A letter about a message, which keeps its key, of at most so many bytes. Of what is too large for that only the
+/// beginning is kept, and the reason says so; then nobody can replay it.
+pub(crate) fn write(message: &Outgoing, group: &str, reason: &str, room: usize) -> Outgoing {
+    let body = |reason: &str, payload: &str| {
+        json!({"reason": reason, "group": group, "topic": message.topic, "payload": payload}).to_string()
+    };
+    let mut payload = body(reason, &message.payload);
+    if payload.len() > room {
+        let reason: String = reason.chars().take(REASON).collect();
+        let reason = format!("{reason} (of {} bytes only the beginning is kept)", message.payload.len());
+        let left = room.saturating_sub(body(&reason, "").len());
+        payload = body(&reason, beginning(&message.payload, left));
+    }
+    Outgoing { topic: topology::dead(&message.topic), key: message.key.clone(), payload }
+}
+
+/// As much of a text as takes so many bytes in JSON.
+fn beginning(text: &str, room: usize) -> &str {
+    let mut taken = 0;
+    let end = text.char_indices().find(|(_, letter)| {
+        taken += match letter {
+            '"' | '\\' | '\n' | '\r' | '\t' => 2,
+            // As \u0000.
+            letter if letter.is_control() => 6,
+            letter => letter.len_utf8(),
+        };
+        taken > room
+    });
+    end.map_or(text, |(end, _)| &text[..end])
+}
+
 impl Letter {
     /// The event once more, marked as a replay for its group; none if it is no event.
     fn again(&self) -> Option<Outgoing> {
@@ -219,6 +257,23 @@ impl Embedded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_letter_that_is_too_large_keeps_its_beginning_and_says_so() {
+        let payload = "\"\\\u{1}é\n".repeat(3_000);
+        let message = Outgoing { topic: "orders".into(), key: "o".into(), payload: payload.clone() };
+        let whole = write(&message, "stock", "why", MOST);
+        for room in [LEAST, LEAST + 1, LEAST + 2, LEAST + 3, whole.payload.len() - 1] {
+            let cut = write(&message, "stock", &"why ".repeat(5_000), room);
+            assert!(cut.payload.len() <= room && cut.payload.len() > room - 6, "{} of {room}", cut.payload.len());
+            let found = letter(&cut, Place::Queue(1)).expect("a letter");
+            assert!(payload.starts_with(&found.payload), "{room}");
+            assert!(found.reason.starts_with("why why") && found.reason.contains("18000 bytes"), "{}", found.reason);
+            assert_eq!((found.again(), found.key.as_str(), found.topic.as_str()), (None, "o", "orders"));
+        }
+        let found = letter(&whole, Place::Queue(1)).expect("a letter");
+        assert_eq!((found.payload, found.reason.as_str(), found.group.as_str()), (payload, "why", "stock"));
+    }
 
     #[test]
     fn a_replayed_letter_is_the_event_to_the_digit_for_its_group() {

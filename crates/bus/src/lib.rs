@@ -112,6 +112,14 @@ pub enum Error {
     Stopped,
 }
 
+impl Error {
+    /// Whether the broker takes nothing of that size, however often it is tried.
+    pub(crate) fn is_too_large(&self) -> bool {
+        use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+        matches!(self, Self::Kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)))
+    }
+}
+
 // No sources: their text is in ours, and would be told twice.
 impl From<rdkafka::error::KafkaError> for Error {
     fn from(error: rdkafka::error::KafkaError) -> Self {

@@ -36,6 +36,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Time for a connection to fail in, when its reason is looked for.
 const PAUSE: Duration = Duration::from_secs(2);
 
+/// Largest message of a topic that is made, in bytes, unless the URL says `message.max.bytes`. What makes an event is a body
+/// of at most 2 MiB, and Kafka's own limit is below that.
+const MESSAGE: u32 = 10 << 20;
+/// Largest dead letter: the message with every quote in it escaped once more. What is larger still is cut.
+const LETTER: u32 = 16 << 20;
+/// Of clients.
+const LARGEST: &str = "message.max.bytes";
+/// Of topics.
+const LARGEST_OF_TOPIC: &str = "max.message.bytes";
+
 /// What the URL says.
 #[derive(Clone)]
 pub(crate) struct Settings {
@@ -81,6 +91,8 @@ impl Settings {
             .set("socket.keepalive.enable", "true")
             .set("reconnect.backoff.max.ms", "5000")
             .set("topic.metadata.refresh.interval.ms", "10000")
+            // A producer refuses what is larger by itself; a consumer fetches as much at least.
+            .set(LARGEST, LETTER.to_string())
             // A dead member's partitions are somebody else's after the time that leases have too.
             .set("session.timeout.ms", "10000")
             .set("heartbeat.interval.ms", "2000");
@@ -95,6 +107,20 @@ impl Settings {
 
     pub(crate) fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
+    }
+
+    /// A topic as it is made.
+    fn new_topic<'a>(&self, name: &'a str, largest: &'a str) -> NewTopic<'a> {
+        let topic = NewTopic::new(name, self.partitions, TopicReplication::Fixed(self.replication));
+        let topic = topic.set(LARGEST_OF_TOPIC, largest);
+        // A dead letter waits for somebody, however long that takes.
+        if name.ends_with(topology::DEAD) { topic.set("retention.ms", "-1") } else { topic }
+    }
+
+    /// The largest message of a topic that is made. A cluster that allows less would refuse the topic, so the URL decides.
+    fn largest(&self, name: &str) -> String {
+        let most = if name.ends_with(topology::DEAD) { LETTER } else { MESSAGE };
+        self.properties.get(LARGEST).cloned().unwrap_or_else(|| most.to_string())
     }
 }
 
@@ -228,15 +254,9 @@ impl Kafka {
 
 /// Makes the topics that are not there. Those that are stay as they are.
 async fn make(settings: &Settings, topology: Topology) -> Result<(), Error> {
-    let names: Vec<String> = topology.all_topics().map(|name| settings.topic(&name)).collect();
-    let topics: Vec<NewTopic<'_>> = names
-        .iter()
-        .map(|name| {
-            let topic = NewTopic::new(name, settings.partitions, TopicReplication::Fixed(settings.replication));
-            // A dead letter waits for somebody, however long that takes.
-            if name.ends_with(topology::DEAD) { topic.set("retention.ms", "-1") } else { topic }
-        })
-        .collect();
+    let names: Vec<(String, String)> =
+        topology.all_topics().map(|name| (settings.topic(&name), settings.largest(&name))).collect();
+    let topics: Vec<NewTopic<'_>> = names.iter().map(|(name, largest)| settings.new_topic(name, largest)).collect();
     let admin: AdminClient<Watch> = settings.client().create_with_context(Watch::quiet())?;
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let outcome = admin.create_topics(&topics, &options).await;

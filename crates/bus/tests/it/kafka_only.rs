@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Event, Failure, Handler};
+use bus::{Bus, Chosen, Event, Failure, Handler, Letter, Outgoing};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -17,7 +17,7 @@ use rdkafka::{
 };
 
 use crate::{
-    handlers::{Counter, Recorder, event, until},
+    handlers::{Counter, Picky, Recorder, event, until},
     world::{Kind, World},
 };
 
@@ -68,16 +68,24 @@ async fn kafka_gives_a_paused_consumers_work_to_another_and_its_waking_does_no_h
     }
 }
 
+fn client(world: &World) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", world.server().trim_start_matches("kafka://")).set("group.id", "souk-test");
+    config
+}
+
+/// Makes a topic as its owner would.
+async fn make(world: &World, topic: NewTopic<'_>) {
+    let admin: AdminClient<DefaultClientContext> = client(world).create().expect("a client");
+    admin.create_topics([&topic], &AdminOptions::new()).await.expect("answers")[0].as_ref().expect("made");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_topics_are_made_as_the_url_says_and_those_that_are_there_are_left_alone() {
     let Some(world) = World::new(Kind::Kafka).await else { return };
-    let servers = world.server().trim_start_matches("kafka://").to_owned();
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", servers).set("group.id", "souk-test");
-    let admin: AdminClient<DefaultClientContext> = config.create().expect("a client");
+    let config = client(&world);
     let there = world.name("stock");
-    let topic = NewTopic::new(&there, 1, TopicReplication::Fixed(1));
-    admin.create_topics([&topic], &AdminOptions::new()).await.expect("answers")[0].as_ref().expect("made");
+    make(&world, NewTopic::new(&there, 1, TopicReplication::Fixed(1))).await;
 
     let publisher = world.publisher().await;
     let handler = Recorder::default();
@@ -105,11 +113,73 @@ async fn kafka_refuses_what_is_too_large_without_letting_what_follows_overtake()
     let handler = Recorder::default();
     let consumer = world.consumer("first", handler.clone()).await;
     let mut large = event("a", 2);
-    large.payload.push_str(&" ".repeat(2_000_000));
+    large.payload.push_str(&" ".repeat(17 << 20));
     publisher.publish(vec![event("a", 1), large, event("a", 3)]).await.expect_err("it is too large");
     publisher.publish(vec![event("a", 1), event("a", 2), event("a", 3)]).await.expect("publishes");
     until("all come", || handler.seen.different() == 3).await;
     assert_eq!(handler.seen.by_subject()["a"], [1, 2, 3]);
     consumer.stop().await;
     publisher.stop().await;
+}
+
+/// An event with something in it that takes room.
+fn padded(subject: &str, sequence: i64, padding: &str) -> Outgoing {
+    let mut message = event(subject, sequence);
+    let mut payload: serde_json::Value = serde_json::from_str(&message.payload).expect("JSON");
+    payload["data"]["padding"] = padding.into();
+    message.payload = payload.to_string();
+    message
+}
+
+/// A text that no compression makes small.
+fn noise(bytes: usize) -> String {
+    (0..bytes / 32).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_takes_events_larger_than_its_own_limit() {
+    let Some(world) = World::new(Kind::Kafka).await else { return };
+    let publisher = world.publisher().await;
+    let handler = Recorder::default();
+    let consumer = world.consumer("first", handler.clone()).await;
+    let batch = vec![event("a", 1), padded("a", 2, &noise(3 << 20)), padded("a", 3, &noise(9 << 20)), event("a", 4)];
+    publisher.publish(batch).await.expect("publishes");
+    until("all come", || handler.seen.different() == 4).await;
+    assert_eq!((&handler.seen.by_subject()["a"][..], handler.seen.damaged()), (&[1, 2, 3, 4][..], 0));
+    consumer.stop().await;
+    publisher.stop().await;
+}
+
+/// The letter that a poisonous message becomes, with good ones around it.
+async fn letter_of(world: &World, poison: Outgoing) -> Letter {
+    let picky = Picky::default();
+    let publisher = world.publisher().await;
+    let consumer = world.consumer("first", picky.clone()).await;
+    publisher.publish(vec![event("good", 1), poison, event("good", 2)]).await.expect("publishes");
+    until("the others are taken", || picky.seen.different() == 2).await;
+    consumer.stop().await;
+    let mut letters = publisher.bus.letters(&Chosen::default()).await.expect("letters");
+    publisher.stop().await;
+    assert_eq!(letters.len(), 1);
+    letters.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_keeps_a_letter_that_is_larger_than_its_message() {
+    let Some(world) = World::new(Kind::Kafka).await else { return };
+    let poison = padded("poison", 1, &"\"\\".repeat(225_000));
+    assert!(poison.payload.len() > 900_000 && poison.payload.len() < 1_000_000, "{}", poison.payload.len());
+    let letter = letter_of(&world, poison.clone()).await;
+    assert_eq!((letter.payload, letter.id.as_deref()), (poison.payload, Some("poison-1")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_keeps_the_beginning_of_a_letter_that_its_owners_topic_refuses() {
+    let Some(world) = World::new(Kind::Kafka).await else { return };
+    let name = world.name("orders.dlq");
+    make(&world, NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "100000")).await;
+    let poison = padded("poison", 1, &noise(900_000));
+    let letter = letter_of(&world, poison.clone()).await;
+    assert!(letter.payload.len() > 40_000 && poison.payload.starts_with(&letter.payload), "{}", letter.payload.len());
+    assert!(letter.reason.starts_with("it is poison (of 9"), "{}", letter.reason);
 }
