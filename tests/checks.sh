@@ -23,14 +23,20 @@ report() {
   exit
 }
 
-# under_load GATEWAY ADMIN CLIENTS SECONDS COMMAND...: runs the command while orders come in; all must be answered in the end.
+# under_load GATEWAY ADMIN CLIENTS SECONDS COMMAND...: runs the command while orders come in, from before it begins until after
+# it has ended, and for so many seconds at least; all must be answered in the end.
 under_load() {
-  local gateway=$1 admin=$2 clients=$3 seconds=$4 pid code=0
+  local gateway=$1 admin=$2 clients=$3 until=$((SECONDS + $4)) pid code=0
   shift 4
-  RUST_BACKTRACE=0 SOUK_TOKEN=$admin "${CARGO_TARGET_DIR:-target}/debug/load" "$gateway" "$clients" "$seconds" >"$work/load" 2>"$work/load.err" &
+  RUST_BACKTRACE=0 SOUK_TOKEN=$admin "${CARGO_TARGET_DIR:-target}/debug/load" "$gateway" "$clients" >"$work/load" 2>"$work/load.err" &
   pid=$!
   sleep 3
   "$@" || code=$?
+  # What it leaves behind shows in requests that come after it.
+  sleep 3
+  while [ $SECONDS -lt $until ]; do sleep 1; done
+  # A load that has ended before has failed, and says why.
+  kill $pid 2>/dev/null
   wait $pid || { cat "$work/load.err"; return 1; }
   cat "$work/load"
   [ "$code" = 0 ] && grep -q '"201":' "$work/load"
