@@ -6,8 +6,11 @@ use commerce::Timestamp;
 
 use crate::{Lease, Leases};
 
-/// How long a lease lasts. Renewed three times as often, so that one late renewal loses nothing.
-const LEASE: Duration = Duration::from_secs(10);
+/// How often everybody looks, and renews; whoever is asked for his shards once a second looks up to a second later.
+const LOOK: Duration = Duration::from_millis(2_250);
+/// How long a lease lasts: one late renewal loses nothing, and the others notice early enough that a dead replica's
+/// shards are theirs within ten seconds.
+const LEASE: Duration = LOOK.saturating_mul(3);
 
 /// A replica's part of some shards. Every replica tells that it is there by a lease of its own; whoever has more
 /// than his part lets go, whoever has less takes what is free.
@@ -31,7 +34,10 @@ impl Share {
 
     /// The shards that are this replica's now. Asks the store now and then only.
     pub async fn mine(&mut self, leases: &dyn Leases) -> anyhow::Result<&[i64]> {
-        let now = Timestamp::now();
+        self.at(leases, Timestamp::now()).await
+    }
+
+    async fn at(&mut self, leases: &dyn Leases, now: Timestamp) -> anyhow::Result<&[i64]> {
         if now >= self.look {
             if now >= self.until {
                 self.mine.clear();
@@ -67,7 +73,7 @@ impl Share {
         let taken = leases.take_some(&wanted, &self.me, now, until).await?;
         self.mine = plan.take.into_iter().filter(|shard| taken.contains(&self.shard(*shard))).collect();
         self.until = until;
-        self.look = now.plus(LEASE / 3);
+        self.look = now.plus(LOOK);
         Ok(())
     }
 
@@ -130,6 +136,25 @@ mod tests {
         one.release(&leases).await.expect("releases");
         two.look = Timestamp::from_micros(0);
         assert_eq!(two.mine(&leases).await.expect("leases").len(), 8);
+    }
+
+    #[tokio::test]
+    async fn a_dead_replicas_shards_are_anothers_within_ten_seconds() {
+        for late in [1, 249, 250, 251, 500, 999] {
+            let (_dir, leases) = leases().await;
+            let died = Timestamp::now();
+            let after = |millis: u64| died.plus(Duration::from_millis(millis));
+            let mut one = Share::new("relay", 8, "one");
+            let mut two = Share::new("relay", 8, "two");
+            assert_eq!(one.at(&leases, died).await.expect("leases").len(), 8);
+            // As a relay that has nothing to do.
+            for second in 0..9 {
+                assert!(second > 5 || two.mine.is_empty(), "too early: the first one may only be late");
+                two.at(&leases, after(second * 1_000 + late)).await.expect("leases");
+            }
+            two.at(&leases, after(9_000 + late)).await.expect("leases");
+            assert!(two.has_all(), "{late}");
+        }
     }
 
     #[tokio::test]
