@@ -2,21 +2,23 @@
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
+use backon::BackoffBuilder;
 use chassis::{Context, backoff};
 use commerce::Timestamp;
 use futures::FutureExt;
 use prometheus::{HistogramVec, IntCounterVec};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::{Bus, Error, Event, Outgoing, letters};
 
 /// Most messages handled at once.
 pub(crate) const BATCH: usize = 256;
-/// Wait before a connection that was lost is looked for again.
-const PAUSE: Duration = Duration::from_millis(200);
+/// A connection that stood so long was a good one: after its loss one begins with short pauses again.
+const STOOD: Duration = Duration::from_secs(10);
 /// Tries before a message that cannot be handled goes to the dead letters.
 const TRIES: u32 = 3;
-/// Longest wait between tries.
+/// Longest wait between tries, but for its jitter.
 const SLOWEST: Duration = Duration::from_secs(5);
 
 /// Why events were not handled.
@@ -104,8 +106,13 @@ enum End {
 pub(crate) async fn run<S: Source, H: Handler>(consumer: Consumer<H>, source: S) {
     let stopped = consumer.ctx.shutdown.clone();
     let what = format!("reading the bus as {}", consumer.group);
+    let mut pauses = backoff::forever().build();
     while let Some(mut session) = backoff::until_ok(&what, &stopped, || source.open()).await {
+        let begun = Instant::now();
         let end = consumer.follow(&mut session).await;
+        if begun.elapsed() > STOOD {
+            pauses = backoff::forever().build();
+        }
         session.close().await;
         match end {
             End::Stopped => break,
@@ -115,12 +122,19 @@ pub(crate) async fn run<S: Source, H: Handler>(consumer: Consumer<H>, source: S)
                     error = &error as &dyn std::error::Error,
                     "lost the bus; connecting again"
                 );
-                tokio::select! {
-                    () = stopped.cancelled() => break,
-                    () = tokio::time::sleep(PAUSE) => {}
+                if !rest(&stopped, &mut pauses).await {
+                    break;
                 }
             }
         }
+    }
+}
+
+/// Waits for the next of some pauses; false when the process stops meanwhile.
+async fn rest(stopped: &CancellationToken, pauses: &mut impl Iterator<Item = Duration>) -> bool {
+    tokio::select! {
+        () = stopped.cancelled() => false,
+        () = tokio::time::sleep(pauses.next().unwrap_or(SLOWEST)) => true,
     }
 }
 
@@ -214,8 +228,8 @@ impl<H: Handler> Consumer<H> {
     /// Tries one event until it is handled, given up, or the process stops (false).
     async fn persist(&self, message: &Outgoing, event: Event) -> bool {
         let event = [event];
-        let mut wait = Duration::from_millis(50);
-        let mut tries = 0;
+        let mut pauses = backoff::forever().build();
+        let (mut tries, mut said) = (0, false);
         loop {
             match self.handle(&event).await {
                 Ok(()) => return true,
@@ -226,16 +240,14 @@ impl<H: Handler> Consumer<H> {
                     }
                 }
                 Err(Failure::Later(error)) => {
-                    if wait < Duration::from_millis(100) {
+                    if !std::mem::replace(&mut said, true) {
                         tracing::warn!(error = format!("{error:#}"), event.id = event[0].id, "an event has to wait");
                     }
                 }
             }
-            tokio::select! {
-                () = self.ctx.shutdown.cancelled() => return false,
-                () = tokio::time::sleep(wait) => {}
+            if !rest(&self.ctx.shutdown, &mut pauses).await {
+                return false;
             }
-            wait = (wait * 2).min(SLOWEST);
         }
     }
 
@@ -275,6 +287,7 @@ impl<H: Handler> Consumer<H> {
         tracing::error!(topic = message.topic, key = message.key, reason, "a message goes to the dead letters");
         self.dead.with_label_values(&[self.group, &message.topic]).inc();
         let mut room = letters::MOST;
+        let mut pauses = backoff::forever().build();
         loop {
             let letter = letters::write(message, self.group, reason, room);
             let size = letter.payload.len();
@@ -284,9 +297,8 @@ impl<H: Handler> Consumer<H> {
                 room = (size / 2).max(letters::LEAST);
                 continue;
             }
-            tokio::select! {
-                () = self.ctx.shutdown.cancelled() => return false,
-                () = tokio::time::sleep(SLOWEST) => {}
+            if !rest(&self.ctx.shutdown, &mut pauses).await {
+                return false;
             }
         }
     }
