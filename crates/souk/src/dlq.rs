@@ -8,7 +8,7 @@ use chassis::{Context, CrashPoints};
 use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-use crate::out::say;
+use crate::{data, out::say};
 
 /// What `souk dlq` takes.
 #[derive(Debug, Args)]
@@ -50,8 +50,8 @@ struct Place {
     /// Data folder of the fleet whose bus it is.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: PathBuf,
-    /// The bus, if it is not that of the data folder; behind Dapr the URL of the broker itself.
-    #[arg(long, env = "SOUK_BUS_URL", hide_env_values = true, value_name = "URL")]
+    /// The bus, if it is not that of `SOUK_BUS_URL` or the data folder; behind Dapr the URL of the broker itself.
+    #[arg(long, value_name = "URL")]
     bus: Option<String>,
     /// Print the letters as JSON.
     #[arg(long)]
@@ -81,7 +81,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 async fn open(place: &Place) -> anyhow::Result<Bus> {
-    let url = place.bus.clone().unwrap_or_else(|| format!("embedded:{}", place.data.join("bus.db").display()));
+    let url = place.bus.clone().unwrap_or_else(|| data::bus_url(&place.data));
     if let Some(path) = url.strip_prefix("embedded:")
         && !Path::new(path).exists()
     {

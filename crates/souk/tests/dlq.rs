@@ -1,16 +1,20 @@
 //! `souk dlq` as somebody at a terminal has it.
 
-use std::process::Command;
+use std::{path::Path, process::Command};
 
 use bus::{Bus, Outgoing};
 use chassis::{Context, CrashPoints};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-fn souk(folder: &std::path::Path, args: &[&str]) -> (bool, String) {
+fn souk(folder: &Path, args: &[&str]) -> (bool, String) {
+    souk_with(folder, args, None)
+}
+
+fn souk_with(folder: &Path, args: &[&str], bus: Option<&str>) -> (bool, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_souk"));
     command.arg("dlq").args(args).arg("--data").arg(folder).env_remove("SOUK_BUS_URL");
-    let output = command.output().expect("runs");
+    let output = command.envs(bus.map(|url| ("SOUK_BUS_URL", url))).output().expect("runs");
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).expect("a text"))
 }
@@ -60,4 +64,28 @@ async fn dead_letters_are_shown_and_replayed_once() {
     assert_eq!(replayed.len(), 2);
     assert_eq!((&replayed[0]["id"], &replayed[0]["replaygroup"]), (&json!("e2"), &json!("stock")));
     assert_eq!(replayed[0]["replay"], json!(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bus_is_where_other_commands_find_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let url = |name: &str| format!("embedded:{}", dir.path().join(name).display());
+    for (name, id) in [("elsewhere.db", "e1"), ("named.db", "e2"), ("argued.db", "e3")] {
+        let ctx = Context::new("test", "test", CancellationToken::new(), CrashPoints::none());
+        let bus = Bus::open(&url(name), &ctx).await.expect("a bus");
+        bus.publish(vec![letter(id)]).await.expect("publishes");
+    }
+    let folder = dir.path().join("souk-data");
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(folder.join("stores.json"), json!({"bus": url("elsewhere.db")}).to_string()).expect("writes");
+    let (argued, named) = (url("argued.db"), url("named.db"));
+    for (args, bus, id) in [
+        (vec!["list"], None, "e1"),
+        (vec!["list"], Some(named.as_str()), "e2"),
+        (vec!["list", "--bus", &argued], Some(named.as_str()), "e3"),
+    ] {
+        let (ok, told) = souk_with(&folder, &args, bus);
+        let found: Vec<&str> = ["e1", "e2", "e3"].into_iter().filter(|id| told.contains(&format!(" {id} "))).collect();
+        assert!(ok && found == [id], "{told}");
+    }
 }
