@@ -124,19 +124,25 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         ..customer::Config::default()
     };
     let made = customer::seed(&customers, &sample.users).await?;
+    // Before anything else can fail: the users are there now, and a repeated run would not know their passwords.
+    tell(&sample.users, &made, command.json)?;
     let products =
         product::Config { database_url: data::store_url(folder, product::NAME), ..product::Config::default() };
     product::seed(&products, &sample.products).await?;
     let stocks = stock::Config { database_url: data::store_url(folder, stock::NAME), ..stock::Config::default() };
     stock::seed(&stocks, &sample.places, &sample.levels).await?;
-    let passwords: BTreeMap<&str, &str> = sample
-        .users
+    Ok(())
+}
+
+/// Tells the passwords of the users who were made.
+fn tell(users: &[SeedUser], made: &[bool], json: bool) -> anyhow::Result<()> {
+    let passwords: BTreeMap<&str, &str> = users
         .iter()
         .zip(made)
-        .filter(|(_, made)| *made)
+        .filter(|(_, made)| **made)
         .map(|(user, _)| (user.username.as_str(), user.password.as_str()))
         .collect();
-    if command.json {
+    if json {
         say!("{}", serde_json::json!({"passwords": passwords}));
     } else {
         for (user, password) in passwords {
