@@ -4,6 +4,8 @@
 # The services are compiled together in one layer that all images share, so the second image costs seconds. Programs are
 # linked statically, and an image holds nothing but its program: no shell, no libraries, no package manager. Nothing in
 # here names a processor, so that an arm64 machine should make arm64 images of it; only amd64 was ever built.
+#
+# With --build-arg FEATURES=kafka-tls the programs speak TLS and SASL/SCRAM to Kafka. OpenSSL is then compiled into them.
 
 ARG RUST_IMAGE=rust:1.95-bookworm
 
@@ -28,17 +30,18 @@ ENV RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=/usr/local/carg
 # The tool itself is linked as usual: it wants procedural macros, which cannot be static.
 RUN command -v cargo-cyclonedx || env -u RUSTFLAGS cargo install cargo-cyclonedx@0.5.9 --locked --root /usr/local
 COPY --from=manifests /src .
+ARG FEATURES=
 RUN host=$(rustc -vV | sed -n 's/^host: //p') \
- && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude testkit --bins
+ && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude testkit --bins --features "$FEATURES"
 COPY . .
 ARG SOUK_COMMIT=unknown
 # Cargo goes by times, and these files are older than what was compiled in their place above.
 RUN host=$(rustc -vV | sed -n 's/^host: //p') \
  && find crates -name '*.rs' -exec touch {} + \
- && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude testkit --bins \
+ && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude testkit --bins --features "$FEATURES" \
  && mkdir /programs && find "target/$host/image" -maxdepth 1 -type f -executable -exec cp {} /programs/ ';'
 # No time and no random number in it, so that the same commit gives the same file.
-RUN SOURCE_DATE_EPOCH=0 cargo cyclonedx --quiet --format json --spec-version 1.5 --target all --override-filename sbom
+RUN SOURCE_DATE_EPOCH=0 cargo cyclonedx --quiet --format json --spec-version 1.5 --target all --override-filename sbom ${FEATURES:+--features "$FEATURES"}
 
 # The file system of one image. The program has its own name, and one that the lines below can know.
 FROM build AS files
