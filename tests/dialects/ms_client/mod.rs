@@ -185,13 +185,18 @@ async fn every_row() -> Result<()> {
         }
         let back = admin.commande.put("/orders/1", &json!({"statut": "Annulée"})).await?;
         ensure!(back.status == 409, "{}", back.text());
-        let odd = json!({"statut": "?", "montant_total": 3});
-        ensure!(admin.commande.put("/orders/1", &odd).await?.status == 400);
+        for (wrong, status) in [("?", 400), ("Annulée", 409), ("En cours", 409)] {
+            let odd = json!({"statut": wrong, "montant_total": 3});
+            ensure!(admin.commande.put("/orders/1", &odd).await?.status == status, "{wrong}");
+        }
         let same = user.commande.get("/orders/1").await?.expect(200)?;
         ensure!(same["montant_total"] == "85.50", "what is refused changed nothing: {same}");
         let native = house.get("/api/orders?number=1").await?.expect(200)?;
         let history = native["data"][0]["history"].to_string();
-        ensure!(history.contains("dialect:ms-client") && history.contains("total changed"), "{history}");
+        let me = house.get("/api/users/me").await?.expect(200)?;
+        let actor = format!(r#""actor":{}"#, me["id"]);
+        ensure!(history.contains(&actor) && history.contains("total changed"), "{history}");
+        ensure!(!history.contains("dialect:"), "the admin did it: {history}");
         admin.commande.put("/orders/99", &json!({})).await?.is(404, &json!({"message": "Order not found"}))
     })
     .await;

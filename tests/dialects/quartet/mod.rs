@@ -111,6 +111,8 @@ async fn every_row() -> Result<()> {
         let two = order(&orders, &json!({"userId": "42", "products": products})).await?;
         let done = until(&gateway, &two, "processed").await?;
         ensure!(done["userId"] == "42" && done["products"][1] == json!({"productId": "3", "quantity": 2}), "{done}");
+        let as_text = order(&gateway, &json!({"userId": ada, "productId": 1, "quantity": "2"})).await?;
+        ensure!(until(&orders, &as_text, "processed").await?["quantity"] == 2);
         let short = order(&gateway, &json!({"userId": ada, "productId": "1", "quantity": 5000})).await?;
         until(&orders, &short, "cancelled").await?;
         gateway.post("/orders", &json!({"userId": ada, "productId": "none", "quantity": 1})).await?.expect(400)?;

@@ -1,5 +1,7 @@
 //! What a dialect asks the house: the gateway's own API, called within the process, by an identity made for the dialect.
 
+use std::sync::Arc;
+
 use auth::Role;
 use axum::{
     Router,
@@ -13,12 +15,15 @@ use http_body_util::{BodyExt, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::{proxy, state::Gateway, upstream::Upstream};
 
 /// More than any answer of the house has.
 const ANSWER_LIMIT: usize = 16 * 1024 * 1024;
+/// Most orders that are withdrawn at once.
+const WITHDRAWALS: usize = 1_000;
 /// Everything that has a meaning in a URI (RFC 3986, section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -33,8 +38,12 @@ pub(crate) struct Desk {
     pub(crate) own: Metrics,
     /// Which replica this is.
     pub(crate) instance: String,
+    /// Leave to withdraw an order that its client was told had failed.
+    pub(crate) withdrawals: Arc<Semaphore>,
     dialect: &'static str,
     api: Router,
+    /// The token of the user for whom all is asked; the dialect's own identity if none.
+    user: Option<Arc<str>>,
 }
 
 /// A question on its way.
@@ -59,7 +68,13 @@ pub(crate) struct Answer {
 impl Desk {
     pub(crate) fn new(dialect: &'static str, gateway: Gateway, api: Router, ctx: &Context) -> Self {
         let (metrics, own, instance) = (ctx.metrics.clone(), Metrics::new(), ctx.instance.clone());
-        Self { gateway, metrics, own, instance, dialect, api }
+        let withdrawals = Arc::new(Semaphore::new(WITHDRAWALS));
+        Self { gateway, metrics, own, instance, withdrawals, dialect, api, user: None }
+    }
+
+    /// The same for a user of the house: he may do what he may, and what he does is told as his.
+    pub(crate) fn of_user(&self, token: &str) -> Self {
+        Self { user: Some(token.into()), ..self.clone() }
     }
 
     /// A question, as head office, to the path of these segments.
@@ -199,7 +214,7 @@ impl<'a> Ask<'a> {
     }
 
     async fn try_send(self) -> Result<Answer, Problem> {
-        let token = match self.bearer {
+        let token = match self.bearer.or(self.desk.user.as_deref()) {
             Some(token) => token.to_owned(),
             None => self.desk.token(Role::Admin)?,
         };
@@ -226,6 +241,11 @@ impl Answer {
     /// The value of a success.
     pub(crate) fn ok(self) -> Result<Value, Self> {
         if self.status.is_success() { Ok(self.body) } else { Err(self) }
+    }
+
+    /// Whether nobody answered who knows; asked again, somebody may.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self.status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
     }
 
     /// Whether there is no such thing.

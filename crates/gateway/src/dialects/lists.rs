@@ -10,7 +10,7 @@ const AT_ONCE: u64 = 100;
 const MOST: u64 = 1_000;
 /// How deep numbered pages of the house reach.
 const FARTHEST: u64 = 10_000;
-/// Most rows of a whole list, newest ones first where the order says so.
+/// Most rows of a whole list.
 const WHOLE: usize = 10_000;
 
 /// A part of a list.
@@ -61,6 +61,13 @@ pub(crate) async fn whole<'a>(ask: impl Fn() -> Ask<'a>) -> Result<Vec<Value>, A
             _ => return Ok(rows),
         }
     }
+}
+
+/// The newest rows of a list that begins with them, at most ten thousand; the oldest of them first, as the older fleets told them.
+pub(crate) async fn from_oldest<'a>(ask: impl Fn() -> Ask<'a>) -> Result<Vec<Value>, Answer> {
+    let mut rows = whole(ask).await?;
+    rows.reverse();
+    Ok(rows)
 }
 
 /// The row that has this number; `ask` is for a list of such things.

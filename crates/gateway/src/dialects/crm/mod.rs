@@ -86,6 +86,8 @@ fn router(desk: &Desk, port: u16) -> Router {
         ORDERS => Meters::new(metrics, "order_service_requests_total", "order_service_latency_seconds").over(
             Router::new()
                 .route("/api/orders", get(orders::list).post(orders::place))
+                // As the virtual service of the fleet passes it on.
+                .route("/orders", get(orders::list).post(orders::place))
                 .route("/api/orders/{id}", get(orders::one).delete(orders::remove))
                 .route("/api/orders/{id}/status", axum::routing::put(orders::set_status))
                 .with_state(crm.clone())

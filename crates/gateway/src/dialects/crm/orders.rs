@@ -5,6 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::{Json, from_query};
+use commerce::OrderId;
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -15,13 +16,17 @@ use crate::dialects::{
     lists, money,
     orders::{self, discard, settled},
     routes::AnyJson,
-    values::{id, text},
+    values::text,
 };
 
 /// The life of an order, as clients name its stations.
 const STATUSES: [&str; 6] = ["pending", "confirmed", "processing", "shipped", "delivered", "cancelled"];
 /// Where the order keeps what the house has no word for.
 const METHOD: &str = "payment_method";
+/// And where a product's id that the catalogue does not hold, with the line's number behind it.
+const NAMED: &str = "product_id_";
+/// Of so many lines at most: an order keeps twenty words in all.
+const MOST_NAMED: usize = 18;
 /// Rows of a list when the client does not say; the old service had no pages.
 const ROWS: u64 = 100;
 
@@ -79,23 +84,27 @@ pub(super) async fn place(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Res
             Err(answer) => return refused(&answer),
         }
     }
+    let id = OrderId::new();
     let mut order = json!({
+        "id": id,
         "customer_id": asked.customer_id,
         "lines": lines,
         "payment": {"method": "on_account"},
         "metadata": {METHOD: body["payment_method"].as_str().unwrap_or_default()},
     });
+    let unknown = asked.items.iter().enumerate().filter(|(at, _)| lines[*at]["product_id"].is_null());
+    let named = unknown.filter_map(|(at, item)| Some((at, item.product_id.as_deref()?)));
+    for (at, product_id) in named.take(MOST_NAMED) {
+        order["metadata"][format!("{NAMED}{}", at + 1)] = product_id.into();
+    }
     if let Some(notes) = body["notes"].as_str() {
         order["notes"] = notes.into();
     }
     if let Some(address) = address(&body["shipping_address"]) {
         order["shipping_address"] = address;
     }
-    let placed = match crm.desk.post(&["api", "orders"]).json(order).at_once().send().await.ok() {
-        Ok(placed) => placed,
-        Err(answer) => return refused(&answer),
-    };
-    match crm.desk.get(&["api", "orders", id(&placed)]).send().await.ok() {
+    let ask = || crm.desk.post(&["api", "orders"]).json(&order).at_once();
+    match orders::placed(&crm.desk, &id, ask).await {
         Ok(order) => {
             let mut shown = shown(&order);
             // What the client sees is the order as it was placed; what the house makes of it comes after.
@@ -195,11 +204,11 @@ impl Item {
             Some(_) => wrong.push((at("quantity"), "ensure this value is greater than 0", "value_error.number.not_gt")),
             None => wrong.push((at("quantity"), "value is not a valid integer", "type_error.integer")),
         }
-        let (field, price) = match item.get("unit_price") {
-            Some(price) => ("unit_price", price),
-            None => ("price", &item["price"]),
+        let (field, price) = match &item["unit_price"] {
+            Value::Null => ("price", &item["price"]),
+            price => ("unit_price", price),
         };
-        let given = price.as_f64();
+        let given = price.as_f64().or_else(|| price.as_str()?.trim().parse().ok());
         let price = given.and_then(money::rounded);
         match given {
             Some(_) if price.is_some() => {}
@@ -218,16 +227,15 @@ impl Item {
 
     /// The line that the house sells: of the catalogue's product where it holds one, else by its name at the price given.
     async fn line(&self, desk: &Desk) -> Result<Value, Answer> {
-        let known = match &self.product_id {
-            Some(id) => {
-                let found = desk.get(&["api", "products", id]).send().await;
-                if found.is_missing() { None } else { Some(found.ok()?) }
-            }
-            None => {
-                let products = lists::whole(|| desk.get(&["api", "products"]).query("search", &self.name)).await?;
-                products.iter().find(|product| product["name"] == self.name.as_str()).cloned()
-            }
-        };
+        let mut known = None;
+        if let Some(id) = &self.product_id {
+            let found = desk.get(&["api", "products", id]).send().await;
+            known = if found.is_missing() { None } else { Some(found.ok()?) };
+        }
+        if known.is_none() {
+            let products = lists::whole(|| desk.get(&["api", "products"]).query("search", &self.name)).await?;
+            known = products.iter().find(|product| product["name"] == self.name.as_str()).cloned();
+        }
         Ok(match known {
             Some(product) => {
                 json!({"product_id": product["id"], "quantity": self.quantity, "unit_price": self.price})
@@ -252,9 +260,11 @@ fn shown(order: &Value) -> Value {
     let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
     let items: Vec<Value> = lines
         .iter()
-        .map(|line| {
+        .enumerate()
+        .map(|(at, line)| {
+            let named = &order["metadata"][format!("{NAMED}{}", at + 1)];
             json!({
-                "product_id": line["product_id"],
+                "product_id": if line["product_id"].is_null() { named } else { &line["product_id"] },
                 "product_name": line["name"],
                 "quantity": line["quantity"],
                 "price": line["unit_price"],

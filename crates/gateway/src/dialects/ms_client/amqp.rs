@@ -20,8 +20,8 @@ use tokio::sync::Mutex;
 pub(super) const ORDERS: &str = "order_notifications";
 pub(super) const STOCK: &str = "stock_update";
 pub(super) const DELETION: &str = "client_deletion_exchange";
-/// The queues that are listened to, and where they hang. The second is one that the old fleet had.
-const QUEUES: [(&str, &str); 2] = [("souk_stock_update", STOCK), ("client_deletion_queue", DELETION)];
+/// The queues that are listened to, and where they hang: our own, since who listens to another program's takes its messages.
+const QUEUES: [(&str, &str); 2] = [("souk_stock_update", STOCK), ("souk_client_deletion", DELETION)];
 /// What our own messages say of who sent them.
 const APP: &str = "souk";
 /// How long the broker may take for anything.

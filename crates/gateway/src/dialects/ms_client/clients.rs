@@ -38,7 +38,7 @@ pub(super) async fn one(State(desk): State<Desk>, _: User, Path(number): Path<St
     }
 }
 
-pub(super) async fn add(State(desk): State<Desk>, _: Admin, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn add(Admin(desk): Admin, AnyJson(body): AnyJson) -> Response {
     if let Some(field) = FIELDS.iter().find(|field| body.get(**field).is_none_or(Value::is_null)) {
         return error(StatusCode::BAD_REQUEST, format!("Champ manquant: {field}"));
     }
@@ -51,12 +51,7 @@ pub(super) async fn add(State(desk): State<Desk>, _: Admin, AnyJson(body): AnyJs
     }
 }
 
-pub(super) async fn change(
-    State(desk): State<Desk>,
-    _: Admin,
-    Path(number): Path<String>,
-    AnyJson(body): AnyJson,
-) -> Response {
+pub(super) async fn change(Admin(desk): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
     let customer = match find(&desk, "customers", &number).await {
         Ok(Some(customer)) => customer,
         Ok(None) => return missing(WHAT),
@@ -77,7 +72,7 @@ pub(super) async fn change(
     }
 }
 
-pub(super) async fn remove(State(desk): State<Desk>, _: Admin, Path(number): Path<String>) -> Response {
+pub(super) async fn remove(Admin(desk): Admin, Path(number): Path<String>) -> Response {
     match erase(&desk, &number).await {
         Ok(true) => Json(json!({"message": "Client deleted successfully"})).into_response(),
         Ok(false) => missing(WHAT),

@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::Json;
+use commerce::OrderId;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -38,7 +39,7 @@ const STATUTS: [(&str, &str); 6] = [
 
 pub(super) async fn list(State(desk): State<Desk>, _: User) -> Response {
     let told = async {
-        let rows = lists::whole(|| desk.get(&["api", "orders"]).query("sort", "number")).await?;
+        let rows = lists::from_oldest(|| desk.get(&["api", "orders"])).await?;
         Names::of(&desk, &rows).await.map(|names| rows.iter().map(|order| shown(order, &names)).collect::<Vec<_>>())
     };
     match told.await {
@@ -62,7 +63,7 @@ async fn answer(desk: &Desk, order: &Value) -> Response {
     }
 }
 
-pub(super) async fn add(State(desk): State<Desk>, _: Admin, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn add(Admin(desk): Admin, AnyJson(body): AnyJson) -> Response {
     let asked = match Asked::read(&body) {
         Ok(asked) => asked,
         Err(wrong) => return error(StatusCode::BAD_REQUEST, wrong),
@@ -122,7 +123,9 @@ impl Asked {
         let line = json!({"product_id": id(&product), "quantity": self.quantity, "unit_price": product["price"]});
         #[expect(clippy::cast_precision_loss, reason = "a count of pieces")]
         let of_lines = product["price"].as_f64().unwrap_or_default() * self.quantity as f64;
+        let own = OrderId::new();
         let mut order = json!({
+            "id": own,
             "customer_id": id(&customer),
             "lines": [line],
             "payment": {"method": "on_account"},
@@ -131,8 +134,7 @@ impl Asked {
         if let Some(adjustment) = self.total.and_then(|total| difference(total, of_lines)) {
             order["adjustments"] = json!([adjustment]);
         }
-        let placed = desk.post(&["api", "orders"]).json(order).send().await.ok()?;
-        let placed = orders::settled(desk, id(&placed)).await.ok()?;
+        let placed = orders::sold(desk, &own, || desk.post(&["api", "orders"]).json(&order)).await?;
         match move_to(desk, &placed, self.statut).await? {
             Ok(_) => Ok(Ok(placed)),
             Err(refusal) => Ok(Err(refusal)),
@@ -146,12 +148,7 @@ fn difference(total: f64, of_lines: f64) -> Option<Value> {
     (cents != 0.0).then(|| json!({"label": DIFFERENCE, "amount": cents / 100.0}))
 }
 
-pub(super) async fn change(
-    State(desk): State<Desk>,
-    _: Admin,
-    Path(number): Path<String>,
-    AnyJson(body): AnyJson,
-) -> Response {
+pub(super) async fn change(Admin(desk): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
     let changed = async {
         let Some(found) = find(&desk, "orders", &number).await? else { return Ok(missing(WHAT)) };
         let mut order = orders::settled(&desk, id(&found)).await.ok()?;
@@ -162,21 +159,26 @@ pub(super) async fn change(
                 Err(wrong) => return Ok(error(StatusCode::BAD_REQUEST, wrong)),
             },
         };
-        if !body["montant_total"].is_null() {
-            let Some(total) = super::number(&body["montant_total"]) else {
-                return Ok(error(StatusCode::BAD_REQUEST, "montant_total non valide"));
-            };
-            let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let of_lines: f64 = lines.iter().filter_map(|line| line["subtotal"].as_f64()).sum();
-            let adjustments: Vec<Value> = difference(total, of_lines).into_iter().collect();
-            let change = json!({ "adjustments": adjustments });
-            order = desk.patch(&["api", "orders", id(&order)]).json(change).send().await.ok()?;
-        }
+        let total = match &body["montant_total"] {
+            Value::Null => None,
+            total => match super::number(total) {
+                Some(total) => Some(total),
+                None => return Ok(error(StatusCode::BAD_REQUEST, "montant_total non valide")),
+            },
+        };
+        // First what may be refused: a refusal changes nothing.
         if let Some(statut) = wanted {
             order = match move_to(&desk, &order, statut).await? {
                 Ok(order) => order,
                 Err(refusal) => return Ok(refusal),
             };
+        }
+        if let Some(total) = total {
+            let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let of_lines: f64 = lines.iter().filter_map(|line| line["subtotal"].as_f64()).sum();
+            let adjustments: Vec<Value> = difference(total, of_lines).into_iter().collect();
+            let change = json!({ "adjustments": adjustments });
+            order = desk.patch(&["api", "orders", id(&order)]).json(change).send().await.ok()?;
         }
         Ok::<_, Answer>(answer(&desk, &order).await)
     };
@@ -212,7 +214,7 @@ async fn move_to(desk: &Desk, order: &Value, wanted: &'static str) -> Result<Res
     desk.patch(&["api", "orders", id(order)]).json(change).send().await.ok().map(Ok)
 }
 
-pub(super) async fn remove(State(desk): State<Desk>, _: Admin, Path(number): Path<String>) -> Response {
+pub(super) async fn remove(Admin(desk): Admin, Path(number): Path<String>) -> Response {
     let gone = async {
         let Some(order) = find(&desk, "orders", &number).await? else { return Ok(false) };
         orders::discard(&desk, id(&order)).await.map(|()| true)

@@ -101,6 +101,9 @@ async fn obey(desk: &Desk, heard: &Heard) -> anyhow::Result<()> {
     }
 }
 
+/// Why stock changes by a `stock_update`.
+pub(super) const SOLD_ELSEWHERE: &str = "stock_update of another program";
+
 /// `stock_update`: another program sold so many. With a message id, once.
 async fn sold_elsewhere(desk: &Desk, heard: &Heard) -> Result<(), Answer> {
     let (Some(product), Some(pieces)) = (whole(&heard.body["produit_id"]), whole(&heard.body["quantite"])) else {
@@ -115,7 +118,7 @@ async fn sold_elsewhere(desk: &Desk, heard: &Heard) -> Result<(), Answer> {
         return Ok(());
     }
     let once = heard.id.as_deref().map(|id| format!("ms-client:{}", short(id)));
-    produits::adjust(desk, id(&product), -pieces, "stock_update of another program", once.as_deref()).await.map(drop)
+    produits::adjust(desk, id(&product), -pieces, SOLD_ELSEWHERE, once.as_deref()).await.map(drop)
 }
 
 /// Ids of adjustments have at most 64 letters, and not all signs.

@@ -9,7 +9,7 @@ use axum::{
 use chassis::Json;
 use serde_json::{Value, json};
 
-use super::{commandes::Names, produits::PLACE, refused, users::User};
+use super::{commandes::Names, follow::SOLD_ELSEWHERE, produits::PLACE, refused, users::User};
 use crate::dialects::desk::{Answer, Desk};
 
 /// So many of the newest are told.
@@ -81,7 +81,7 @@ fn python(members: &[(&str, Value)]) -> String {
     format!("{{{}}}", members.join(", "))
 }
 
-/// Sales as the ledger has them, and orders that there was not enough for, by their time.
+/// Sales as the ledger has them, those of other programs too, and orders that there was not enough for, by their time.
 async fn of_stock(desk: &Desk) -> Result<Vec<String>, Answer> {
     let moved = newest(desk, &["api", "stock", "ledger"], Some(("place_id", PLACE))).await?;
     let cancelled = newest(desk, &["api", "orders"], Some(("status", "cancelled"))).await?;
@@ -93,7 +93,9 @@ async fn of_stock(desk: &Desk) -> Result<Vec<String>, Answer> {
         let nth = lines.len();
         lines.insert((at.as_str().unwrap_or_default().to_owned(), nth), text);
     };
-    for (line, product) in moved.iter().zip(&products).filter(|(line, _)| line["kind"] == "sold") {
+    for (line, product) in
+        moved.iter().zip(&products).filter(|(line, _)| line["kind"] == "sold" || line["reason"] == SOLD_ELSEWHERE)
+    {
         let (product, left) = (names.product(product), &line["balance"]);
         note(&line["at"], format!("Stock updated for product {product}. New stock: {left}"));
     }

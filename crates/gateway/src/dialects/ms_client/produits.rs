@@ -35,10 +35,15 @@ pub(super) async fn list(State(desk): State<Desk>, _: User) -> Response {
 
 async fn all(desk: &Desk) -> Result<Vec<Value>, Answer> {
     let products = lists::whole(|| desk.get(&["api", "products"])).await?;
-    let levels = lists::whole(|| desk.get(&["api", "stock", "levels"]).query("place_id", PLACE)).await?;
-    let levels: HashMap<&str, &Value> =
-        levels.iter().filter_map(|level| Some((level["product_id"].as_str()?, &level["available"]))).collect();
-    let shown_one = |product: &Value| shown(product, levels.get(id(product)).and_then(|value| value.as_i64()));
+    let mut levels: HashMap<String, i64> = HashMap::new();
+    for some in products.chunks(100) {
+        let ask = desk.get(&["api", "stock", "levels"]).query("place_id", PLACE).query("limit", 100);
+        let found = some.iter().fold(ask, |ask, product| ask.query("product_id", id(product))).send().await.ok()?;
+        let rows = found["data"].as_array().into_iter().flatten();
+        levels
+            .extend(rows.filter_map(|row| Some((row["product_id"].as_str()?.to_owned(), row["available"].as_i64()?))));
+    }
+    let shown_one = |product: &Value| shown(product, levels.get(id(product)).copied());
     Ok(products.iter().map(shown_one).collect())
 }
 
@@ -55,7 +60,7 @@ pub(super) async fn one(State(desk): State<Desk>, _: User, Path(number): Path<St
     }
 }
 
-pub(super) async fn add(State(desk): State<Desk>, _: Admin, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn add(Admin(desk): Admin, AnyJson(body): AnyJson) -> Response {
     if let Some(field) = ["nom", "prix", "stock"].into_iter().find(|field| body.get(field).is_none_or(Value::is_null)) {
         return error(StatusCode::BAD_REQUEST, format!("Champ manquant: {field}"));
     }
@@ -76,12 +81,7 @@ pub(super) async fn add(State(desk): State<Desk>, _: Admin, AnyJson(body): AnyJs
     }
 }
 
-pub(super) async fn change(
-    State(desk): State<Desk>,
-    _: Admin,
-    Path(number): Path<String>,
-    AnyJson(body): AnyJson,
-) -> Response {
+pub(super) async fn change(Admin(desk): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
     let (wanted, stock) = match wanted(&body) {
         Ok(wanted) => wanted,
         Err(wrong) => return error(StatusCode::BAD_REQUEST, wrong),
@@ -103,7 +103,7 @@ pub(super) async fn change(
     }
 }
 
-pub(super) async fn remove(State(desk): State<Desk>, _: Admin, Path(number): Path<String>) -> Response {
+pub(super) async fn remove(Admin(desk): Admin, Path(number): Path<String>) -> Response {
     let gone = async {
         let Some(product) = find(&desk, "products", &number).await? else { return Ok(false) };
         desk.delete(&["api", "products", id(&product)]).send().await.ok()?;

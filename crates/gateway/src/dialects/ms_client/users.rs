@@ -18,8 +18,8 @@ pub(super) struct User {
     token: String,
 }
 
-/// An admin.
-pub(super) struct Admin;
+/// An admin, with a desk that asks in his name.
+pub(super) struct Admin(pub(super) Desk);
 
 impl FromRequestParts<Desk> for User {
     type Rejection = Response;
@@ -36,7 +36,11 @@ impl FromRequestParts<Desk> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Response> {
         let user = User::from_request_parts(parts, desk).await?;
-        if user.role == "admin" { Ok(Self) } else { Err(error(StatusCode::FORBIDDEN, "Forbidden")) }
+        if user.role == "admin" {
+            Ok(Self(desk.of_user(&user.token)))
+        } else {
+            Err(error(StatusCode::FORBIDDEN, "Forbidden"))
+        }
     }
 }
 

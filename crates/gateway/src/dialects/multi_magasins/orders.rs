@@ -17,6 +17,7 @@ use super::{
 use crate::dialects::{
     desk::{Answer, Desk},
     lists,
+    orders::{patience, patiently, withdraw},
     routes::AnyJson,
     values::{self, text},
 };
@@ -33,9 +34,9 @@ pub(super) const ETATS: [(&str, &str); 6] = [
 pub(super) const CONFIRMEE: &str = "CONFIRMEE";
 pub(super) const ANNULEE: &str = "ANNULEE";
 
-/// How long services that are away are asked again, and how long a checkout is waited for beyond the house's own patience.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// First and longest pause before a service that is away is asked again.
+/// How long a checkout is waited for beyond the house's own patience.
+const ENDS: Duration = Duration::from_secs(10);
+/// First and longest pause between two looks at what is not known.
 const AGAIN: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long an order service that is away is waited for.
@@ -52,35 +53,6 @@ pub(super) fn etat(state: &Value) -> &'static str {
 /// The states that an order reached, in their order.
 pub(super) fn etats(order: &Value) -> Vec<&'static str> {
     order["states"].as_array().into_iter().flatten().map(|reached| etat(&reached["state"])).collect()
-}
-
-/// Until when a call that comes now has patience with services that are away.
-pub(super) fn patience() -> Instant {
-    Instant::now() + PATIENCE
-}
-
-/// Whether nobody answered who knows; asked again, somebody may.
-fn is_away(status: StatusCode) -> bool {
-    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
-}
-
-/// Asks again as long as a service is away and there is time.
-pub(super) async fn patiently<T, F: Future<Output = Result<T, Answer>>>(
-    until: Instant,
-    ask: impl Fn() -> F,
-) -> Result<T, Answer> {
-    let mut pause = AGAIN;
-    loop {
-        match ask().await {
-            Err(answer) if is_away(answer.status) && Instant::now() < until => wait(&mut pause).await,
-            answer => return answer,
-        }
-    }
-}
-
-async fn wait(pause: &mut Duration) {
-    tokio::time::sleep(*pause).await;
-    *pause = (*pause * 2).min(LONGEST_PAUSE);
 }
 
 /// Places an order at the online shop and waits for its end, or until that takes too long. While the house does not know, it is
@@ -116,15 +88,16 @@ pub(super) async fn checkout(
         }
         // Whether it was placed is not known where nobody answered; the id tells.
         let order = ended(&shop.desk, id.as_str()).await;
-        let (is_missing, is_known) = (order.is_missing(), !is_away(order.status));
+        let (is_missing, is_known) = (order.is_missing(), !order.is_away());
         if is_known && !is_missing {
             return order.ok().map_err(|answer| Answer { status: StatusCode::GATEWAY_TIMEOUT, ..answer });
         }
-        if Instant::now() >= until || is_known && !is_away(placed.status) {
+        if Instant::now() >= until || is_known && !placed.is_away() {
             let status = if is_missing && !may_be { placed.status } else { StatusCode::GATEWAY_TIMEOUT };
             return Err(Answer { status, ..placed });
         }
-        wait(&mut pause).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
@@ -135,7 +108,7 @@ async fn ended(desk: &Desk, id: &str) -> Answer {
         let order = desk.get(&["api", "orders", id]).send().await;
         let is_away = order.status.is_server_error();
         let ended = !is_away && order.body["status"] != "pending";
-        if ended || begun.elapsed() > if is_away { AWAY } else { PATIENCE } {
+        if ended || begun.elapsed() > if is_away { AWAY } else { ENDS } {
             return order;
         }
         tokio::time::sleep(pause).await;
@@ -147,7 +120,12 @@ pub(super) async fn place(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
     let wanted = lines::read(&body, false)?;
     let (number, customer) = clients::named(&shop, &body).await?;
     let sold = lines::known(&shop, wanted).await??;
-    let order = checkout(&shop, patience(), &OrderId::new(), Some(&customer), &sold).await?;
+    let wanted = OrderId::new();
+    let order = checkout(&shop, patience(), &wanted, Some(&customer), &sold).await.inspect_err(|answer| {
+        if answer.is_away() {
+            withdraw(&shop.desk, &wanted);
+        }
+    })?;
     Ok(Json(json!({"client_id": number, "id": order["id"], "statut": etat(&order["state"])})))
 }
 

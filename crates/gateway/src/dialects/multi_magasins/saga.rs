@@ -12,9 +12,12 @@ use super::{
     Refusal, Shop,
     comments::blanked,
     lines::{self, Line},
-    orders::{ANNULEE, CONFIRMEE, checkout, etats, patience, patiently},
+    orders::{ANNULEE, CONFIRMEE, checkout, etats},
 };
-use crate::dialects::desk::Answer;
+use crate::dialects::{
+    desk::Answer,
+    orders::{patience, patiently, withdraw},
+};
 
 const NO_PRICE: &str = "Erreur de calcul du prix.";
 const NO_STOCK: &str = "Stock insuffisant.";
@@ -76,10 +79,10 @@ async fn run(shop: &Shop, id: &OrderId, wanted: Vec<Line>) -> Result<End, Refusa
         Ok(Err(_)) | Err(_) => return Ok(End::nothing(NO_PRICE)),
     };
     match checkout(shop, until, id, None, &sold).await {
-        Ok(order) if order["status"] == "pending" => give_up(shop, id).await,
+        Ok(order) if order["status"] == "pending" => given_up(shop, id).await,
         Ok(order) => Ok(End::of(&order)),
         Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(End::nothing(NO_ORDER)),
-        Err(answer) if is_unsure(&answer) => give_up(shop, id).await,
+        Err(answer) if is_unsure(&answer) => given_up(shop, id).await,
         Err(answer) => Ok(End::nothing(refusal(&answer))),
     }
 }
@@ -89,7 +92,11 @@ fn is_unsure(answer: &Answer) -> bool {
     matches!(answer.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
-/// The client is told that it failed, so it must: whatever the order has by now goes back.
+/// The client is told that it failed, so it must: whatever the order has by now goes back, later if it cannot at once.
+async fn given_up(shop: &Shop, id: &OrderId) -> Result<End, Refusal> {
+    give_up(shop, id).await.inspect_err(|_| withdraw(&shop.desk, id))
+}
+
 async fn give_up(shop: &Shop, id: &OrderId) -> Result<End, Refusal> {
     let until = patience();
     let look = || shop.desk.get(&["api", "orders", id.as_str()]).send().map(Answer::ok);

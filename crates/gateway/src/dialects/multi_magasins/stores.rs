@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::{Json, from_query};
+use commerce::OrderId;
 use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use super::{
 use crate::dialects::{
     desk::{Answer, Desk},
     lists,
-    orders::settled,
+    orders::sold,
     values::id,
 };
 
@@ -128,26 +129,17 @@ pub(super) async fn sell(
 ) -> Result<Response, Refusal> {
     let quantity = Asked::read(&uri)?.quantity()?;
     let goods = Goods::of(&shop, &store, &product).await?;
+    let id = OrderId::new();
     let sale = json!({
+        "id": id,
         "lines": [{"product_id": goods.product_id, "quantity": quantity}],
         "payment": {"method": "cash"},
     });
-    let sold = shop.desk.post(&["api", "stores", &goods.store.id, "sales"]).json(sale).send().await;
-    let is_short = match sold.status {
-        StatusCode::CONFLICT => sold.body["shortages"].is_array(),
-        StatusCode::ACCEPTED => {
-            let order = settled(&shop.desk, id(&sold.body)).await.ok()?;
-            if order["status"] == "pending" {
-                return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "La vente est en cours, réessayez."));
-            }
-            order["status"] == "cancelled"
-        }
-        _ => false,
-    };
-    if is_short {
-        return Err(Refusal::bad("Stock insuffisant"));
+    let ask = || shop.desk.post(&["api", "stores", &goods.store.id, "sales"]).json(&sale);
+    match sold(&shop.desk, &id, ask).await {
+        Err(answer) if answer.status == StatusCode::CONFLICT => return Err(Refusal::bad("Stock insuffisant")),
+        sold => drop(sold?),
     }
-    sold.ok()?;
     let (left, _) = goods.level(&shop.desk, &goods.store.id).await?;
     let number = lines::number(&product).map_or_else(|| json!(product), |number| json!(number));
     Ok(Json(json!({

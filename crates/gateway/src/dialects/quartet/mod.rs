@@ -133,8 +133,9 @@ fn refusal(status: StatusCode, message: &str) -> Response {
 /// What a client hears when the house cannot answer, or refuses what the old fleet had no words for.
 fn away(answer: &Answer) -> Response {
     if answer.status.is_server_error() {
+        let status = if answer.is_away() { StatusCode::SERVICE_UNAVAILABLE } else { answer.status };
         let body = json!({"success": false, "message": "Erreur de service", "error": answer.detail()});
-        return (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+        return (status, Json(body)).into_response();
     }
     let status =
         if answer.status == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::BAD_REQUEST } else { answer.status };

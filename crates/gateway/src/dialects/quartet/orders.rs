@@ -5,11 +5,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::Json;
+use commerce::OrderId;
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Quartet, away, refusal};
-use crate::dialects::{lists, orders, routes::AnyJson, values::text};
+use crate::dialects::{
+    lists, orders,
+    routes::AnyJson,
+    values::{text, whole},
+};
 
 /// Where the order keeps the buyer's id when it is none of a customer.
 const BUYER: &str = "user_id";
@@ -24,12 +29,13 @@ pub(super) async fn place(State(quartet): State<Quartet>, AnyJson(body): AnyJson
     let products = body["products"].as_array().map_or(&one[..], Vec::as_slice);
     let mut lines = Vec::with_capacity(products.len());
     for product in products {
-        let (Some(product_id), Some(quantity)) = (text(&product["productId"]), product["quantity"].as_i64()) else {
+        let (Some(product_id), Some(quantity)) = (text(&product["productId"]), whole(&product["quantity"])) else {
             return refusal(StatusCode::BAD_REQUEST, "productId ou quantity manquant");
         };
         lines.push(json!({"product_id": product_id, "quantity": quantity}));
     }
-    let mut order = json!({ "lines": lines });
+    let id = OrderId::new();
+    let mut order = json!({"id": id, "lines": lines});
     let customer = quartet.desk.get(&["api", "customers", &user]).send().await;
     match customer.status {
         StatusCode::OK if customer.body["anonymised_at"].is_null() => order["customer_id"] = user.into(),
@@ -37,12 +43,13 @@ pub(super) async fn place(State(quartet): State<Quartet>, AnyJson(body): AnyJson
         // The old fleet took any id.
         _ => order["metadata"] = json!({ BUYER: user }),
     }
-    match quartet.desk.post(&["api", "orders"]).json(order).at_once().send().await.ok() {
-        Ok(placed) => {
+    let ask = || quartet.desk.post(&["api", "orders"]).json(&order).at_once();
+    match orders::place(&quartet.desk, &id, ask).await {
+        Ok(_) => {
             let mut answer = json!({
                 "success": true,
                 "message": "Commande créée et envoyée pour traitement",
-                "orderId": placed["id"],
+                "orderId": id,
             });
             if broker_is_away(&quartet).await {
                 answer["warning"] = "Kafka indisponible, la commande sera traitée ultérieurement".into();
@@ -60,7 +67,7 @@ async fn broker_is_away(quartet: &Quartet) -> bool {
 }
 
 pub(super) async fn list(State(quartet): State<Quartet>) -> Response {
-    match lists::whole(|| quartet.desk.get(&["api", "orders"]).query("sort", "number")).await {
+    match lists::from_oldest(|| quartet.desk.get(&["api", "orders"])).await {
         Ok(orders) => Json(orders.iter().map(shown).collect::<Vec<_>>()).into_response(),
         Err(answer) => away(&answer),
     }
