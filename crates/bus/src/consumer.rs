@@ -66,6 +66,14 @@ pub(crate) trait Source: Send + Sync + 'static {
     fn open(&self) -> impl Future<Output = Result<Self::Session, Error>> + Send;
 }
 
+/// A message as a broker brings it.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) message: Outgoing,
+    /// Where it stands, or what it is called, if the broker tells: the same whenever it comes again. Empty if not.
+    pub(crate) place: String,
+}
+
 /// A connection that brings a group's messages. After an error it is closed and another one is opened.
 pub(crate) trait Session: Send {
     /// Shortest time from one batch to the next: the first event after a rest is taken at once, under load
@@ -74,7 +82,7 @@ pub(crate) trait Session: Send {
 
     /// Waits for messages: at least one, at most [`BATCH`], those of one key in their order. Nothing is lost when the wait
     /// is broken off.
-    fn next(&mut self) -> impl Future<Output = Result<Vec<Outgoing>, Error>> + Send;
+    fn next(&mut self) -> impl Future<Output = Result<Vec<Incoming>, Error>> + Send;
 
     /// The effect of all that `next` gave is durable: the broker may forget them. What it does not learn of
     /// comes again.
@@ -193,9 +201,9 @@ impl<H: Handler> Consumer<H> {
     }
 
     /// Handles messages; false when the process stops before they are.
-    async fn take(&self, messages: &[Outgoing]) -> bool {
+    async fn take(&self, messages: &[Incoming]) -> bool {
         let mut events = Vec::with_capacity(messages.len());
-        for message in messages {
+        for Incoming { message, place } in messages {
             match serde_json::from_str::<Event>(&message.payload) {
                 // A dead letter that is replayed for one group has taken effect in the others.
                 Ok(event) if event.replaygroup.as_deref().is_some_and(|group| group != self.group) => {}
@@ -204,7 +212,7 @@ impl<H: Handler> Consumer<H> {
                     events.push((message, event));
                 }
                 Err(_) if self.handler.takes_plain(&message.topic) => {
-                    events.push((message, Event::plain(message, Timestamp::now())));
+                    events.push((message, Event::plain(message, place, Timestamp::now())));
                 }
                 Err(error) => {
                     if !self.bury(message, &format!("no CloudEvent: {error}")).await {

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     Error, Outgoing, Sidecar,
-    consumer::{self, BATCH},
+    consumer::{self, BATCH, Incoming},
     event::Envelope,
     in_order::in_order,
     sidecar::TOKEN,
@@ -207,12 +207,15 @@ impl consumer::Session for Session {
     // company would only slow it.
     const PACE: Duration = Duration::ZERO;
 
-    async fn next(&mut self) -> Result<Vec<Outgoing>, Error> {
+    async fn next(&mut self) -> Result<Vec<Incoming>, Error> {
         let mut deliveries = Vec::new();
         if self.coming.recv_many(&mut deliveries, BATCH).await == 0 {
             return Err(Error::Stopped);
         }
-        let (messages, waiting) = deliveries.into_iter().map(|delivery| (delivery.message, delivery.done)).unzip();
+        // A sidecar tells no place; what is no CloudEvent it makes one of, with an id of its own.
+        let incoming = |message| Incoming { message, place: String::new() };
+        let (messages, waiting) =
+            deliveries.into_iter().map(|delivery| (incoming(delivery.message), delivery.done)).unzip();
         self.waiting = waiting;
         Ok(messages)
     }

@@ -11,7 +11,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     Error, Outgoing, Topology,
-    consumer::{self, BATCH},
+    consumer::{self, BATCH, Incoming},
 };
 
 const MIGRATIONS: &[Migration] = &[
@@ -207,7 +207,7 @@ impl Session {
 }
 
 impl consumer::Session for Session {
-    async fn next(&mut self) -> Result<Vec<Outgoing>, Error> {
+    async fn next(&mut self) -> Result<Vec<Incoming>, Error> {
         loop {
             if self.dirty && self.stored.elapsed() >= STORE {
                 self.store().await;
@@ -218,7 +218,8 @@ impl consumer::Session for Session {
                 self.taken = last.position;
                 // One topic may be further than another.
                 let is_new = |logged: &Logged| self.offsets.get(&logged.message.topic) < Some(&logged.position);
-                let new: Vec<Outgoing> = messages.into_iter().filter(is_new).map(|logged| logged.message).collect();
+                let incoming = |Logged { message, position }| Incoming { message, place: position.to_string() };
+                let new: Vec<Incoming> = messages.into_iter().filter(is_new).map(incoming).collect();
                 if !new.is_empty() {
                     return Ok(new);
                 }

@@ -119,11 +119,13 @@ impl Event {
 
     /// A message of a program that knows no CloudEvents, as an event of the kind [`PLAIN`]: its text is the payload, as it is
     /// if it is JSON, else as a JSON string. It tells no time, so that of its coming is taken, and neither source nor
-    /// sequence. The id is made of key and text: the same message again has the same.
-    pub(crate) fn plain(message: &Outgoing, now: Timestamp) -> Self {
+    /// sequence. The id is made of the message and of its place at the broker: when it comes again it has the same, and
+    /// another message with the same text has another one. Where the broker tells no place, equal messages are one.
+    pub(crate) fn plain(message: &Outgoing, place: &str, now: Timestamp) -> Self {
         let text = &message.payload;
         let json = serde_json::from_str::<Box<RawValue>>(text).or_else(|_| serde_json::value::to_raw_value(text));
-        let hash = digest(&SHA256, format!("{}\n{text}", message.key).as_bytes());
+        let named = format!("{}\n{place}\n{}\n{text}", message.topic, message.key);
+        let hash = digest(&SHA256, named.as_bytes());
         Self {
             specversion: "1.0".into(),
             id: hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
@@ -169,14 +171,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_message_is_known_again_by_its_text() {
+    fn a_plain_message_is_known_again_by_its_place_and_text() {
         let message =
             |key: &str, payload: &str| Outgoing { topic: "t".into(), key: key.into(), payload: payload.into() };
-        let plain = |key, payload| Event::plain(&message(key, payload), Timestamp::from_micros(7));
+        let at = |place, key, payload| Event::plain(&message(key, payload), place, Timestamp::from_micros(7));
+        let plain = |key, payload| at("0/5", key, payload);
         let first = plain("k", r#"{"id":5,"price":1.10}"#);
         assert_eq!((first.kind.as_str(), first.topic.as_str(), first.sequence), (PLAIN, "t", None));
         assert_eq!(first.data.get(), r#"{"id":5,"price":1.10}"#, "to the digit");
         assert_eq!(plain("k", r#"{"id":5,"price":1.10}"#).id, first.id);
+        assert_ne!(at("0/6", "k", first.data.get()).id, first.id, "another message that says the same");
         assert!(plain("k", "{}").id != first.id && plain("other", first.data.get()).id != first.id);
         assert_eq!(plain("", "PROSPECT_CREATED: 5").data.get(), r#""PROSPECT_CREATED: 5""#);
     }

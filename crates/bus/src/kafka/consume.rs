@@ -14,7 +14,7 @@ use rdkafka::{
 use super::{Kafka, Watch, offload};
 use crate::{
     Error, Outgoing,
-    consumer::{self, BATCH},
+    consumer::{self, BATCH, Incoming},
 };
 
 /// How often librdkafka gets a chance to tell of its connections while no message comes.
@@ -87,7 +87,7 @@ pub(crate) struct Session {
 }
 
 impl consumer::Session for Session {
-    async fn next(&mut self) -> Result<Vec<Outgoing>, Error> {
+    async fn next(&mut self) -> Result<Vec<Incoming>, Error> {
         self.taken.clear();
         let mut messages = Vec::new();
         let Self { consumer, prefix, taken, complaint } = self;
@@ -107,7 +107,10 @@ impl consumer::Session for Session {
             match next {
                 Some(Ok(message)) => {
                     taken.insert((message.topic().to_owned(), message.partition()), message.offset() + 1);
-                    messages.push(outgoing(&message, *prefix));
+                    // The time too: a topic that is made anew begins again at zero.
+                    let time = message.timestamp().to_millis().unwrap_or_default();
+                    let place = format!("{}/{}/{time}", message.partition(), message.offset());
+                    messages.push(Incoming { message: outgoing(&message, *prefix), place });
                     if messages.len() == BATCH {
                         break;
                     }

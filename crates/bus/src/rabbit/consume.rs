@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use super::{Link, PATIENCE, Rabbit, outgoing};
 use crate::{
-    Error, Outgoing,
-    consumer::{self, BATCH},
+    Error,
+    consumer::{self, BATCH, Incoming},
 };
 
 /// How often it is asked how much waits.
@@ -111,7 +111,7 @@ impl Session {
 }
 
 impl consumer::Session for Session {
-    async fn next(&mut self) -> Result<Vec<Outgoing>, Error> {
+    async fn next(&mut self) -> Result<Vec<Incoming>, Error> {
         let mut messages = Vec::new();
         while messages.len() < BATCH {
             let next = if messages.is_empty() {
@@ -132,7 +132,9 @@ impl consumer::Session for Session {
                 Some((place, Some(Ok(delivery)))) => {
                     let queue = &mut self.queues[place];
                     queue.taken = Some(delivery.delivery_tag);
-                    messages.push(outgoing(queue.topic, &delivery));
+                    let named = delivery.properties.message_id().as_ref().map(|id| id.as_str().to_owned());
+                    let message = outgoing(queue.topic, &delivery);
+                    messages.push(Incoming { message, place: named.unwrap_or_default() });
                 }
                 // What was taken comes again to whoever connects next.
                 Some((_, Some(Err(error)))) => return Err(error.into()),

@@ -183,15 +183,21 @@ async fn prospects_of_other_programs_are_heard_of_once() {
     // No CloudEvent, since it tells no time, but near enough.
     let wrapped =
         told(r#"{"specversion":"1.0","id":"e-2","source":"/crm","data":{"first_name":"Kurt","last_name":"Gödel"}}"#);
+    // Two people may have one name.
+    let twin = told(r#"{"firstName":"Jane","lastName":"Doe"}"#);
     let odd = [told("hello"), told("{}"), told(r#"{"firstName":"Only"}"#)];
-    bus.publish([&[plain.clone(), event.clone(), wrapped, plain, event][..], &odd].concat()).await.unwrap();
+    bus.publish([&[plain.clone(), event.clone(), wrapped, plain, event, twin.clone(), twin][..], &odd].concat())
+        .await
+        .unwrap();
     let made = house.prospect(&ada()).await;
     // The house's own comes last, so whatever came before it was taken.
-    let activities = house.activities("", 4).await;
+    let activities = house.activities("", 6).await;
     let of = |name: &str| activities.iter().find(|activity| activity["name"] == name).unwrap();
     assert_eq!(of("Prospect created: Alan Turing")["date"], "2024-02-29");
     assert!(of("Prospect created: Grace Hopper").get("prospect_id").is_none());
     assert!(of("Prospect created: Kurt Gödel").get("prospect_id").is_none());
+    let janes = activities.iter().filter(|activity| activity["name"] == "Prospect created: Jane Doe").count();
+    assert_eq!(janes, 2);
     assert_eq!(of("Prospect created: Ada Lovelace")["prospect_id"], made["id"]);
     let letters = bus.letters(&bus::Chosen::default()).await.unwrap();
     let reasons: Vec<(&str, &str)> =
