@@ -161,10 +161,8 @@ mod tests {
         extract::{Path, State},
         routing::{get, post},
     };
-    use chassis::Context;
 
     use super::*;
-    use crate::{Config, state::Gateway};
 
     /// A house in which orders stand although whoever placed them hears nothing of it so many times.
     #[derive(Clone, Default)]
@@ -185,9 +183,7 @@ mod tests {
                 .route("/api/orders/{id}", get(Self::show))
                 .route("/api/orders/{id}/cancel", post(Self::cancel))
                 .with_state(self.clone());
-            let internal_key = auth::InternalKey::generate().expect("a key").to_secret();
-            let gateway = Gateway::new(Config { internal_key, ..Config::default() }).expect("a gateway");
-            Desk::new("test", gateway, api, &Context::new("gateway", "1", Default::default(), Default::default()))
+            Desk::of_house(api, crate::Config::default())
         }
 
         async fn place(State(house): State<Self>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {

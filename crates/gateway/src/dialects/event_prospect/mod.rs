@@ -212,3 +212,23 @@ fn renamed(field: &str) -> &str {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_house_that_cannot_answer_is_503_in_the_fleets_own_shape() {
+        for status in [500, 502, 503, 504] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let answer = Refusal::from(Answer { status, body: json!({"detail": "why"}) }).into_response();
+            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+            let body: Value = serde_json::from_slice(&bytes).expect("JSON");
+            assert_eq!((&body["code"], &body["message"]), (&json!("SERVICE_UNAVAILABLE"), &json!("why")));
+            assert!(body["timestamp"].is_string(), "{body}");
+        }
+    }
+}

@@ -141,3 +141,67 @@ fn away(answer: &Answer) -> Response {
         if answer.status == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::BAD_REQUEST } else { answer.status };
     refusal(status, answer.detail())
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http::Method;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::Config;
+
+    /// What the gateway of the fleet answers where the house answers everything with this status.
+    async fn told(house: StatusCode, config: Config, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let api = Router::new().fallback(async move || (house, Json(json!({"detail": "why"}))));
+        let routes = router(&Desk::of_house(api, config), GATEWAY);
+        let request =
+            Request::builder().method(method).uri(path).body(Body::from(body.to_string())).expect("a request");
+        let answer = routes.oneshot(request).await.expect("an answer");
+        let status = answer.status().as_u16();
+        let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+        (status, serde_json::from_slice(&bytes).expect("JSON"))
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_is_away_is_503_and_another_failure_is_passed_on() {
+        let body = json!({"success": false, "message": "Erreur de service", "error": "why"});
+        let order = json!({"userId": "1", "productId": "1", "quantity": 1});
+        let login = json!({"email": "a@b.example", "password": "secret-1"});
+        let asked = [
+            (Method::GET, "/orders", Value::Null),
+            (Method::GET, "/orders/1", Value::Null),
+            (Method::POST, "/orders", order),
+            (Method::GET, "/products", Value::Null),
+            (Method::POST, "/users/login", login.clone()),
+        ];
+        for (house, status) in [(502, 503), (503, 503), (504, 503), (500, 500)] {
+            let house = StatusCode::from_u16(house).expect("a status");
+            for (method, path, sent) in &asked {
+                let told = told(house, Config::default(), method.clone(), path, sent.clone()).await;
+                assert_eq!(told, (status, body.clone()), "{path} at {house}");
+            }
+        }
+        let failed = StatusCode::INTERNAL_SERVER_ERROR;
+        let told = told(failed, Config::default(), Method::POST, "/users/register", login).await;
+        assert_eq!(told, (500, json!({"success": false, "message": "Erreur lors de l'inscription"})));
+    }
+
+    #[tokio::test]
+    async fn a_payment_service_that_is_away_is_503_and_one_that_does_not_answer_504() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let pay = async || {
+            let config = Config { payment_grpc_url: format!("http://{address}"), ..Config::default() };
+            let (status, body) =
+                told(StatusCode::OK, config, Method::POST, "/payments", json!({"orderId": "o", "amount": 9.5})).await;
+            assert_eq!(body["message"], "Erreur lors du traitement du paiement");
+            (status, body["success"].clone())
+        };
+        // It listens, and says nothing.
+        assert_eq!(pay().await, (504, json!(false)));
+        drop(listener);
+        assert_eq!(pay().await, (503, json!(false)));
+    }
+}

@@ -16,7 +16,7 @@ use super::{Quartet, refusal};
 use crate::dialects::{money, routes::AnyJson, values::text};
 
 /// How long the old gateway waited.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 const REFUSED: &str = "Paiement refusé";
 const FAILED: &str = "Erreur lors du traitement du paiement";
 
@@ -50,7 +50,8 @@ pub(super) async fn pay(State(quartet): State<Quartet>, AnyJson(body): AnyJson) 
     };
     let code = match status.code() {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        // The second is what the client itself says when its time is over.
+        Code::DeadlineExceeded | Code::Cancelled => StatusCode::GATEWAY_TIMEOUT,
         Code::InvalidArgument => StatusCode::BAD_REQUEST,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
