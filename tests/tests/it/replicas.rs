@@ -3,22 +3,69 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use fleet_tests::{Client, LIMIT, Load, Processes, Servers, eventually, on_servers};
+use fleet_tests::{Client, LIMIT, Load, Processes, Servers, body, eventually, on_servers};
+use futures::future::try_join_all;
+use reqwest::Method;
+use serde_json::Value;
 
 use crate::chaos::{one_order_a_key, settled, tell, terminal};
 
 /// What a dead replica's orders wait for at most, by default.
 const LEASE: Duration = Duration::from_secs(10);
+/// What ending them may take on top, on a machine that has other things to do.
+const MARGIN: Duration = Duration::from_secs(4);
+/// Orders given to a replica right before it dies.
+const HANDED: usize = 12;
 
-/// Orders that somebody drives now.
-async fn open(admin: &Client) -> Result<Vec<String>> {
-    // Just after a death a call may still go to the dead.
-    let page = eventually("a list of orders", || async {
-        Ok(Some(admin.get("/api/orders?status=pending&limit=100").await?.expect(200)?))
-    })
-    .await?;
-    let orders = page["data"].as_array().cloned().unwrap_or_default();
-    Ok(orders.iter().filter_map(|order| order["id"].as_str().map(ToOwned::to_owned)).collect())
+/// Gives orders to one replica, past the gateway. It answers as soon as they are written, and whoever has written an order
+/// drives it: what is pending when the replica dies was in its hands.
+async fn hand(replica: &Client) -> Result<Vec<(String, u16, Value)>> {
+    // The first of each dozen is a plain one, which goes all the way.
+    try_join_all((0..HANDED).map(|n| 12 * n).map(|n| async move {
+        let key = format!("handed-{n}");
+        let request = replica.request(Method::POST, "/api/orders").json(&body(n));
+        let request = request.header("idempotency-key", &key).header("prefer", "respond-async");
+        let taken = replica.send(request).await?.expect(202)?;
+        Ok((key, 202, taken))
+    }))
+    .await
+}
+
+/// How many of them have not ended.
+async fn pending(survivor: &Client, orders: &[(String, u16, Value)]) -> Result<usize> {
+    let paths = orders.iter().map(|(_, _, order)| format!("/api/orders/{}", order["id"].as_str().unwrap_or_default()));
+    let orders = try_join_all(paths.map(|path| async move { survivor.get(&path).await?.expect(200) })).await?;
+    Ok(orders.iter().filter(|order| order["status"] == "pending").count())
+}
+
+/// Kills the first replica of orders with orders in hand; tells how many these were, and how long after the death the last of
+/// them had ended. Nobody asks for these orders again, which would not end one sooner either: under a known key a replica
+/// waits for who holds the lease. So it is the lease's rest, the survivor's next look, and the way to the end.
+async fn taken_over(fleet: &mut Processes, admin: &Client) -> Result<(Vec<(String, u16, Value)>, usize, Duration)> {
+    let survivor = admin.at(&fleet.replica_url("order", 1));
+    let before = fleet.metric("order", 1, "saga_takeovers_total").await;
+    let handed = hand(&admin.at(&fleet.replica_url("order", 0))).await?;
+    fleet.kill("order", 0).await?;
+    let killed = Instant::now();
+    let in_hand = pending(&survivor, &handed).await?;
+    ensure!(in_hand > 0, "the dead replica had nothing in hand: the test shows nothing");
+    loop {
+        let open = pending(&survivor, &handed).await?;
+        let waited = killed.elapsed();
+        ensure!(
+            waited < LEASE + MARGIN,
+            "after {waited:?} {open} of {in_hand} wait for a dead replica\n{}",
+            fleet.log()
+        );
+        if open == 0 {
+            // Its leases had most of their time left.
+            ensure!(waited > LEASE / 2, "somebody ended {in_hand} orders of a dead replica {waited:?} after its death");
+            let taken = fleet.metric("order", 1, "saga_takeovers_total").await - before;
+            ensure!(taken >= f64::from(u32::try_from(in_hand)?), "{in_hand} were in hand, {taken} taken over");
+            return Ok((handed, in_hand, waited));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,31 +77,22 @@ async fn one_replica_of_each_dies_under_load_and_no_order_is_lost_or_doubled() -
     let folder = tempfile::tempdir()?;
     let two = [("order", 2), ("stock", 2), ("payment", 2)];
     // The provider takes its time, so that whoever dies has orders in hand.
-    let env = [LIMIT, ("SOUK_PAYMENT_SANDBOX_LATENCY_MS", "20")];
+    let env = [LIMIT, ("SOUK_PAYMENT_SANDBOX_LATENCY_MS", "500")];
     let mut fleet = Processes::start(folder.path(), servers.stores().await?, &env, &two).await?;
     let admin = fleet.client("admin").await?;
     Load::goods(&admin).await?;
     let load = Load::start(&admin, 12, Duration::from_millis(5));
-    tokio::time::sleep(Duration::from_secs(3)).await;
     for (service, _) in two {
         for n in [0, 1] {
             let name = if service == "order" { "http_requests_total" } else { "grpc_requests_total" };
-            let asked = fleet.metric(service, n, name).await;
-            ensure!(asked > 10.0, "{service} {n} was asked {asked} times only: the replicas do not share the work");
+            eventually(&format!("{service} {n} has its share of the work"), || async {
+                Ok((fleet.metric(service, n, name).await > 10.0).then_some(()))
+            })
+            .await?;
         }
     }
 
-    fleet.kill("order", 0).await?;
-    let (killed, in_hand) = (Instant::now(), open(&admin).await?);
-    let mut takeover = None;
-    while takeover.is_none() {
-        let now_open = open(&admin).await?;
-        if in_hand.iter().all(|id| !now_open.contains(id)) {
-            takeover = Some(killed.elapsed());
-        }
-        ensure!(killed.elapsed() < 3 * LEASE, "{now_open:?} of {in_hand:?} wait for a dead replica\n{}", fleet.log());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let (handed, in_hand, takeover) = taken_over(&mut fleet, &admin).await?;
     fleet.kill("stock", 1).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     fleet.kill("payment", 0).await?;
@@ -68,23 +106,21 @@ async fn one_replica_of_each_dies_under_load_and_no_order_is_lost_or_doubled() -
     fleet.signal("order", 1, "CONT").await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
 
-    let heard = load.stop().await?;
+    let mut heard = load.stop().await?;
+    heard.answers.extend(handed);
     terminal(&admin, Duration::from_secs(60)).await?;
     let takeovers =
         fleet.metric("order", 0, "saga_takeovers_total").await + fleet.metric("order", 1, "saga_takeovers_total").await;
     let counts = one_order_a_key(&admin, &heard.answers).await?;
-    let takeover = takeover.unwrap_or_default();
     tell(&format!(
-        "replicas: {} orders, {} confirmed, {} cancelled; {} in the hands of two replicas when one died, all of them ended {:.1} s \
-         later; {takeovers} takeovers, {} requests sent again",
+        "replicas: {} orders, {} confirmed, {} cancelled; a replica died with {in_hand} known ones in hand, the last of them ended \
+         {:.1} s later; {takeovers} takeovers, {} requests sent again",
         heard.answers.len(),
         counts["CONFIRMED"],
         counts["CANCELLED"],
-        in_hand.len(),
         takeover.as_secs_f64(),
         heard.repeats,
     ));
     ensure!(takeovers > 0.0, "nothing was taken over: the test shows nothing");
-    ensure!(takeover < LEASE + Duration::from_secs(2), "the takeover took {takeover:?}");
     settled(&mut fleet, folder.path()).await
 }
