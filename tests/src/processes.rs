@@ -194,6 +194,14 @@ impl Processes {
         &self.data
     }
 
+    /// Starts one replica from the programs of another folder.
+    pub fn run_from(&mut self, programs: &Path, service: &'static str, n: usize) -> Result<()> {
+        self.programs = Some(programs.to_owned());
+        let started = self.run(service, n);
+        self.programs = None;
+        started
+    }
+
     /// Starts one replica.
     pub fn run(&mut self, service: &'static str, n: usize) -> Result<()> {
         let program = match &self.programs {
