@@ -18,11 +18,13 @@ const RESUME_EVERY: u32 = 5;
 /// Follows the store until the process stops.
 pub(crate) fn start(ctx: &Context, store: Arc<dyn Store>, tokens: Tokens, relay: Relay) {
     let shutdown = ctx.shutdown.clone();
+    let succeeded = upkeep::LastSuccess::of(ctx, "follow");
     ctx.spawn("follow", async move {
         let mut failing = false;
         for round in 0_u32.. {
             match look(store.as_ref(), &tokens, round % RESUME_EVERY == 0).await {
                 Ok(finished) => {
+                    succeeded.now();
                     if failing {
                         tracing::info!("the store answers again");
                     }

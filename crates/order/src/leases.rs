@@ -62,11 +62,13 @@ impl Drop for Driven {
 /// Renews and takes over until the process stops; then lets go of what is left.
 pub(crate) async fn keep(checkout: Checkout) {
     let period = Duration::from_secs(checkout.config.lease_seconds).max(Duration::from_secs(1)) / 4;
+    let succeeded = upkeep::LastSuccess::of(&checkout.ctx, "takeover");
     let mut first = true;
     let mut failing = false;
     loop {
         match sweep(&checkout, first).await {
             Ok(more) => {
+                succeeded.now();
                 first = first && more;
                 if failing {
                     tracing::info!("leases are kept again");

@@ -151,6 +151,7 @@ async fn load(db: &Db, order_id: &OrderId) -> Result<Option<Payment>, Error> {
 /// runs before.
 pub(crate) async fn resolve_for_ever(till: Till, ctx: Context) {
     let resolved = metrics::resolved(&ctx.metrics);
+    let succeeded = upkeep::LastSuccess::of(&ctx, "resolver");
     let mut last = String::new();
     loop {
         tokio::select! {
@@ -158,7 +159,10 @@ pub(crate) async fn resolve_for_ever(till: Till, ctx: Context) {
             () = tokio::time::sleep(till.settling.every) => {}
         }
         match resolve(&till, &resolved).await {
-            Ok(()) => last.clear(),
+            Ok(()) => {
+                succeeded.now();
+                last.clear();
+            }
             Err(err) if err.to_string() == last => {}
             Err(err) => {
                 last = err.to_string();

@@ -35,6 +35,7 @@ impl Expirer {
     /// Looks again and again until the process stops.
     pub(crate) async fn run(self, ctx: Context) {
         let expired = metrics::expired(&ctx.metrics);
+        let succeeded = upkeep::LastSuccess::of(&ctx, "expirer");
         let mut last = String::new();
         loop {
             tokio::select! {
@@ -42,6 +43,9 @@ impl Expirer {
                 () = tokio::time::sleep(self.every) => {}
             }
             let looked = self.look(&ctx, &expired).await;
+            if looked.is_ok() {
+                succeeded.now();
+            }
             let said = looked.err().map(|err| format!("{err:#}")).unwrap_or_default();
             if said != last && !said.is_empty() {
                 tracing::warn!(error = %said, "reservations past their time cannot be settled; they are kept");

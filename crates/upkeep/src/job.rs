@@ -6,6 +6,7 @@ use anyhow::Result;
 use chassis::Context;
 use commerce::Timestamp;
 use futures::future::BoxFuture;
+use prometheus::IntGaugeVec;
 
 use crate::Leases;
 
@@ -38,10 +39,26 @@ impl Job {
     }
 }
 
+/// Tells when a periodic job last succeeded in this replica (`job_last_success_timestamp_seconds`).
+#[derive(Clone, Debug)]
+pub struct LastSuccess(IntGaugeVec, &'static str);
+
+impl LastSuccess {
+    /// Of this job.
+    pub fn of(ctx: &Context, job: &'static str) -> Self {
+        let name = "job_last_success_timestamp_seconds";
+        Self(ctx.metrics.gauge(name, "When a periodic job last succeeded.", &["job"]), job)
+    }
+
+    /// It has just succeeded. Before it has, nothing is shown.
+    pub fn now(&self) {
+        self.0.with_label_values(&[self.1]).set(Timestamp::now().micros() / 1_000_000);
+    }
+}
+
 /// Does the jobs every minute, in one replica at a time, until the process stops. Each tells when it last
 /// succeeded (`job_last_success_timestamp_seconds`), how much it did and how often it failed.
 pub fn start(ctx: &Context, leases: Arc<dyn Leases>, jobs: Vec<Job>) {
-    let done = ctx.metrics.gauge("job_last_success_timestamp_seconds", "When a periodic job last succeeded.", &["job"]);
     let rows = ctx.metrics.counter("job_rows_total", "What a periodic job has done.", &["job"]);
     let failures = ctx.metrics.counter("job_failures_total", "How often a periodic job failed.", &["job"]);
     for job in &jobs {
@@ -59,7 +76,7 @@ pub fn start(ctx: &Context, leases: Arc<dyn Leases>, jobs: Vec<Job>) {
                         match all(&ctx, job).await {
                             Ok(count) => {
                                 rows.with_label_values(&[job.name]).inc_by(count);
-                                done.with_label_values(&[job.name]).set(Timestamp::now().micros() / 1_000_000);
+                                LastSuccess::of(&ctx, job.name).now();
                                 failing = false;
                             }
                             Err(error) => {

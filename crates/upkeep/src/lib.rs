@@ -9,7 +9,7 @@ mod lease;
 mod prune;
 mod share;
 
-pub use job::{BATCH, Job, prune, start};
+pub use job::{BATCH, Job, LastSuccess, prune, start};
 pub use lease::{Lease, Leases, SqlLeases};
 pub use prune::{Prune, pruned_before};
 pub use share::Share;

@@ -223,6 +223,11 @@ async fn every_target_is_up_and_every_query_of_the_dashboards_has_data() -> Resu
             }
         }
     }
+    for job in ["takeover", "resolver", "expirer", "follow"] {
+        let query = format!(r#"time() - job_last_success_timestamp_seconds{{exported_job="{job}"}} < 120"#);
+        eventually(&format!("{job} succeeds"), || async { Ok(prometheus.query(&query).await?.first().map(|_| ())) })
+            .await?;
+    }
     let orders = prometheus.query(r#"sum(saga_outcomes_total{outcome="confirmed"})"#).await?;
     let built = prometheus.query("count(souk_build_info)").await?;
     let heard = load.stop().await?;
