@@ -17,6 +17,12 @@ pub fn forever() -> ExponentialBuilder {
         .without_max_times()
 }
 
+/// The same one after the other, none longer than this.
+pub fn pauses(longest: Duration) -> impl Iterator<Item = Duration> + Send {
+    // Jitter adds up to as much again.
+    forever().with_max_delay(longest / 2).build()
+}
+
 /// Tries until it works; `None` when the process stops first. Says so when it starts to fail, when the
 /// reason changes, and when it works again: once each.
 pub async fn until_ok<T, E, F, Fut>(what: &str, shutdown: &CancellationToken, mut attempt: F) -> Option<T>
@@ -52,5 +58,20 @@ where
             () = shutdown.cancelled() => return None,
             () = tokio::time::sleep(delay) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_the_longest_and_no_two_rows_of_them_are_equal() {
+        let longest = Duration::from_secs(2);
+        let row = || pauses(longest).take(50).collect::<Vec<_>>();
+        let first = row();
+        assert!(first[0] >= Duration::from_millis(50) && first.iter().all(|pause| *pause <= longest), "{first:?}");
+        assert!(first[10..].iter().all(|pause| *pause >= longest / 2), "{first:?}");
+        assert_ne!(first, row());
     }
 }

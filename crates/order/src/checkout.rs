@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use batch::Batcher;
 use bus::Relay;
-use chassis::{Context, Kind, Problem};
+use chassis::{Context, Kind, Problem, backoff};
 use commerce::Timestamp;
 use db::Db;
 use proto::{payment::v1 as payment, stock::v1 as stock};
@@ -29,8 +29,8 @@ use crate::{
 
 /// Most orders that share one commit.
 const SHARED: usize = 128;
-/// Shortest and longest wait before a neighbour that did not answer is asked again.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Longest wait before a neighbour that did not answer is asked again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What is written through the batcher.
 #[derive(Clone)]
@@ -149,7 +149,7 @@ impl Checkout {
 
     async fn drive(&self, mut driven: Driven, mut saga: Saga) -> Option<Answer> {
         let began = Instant::now();
-        let mut wait = RETRY.0;
+        let mut pauses = backoff::pauses(LONGEST_PAUSE);
         // The checkout's own states are stamped as they are reached, once each.
         let mut stamped = 0;
         let mut answer = None;
@@ -174,8 +174,7 @@ impl Checkout {
                 if self.ctx.shutdown.is_cancelled() {
                     return None;
                 }
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(RETRY.1);
+                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
                 if began.elapsed() > Duration::from_secs(self.config.patience_seconds) {
                     let away = match saga.phase {
                         Phase::Reserving => "the stock service did not answer in time",
@@ -184,7 +183,7 @@ impl Checkout {
                     saga = saga.step(Event::GivenUp(away.into()));
                 }
             } else {
-                wait = RETRY.0;
+                pauses = backoff::pauses(LONGEST_PAUSE);
                 saga = saga.step(event);
             }
         }

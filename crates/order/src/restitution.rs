@@ -86,7 +86,7 @@ impl Checkout {
         let this = self.clone();
         let driving = self.driving.add(&order.id, epoch);
         self.ctx.tasks.spawn(async move {
-            let mut wait = Duration::from_millis(50);
+            let mut pauses = chassis::backoff::pauses(SLOWEST);
             loop {
                 match this.refund_pending(&order.id, epoch).await {
                     Ok(true) => break,
@@ -98,8 +98,7 @@ impl Checkout {
                 if this.ctx.shutdown.is_cancelled() {
                     break;
                 }
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(SLOWEST);
+                tokio::time::sleep(pauses.next().unwrap_or(SLOWEST)).await;
             }
             drop(driving);
         });

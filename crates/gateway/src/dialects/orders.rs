@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use chassis::backoff;
 use commerce::OrderId;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -12,10 +13,11 @@ use super::desk::{Answer, Ask, Desk};
 
 /// How long to wait for the end of a checkout.
 const SETTLES: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(5) };
+/// Longest pause between two looks at it.
+const LOOK: Duration = Duration::from_millis(200);
 /// How long services that are away are asked again.
 const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
-/// First and longest pause before a service that is away is asked again.
-const AGAIN: Duration = Duration::from_millis(50);
+/// Longest pause before a service that is away is asked again.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long what was sent for an order may still make it, though nobody waits for the answer.
 const LATE: Duration = Duration::from_secs(15);
@@ -33,18 +35,15 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, Answer>>>(
     until: Instant,
     ask: impl Fn() -> F,
 ) -> Result<T, Answer> {
-    let mut pause = AGAIN;
+    let mut pauses = backoff::pauses(LONGEST_PAUSE);
     loop {
         match ask().await {
-            Err(answer) if answer.is_away() && Instant::now() < until => wait(&mut pause, LONGEST_PAUSE).await,
+            Err(answer) if answer.is_away() && Instant::now() < until => {
+                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+            }
             answer => return answer,
         }
     }
-}
-
-async fn wait(pause: &mut Duration, longest: Duration) {
-    tokio::time::sleep(*pause).await;
-    *pause = (*pause * 2).min(longest);
 }
 
 /// Sends an order, or a sale, of this id. While nobody answers who knows, it is sent again, which never makes a second one; one
@@ -97,7 +96,7 @@ pub(crate) fn withdraw(desk: &Desk, id: &OrderId) {
     };
     let (desk, id) = (desk.clone(), id.clone());
     tokio::spawn(async move {
-        let (begun, mut pause) = (Instant::now(), AGAIN);
+        let (begun, mut pauses) = (Instant::now(), backoff::pauses(BETWEEN));
         let reason = json!({"reason": "its client was told that it failed"});
         while begun.elapsed() < WITHDRAWING {
             let cancelled = desk.post(&["api", "orders", id.as_str(), "cancel"]).json(&reason).send().await;
@@ -106,7 +105,7 @@ pub(crate) fn withdraw(desk: &Desk, id: &OrderId) {
                 tracing::info!(order = %id, status = cancelled.status.as_u16(), "withdrawn");
                 return;
             }
-            wait(&mut pause, BETWEEN).await;
+            tokio::time::sleep(pauses.next().unwrap_or(BETWEEN)).await;
         }
         tracing::error!(order = %id, "not withdrawn: its client was told that it failed, and it may stand");
         drop(leave);
@@ -124,14 +123,14 @@ pub(crate) async fn get(desk: &Desk, id: &str) -> Answer {
 
 /// The order, when its checkout has come to an end or it takes too long.
 pub(crate) async fn settled(desk: &Desk, id: &str) -> Answer {
-    let (begun, mut pause) = (Instant::now(), Duration::from_millis(10));
+    let (begun, mut pauses) = (Instant::now(), backoff::pauses(LOOK));
     loop {
         let order = get(desk, id).await;
         let is_open = order.is_away() || order.body["status"] == "pending";
         if !is_open || begun.elapsed() > SETTLES {
             return order;
         }
-        wait(&mut pause, Duration::from_millis(200)).await;
+        tokio::time::sleep(pauses.next().unwrap_or(LOOK)).await;
     }
 }
 
