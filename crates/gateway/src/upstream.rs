@@ -35,34 +35,44 @@ pub(crate) struct Upstream {
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) authority: Authority,
-    /// What the last look at it found.
-    healthy: watch::Sender<bool>,
+    /// What the last look at it found, or who could not reach it.
+    health: watch::Sender<Health>,
+    /// Looks begun.
+    looks: AtomicUsize,
     /// Somebody wants it looked at now.
     asked: Notify,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Health {
+    well: bool,
+    /// Which look was the last one.
+    look: usize,
+}
+
 impl Replica {
     fn at(authority: Authority) -> Self {
-        Self { authority, healthy: watch::Sender::new(true), asked: Notify::new() }
+        let health = watch::Sender::new(Health { well: true, look: 0 });
+        Self { authority, health, looks: AtomicUsize::new(0), asked: Notify::new() }
     }
 
     fn is_healthy(&self) -> bool {
-        *self.healthy.borrow()
+        self.health.borrow().well
     }
 
     /// Takes it out of the turn until a health check finds it well.
     pub(crate) fn is_away(&self) {
-        self.healthy.send_replace(false);
+        self.health.send_modify(|health| health.well = false);
         self.asked.notify_one();
     }
 
-    /// Has it looked at now; ready when that is done.
+    /// Has it looked at; ready when a look has ended that began after this.
     fn look(&self) -> impl Future<Output = ()> + use<> {
-        let mut looked = self.healthy.subscribe();
+        let begun = self.looks.load(Ordering::Relaxed);
+        let mut health = self.health.subscribe();
         self.asked.notify_one();
         async move {
-            // Its health is told after every look, also when it is what it was.
-            let _ = looked.changed().await;
+            let _ = health.wait_for(|health| health.look > begun).await;
         }
     }
 }
@@ -111,7 +121,8 @@ impl Upstream {
             }
             None
         };
-        tokio::time::timeout(CHECK, looks).await.unwrap_or_default()
+        // One may be under way, and has to end first.
+        tokio::time::timeout(2 * CHECK, looks).await.unwrap_or_default()
     }
 
     /// The next replica in turn that was healthy when it was last looked at.
@@ -135,8 +146,9 @@ impl Upstream {
         let Some(replica) = self.replicas.get(index) else { return };
         let mut was = true;
         loop {
+            let look = replica.looks.fetch_add(1, Ordering::Relaxed) + 1;
             let well = is_well(&http, &replica.authority).await;
-            replica.healthy.send_replace(well);
+            replica.health.send_replace(Health { well, look });
             gauge.with_label_values(&[self.name, replica.authority.as_str()]).set(i64::from(well));
             if well != was {
                 let upstream = replica.authority.as_str();
