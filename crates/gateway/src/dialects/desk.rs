@@ -38,6 +38,8 @@ pub(crate) struct Desk {
     pub(crate) own: Metrics,
     /// Which replica this is.
     pub(crate) instance: String,
+    /// The gateway's surroundings.
+    pub(crate) ctx: Context,
     /// Leave to withdraw an order that its client was told had failed.
     pub(crate) withdrawals: Arc<Semaphore>,
     dialect: &'static str,
@@ -68,13 +70,19 @@ pub(crate) struct Answer {
 impl Desk {
     pub(crate) fn new(dialect: &'static str, gateway: Gateway, api: Router, ctx: &Context) -> Self {
         let (metrics, own, instance) = (ctx.metrics.clone(), Metrics::new(), ctx.instance.clone());
+        let ctx = ctx.clone();
         let withdrawals = Arc::new(Semaphore::new(WITHDRAWALS));
-        Self { gateway, metrics, own, instance, withdrawals, dialect, api, user: None }
+        Self { gateway, metrics, own, instance, ctx, withdrawals, dialect, api, user: None }
     }
 
     /// The same for a user of the house: he may do what he may, and what he does is told as his.
     pub(crate) fn of_user(&self, token: &str) -> Self {
         Self { user: Some(token.into()), ..self.clone() }
+    }
+
+    /// The same by the dialect's own identity, which outlives every token of a user.
+    pub(crate) fn of_dialect(&self) -> Self {
+        Self { user: None, ..self.clone() }
     }
 
     /// A question, as head office, to the path of these segments.

@@ -1,7 +1,10 @@
 //! What dialects share about orders: whose clients expect them to be done with at once, and send them again when they hear that
 //! one failed.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use chassis::backoff;
 use commerce::OrderId;
@@ -46,70 +49,139 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, Answer>>>(
     }
 }
 
-/// Sends an order, or a sale, of this id. While nobody answers who knows, it is sent again, which never makes a second one; one
-/// that nobody knows of in the end is withdrawn, since its client will send another.
-pub(crate) async fn place<'a>(desk: &Desk, id: &OrderId, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
-    let placed = patiently(patience(), async || ask().send().await.ok()).await;
-    if placed.as_ref().is_err_and(Answer::is_away) {
-        withdraw(desk, id);
+/// An order that is withdrawn when this is dropped, unless its client hears what has become of it: he may hang up meanwhile, or
+/// hear of an error, and will send another.
+struct Promise<'a> {
+    desk: &'a Desk,
+    id: &'a OrderId,
+    is_kept: bool,
+}
+
+impl<'a> Promise<'a> {
+    fn of(desk: &'a Desk, id: &'a OrderId) -> Self {
+        Self { desk, id, is_kept: false }
     }
-    placed
+
+    /// Sends it. While nobody answers who knows, it is sent again, which never makes a second one.
+    async fn send(&mut self, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
+        let failed = AtomicBool::new(false);
+        let placed = patiently(patience(), async || {
+            let answer = ask().send().await;
+            failed.fetch_or(answer.status.is_server_error(), Ordering::Relaxed);
+            answer.ok()
+        });
+        let placed = placed.await;
+        // A refusal says that there is no such order; after a failure it may be about the second try only.
+        self.is_kept = placed.is_err() && !failed.into_inner();
+        placed
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            withdraw(self.desk, self.id);
+        }
+    }
+}
+
+/// Sends an order of this id.
+pub(crate) async fn place<'a>(desk: &'a Desk, id: &'a OrderId, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
+    let mut promise = Promise::of(desk, id);
+    let placed = promise.send(ask).await?;
+    promise.is_kept = true;
+    Ok(placed)
 }
 
 /// The same, and then the order as it is.
-pub(crate) async fn placed<'a>(desk: &Desk, id: &OrderId, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
-    place(desk, id, ask).await?;
-    let order = patiently(patience(), async || get(desk, id.as_str()).await.ok()).await;
-    if order.is_err() {
-        withdraw(desk, id);
-    }
-    order
+pub(crate) async fn placed<'a>(desk: &'a Desk, id: &'a OrderId, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
+    let mut promise = Promise::of(desk, id);
+    promise.send(ask).await?;
+    let order = patiently(patience(), async || get(desk, id.as_str()).await.ok()).await?;
+    promise.is_kept = true;
+    Ok(order)
 }
 
-/// The same, and waits for its end. An order that is cancelled is a conflict, with the reason. One that has no end in time is
-/// withdrawn.
-pub(crate) async fn sold<'a>(desk: &Desk, id: &OrderId, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
-    let placed = place(desk, id, ask).await?;
-    if placed["status"] != "pending" {
-        return Ok(placed);
+/// The same, and waits for its end. An order that is cancelled is a conflict, with the reason; one that has no end in time is
+/// withdrawn. `told` makes the client's answer of it: as long as that fails he hears of an error, too.
+pub(crate) async fn sold<'a, T, E: From<Answer>>(
+    desk: &'a Desk,
+    id: &'a OrderId,
+    ask: impl Fn() -> Ask<'a>,
+    told: impl AsyncFnOnce(Value) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut promise = Promise::of(desk, id);
+    let mut order = promise.send(ask).await?;
+    if order["status"] == "pending" {
+        order = settled(desk, id.as_str()).await.ok()?;
     }
-    let failed = match settled(desk, id.as_str()).await.ok() {
-        Ok(order) if order["status"] == "cancelled" => {
-            return Err(Answer { status: StatusCode::CONFLICT, body: json!({"detail": order["reason"]}) });
+    let refusal = |status, detail: &Value| Answer { status, body: json!({ "detail": detail }) };
+    match order["status"].as_str() {
+        Some("cancelled") => {
+            promise.is_kept = true;
+            return Err(refusal(StatusCode::CONFLICT, &order["reason"]).into());
         }
-        Ok(order) if order["status"] != "pending" => return Ok(order),
-        Ok(_) => {
-            let body = json!({"detail": "It takes too long and is withdrawn; try again."});
-            Answer { status: StatusCode::SERVICE_UNAVAILABLE, body }
+        Some("pending") => {
+            let late = json!("It takes too long and is withdrawn; try again.");
+            return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, &late).into());
         }
-        Err(answer) => answer,
-    };
-    withdraw(desk, id);
-    Err(failed)
+        _ => {}
+    }
+    let told = told(order).await?;
+    promise.is_kept = true;
+    Ok(told)
 }
 
-/// Cancels an order that its client was told had failed, whatever has become of it, as soon as the house hears of it.
+/// Cancels an order that its client was told had failed, whatever has become of it, as soon as the house hears of it; goods that
+/// have left come back.
 pub(crate) fn withdraw(desk: &Desk, id: &OrderId) {
     let Ok(leave) = desk.withdrawals.clone().try_acquire_owned() else {
         tracing::error!(order = %id, "too many orders to withdraw: its client was told that it failed, and it may stand");
         return;
     };
-    let (desk, id) = (desk.clone(), id.clone());
-    tokio::spawn(async move {
+    let (desk, id) = (desk.of_dialect(), id.clone());
+    desk.ctx.clone().spawn("withdrawal", async move {
         let (begun, mut pauses) = (Instant::now(), backoff::pauses(BETWEEN));
-        let reason = json!({"reason": "its client was told that it failed"});
         while begun.elapsed() < WITHDRAWING {
-            let cancelled = desk.post(&["api", "orders", id.as_str(), "cancel"]).json(&reason).send().await;
-            let may_come = cancelled.is_missing() && begun.elapsed() < LATE;
-            if !may_come && !cancelled.status.is_server_error() {
-                tracing::info!(order = %id, status = cancelled.status.as_u16(), "withdrawn");
-                return;
+            match undo(&desk, &id).await {
+                StatusCode::NOT_FOUND if begun.elapsed() < LATE => {}
+                StatusCode::NOT_FOUND => return,
+                status if status.is_success() => {
+                    tracing::info!(order = %id, "withdrawn: its client was told that it failed");
+                    return;
+                }
+                _ => {}
             }
-            tokio::time::sleep(pauses.next().unwrap_or(BETWEEN)).await;
+            tokio::select! {
+                () = desk.ctx.shutdown.cancelled() => break,
+                () = tokio::time::sleep(pauses.next().unwrap_or(BETWEEN)) => {}
+            }
         }
         tracing::error!(order = %id, "not withdrawn: its client was told that it failed, and it may stand");
         drop(leave);
     });
+}
+
+/// Cancels an order, or takes everything back of one that has left.
+async fn undo(desk: &Desk, id: &OrderId) -> StatusCode {
+    let reason = "its client was told that it failed";
+    let cancel = desk.post(&["api", "orders", id.as_str(), "cancel"]).json(json!({ "reason": reason }));
+    let cancelled = cancel.send().await.status;
+    if cancelled != StatusCode::CONFLICT {
+        return cancelled;
+    }
+    let order = desk.get(&["api", "orders", id.as_str()]).send().await;
+    let lines: Vec<Value> = order.body["lines"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|line| json!({"line_id": line["line_id"], "quantity": line["quantity"]}))
+        .collect();
+    if !order.status.is_success() || !matches!(order.body["status"].as_str(), Some("shipped" | "delivered")) {
+        return cancelled;
+    }
+    let back = json!({"id": format!("withdrawn-{id}"), "lines": lines, "restock": true, "reason": reason});
+    desk.post(&["api", "orders", id.as_str(), "returns"]).json(back).send().await.status
 }
 
 /// An order that is in sight.
@@ -181,6 +253,7 @@ mod tests {
                 .route("/api/orders", post(Self::place))
                 .route("/api/orders/{id}", get(Self::show))
                 .route("/api/orders/{id}/cancel", post(Self::cancel))
+                .route("/api/orders/{id}/returns", post(Self::take_back))
                 .with_state(self.clone());
             Desk::of_house(api, crate::Config::default())
         }
@@ -208,12 +281,18 @@ mod tests {
 
         async fn cancel(State(house): State<Self>, Path(id): Path<String>) -> StatusCode {
             match house.orders.lock().expect("a lock").get_mut(&id) {
+                Some(&mut "delivered") => StatusCode::CONFLICT,
                 Some(status) => {
                     *status = "cancelled";
                     StatusCode::OK
                 }
                 None => StatusCode::NOT_FOUND,
             }
+        }
+
+        async fn take_back(State(house): State<Self>, Path(id): Path<String>) -> StatusCode {
+            house.orders.lock().expect("a lock").insert(id, "returned");
+            StatusCode::CREATED
         }
 
         fn statuses(&self) -> Vec<&'static str> {
@@ -223,18 +302,44 @@ mod tests {
         async fn sell(&self) -> Result<Value, Answer> {
             let (desk, id) = (self.desk(), OrderId::new());
             let body = json!({ "id": id });
-            sold(&desk, &id, || desk.post(&["api", "orders"]).json(&body)).await
+            sold(&desk, &id, || desk.post(&["api", "orders"]).json(&body), async |order| Ok(order)).await
         }
     }
 
-    async fn all_cancelled(house: &House) -> bool {
+    async fn becomes(house: &House, status: &str) -> bool {
         for _ in 0..100 {
-            if house.statuses() == ["cancelled"] {
+            if house.statuses() == [status] {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         false
+    }
+
+    async fn all_cancelled(house: &House) -> bool {
+        becomes(house, "cancelled").await
+    }
+
+    #[tokio::test]
+    async fn an_order_of_which_its_client_cannot_be_told_does_not_stand() {
+        for (begins, ends) in [("confirmed", "cancelled"), ("delivered", "returned")] {
+            let house = House::new(begins, 0);
+            let (desk, id) = (house.desk(), OrderId::new());
+            let body = json!({ "id": id });
+            let ask = || desk.post(&["api", "orders"]).json(&body);
+            let away = || Answer { status: StatusCode::SERVICE_UNAVAILABLE, body: Value::Null };
+            let told: Result<Value, Answer> = sold(&desk, &id, ask, async |_| Err(away())).await;
+            assert!(told.is_err());
+            assert!(becomes(&house, ends).await, "{:?}", house.statuses());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_order_whose_client_hangs_up_does_not_stand() {
+        let house = House::new("pending", 0);
+        let hung_up = tokio::time::timeout(Duration::from_millis(50), house.sell()).await;
+        assert!(hung_up.is_err(), "it is still waited for");
+        assert!(all_cancelled(&house).await, "{:?}", house.statuses());
     }
 
     #[tokio::test]

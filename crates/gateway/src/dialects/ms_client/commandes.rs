@@ -134,11 +134,29 @@ impl Asked {
         if let Some(adjustment) = self.total.and_then(|total| difference(total, of_lines)) {
             order["adjustments"] = json!([adjustment]);
         }
-        let placed = orders::sold(desk, &own, || desk.post(&["api", "orders"]).json(&order)).await?;
-        match move_to(desk, &placed, self.statut).await? {
-            Ok(_) => Ok(Ok(placed)),
-            Err(refusal) => Ok(Err(refusal)),
+        let ask = || desk.post(&["api", "orders"]).json(&order);
+        let moved = async |placed: Value| match move_to(desk, &placed, self.statut).await {
+            Ok(Ok(_)) => Ok(placed),
+            Ok(Err(refusal)) => Err(Failed::Told(refusal)),
+            Err(answer) => Err(answer.into()),
+        };
+        match orders::sold(desk, &own, ask, moved).await {
+            Ok(placed) => Ok(Ok(placed)),
+            Err(Failed::Told(refusal)) => Ok(Err(refusal)),
+            Err(Failed::House(answer)) => Err(answer),
         }
+    }
+}
+
+/// Why there is no order: what the client is told, or what the house said.
+enum Failed {
+    Told(Response),
+    House(Answer),
+}
+
+impl From<Answer> for Failed {
+    fn from(answer: Answer) -> Self {
+        Self::House(answer)
     }
 }
 
@@ -202,6 +220,9 @@ async fn move_to(desk: &Desk, order: &Value, wanted: &'static str) -> Result<Res
         _ if now == target => Vec::new(),
         _ => vec![target],
     };
+    if steps.is_empty() && order["metadata"][STATUT] == wanted {
+        return Ok(Ok(order.clone()));
+    }
     for step in steps {
         let moved = desk.put(&["api", "orders", id(order), "status"]).json(json!({ "status": step })).send().await;
         if moved.status == StatusCode::CONFLICT {

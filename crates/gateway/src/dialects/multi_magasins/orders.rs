@@ -122,7 +122,7 @@ pub(super) async fn place(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
     let sold = lines::known(&shop, wanted).await??;
     let wanted = OrderId::new();
     let order = checkout(&shop, patience(), &wanted, Some(&customer), &sold).await.inspect_err(|answer| {
-        if answer.is_away() {
+        if answer.status.is_server_error() {
             withdraw(&shop.desk, &wanted);
         }
     })?;

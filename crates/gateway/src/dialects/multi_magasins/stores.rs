@@ -136,11 +136,11 @@ pub(super) async fn sell(
         "payment": {"method": "cash"},
     });
     let ask = || shop.desk.post(&["api", "stores", &goods.store.id, "sales"]).json(&sale);
-    match sold(&shop.desk, &id, ask).await {
+    let left = async |_| goods.level(&shop.desk, &goods.store.id).await.map(|(left, _)| left);
+    let left = match sold(&shop.desk, &id, ask, left).await {
         Err(answer) if answer.status == StatusCode::CONFLICT => return Err(Refusal::bad("Stock insuffisant")),
-        sold => drop(sold?),
-    }
-    let (left, _) = goods.level(&shop.desk, &goods.store.id).await?;
+        left => left?,
+    };
     let number = lines::number(&product).map_or_else(|| json!(product), |number| json!(number));
     Ok(Json(json!({
         "message": "Vente enregistrée",
