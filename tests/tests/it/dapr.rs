@@ -26,7 +26,8 @@ const AWAY: Duration = Duration::from_secs(4);
 /// By which a service knows its sidecar.
 const TOKEN: &str = "by this I know you";
 /// What the annotations of a pod are as options of the program.
-const OPTIONS: [(&str, &str); 5] = [
+const OPTIONS: [(&str, &str); 6] = [
+    ("max-body-size", "max-body-size"),
     ("enable-app-health-check", "enable-app-health-check"),
     ("app-health-check-path", "app-health-check-path"),
     ("log-as-json", "log-as-json"),
