@@ -138,6 +138,18 @@ impl Client {
     }
 }
 
+/// An answer of somebody who cannot answer now: 502, 503 or 504.
+#[derive(Debug)]
+pub struct Away(String);
+
+impl std::fmt::Display for Away {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Away {}
+
 impl Answer {
     /// The body as JSON.
     pub fn json(&self) -> Result<Value> {
@@ -156,7 +168,11 @@ impl Answer {
 
     /// The body, if the status is that one.
     pub fn expect(&self, status: u16) -> Result<Value> {
-        ensure!(self.status == status, "{}: {} instead of {status}: {}", self.asked, self.status, self.text());
+        let wrong = || format!("{}: {} instead of {status}: {}", self.asked, self.status, self.text());
+        if self.status != status && [502, 503, 504].contains(&self.status) {
+            return Err(Away(wrong()).into());
+        }
+        ensure!(self.status == status, wrong());
         if self.body.is_empty() { Ok(Value::Null) } else { self.json() }
     }
 

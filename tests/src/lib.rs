@@ -20,7 +20,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 pub use audit::{Audit, audit, drained, publish, souk, souk_text, topic};
-pub use client::{Answer, Client};
+pub use client::{Answer, Away, Client};
 pub use fleet::{Fleet, on_servers};
 pub use load::{Heard, LIMIT, Load, body};
 pub use processes::{Processes, SERVICES};
@@ -30,7 +30,8 @@ pub use servers::{Server, Servers, Stores, given};
 /// How long anything may take that is only a matter of time, on a machine that has other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Asks again and again until there is an answer; fails when there is none in time. Who cannot be asked now may be so later.
+/// Asks again and again until there is an answer; fails when there is none in time. Who is [away](Away) now, or cannot be reached,
+/// may answer later; any other error is one.
 pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<Option<T>>>,
@@ -38,8 +39,12 @@ where
     let begun = Instant::now();
     loop {
         let asked = ask().await;
-        if let Ok(Some(found)) = asked {
-            return Ok(found);
+        match asked {
+            Ok(Some(found)) => return Ok(found),
+            Err(error) if !error.chain().any(|cause| cause.is::<Away>() || cause.is::<reqwest::Error>()) => {
+                return Err(error);
+            }
+            _ => {}
         }
         if begun.elapsed() > PATIENCE {
             asked.with_context(|| format!("after {PATIENCE:?} still not: {what}"))?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use fleet_tests::{Client, LIMIT, Load, Processes, Servers, body, eventually, on_servers};
 use futures::future::try_join_all;
 use reqwest::Method;
@@ -25,7 +25,12 @@ async fn hand(replica: &Client) -> Result<Vec<(String, u16, Value)>> {
         let key = format!("handed-{n}");
         let request = replica.request(Method::POST, "/api/orders").json(&body(n));
         let request = request.header("idempotency-key", &key).header("prefer", "respond-async");
-        let taken = replica.send(request).await?.expect(202)?;
+        // Whoever is slow now is asked again, under the same key.
+        let taken = eventually("an order is taken", || async {
+            let request = request.try_clone().context("a request of one text")?;
+            Ok(Some(replica.send(request).await?.expect(202)?))
+        })
+        .await?;
         Ok((key, 202, taken))
     }))
     .await
@@ -34,7 +39,10 @@ async fn hand(replica: &Client) -> Result<Vec<(String, u16, Value)>> {
 /// How many of them have not ended.
 async fn pending(survivor: &Client, orders: &[(String, u16, Value)]) -> Result<usize> {
     let paths = orders.iter().map(|(_, _, order)| format!("/api/orders/{}", order["id"].as_str().unwrap_or_default()));
-    let orders = try_join_all(paths.map(|path| async move { survivor.get(&path).await?.expect(200) })).await?;
+    let orders = try_join_all(paths.map(|path| async move {
+        eventually("an order", || async { Ok(Some(survivor.get(&path).await?.expect(200)?)) }).await
+    }))
+    .await?;
     Ok(orders.iter().filter(|order| order["status"] == "pending").count())
 }
 
