@@ -2,7 +2,6 @@
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
-use backon::BackoffBuilder;
 use chassis::{Context, backoff};
 use commerce::Timestamp;
 use futures::FutureExt;
@@ -18,7 +17,7 @@ pub(crate) const BATCH: usize = 256;
 const STOOD: Duration = Duration::from_secs(10);
 /// Tries before a message that cannot be handled goes to the dead letters.
 const TRIES: u32 = 3;
-/// Longest wait between tries, but for its jitter.
+/// Longest wait between tries.
 const SLOWEST: Duration = Duration::from_secs(5);
 
 /// Why events were not handled.
@@ -114,12 +113,12 @@ enum End {
 pub(crate) async fn run<S: Source, H: Handler>(consumer: Consumer<H>, source: S) {
     let stopped = consumer.ctx.shutdown.clone();
     let what = format!("reading the bus as {}", consumer.group);
-    let mut pauses = backoff::forever().build();
+    let mut pauses = backoff::pauses(SLOWEST);
     while let Some(mut session) = backoff::until_ok(&what, &stopped, || source.open()).await {
         let begun = Instant::now();
         let end = consumer.follow(&mut session).await;
         if begun.elapsed() > STOOD {
-            pauses = backoff::forever().build();
+            pauses = backoff::pauses(SLOWEST);
         }
         session.close().await;
         match end {
@@ -236,7 +235,7 @@ impl<H: Handler> Consumer<H> {
     /// Tries one event until it is handled, given up, or the process stops (false).
     async fn persist(&self, message: &Outgoing, event: Event) -> bool {
         let event = [event];
-        let mut pauses = backoff::forever().build();
+        let mut pauses = backoff::pauses(SLOWEST);
         let (mut tries, mut said) = (0, false);
         loop {
             match self.handle(&event).await {
@@ -295,7 +294,7 @@ impl<H: Handler> Consumer<H> {
         tracing::error!(topic = message.topic, key = message.key, reason, "a message goes to the dead letters");
         self.dead.with_label_values(&[self.group, &message.topic]).inc();
         let mut room = letters::MOST;
-        let mut pauses = backoff::forever().build();
+        let mut pauses = backoff::pauses(SLOWEST);
         loop {
             let letter = letters::write(message, self.group, reason, room);
             let size = letter.payload.len();

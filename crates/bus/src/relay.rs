@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use backon::BackoffBuilder;
 use chassis::Context;
 use commerce::Timestamp;
 use prometheus::IntCounterVec;
@@ -22,6 +21,8 @@ use crate::{
 
 /// Most messages published at once.
 const BATCH: i64 = 500;
+/// Longest wait before a broker that did not take messages is tried again.
+const SLOWEST: Duration = Duration::from_secs(5);
 /// How often it looks without being woken: what another process wrote, or a wake-up lost in a crash.
 const SWEEP: Duration = Duration::from_secs(1);
 /// Shortest time from one sweep to the next: the first event after a rest goes out at once, under load
@@ -80,7 +81,7 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self) {
-        let mut pauses = chassis::backoff::forever().build();
+        let mut pauses = chassis::backoff::pauses(SLOWEST);
         let mut wait;
         let mut failing = false;
         loop {
@@ -92,7 +93,7 @@ impl Worker {
                     }
                     failing = false;
                     wait = SWEEP;
-                    pauses = chassis::backoff::forever().build();
+                    pauses = chassis::backoff::pauses(SLOWEST);
                 }
                 Err(error) => {
                     if !failing {

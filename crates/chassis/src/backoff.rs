@@ -8,7 +8,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
 /// Capped exponential delays with jitter, without end: 50 ms doubling up to 5 s.
-pub fn forever() -> ExponentialBuilder {
+fn forever() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(Duration::from_secs(5))
