@@ -14,6 +14,7 @@ use bus::{Event, Failure, Handler, PLAIN, Relay};
 use commerce::Timestamp;
 use commerce::page::Window;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::domain::{Activity, ActivityId, Heard, ProspectId};
 use crate::error::Error;
@@ -48,16 +49,6 @@ struct Foreign {
     last_name: String,
 }
 
-/// A message that says whom, or what, it is about.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Named {
-    #[expect(dead_code, reason = "only its presence is asked for")]
-    Number { id: i64 },
-    #[expect(dead_code, reason = "only its presence is asked for")]
-    Text { id: String },
-}
-
 /// A foreign message may stand in an envelope that is not quite a CloudEvent.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -87,7 +78,7 @@ impl Handler for Listener {
 impl Listener {
     async fn take(&self, event: &Event) -> Result<bool, Failure> {
         // Plain JSON that names its prospect is told again when it says the same; other is by its place at the broker.
-        let again = event.kind == PLAIN && event.data::<Named>().is_ok();
+        let again = event.kind == PLAIN && event.data::<Value>().is_ok_and(|data| !data["id"].is_null());
         let id = activity_of(&event.source, if again { event.data.get() } else { &event.id });
         let now = Timestamp::now();
         if event.source != OWN {
