@@ -32,12 +32,8 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 pub(crate) struct Desk {
     /// What the gateway's own handlers have.
     pub(crate) gateway: Gateway,
-    /// The gateway's registry.
-    pub(crate) metrics: Metrics,
     /// A registry of this dialect alone, for names that mean something else in the gateway's. All its doors share it.
     pub(crate) own: Metrics,
-    /// Which replica this is.
-    pub(crate) instance: String,
     /// The gateway's surroundings.
     pub(crate) ctx: Context,
     /// Leave to withdraw an order that its client was told had failed.
@@ -69,10 +65,8 @@ pub(crate) struct Answer {
 
 impl Desk {
     pub(crate) fn new(dialect: &'static str, gateway: Gateway, api: Router, ctx: &Context) -> Self {
-        let (metrics, own, instance) = (ctx.metrics.clone(), Metrics::new(), ctx.instance.clone());
-        let ctx = ctx.clone();
         let withdrawals = Arc::new(Semaphore::new(WITHDRAWALS));
-        Self { gateway, metrics, own, instance, ctx, withdrawals, dialect, api, user: None }
+        Self { gateway, own: Metrics::new(), ctx: ctx.clone(), withdrawals, dialect, api, user: None }
     }
 
     /// The same for a user of the house: he may do what he may, and what he does is told as his.
@@ -275,16 +269,6 @@ impl Answer {
     }
 }
 
-#[cfg(test)]
-impl Desk {
-    /// One that asks this house instead of the gateway's own routes.
-    pub(crate) fn of_house(api: Router, config: crate::Config) -> Self {
-        let internal_key = auth::InternalKey::generate().expect("a key").to_secret();
-        let gateway = Gateway::new(crate::Config { internal_key, ..config }).expect("a gateway");
-        Self::new("test", gateway, api, &Context::new("gateway", "1", Default::default(), Default::default()))
-    }
-}
-
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, RESERVED).to_string()
 }
@@ -292,6 +276,15 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Desk {
+        /// One that asks this house instead of the gateway's own routes.
+        pub(crate) fn of_house(api: Router, config: crate::Config) -> Self {
+            let internal_key = auth::InternalKey::generate().expect("a key").to_secret();
+            let gateway = Gateway::new(crate::Config { internal_key, ..config }).expect("a gateway");
+            Self::new("test", gateway, api, &Context::new("gateway", "1", Default::default(), Default::default()))
+        }
+    }
 
     #[test]
     fn what_stands_in_a_path_or_query_cannot_leave_its_place() {

@@ -51,15 +51,21 @@ pub(crate) async fn patiently<T, F: Future<Output = Result<T, Answer>>>(
 
 /// An order that is withdrawn when this is dropped, unless its client hears what has become of it: he may hang up meanwhile, or
 /// hear of an error, and will send another.
-struct Promise<'a> {
+pub(crate) struct Promise<'a> {
     desk: &'a Desk,
     id: &'a OrderId,
     is_kept: bool,
 }
 
 impl<'a> Promise<'a> {
-    fn of(desk: &'a Desk, id: &'a OrderId) -> Self {
+    /// Made before the order is sent.
+    pub(crate) fn of(desk: &'a Desk, id: &'a OrderId) -> Self {
         Self { desk, id, is_kept: false }
+    }
+
+    /// Its client hears what has become of it.
+    pub(crate) fn keep(mut self) {
+        self.is_kept = true;
     }
 
     /// Sends it. While nobody answers who knows, it is sent again, which never makes a second one.
@@ -89,7 +95,7 @@ impl Drop for Promise<'_> {
 pub(crate) async fn place<'a>(desk: &'a Desk, id: &'a OrderId, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
     let mut promise = Promise::of(desk, id);
     let placed = promise.send(ask).await?;
-    promise.is_kept = true;
+    promise.keep();
     Ok(placed)
 }
 
@@ -98,7 +104,7 @@ pub(crate) async fn placed<'a>(desk: &'a Desk, id: &'a OrderId, ask: impl Fn() -
     let mut promise = Promise::of(desk, id);
     promise.send(ask).await?;
     let order = patiently(patience(), async || get(desk, id.as_str()).await.ok()).await?;
-    promise.is_kept = true;
+    promise.keep();
     Ok(order)
 }
 
@@ -118,7 +124,7 @@ pub(crate) async fn sold<'a, T, E: From<Answer>>(
     let refusal = |status, detail: &Value| Answer { status, body: json!({ "detail": detail }) };
     match order["status"].as_str() {
         Some("cancelled") => {
-            promise.is_kept = true;
+            promise.keep();
             return Err(refusal(StatusCode::CONFLICT, &order["reason"]).into());
         }
         Some("pending") => {
@@ -128,13 +134,13 @@ pub(crate) async fn sold<'a, T, E: From<Answer>>(
         _ => {}
     }
     let told = told(order).await?;
-    promise.is_kept = true;
+    promise.keep();
     Ok(told)
 }
 
 /// Cancels an order that its client was told had failed, whatever has become of it, as soon as the house hears of it; goods that
 /// have left come back.
-pub(crate) fn withdraw(desk: &Desk, id: &OrderId) {
+fn withdraw(desk: &Desk, id: &OrderId) {
     let Ok(leave) = desk.withdrawals.clone().try_acquire_owned() else {
         tracing::error!(order = %id, "too many orders to withdraw: its client was told that it failed, and it may stand");
         return;

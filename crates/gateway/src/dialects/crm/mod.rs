@@ -65,7 +65,7 @@ const ORDER_DOCS: &[Told] = &[
 
 /// Every route on one screen.
 fn router(desk: &Desk, port: u16) -> Router {
-    let metrics = &desk.metrics;
+    let metrics = &desk.ctx.metrics;
     let crm = Crm {
         moves: metrics.counter(
             "order_status_updates_total",
@@ -130,9 +130,9 @@ async fn scrape(State(crm): State<Crm>) -> Response {
         let ask =
             crm.desk.get(&["api", "orders"]).query("status", status).query("limit", 1).query("include_total", true);
         // Without an answer the gauge stays where it was.
-        let Ok(page) = ask.send().await.ok() else { return routes::metrics(State(crm.desk.metrics)).await };
+        let Ok(page) = ask.send().await.ok() else { return routes::metrics(State(crm.desk.ctx.metrics)).await };
         active += page["total"].as_i64().unwrap_or_default();
     }
     crm.active.with_label_values::<&str>(&[]).set(active);
-    routes::metrics(State(crm.desk.metrics)).await
+    routes::metrics(State(crm.desk.ctx.metrics)).await
 }

@@ -69,7 +69,7 @@ fn router(desk: &Desk, port: u16) -> Router {
     };
     routes
         .route("/actuator/health", get(async || Json(json!({"status": "UP"}))))
-        .route("/actuator/prometheus", get(routes::metrics).with_state(desk.metrics.clone()))
+        .route("/actuator/prometheus", get(routes::metrics).with_state(desk.ctx.metrics.clone()))
         .with_state(desk.clone())
 }
 

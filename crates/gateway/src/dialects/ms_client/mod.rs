@@ -84,10 +84,10 @@ fn router(desk: &Desk, port: u16) -> Router {
         .route("/login", post(users::login))
         .route("/logout", post(users::logout))
         .route("/health", get(async || Json(json!({"status": "healthy"}))))
-        .route("/metrics", get(routes::metrics).with_state(desk.metrics.clone()))
+        .route("/metrics", get(routes::metrics).with_state(desk.ctx.metrics.clone()))
         .with_state(desk.clone());
     match meters {
-        Some((requests, seconds)) => Meters::new(&desk.metrics, requests, seconds).over(routes),
+        Some((requests, seconds)) => Meters::new(&desk.ctx.metrics, requests, seconds).over(routes),
         None => routes,
     }
 }

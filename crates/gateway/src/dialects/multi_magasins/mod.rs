@@ -198,7 +198,7 @@ fn router(desk: &Desk, port: u16) -> Router {
         NGINX => ("nginx", nginx_routes()),
         _ => ("panier", cart_routes()),
     };
-    let instance = HeaderValue::from_str(&desk.instance).ok();
+    let instance = HeaderValue::from_str(&desk.ctx.instance).ok();
     routes
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))

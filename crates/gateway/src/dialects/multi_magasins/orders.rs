@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use chassis::Json;
+use chassis::{Json, backoff};
 use commerce::OrderId;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use super::{
 use crate::dialects::{
     desk::{Answer, Desk},
     lists,
-    orders::{patience, patiently, withdraw},
+    orders::{Promise, patience, patiently},
     routes::AnyJson,
     values::{self, text},
 };
@@ -36,8 +36,8 @@ pub(super) const ANNULEE: &str = "ANNULEE";
 
 /// How long a checkout is waited for beyond the house's own patience.
 const ENDS: Duration = Duration::from_secs(10);
-/// First and longest pause between two looks at what is not known.
-const AGAIN: Duration = Duration::from_millis(50);
+/// Longest pauses between two looks at what is not known, and at what has no end yet.
+const LOOK: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// How long an order service that is away is waited for.
 const AWAY: Duration = Duration::from_secs(2);
@@ -76,7 +76,7 @@ pub(super) async fn checkout(
     if let Some(customer) = customer {
         wanted["customer_id"] = customer.into();
     }
-    let (mut pause, mut may_be) = (AGAIN, false);
+    let (mut pauses, mut may_be) = (backoff::pauses(LONGEST_PAUSE), false);
     loop {
         let placed = shop.desk.post(&["api", "orders"]).json(&wanted).send().await;
         may_be |= matches!(placed.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
@@ -96,14 +96,13 @@ pub(super) async fn checkout(
             let status = if is_missing && !may_be { placed.status } else { StatusCode::GATEWAY_TIMEOUT };
             return Err(Answer { status, ..placed });
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
     }
 }
 
 /// The order when it is at its end, or it takes too long.
 async fn ended(desk: &Desk, id: &str) -> Answer {
-    let (begun, mut pause) = (Instant::now(), Duration::from_millis(10));
+    let (begun, mut pauses) = (Instant::now(), backoff::pauses(LOOK));
     loop {
         let order = desk.get(&["api", "orders", id]).send().await;
         let is_away = order.status.is_server_error();
@@ -111,8 +110,7 @@ async fn ended(desk: &Desk, id: &str) -> Answer {
         if ended || begun.elapsed() > if is_away { AWAY } else { ENDS } {
             return order;
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(200));
+        tokio::time::sleep(pauses.next().unwrap_or(LOOK)).await;
     }
 }
 
@@ -121,11 +119,12 @@ pub(super) async fn place(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
     let (number, customer) = clients::named(&shop, &body).await?;
     let sold = lines::known(&shop, wanted).await??;
     let wanted = OrderId::new();
-    let order = checkout(&shop, patience(), &wanted, Some(&customer), &sold).await.inspect_err(|answer| {
-        if answer.status.is_server_error() {
-            withdraw(&shop.desk, &wanted);
-        }
-    })?;
+    let promise = Promise::of(&shop.desk, &wanted);
+    let placed = checkout(&shop, patience(), &wanted, Some(&customer), &sold).await;
+    if placed.as_ref().err().is_none_or(|answer| !answer.status.is_server_error()) {
+        promise.keep();
+    }
+    let order = placed?;
     Ok(Json(json!({"client_id": number, "id": order["id"], "statut": etat(&order["state"])})))
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::dialects::{
     desk::Answer,
-    orders::{patience, patiently, withdraw},
+    orders::{Promise, patience, patiently},
 };
 
 const NO_PRICE: &str = "Erreur de calcul du prix.";
@@ -62,7 +62,9 @@ pub(super) async fn order(State(shop): State<Shop>, Commented(body): Commented) 
     let begun = Instant::now();
     let wanted = lines::read(&body, false)?;
     let id = OrderId::new();
+    let promise = Promise::of(&shop.desk, &id);
     let end = run(&shop, &id, wanted).await?;
+    promise.keep();
     shop.meters.ended(end.message.is_none(), &end.etats, begun.elapsed());
     Ok(Json(match end.message {
         None => json!({"status": "ok", "commande_id": id, "etat": CONFIRMEE, "etats": end.etats}),
@@ -79,10 +81,10 @@ async fn run(shop: &Shop, id: &OrderId, wanted: Vec<Line>) -> Result<End, Refusa
         Ok(Err(_)) | Err(_) => return Ok(End::nothing(NO_PRICE)),
     };
     match checkout(shop, until, id, None, &sold).await {
-        Ok(order) if order["status"] == "pending" => given_up(shop, id).await,
+        Ok(order) if order["status"] == "pending" => give_up(shop, id).await,
         Ok(order) => Ok(End::of(&order)),
         Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(End::nothing(NO_ORDER)),
-        Err(answer) if is_unsure(&answer) => given_up(shop, id).await,
+        Err(answer) if is_unsure(&answer) => give_up(shop, id).await,
         Err(answer) => Ok(End::nothing(refusal(&answer))),
     }
 }
@@ -92,11 +94,7 @@ fn is_unsure(answer: &Answer) -> bool {
     matches!(answer.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
-/// The client is told that it failed, so it must: whatever the order has by now goes back, later if it cannot at once.
-async fn given_up(shop: &Shop, id: &OrderId) -> Result<End, Refusal> {
-    give_up(shop, id).await.inspect_err(|_| withdraw(&shop.desk, id))
-}
-
+/// The client is told that it failed, so it must: whatever the order has by now goes back.
 async fn give_up(shop: &Shop, id: &OrderId) -> Result<End, Refusal> {
     let until = patience();
     let look = || shop.desk.get(&["api", "orders", id.as_str()]).send().map(Answer::ok);

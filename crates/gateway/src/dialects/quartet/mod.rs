@@ -77,7 +77,7 @@ fn router(desk: &Desk, port: u16) -> Router {
     };
     routes
         .route("/health", get(async || Json(json!({"status": "healthy"}))))
-        .route("/metrics", get(routes::metrics).with_state(desk.metrics.clone()))
+        .route("/metrics", get(routes::metrics).with_state(desk.ctx.metrics.clone()))
         .with_state(quartet)
         .layer(CorsLayer::permissive())
 }
