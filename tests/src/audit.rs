@@ -135,7 +135,7 @@ pub async fn publish(data: &Path, topic: &str, key: &str, payload: &str) -> Resu
     let ctx = chassis::Context::new("outside", "outside", stop.clone(), chassis::CrashPoints::none());
     let url = Stores::of(data)?.url(data, "bus");
     let bus = bus::Bus::open(&url, &ctx).await?;
-    let message = bus::Outgoing { topic: topic.into(), key: key.into(), payload: payload.into() };
+    let message = bus::Message { topic: topic.into(), key: key.into(), payload: payload.into() };
     // A client that has just begun may be told that the broker is silent.
     let told =
         eventually("the broker takes the message", || async { Ok(bus.publish(vec![message.clone()]).await.ok()) })

@@ -6,7 +6,7 @@ use axum::Router;
 use chassis::Context;
 
 use crate::{
-    Embedded, Error, Handler, Outgoing, Topology,
+    Embedded, Error, Handler, Message, Topology,
     address::Address,
     consumer::{Consumer, run},
     dapr::Dapr,
@@ -41,7 +41,7 @@ impl Broker {
         }
     }
 
-    pub(crate) async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
+    pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<(), Error> {
         if messages.is_empty() {
             return Ok(());
         }

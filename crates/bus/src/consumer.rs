@@ -9,7 +9,7 @@ use prometheus::{HistogramVec, IntCounterVec};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bus, Error, Event, Outgoing, letters};
+use crate::{Bus, Error, Event, Message, dead_letters};
 
 /// Most messages handled at once.
 pub(crate) const BATCH: usize = 256;
@@ -68,7 +68,7 @@ pub(crate) trait Source: Send + Sync + 'static {
 /// A message as a broker brings it.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    pub(crate) message: Outgoing,
+    pub(crate) message: Message,
     /// Where it stands, or what it is called, if the broker tells: the same whenever it comes again. Empty if not.
     pub(crate) place: String,
 }
@@ -233,7 +233,7 @@ impl<H: Handler> Consumer<H> {
     }
 
     /// Tries one event until it is handled, given up, or the process stops (false).
-    async fn persist(&self, message: &Outgoing, event: Event) -> bool {
+    async fn persist(&self, message: &Message, event: Event) -> bool {
         let event = [event];
         let mut pauses = backoff::pauses(SLOWEST);
         let (mut tries, mut said) = (0, false);
@@ -290,18 +290,18 @@ impl<H: Handler> Consumer<H> {
 
     /// Puts a message among the dead letters, with the reason; it keeps its key. Where the broker takes no letter of that
     /// size it is cut, else nothing after it would ever be handled. False when the process stops before it is there.
-    async fn bury(&self, message: &Outgoing, reason: &str) -> bool {
+    async fn bury(&self, message: &Message, reason: &str) -> bool {
         tracing::error!(topic = message.topic, key = message.key, reason, "a message goes to the dead letters");
         self.dead.with_label_values(&[self.group, &message.topic]).inc();
-        let mut room = letters::MOST;
+        let mut room = dead_letters::MOST;
         let mut pauses = backoff::pauses(SLOWEST);
         loop {
-            let letter = letters::write(message, self.group, reason, room);
+            let letter = dead_letters::write(message, self.group, reason, room);
             let size = letter.payload.len();
             let Err(error) = self.bus.publish(vec![letter]).await else { return true };
             tracing::warn!(error = &error as &dyn std::error::Error, size, "cannot write a dead letter; trying again");
-            if error.is_too_large() && size > letters::LEAST {
-                room = (size / 2).max(letters::LEAST);
+            if error.is_too_large() && size > dead_letters::LEAST {
+                room = (size / 2).max(dead_letters::LEAST);
                 continue;
             }
             if !rest(&self.ctx.shutdown, &mut pauses).await {

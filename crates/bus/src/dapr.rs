@@ -21,10 +21,10 @@ use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    Error, Outgoing, Sidecar,
+    Error, Message, Sidecar,
     consumer::{self, BATCH, Incoming},
     event::Envelope,
-    in_order::in_order,
+    per_key_order::publish_in_order,
     sidecar::TOKEN,
 };
 
@@ -63,7 +63,7 @@ struct Group {
 
 /// A message that the sidecar waits for.
 pub(crate) struct Delivery {
-    message: Outgoing,
+    message: Message,
     done: oneshot::Sender<()>,
 }
 
@@ -74,11 +74,11 @@ impl Dapr {
         Ok(Self { settings, http, api_token, sidecar: Sidecar::of_process(), groups: Mutex::new(Vec::new()) })
     }
 
-    pub(crate) async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
-        in_order(messages, WIDTH, |message| self.send(message)).await
+    pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<(), Error> {
+        publish_in_order(messages, WIDTH, |message| self.send(message)).await
     }
 
-    async fn send(&self, message: Outgoing) -> Result<(), Error> {
+    async fn send(&self, message: Message) -> Result<(), Error> {
         let Settings { base, pubsub, prefix } = &self.settings;
         let mut url = base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -174,7 +174,7 @@ async fn deliver(
     let mut waiting = Vec::new();
     for group in groups {
         let (done, answer) = oneshot::channel();
-        let message = Outgoing { topic: topic.clone(), key: key.clone(), payload: payload.clone() };
+        let message = Message { topic: topic.clone(), key: key.clone(), payload: payload.clone() };
         // A group that has ended drops the sender, which the answer shows.
         let _ = group.send(Delivery { message, done }).await;
         waiting.push(answer);

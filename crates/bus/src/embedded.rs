@@ -10,7 +10,7 @@ use prometheus::IntGauge;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    Error, Outgoing, Topology,
+    Error, Message, Topology,
     consumer::{self, BATCH, Incoming},
 };
 
@@ -37,14 +37,14 @@ pub struct Logged {
     /// Where it stands among all messages.
     pub position: i64,
     /// The message.
-    pub message: Outgoing,
+    pub message: Message,
 }
 
 /// The log. All services of one process share one; other processes may open the same file.
 #[derive(Debug)]
 pub struct Embedded {
     db: Db,
-    publisher: Batcher<Vec<Outgoing>, (), db::Error>,
+    publisher: Batcher<Vec<Message>, (), db::Error>,
     /// Counts publications of this process, to wake its consumers.
     published: watch::Receiver<u64>,
 }
@@ -58,7 +58,7 @@ impl Embedded {
         let (wake, published) = watch::channel(0);
         let wake = Arc::new(wake);
         let log = db.clone();
-        let publisher = Batcher::start(&ctx.tasks, SHARED, move |batches: Vec<Vec<Outgoing>>| {
+        let publisher = Batcher::start(&ctx.tasks, SHARED, move |batches: Vec<Vec<Message>>| {
             let (log, wake) = (log.clone(), Arc::clone(&wake));
             async move {
                 let answers = batches.iter().map(|_| ()).collect();
@@ -70,7 +70,7 @@ impl Embedded {
         Ok(Self { db, publisher, published })
     }
 
-    pub(crate) async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
+    pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<(), Error> {
         self.publisher.run(messages).await.map_err(|error| match error {
             batch::Error::Stopped => Error::Stopped,
             batch::Error::Failed(error) => Error::Shared(error),
@@ -129,7 +129,7 @@ impl Embedded {
     }
 
     /// The same with the time before which messages may have been forgotten, if any were.
-    pub(crate) async fn kept(path: &str) -> Result<(Vec<Logged>, Option<Timestamp>), Error> {
+    pub(crate) async fn dump(path: &str) -> Result<(Vec<Logged>, Option<Timestamp>), Error> {
         let options = Options { read_only: true, ..Options::default() };
         let db = Db::open(&format!("sqlite:{path}"), &options, None).await?;
         let mut tx = db.snapshot().await?;
@@ -143,7 +143,7 @@ impl Embedded {
 
     /// Every message of the log in the file, in order, for an auditor. Reads only.
     pub async fn all(path: &str) -> Result<Vec<Logged>, Error> {
-        Ok(Self::kept(path).await?.0)
+        Ok(Self::dump(path).await?.0)
     }
 }
 
@@ -276,11 +276,11 @@ async fn know(db: &Db, topology: Topology) -> Result<(), db::Error> {
 fn logged(row: &db::Row) -> Result<Logged, db::Error> {
     Ok(Logged {
         position: row.get("position")?,
-        message: Outgoing { topic: row.get("topic")?, key: row.get("key")?, payload: row.get("payload")? },
+        message: Message { topic: row.get("topic")?, key: row.get("key")?, payload: row.get("payload")? },
     })
 }
 
-async fn append(db: &Db, messages: impl Iterator<Item = Outgoing>) -> Result<(), db::Error> {
+async fn append(db: &Db, messages: impl Iterator<Item = Message>) -> Result<(), db::Error> {
     let now = Timestamp::now().micros();
     let mut tx = db.write().await?;
     let rows = messages.map(|m| vec![m.topic.into(), m.key.into(), m.payload.into(), now.into()]);

@@ -5,7 +5,7 @@ use commerce::Timestamp;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use crate::Outgoing;
+use crate::Message;
 
 /// The kind of a message that is no CloudEvent and is taken all the same (see [`crate::Handler::takes_plain`]).
 pub const PLAIN: &str = "plain";
@@ -121,7 +121,7 @@ impl Event {
     /// if it is JSON, else as a JSON string. It tells no time, so that of its coming is taken, and neither source nor
     /// sequence. The id is made of the message and of its place at the broker: when it comes again it has the same, and
     /// another message with the same text has another one. Where the broker tells no place, equal messages are one.
-    pub(crate) fn plain(message: &Outgoing, place: &str, now: Timestamp) -> Self {
+    pub(crate) fn plain(message: &Message, place: &str, now: Timestamp) -> Self {
         let text = &message.payload;
         let json = serde_json::from_str::<Box<RawValue>>(text).or_else(|_| serde_json::value::to_raw_value(text));
         let named = format!("{}\n{place}\n{}\n{text}", message.topic, message.key);
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn a_plain_message_is_known_again_by_its_place_and_text() {
         let message =
-            |key: &str, payload: &str| Outgoing { topic: "t".into(), key: key.into(), payload: payload.into() };
+            |key: &str, payload: &str| Message { topic: "t".into(), key: key.into(), payload: payload.into() };
         let at = |place, key, payload| Event::plain(&message(key, payload), place, Timestamp::from_micros(7));
         let plain = |key, payload| at("0/5", key, payload);
         let first = plain("k", r#"{"id":5,"price":1.10}"#);

@@ -9,14 +9,14 @@ mod address;
 mod broker;
 mod consumer;
 mod dapr;
+mod dead_letters;
+mod dump;
 mod embedded;
 mod event;
-mod in_order;
 pub mod inbox;
 mod kafka;
-mod kept;
-mod letters;
 pub mod outbox;
+mod per_key_order;
 mod rabbit;
 mod relay;
 mod sidecar;
@@ -25,11 +25,11 @@ pub mod topology;
 use std::sync::Arc;
 
 pub use consumer::{Failure, Handler};
+pub use dead_letters::{DeadLetter, DeadLetterFilter};
+pub use dump::Dump;
 pub use embedded::Embedded;
 pub use event::{Event, NewEvent, PLAIN};
-pub use kept::Kept;
-pub use letters::{Chosen, Letter};
-pub use outbox::{Outbox, Outgoing, SqlOutbox, Waiting};
+pub use outbox::{Message, Outbox, SqlOutbox, Waiting};
 pub use relay::{CRASH_POINTS, Relay};
 pub use sidecar::Sidecar;
 pub use topology::Topology;
@@ -149,7 +149,7 @@ impl Bus {
 
     /// Makes messages durable at the broker; those of one key keep their order. After an error any of them may have
     /// come there, so all are to be published again before what follows them.
-    pub async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
+    pub async fn publish(&self, messages: Vec<Message>) -> Result<(), Error> {
         self.broker.publish(messages).await
     }
 

@@ -12,7 +12,7 @@ use crate::{Event, NewEvent};
 
 /// A message as a broker takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
+pub struct Message {
     /// Where to.
     pub topic: String,
     /// Messages of one key keep their order.
@@ -37,7 +37,7 @@ pub struct Waiting {
     /// Names it in its store.
     pub id: String,
     /// What is to be published.
-    pub message: Outgoing,
+    pub message: Message,
 }
 
 /// Where a service keeps what it has to tell, as the [`crate::Relay`] sees it.
@@ -51,11 +51,11 @@ pub trait Outbox: Send + Sync + 'static {
     /// How many messages wait, and since when the oldest does.
     fn backlog(&self) -> BoxFuture<'_, anyhow::Result<(i64, Option<Timestamp>)>>;
     /// Tells the relays of other replicas that something waits. A hint: they look now and then anyway.
-    fn tell(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+    fn notify(&self) -> BoxFuture<'_, anyhow::Result<()>> {
         Box::pin(async { Ok(()) })
     }
     /// Waits for such a hint; for ever, where the store cannot give one.
-    fn hear(&self) -> BoxFuture<'_, ()> {
+    fn listen(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
 }
@@ -76,7 +76,7 @@ impl SqlOutbox {
         Self { db, listener: Mutex::new(None) }
     }
 
-    async fn listen(&self) -> Result<()> {
+    async fn wait_for_notification(&self) -> Result<()> {
         let mut slot = self.listener.lock().await;
         if slot.is_none() {
             *slot = self.db.listen(CHANNEL).await?;
@@ -110,7 +110,7 @@ impl Outbox for SqlOutbox {
                 .map(|row| {
                     Ok(Waiting {
                         id: row.get::<i64>("id")?.to_string(),
-                        message: Outgoing {
+                        message: Message {
                             topic: row.get("topic")?,
                             key: row.get("key")?,
                             payload: row.get("payload")?,
@@ -145,13 +145,13 @@ impl Outbox for SqlOutbox {
         })
     }
 
-    fn tell(&self) -> BoxFuture<'_, anyhow::Result<()>> {
-        Box::pin(async move { Ok(self.db.tell(CHANNEL).await?) })
+    fn notify(&self) -> BoxFuture<'_, anyhow::Result<()>> {
+        Box::pin(async move { Ok(self.db.notify(CHANNEL).await?) })
     }
 
-    fn hear(&self) -> BoxFuture<'_, ()> {
+    fn listen(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            if self.listen().await.is_err() {
+            if self.wait_for_notification().await.is_err() {
                 // The net of looking now and then holds meanwhile.
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }
@@ -183,9 +183,9 @@ pub async fn append(tx: &mut Tx, source: &str, events: Vec<NewEvent>) -> Result<
 
 /// Writes messages that are no events, for listeners that read plain JSON, in the transaction of what they tell of. They
 /// count in no sequence (theirs is 0) and the auditor is not told of them.
-pub async fn append_plain(tx: &mut Tx, messages: Vec<Outgoing>) -> Result<()> {
+pub async fn append_plain(tx: &mut Tx, messages: Vec<Message>) -> Result<()> {
     let now = Timestamp::now().micros();
-    let rows = messages.into_iter().map(|Outgoing { topic, key, payload }| {
+    let rows = messages.into_iter().map(|Message { topic, key, payload }| {
         let shard = shard(&key);
         vec![topic.into(), key.into(), 0.into(), payload.into(), now.into(), shard.into()]
     });

@@ -12,10 +12,10 @@ use chassis::Context;
 use commerce::Timestamp;
 use prometheus::IntCounterVec;
 use tokio::{sync::Notify, time::Instant};
-use upkeep::Share;
+use upkeep::ShardLease;
 
 use crate::{
-    Bus, Outgoing,
+    Bus, Message,
     outbox::{Outbox, SHARDS},
 };
 
@@ -48,7 +48,7 @@ impl Relay {
         let age = Arc::new(AtomicI64::new(0));
         let worker = Worker {
             ctx: ctx.clone(),
-            share: Share::new("relay", SHARDS, &ctx.instance),
+            share: ShardLease::new("relay", SHARDS, &ctx.instance),
             outbox,
             bus,
             wake: Arc::clone(&wake),
@@ -73,7 +73,7 @@ impl Relay {
 struct Worker {
     ctx: Context,
     outbox: Arc<dyn Outbox>,
-    share: Share,
+    share: ShardLease,
     bus: Bus,
     wake: Arc<Notify>,
     published: IntCounterVec,
@@ -107,12 +107,12 @@ impl Worker {
             let woken = tokio::select! {
                 () = self.ctx.shutdown.cancelled() => break,
                 () = self.wake.notified(), if !failing => true,
-                () = self.outbox.hear(), if !failing => false,
+                () = self.outbox.listen(), if !failing => false,
                 () = tokio::time::sleep(wait) => false,
             };
             if woken && !self.share.has_all() {
                 // Somebody else publishes part of what was written here. If he does not hear it, he looks soon.
-                let _ = self.outbox.tell().await;
+                let _ = self.outbox.notify().await;
             }
         }
         // What was committed while the service drained goes out too, if the bus is there.
@@ -130,7 +130,7 @@ impl Worker {
             if waiting.is_empty() {
                 return Ok(());
             }
-            let (ids, messages): (Vec<String>, Vec<Outgoing>) =
+            let (ids, messages): (Vec<String>, Vec<Message>) =
                 waiting.into_iter().map(|waiting| (waiting.id, waiting.message)).unzip();
             self.ctx.crash.reach("relay.publish.before");
             let topics: Vec<String> = messages.iter().map(|message| message.topic.clone()).collect();

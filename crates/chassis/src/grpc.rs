@@ -58,12 +58,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// Channels to a service that may have several replicas behind one address, as a Kubernetes Service has: a connection stays
 /// with one of them, so there are several, and calls go over them in turn. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Spread {
+pub struct ChannelPool {
     channels: Arc<[Channel]>,
     next: Arc<AtomicUsize>,
 }
 
-impl Spread {
+impl ChannelPool {
     /// Connects when it is first used.
     pub fn new(url: &str, timeout: Duration) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())?

@@ -15,7 +15,7 @@ pub mod grpc;
 mod http;
 mod kind;
 mod metrics;
-mod neighbour;
+mod peer;
 mod problem;
 mod process;
 mod query;
@@ -31,7 +31,7 @@ pub use extract::{BODY_LIMIT, Json, OptionalJson, Path, Query, parse_json, read_
 pub use http::{RequestId, TraceParent};
 pub use kind::Kind;
 pub use metrics::Metrics;
-pub use neighbour::{Neighbour, Unanswered, refusal};
+pub use peer::{CallError, Peer, refusal};
 pub use problem::{FieldError, Problem};
 pub use process::{Settings, main};
 pub use query::from_query;

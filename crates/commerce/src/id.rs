@@ -69,14 +69,14 @@ impl<K> Id<K> {
     /// A new id (UUIDv7, RFC 9562): unique, and later ones sort after earlier ones.
     #[expect(clippy::new_without_default, reason = "a new id is never a default value")]
     pub fn new() -> Self {
-        Self::known(uuid::Uuid::now_v7().to_string())
+        Self::trusted(uuid::Uuid::now_v7().to_string())
     }
 
     /// Checks a client's id.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~:@".contains(&b);
         if (1..=64).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".." {
-            Ok(Self::known(text.to_owned()))
+            Ok(Self::trusted(text.to_owned()))
         } else {
             let shown: String = text.chars().take(70).collect();
             Err(Invalid(format!("`{shown}` is no id: 1 to 64 letters, digits or - . _ ~ : @, and not . or ..")))
@@ -84,7 +84,7 @@ impl<K> Id<K> {
     }
 
     /// Takes an id that is known to be one, as from our own store.
-    pub fn known(text: String) -> Self {
+    pub fn trusted(text: String) -> Self {
         Self { text: text.into_boxed_str(), kind: PhantomData }
     }
 

@@ -43,7 +43,7 @@ pub struct Page<T> {
 
 /// Which rows a store is to give: past `after` or past `offset` rows, `limit` of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Window<P> {
+pub struct PageRequest<P> {
     /// Rows wanted.
     pub limit: u32,
     /// The last row of the page before.
@@ -115,7 +115,7 @@ impl CursorKey {
 
 impl PageQuery {
     /// The rows that are asked for, or which field cannot be.
-    pub fn window<P: DeserializeOwned>(&self, key: &CursorKey) -> Result<Window<P>, BadPage> {
+    pub fn page_request<P: DeserializeOwned>(&self, key: &CursorKey) -> Result<PageRequest<P>, BadPage> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(BadPage { field: "limit", message: format!("{limit} is not from 1 to {MAX_LIMIT}") });
@@ -134,7 +134,7 @@ impl PageQuery {
         if self.page.is_some() && self.cursor.is_some() {
             return Err(BadPage { field: "page", message: "either page or cursor, not both".into() });
         }
-        Ok(Window {
+        Ok(PageRequest {
             limit,
             after: self.cursor.as_deref().map(|c| key.decode(c)).transpose()?,
             offset,
@@ -144,7 +144,7 @@ impl PageQuery {
     }
 }
 
-impl<P: Serialize> Window<P> {
+impl<P: Serialize> PageRequest<P> {
     /// How many rows a store is to fetch: one more than wanted tells whether there is a next page.
     pub fn fetch(&self) -> i64 {
         i64::from(self.limit) + 1
@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn limits_and_pages_out_of_range_are_named() {
         let key = CursorKey::derive(b"secret", "orders");
-        let field = |query: PageQuery| query.window::<i64>(&key).map_err(|e| e.field);
+        let field = |query: PageQuery| query.page_request::<i64>(&key).map_err(|e| e.field);
         assert_eq!(field(PageQuery { limit: Some(0), ..Default::default() }), Err("limit"));
         assert_eq!(field(PageQuery { limit: Some(101), ..Default::default() }), Err("limit"));
         assert_eq!(field(PageQuery { page: Some(0), ..Default::default() }), Err("page"));

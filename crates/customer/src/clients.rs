@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use chassis::{FieldError, Metrics, Neighbour};
+use chassis::{FieldError, Metrics, Peer};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::{Client, StatusCode};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ const ROUNDS: usize = 100;
 #[derive(Debug)]
 pub(crate) struct Orders {
     url: String,
-    who: Neighbour,
+    who: Peer,
     // Made when first needed: the start must not wait for root certificates.
     client: OnceLock<Option<Client>>,
 }
@@ -44,7 +44,7 @@ struct Order {
 
 impl Orders {
     pub(crate) fn new(url: &str, metrics: &Metrics) -> Self {
-        let who = Neighbour::new("order", CANCELLING, metrics);
+        let who = Peer::new("order", CANCELLING, metrics);
         Self { url: url.trim_end_matches('/').to_owned(), who, client: OnceLock::new() }
     }
 
@@ -100,13 +100,13 @@ const NO_PLACE: &str = "There is no such place.";
 #[derive(Debug)]
 pub(crate) struct Places {
     url: String,
-    who: Neighbour,
+    who: Peer,
     client: OnceLock<Option<Client>>,
 }
 
 impl Places {
     pub(crate) fn new(url: &str, metrics: &Metrics) -> Self {
-        let who = Neighbour::new("stock", TIMEOUT, metrics);
+        let who = Peer::new("stock", TIMEOUT, metrics);
         Self { url: url.trim_end_matches('/').to_owned(), who, client: OnceLock::new() }
     }
 

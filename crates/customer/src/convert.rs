@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{CustomerId, Timestamp};
 
 use crate::domain::{NewCustomer, Prospect, ProspectId};
@@ -46,7 +46,7 @@ async fn customer_of(store: &dyn Store, prospect: &Prospect) -> Result<CustomerI
         }
         if let Some(email) = &prospect.lead.email {
             let filter = Filter { email: Some(email.clone()), ..Filter::default() };
-            let window = Window { limit: 1, after: None, offset: 0, page: None, include_total: false };
+            let window = PageRequest { limit: 1, after: None, offset: 0, page: None, include_total: false };
             if let Some(customer) = store.customers(filter, window).await?.0.into_iter().next() {
                 return Ok(customer.id);
             }
@@ -66,7 +66,7 @@ async fn customer_of(store: &dyn Store, prospect: &Prospect) -> Result<CustomerI
 /// The id of the customer that is made of a prospect.
 fn made_of(prospect: &ProspectId) -> CustomerId {
     let hash = digest(&SHA256, format!("customer of prospect {prospect}").as_bytes());
-    CustomerId::known(format!("prospect-{}", BASE64_URL_SAFE_NO_PAD.encode(hash)))
+    CustomerId::trusted(format!("prospect-{}", BASE64_URL_SAFE_NO_PAD.encode(hash)))
 }
 
 /// Nobody gets this answer.

@@ -12,7 +12,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bus::{Event, Failure, Handler, PLAIN, Relay};
 use commerce::Timestamp;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -100,7 +100,7 @@ impl Listener {
         };
         let told: Told = event.data()?;
         let name = format!("{} {}", told.first_name, told.last_name);
-        let prospect = Some(ProspectId::known(told.id));
+        let prospect = Some(ProspectId::trusted(told.id));
         self.note(Activity::of_prospect(id, heard, name.trim(), prospect, event.time, now)).await
     }
 
@@ -117,7 +117,8 @@ impl Listener {
         });
         while let Some(number) = after.take() {
             let filter = Activities { prospect_id: Some(prospect.to_owned()), ..Activities::default() };
-            let window = Window { limit: AT_ONCE, after: Some(number), offset: 0, page: None, include_total: false };
+            let window =
+                PageRequest { limit: AT_ONCE, after: Some(number), offset: 0, page: None, include_total: false };
             let (rows, _) = self.store.activities(filter, window).await?;
             for activity in &rows {
                 match self.store.edit_activity(activity.id.as_str(), None, Arc::clone(&edit)).await {
@@ -135,7 +136,7 @@ impl Listener {
 /// The id of the activity that an event makes: the same whenever it comes. Ids of events are unique for each source.
 pub(crate) fn activity_of(source: &str, event: &str) -> ActivityId {
     let hash = digest(&SHA256, format!("{source}\n{event}").as_bytes());
-    ActivityId::known(format!("event-{}", BASE64_URL_SAFE_NO_PAD.encode(hash)))
+    ActivityId::trusted(format!("event-{}", BASE64_URL_SAFE_NO_PAD.encode(hash)))
 }
 
 /// Whether it is worth waiting.

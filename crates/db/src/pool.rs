@@ -153,7 +153,7 @@ impl Db {
     }
 
     /// Wakes those who listen, also in other processes. A hint that may get lost.
-    pub async fn tell(&self, channel: &str) -> Result<()> {
+    pub async fn notify(&self, channel: &str) -> Result<()> {
         if let Pools::Postgres(..) = &self.pools {
             let mut tx = self.read().await?;
             crate::query("select cast(pg_notify($1, '') as text) as told").bind(channel).fetch_one(&mut tx).await?;

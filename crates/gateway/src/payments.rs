@@ -92,7 +92,7 @@ pub(crate) struct PaymentQuery {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewRefund {
-    /// Chosen by the client; the same id never refunds twice.
+    /// DeadLetterFilter by the client; the same id never refunds twice.
     #[serde(default)]
     id: Option<ReturnId>,
     /// What is given back.

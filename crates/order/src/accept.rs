@@ -125,7 +125,7 @@ impl Checkout {
         if let Some(key) = &asked.key
             && let Some((target, hash, _)) = store::find_key(&mut tx, key).await?
         {
-            return Ok(Some((Id::known(target), hash, true)));
+            return Ok(Some((Id::trusted(target), hash, true)));
         }
         if let Some(id) = &asked.id
             && let Some(held) = store::find(&mut tx, id.as_str()).await?
@@ -204,7 +204,7 @@ impl Checkout {
 
     /// Makes the order that is asked for, at the catalogue's prices; every field that cannot be is named.
     async fn price(&self, asked: &Asked) -> Result<Order, Error> {
-        let place_id = asked.place_id.clone().unwrap_or_else(|| Id::known(self.config.default_place.clone()));
+        let place_id = asked.place_id.clone().unwrap_or_else(|| Id::trusted(self.config.default_place.clone()));
         let ids: Vec<String> = asked
             .lines
             .iter()

@@ -7,7 +7,7 @@ use std::{
 
 use auth::InternalKey;
 use batch::Batcher;
-use chassis::{Context, Neighbour, Unanswered, grpc::Spread};
+use chassis::{CallError, Context, Peer, grpc::ChannelPool};
 use commerce::{Amount, Currency};
 use proto::{
     payment::v1::{self as payment, payments_client::PaymentsClient},
@@ -53,10 +53,10 @@ pub(crate) enum Error {
     Token(#[from] auth::AuthError),
 }
 
-impl From<Unanswered<Error>> for Error {
-    fn from(why: Unanswered<Error>) -> Self {
+impl From<CallError<Error>> for Error {
+    fn from(why: CallError<Error>) -> Self {
         match why {
-            Unanswered::Failed(error) => error,
+            CallError::Failed(error) => error,
             silent => Self::Silent(silent.to_string()),
         }
     }
@@ -91,12 +91,13 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn new(config: &Config, ctx: &Context, key: &InternalKey) -> anyhow::Result<Self> {
         let http = reqwest::Client::builder().timeout(STEP).connect_timeout(STEP).build()?;
-        let neighbour = |name| Neighbour::new(name, STEP, &ctx.metrics);
+        let neighbour = |name| Peer::new(name, STEP, &ctx.metrics);
         let web = |name| Web { http: http.clone(), key: key.clone(), who: neighbour(name), name };
         let (catalogue, customers, places) = (web("product"), web("customer"), web("stock"));
         let calls = |name| Calls { key: key.clone(), who: neighbour(name), name };
-        let stock = StockCalls { spread: Spread::new(&config.stock_grpc_url, STEP)?, calls: calls("stock gRPC") };
-        let pay = PaymentCalls { spread: Spread::new(&config.payment_grpc_url, STEP)?, calls: calls("payment gRPC") };
+        let stock = StockCalls { spread: ChannelPool::new(&config.stock_grpc_url, STEP)?, calls: calls("stock gRPC") };
+        let pay =
+            PaymentCalls { spread: ChannelPool::new(&config.payment_grpc_url, STEP)?, calls: calls("payment gRPC") };
         let tasks = &ctx.tasks;
         Ok(Self {
             products: {
@@ -216,7 +217,7 @@ fn is_away(error: &Error) -> bool {
 struct Web {
     http: reqwest::Client,
     key: InternalKey,
-    who: Neighbour,
+    who: Peer,
     name: &'static str,
 }
 
@@ -289,7 +290,7 @@ impl Web {
 #[derive(Clone)]
 struct Calls {
     key: InternalKey,
-    who: Neighbour,
+    who: Peer,
     name: &'static str,
 }
 
@@ -323,7 +324,7 @@ fn all<R>(who: &'static str, asked: usize, results: Vec<R>) -> Result<Vec<R>, Er
 
 #[derive(Clone)]
 struct StockCalls {
-    spread: Spread,
+    spread: ChannelPool,
     calls: Calls,
 }
 
@@ -345,7 +346,7 @@ impl StockCalls {
 
 #[derive(Clone)]
 struct PaymentCalls {
-    spread: Spread,
+    spread: ChannelPool,
     calls: Calls,
 }
 

@@ -1,7 +1,7 @@
 //! What the order service publishes: events on `orders`, one sequence an order; and for listeners that know no events
 //! the plain JSON of an order, on `new-order` when it is placed and on `order-processed` when it is confirmed.
 
-use bus::{NewEvent, Outgoing};
+use bus::{Message, NewEvent};
 use commerce::{CustomerId, OrderId, ProductId, Timestamp};
 use serde::Serialize;
 
@@ -84,7 +84,7 @@ struct PlainProduct<'a> {
     quantity: u32,
 }
 
-fn outgoing(topic: &str, order: &Order, status: &'static str) -> Outgoing {
+fn outgoing(topic: &str, order: &Order, status: &'static str) -> Message {
     let goods = order.goods_as_bought();
     // Who buys only what the catalogue does not hold still buys so many pieces.
     let pieces = || order.lines.iter().fold(0_u32, |sum, line| sum.saturating_add(line.quantity.get()));
@@ -103,15 +103,15 @@ fn outgoing(topic: &str, order: &Order, status: &'static str) -> Outgoing {
     };
     // A struct of texts and numbers always serialises.
     let payload = serde_json::to_string(&plain).unwrap_or_default();
-    Outgoing { topic: topic.into(), key: order.id.to_string(), payload }
+    Message { topic: topic.into(), key: order.id.to_string(), payload }
 }
 
 /// Nothing of an order that another program put there: whoever listens has heard of it.
-pub(crate) fn placed_plainly(order: &Order) -> Option<Outgoing> {
+pub(crate) fn placed_plainly(order: &Order) -> Option<Message> {
     let is_heard = order.history.first().is_some_and(|moved| moved.actor.as_deref() == Some(NEW_ORDERS));
     (!is_heard).then(|| outgoing(NEW_ORDERS, order, "pending"))
 }
 
-pub(crate) fn confirmed_plainly(order: &Order) -> Outgoing {
+pub(crate) fn confirmed_plainly(order: &Order) -> Message {
     outgoing("order-processed", order, "processed")
 }

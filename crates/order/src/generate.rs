@@ -77,7 +77,7 @@ fn placement(chance: &mut Chance, wanted: &Wanted, n: u64) -> Placement {
             let quantity = Quantity::new(small(pieces)).ok()?;
             Some(Line {
                 line_id: store::line_id(small(position)),
-                product_id: Some(Id::known(format!("p{product}"))),
+                product_id: Some(Id::trusted(format!("p{product}"))),
                 name: format!("Product {product}"),
                 quantity,
                 // One line in fifty came back.
@@ -96,7 +96,7 @@ fn placement(chance: &mut Chance, wanted: &Wanted, n: u64) -> Placement {
         number: 0,
         customer_id: None,
         channel: if place == "logistics" { Channel::Web } else { Channel::Store },
-        place_id: Id::known(place),
+        place_id: Id::trusted(place),
         state,
         status,
         states: vec![StateAt { state: State::Created, at }, StateAt { state, at }],

@@ -196,7 +196,7 @@ async fn known(tx: &mut db::Tx, asked: &Asked) -> Result<Option<ReturnId>, Error
             "this key came before with another payload; use a new one",
         )
         .into()),
-        (Some((target, ..)), _) => Ok(Some(ReturnId::known(target))),
+        (Some((target, ..)), _) => Ok(Some(ReturnId::trusted(target))),
         (None, Some((made, hash))) if hash == asked.payload_hash => Ok(Some(made.id)),
         (None, Some(_)) => {
             Err(Problem::new(Kind::Conflict, "A return with this id exists, with other contents.").into())

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use bus::{Bus, Chosen, Letter};
+use bus::{Bus, DeadLetter, DeadLetterFilter};
 use chassis::{Context, CrashPoints};
 use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -63,13 +63,14 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     match command.action {
         Action::List { topic, all, place } => {
             let bus = open(&place).await?;
-            let letters = bus.letters(&Chosen { topic, replayed: all, ..Chosen::default() }).await?;
+            let letters =
+                bus.dead_letters(&DeadLetterFilter { topic, replayed: all, ..DeadLetterFilter::default() }).await?;
             print(&letters, place.json)
         }
         Action::Replay { topic, group, id, place } => {
             let bus = open(&place).await?;
             let replayed = id.is_some();
-            let (replayed, left) = bus.replay(&Chosen { topic, group, id, replayed }).await?;
+            let (replayed, left) = bus.replay(&DeadLetterFilter { topic, group, id, replayed }).await?;
             print(&replayed, place.json)?;
             if left.is_empty() {
                 return Ok(());
@@ -91,7 +92,7 @@ async fn open(place: &Place) -> anyhow::Result<Bus> {
     Bus::open(&url, &ctx).await.context("the bus")
 }
 
-fn print(letters: &[Letter], json: bool) -> anyhow::Result<()> {
+fn print(letters: &[DeadLetter], json: bool) -> anyhow::Result<()> {
     if json {
         say!("{}", serde_json::to_string(letters)?);
         return Ok(());
@@ -101,7 +102,7 @@ fn print(letters: &[Letter], json: bool) -> anyhow::Result<()> {
         return Ok(());
     }
     let head = ["TOPIC", "GROUP", "KEY", "ID", "KIND", "REASON"].map(str::to_owned);
-    let row = |letter: &Letter| {
+    let row = |letter: &DeadLetter| {
         let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".into());
         let reason = letter.reason.lines().next().unwrap_or_default();
         let reason = if letter.replayed { format!("(replayed) {reason}") } else { reason.to_owned() };

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use bus::{Bus, Outgoing};
+use bus::{Bus, Message};
 use chassis::{Context, CrashPoints};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -19,13 +19,13 @@ fn souk_with(folder: &Path, args: &[&str], bus: Option<&str>) -> (bool, String) 
     (output.status.success(), String::from_utf8(text).expect("a text"))
 }
 
-fn letter(id: &str) -> Outgoing {
+fn letter(id: &str) -> Message {
     let event = json!({
         "specversion": "1.0", "id": id, "source": "/souk/order", "type": "souk.order.confirmed", "subject": "o1",
         "time": "2026-01-02T03:04:05Z", "sequence": 2, "data": {"total": 12.5},
     });
     let body = json!({"reason": "no such line", "group": "stock", "topic": "orders", "payload": event.to_string()});
-    Outgoing { topic: "orders.dlq".into(), key: "o1".into(), payload: body.to_string() }
+    Message { topic: "orders.dlq".into(), key: "o1".into(), payload: body.to_string() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +38,7 @@ async fn dead_letters_are_shown_and_replayed_once() {
     let bus = Bus::open(&url, &ctx).await.expect("a bus");
     let unreadable =
         json!({"reason": "no CloudEvent", "group": "stock", "topic": "orders", "payload": "?"}).to_string();
-    let unreadable = Outgoing { payload: unreadable, ..letter("") };
+    let unreadable = Message { payload: unreadable, ..letter("") };
     bus.publish(vec![letter("e1"), letter("e2"), unreadable]).await.expect("publishes");
 
     let (ok, told) = souk(dir.path(), &["list"]);

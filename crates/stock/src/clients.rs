@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::{bail, ensure};
 use auth::InternalKey;
-use chassis::{Metrics, Neighbour};
+use chassis::{Metrics, Peer};
 use commerce::{OrderId, ProductId};
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -24,7 +24,7 @@ pub(crate) struct Orders {
     http: reqwest::Client,
     base: String,
     key: InternalKey,
-    who: Neighbour,
+    who: Peer,
 }
 
 /// What an order wants of its reservation.
@@ -49,7 +49,7 @@ pub(crate) fn http() -> anyhow::Result<reqwest::Client> {
 impl Orders {
     /// The order service at this URL.
     pub(crate) fn new(http: reqwest::Client, base: &str, key: InternalKey, metrics: &Metrics) -> Self {
-        let who = Neighbour::new("order", TIMEOUT, metrics);
+        let who = Peer::new("order", TIMEOUT, metrics);
         Self { http, base: base.trim_end_matches('/').to_owned(), key: key.for_service(crate::NAME), who }
     }
 
@@ -77,7 +77,7 @@ const PRODUCTS: &str = "query($ids:[ID!]!){productsByIds(ids:$ids){id}}";
 pub(crate) struct Catalogue {
     http: reqwest::Client,
     url: String,
-    who: Neighbour,
+    who: Peer,
 }
 
 #[derive(Deserialize)]
@@ -97,7 +97,7 @@ struct ProductBody {}
 impl Catalogue {
     /// The product service at this URL.
     pub(crate) fn new(http: reqwest::Client, base: &str, metrics: &Metrics) -> Self {
-        let who = Neighbour::new("product", TIMEOUT, metrics);
+        let who = Peer::new("product", TIMEOUT, metrics);
         Self { http, url: format!("{}/graphql", base.trim_end_matches('/')), who }
     }
 

@@ -69,7 +69,7 @@ impl Default for Config {
             trusted_issuers: Vec::new(),
             order_url: "http://127.0.0.1:8087".into(),
             product_url: "http://127.0.0.1:8086".into(),
-            logistics_place: PlaceId::known("logistics".into()),
+            logistics_place: PlaceId::trusted("logistics".into()),
             auto_replenish: true,
             reservation_seconds: 15 * 60,
             expire_every_ms: 5_000,

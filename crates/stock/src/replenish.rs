@@ -18,7 +18,7 @@ use crate::{
 /// What somebody asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
-    /// Chosen by the caller: the same id never asks twice.
+    /// DeadLetterFilter by the caller: the same id never asks twice.
     pub(crate) id: Option<String>,
     pub(crate) from: PlaceId,
     pub(crate) slot: Slot,

@@ -7,12 +7,12 @@
 mod job;
 mod lease;
 mod prune;
-mod share;
+mod shard_lease;
 
 pub use job::{BATCH, Job, LastSuccess, prune, start};
 pub use lease::{Lease, Leases, SqlLeases};
 pub use prune::{Prune, pruned_before};
-pub use share::Share;
+pub use shard_lease::ShardLease;
 
 /// So many days.
 pub const fn days(count: u64) -> std::time::Duration {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use futures::{FutureExt, StreamExt};
 use prometheus::IntGauge;
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    Message as _, Offset, TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
     error::{KafkaError, RDKafkaErrorCode},
     message::BorrowedMessage,
@@ -13,7 +13,7 @@ use rdkafka::{
 
 use super::{Kafka, Watch, offload};
 use crate::{
-    Error, Outgoing,
+    Error, Message,
     consumer::{self, BATCH, Incoming},
 };
 
@@ -167,9 +167,9 @@ fn complain(error: &KafkaError, told: &mut String) {
 }
 
 /// A message as the other adapters give it.
-pub(super) fn outgoing(message: &BorrowedMessage<'_>, prefix: usize) -> Outgoing {
+pub(super) fn outgoing(message: &BorrowedMessage<'_>, prefix: usize) -> Message {
     let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-    Outgoing {
+    Message {
         topic: message.topic().get(prefix..).unwrap_or_default().to_owned(),
         key: text(message.key()),
         payload: text(message.payload()),

@@ -28,7 +28,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{Error, Topology, topology};
 
-pub(crate) use read::{read, read_kept};
+pub(crate) use read::{dump, read};
 
 /// Longest wait for the broker.
 const PATIENCE: Duration = Duration::from_secs(10);

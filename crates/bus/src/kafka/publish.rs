@@ -9,7 +9,7 @@ use rdkafka::{
 use tokio::time::Instant;
 
 use super::{Kafka, PATIENCE, Watch, offload};
-use crate::{Error, Outgoing};
+use crate::{Error, Message};
 
 pub(super) type Producer = FutureProducer<Watch>;
 
@@ -19,7 +19,7 @@ const FULL: Duration = Duration::from_millis(20);
 impl Kafka {
     /// Publishes a batch. On failure Kafka has of each partition the first ones of the batch: nothing times out one by one,
     /// a gap ends the producer, and what was not delivered goes with it.
-    pub(crate) async fn publish(&self, messages: &[Outgoing]) -> Result<(), Error> {
+    pub(crate) async fn publish(&self, messages: &[Message]) -> Result<(), Error> {
         let deadline = Instant::now() + PATIENCE;
         tokio::time::timeout_at(deadline, self.topics()).await.map_err(|_| Error::Silent)?;
         let producer = self.current()?;
@@ -33,7 +33,7 @@ impl Kafka {
         outcome
     }
 
-    async fn deliver(&self, producer: &Producer, messages: &[Outgoing]) -> Result<(), Error> {
+    async fn deliver(&self, producer: &Producer, messages: &[Message]) -> Result<(), Error> {
         let mut deliveries = Vec::with_capacity(messages.len());
         for message in messages {
             let topic = self.settings.topic(&message.topic);

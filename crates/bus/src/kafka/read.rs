@@ -7,19 +7,19 @@ use std::{
 
 use commerce::Timestamp;
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
+    Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
 };
 
 use super::{PATIENCE, Settings, Watch, consume::outgoing};
-use crate::{Error, Kept, Outgoing};
+use crate::{Dump, Error, Message};
 
 /// A message and where it stands.
 pub(crate) struct Found {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
-    pub(crate) message: Outgoing,
+    pub(crate) message: Message,
 }
 
 /// What is there of a topic.
@@ -37,8 +37,8 @@ pub(crate) async fn read(settings: &Settings, topics: Vec<String>) -> Result<Vec
 }
 
 /// The same for an auditor, who wants to know what is gone, too.
-pub(crate) async fn read_kept(settings: &Settings, topics: Vec<String>) -> Result<Kept, Error> {
-    let mut kept = Kept::default();
+pub(crate) async fn dump(settings: &Settings, topics: Vec<String>) -> Result<Dump, Error> {
+    let mut kept = Dump::default();
     for (name, topic) in read_topics(settings, topics).await? {
         kept.messages.extend(topic.found.into_iter().map(|found| found.message));
         kept.whole_since.extend(topic.whole_since.map(|since| (name, since)));

@@ -5,7 +5,7 @@
 //! consumer at a time, which keeps the order; when it goes, the broker turns to the next replica.
 
 mod consume;
-mod letters;
+mod dead_letters;
 mod publish;
 
 use std::time::Duration;
@@ -19,9 +19,9 @@ use lapin::{
 };
 use tokio::sync::Mutex;
 
-use crate::{Error, Outgoing, Topology, topology};
+use crate::{Error, Message, Topology, topology};
 
-pub(crate) use letters::Held;
+pub(crate) use dead_letters::Held;
 
 /// Longest wait for the broker.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -111,13 +111,13 @@ impl Rabbit {
 }
 
 /// A message as the other adapters give it.
-fn outgoing(topic: &str, delivery: &Delivery) -> Outgoing {
+fn outgoing(topic: &str, delivery: &Delivery) -> Message {
     let header = delivery.properties.headers().as_ref().and_then(|headers| match headers.inner().get(KEY)? {
         AMQPValue::LongString(key) => Some(key.to_string()),
         AMQPValue::ShortString(key) => Some(key.to_string()),
         _ => None,
     });
-    Outgoing {
+    Message {
         topic: topic.to_owned(),
         key: header.unwrap_or_else(|| delivery.routing_key.to_string()),
         payload: String::from_utf8_lossy(&delivery.data).into_owned(),

@@ -7,7 +7,7 @@ use lapin::{
 };
 
 use super::{KEY, Link, PATIENCE, Rabbit};
-use crate::{Error, Outgoing, event::Envelope, in_order::in_order, topology};
+use crate::{Error, Message, event::Envelope, per_key_order::publish_in_order, topology};
 
 /// Most keys whose messages are under way at once.
 const WIDTH: usize = 128;
@@ -16,10 +16,10 @@ const PERSISTENT: u8 = 2;
 
 impl Rabbit {
     /// Publishes messages; each is confirmed, which the broker does when it is on the disk of its queues.
-    pub(crate) async fn publish(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
+    pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<(), Error> {
         let link = self.publisher().await?;
         let channel = &link.channel;
-        let outcome = in_order(messages, WIDTH, |message| async move {
+        let outcome = publish_in_order(messages, WIDTH, |message| async move {
             tokio::time::timeout(PATIENCE, self.send(channel, message)).await.map_err(|_| Error::Silent)?
         })
         .await;
@@ -51,7 +51,7 @@ impl Rabbit {
         tokio::spawn(link.close());
     }
 
-    pub(super) async fn send(&self, channel: &Channel, message: Outgoing) -> Result<(), Error> {
+    pub(super) async fn send(&self, channel: &Channel, message: Message) -> Result<(), Error> {
         let mut headers = FieldTable::default();
         headers.insert(KEY.into(), AMQPValue::LongString(message.key.into()));
         let is_event = Envelope::of(&message.payload).is_some();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use bus::{Bus, Chosen, Outgoing};
+use bus::{Bus, DeadLetterFilter, Message};
 
 use crate::{
     handlers::{Counter, Picky, Recorder, Stuck, Waiting, event, until},
@@ -12,7 +12,7 @@ use crate::{
 const KEYS: [&str; 7] = ["a", "b", "c", "d", "e/1", "f g", "ü"];
 
 /// The next `n` events of each key, in turns.
-fn turns(from: i64, n: i64) -> Vec<Outgoing> {
+fn turns(from: i64, n: i64) -> Vec<Message> {
     (from..from + n).flat_map(|sequence| KEYS.map(|key| event(key, sequence))).collect()
 }
 
@@ -94,7 +94,7 @@ pub async fn poison_goes_to_the_dead_letters_and_the_others_go_on(world: World) 
     until("all but the poison are taken", || picky.seen.different() == 2).await;
     let operator = world.operator().await;
     let letters = loop {
-        let letters = operator.bus.letters(&Chosen::default()).await.expect("letters");
+        let letters = operator.bus.dead_letters(&DeadLetterFilter::default()).await.expect("letters");
         if !letters.is_empty() {
             break letters;
         }
@@ -121,7 +121,7 @@ pub async fn what_has_to_wait_is_not_lost(world: World) {
         assert_eq!(waiting.seen.by_subject()[key], (1..=10).collect::<Vec<_>>(), "{key}");
     }
     let operator = world.operator().await;
-    assert_eq!(operator.bus.letters(&Chosen::default()).await.expect("letters"), []);
+    assert_eq!(operator.bus.dead_letters(&DeadLetterFilter::default()).await.expect("letters"), []);
     for process in [consumer, publisher, operator] {
         process.stop().await;
     }
@@ -136,22 +136,23 @@ pub async fn a_dead_letter_is_replayed_for_its_group_alone(world: World) {
     publisher.publish(batch.to_vec()).await.expect("publishes");
     until("the other group has all", || other.seen.different() == 3).await;
     let operator = world.operator().await;
-    let all = Chosen::default();
-    while operator.bus.letters(&all).await.expect("letters").len() < 2 {}
+    let all = DeadLetterFilter::default();
+    while operator.bus.dead_letters(&all).await.expect("letters").len() < 2 {}
     picky.cured.store(true, Ordering::SeqCst);
 
-    let second = Chosen { id: Some("poison-2".into()), topic: Some("orders".into()), ..Chosen::default() };
+    let second =
+        DeadLetterFilter { id: Some("poison-2".into()), topic: Some("orders".into()), ..DeadLetterFilter::default() };
     let (replayed, left) = operator.bus.replay(&second).await.expect("replays");
     assert_eq!((replayed.len(), left.len()), (1, 0));
     until("it comes to the group", || picky.seen.all().contains(&("poison".into(), 2))).await;
-    let letters = operator.bus.letters(&all).await.expect("letters");
+    let letters = operator.bus.dead_letters(&all).await.expect("letters");
     assert_eq!(letters.iter().map(|letter| letter.id.as_deref()).collect::<Vec<_>>(), [Some("poison-1")]);
-    let nobody = Chosen { group: Some("second".into()), ..Chosen::default() };
-    assert_eq!(operator.bus.letters(&nobody).await.expect("letters"), []);
+    let nobody = DeadLetterFilter { group: Some("second".into()), ..DeadLetterFilter::default() };
+    assert_eq!(operator.bus.dead_letters(&nobody).await.expect("letters"), []);
 
     operator.bus.replay(&all).await.expect("replays");
     until("the other one comes, too", || picky.seen.all().contains(&("poison".into(), 1))).await;
-    assert_eq!(operator.bus.letters(&all).await.expect("letters"), []);
+    assert_eq!(operator.bus.dead_letters(&all).await.expect("letters"), []);
     publisher.publish(vec![event("good", 2)]).await.expect("publishes");
     until("the other group goes on", || other.seen.different() == 4).await;
     assert_eq!(other.seen.count(), 4, "it has heard nothing twice: {:?}", other.seen.all());
@@ -195,7 +196,7 @@ pub async fn a_big_batch_arrives_whole(world: World) {
     let consumer = world.consumer("first", handler.clone()).await;
     let publisher = world.publisher().await;
     let subject = |n: i64| format!("s{}", n % 500);
-    let messages: Vec<Outgoing> = (0..5_000).map(|n| event(&subject(n), n / 500 + 1)).collect();
+    let messages: Vec<Message> = (0..5_000).map(|n| event(&subject(n), n / 500 + 1)).collect();
     publisher.publish(messages).await.expect("publishes");
     until("all come", || handler.seen.count() >= 5_000).await;
     let seen = handler.seen.by_subject();
@@ -207,7 +208,7 @@ pub async fn a_big_batch_arrives_whole(world: World) {
 
 pub async fn plain_json_for_other_clients_goes_out_as_it_is(world: World) {
     let publisher = world.publisher().await;
-    let plain = Outgoing { topic: "new-order".into(), key: "k 1".into(), payload: r#"{"total": 12.10}"#.into() };
+    let plain = Message { topic: "new-order".into(), key: "k 1".into(), payload: r#"{"total": 12.10}"#.into() };
     publisher.publish(vec![plain.clone()]).await.expect("publishes, though nobody hears it");
     // A queue keeps nothing that nobody hears.
     if world.kind != Kind::Rabbit {

@@ -9,21 +9,21 @@ use std::{
     time::Duration,
 };
 
-use bus::{Event, Failure, Handler, Outgoing};
+use bus::{Event, Failure, Handler, Message};
 use db::{Db, Options, query};
 
 /// The trace of all events.
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 /// An event as a service publishes it.
-pub fn event(subject: &str, sequence: i64) -> Outgoing {
+pub fn event(subject: &str, sequence: i64) -> Message {
     let payload = serde_json::json!({
         "specversion": "1.0", "id": format!("{subject}-{sequence}"), "source": "/souk/test", "type": "souk.order.placed",
         "subject": subject, "time": "2026-01-02T03:04:05.000006Z", "sequence": sequence,
         "traceparent": format!("00-{TRACE}-b7ad6b7169203331-01"),
         "datacontenttype": "application/json", "data": {"n": sequence, "amount": 1234567.89},
     });
-    Outgoing { topic: "orders".into(), key: subject.into(), payload: payload.to_string() }
+    Message { topic: "orders".into(), key: subject.into(), payload: payload.to_string() }
 }
 
 /// Waits for what must come, and fails when it does not.

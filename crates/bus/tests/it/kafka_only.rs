@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bus::{Bus, Chosen, Event, Failure, Handler, Letter, Outgoing};
+use bus::{Bus, DeadLetter, DeadLetterFilter, Event, Failure, Handler, Message};
 use rdkafka::{
     ClientConfig,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
@@ -123,7 +123,7 @@ async fn kafka_refuses_what_is_too_large_without_letting_what_follows_overtake()
 }
 
 /// An event with something in it that takes room.
-fn padded(subject: &str, sequence: i64, padding: &str) -> Outgoing {
+fn padded(subject: &str, sequence: i64, padding: &str) -> Message {
     let mut message = event(subject, sequence);
     let mut payload: serde_json::Value = serde_json::from_str(&message.payload).expect("JSON");
     payload["data"]["padding"] = padding.into();
@@ -151,14 +151,14 @@ async fn kafka_takes_events_larger_than_its_own_limit() {
 }
 
 /// The letter that a poisonous message becomes, with good ones around it.
-async fn letter_of(world: &World, poison: Outgoing) -> Letter {
+async fn letter_of(world: &World, poison: Message) -> DeadLetter {
     let picky = Picky::default();
     let publisher = world.publisher().await;
     let consumer = world.consumer("first", picky.clone()).await;
     publisher.publish(vec![event("good", 1), poison, event("good", 2)]).await.expect("publishes");
     until("the others are taken", || picky.seen.different() == 2).await;
     consumer.stop().await;
-    let mut letters = publisher.bus.letters(&Chosen::default()).await.expect("letters");
+    let mut letters = publisher.bus.dead_letters(&DeadLetterFilter::default()).await.expect("letters");
     publisher.stop().await;
     assert_eq!(letters.len(), 1);
     letters.remove(0)

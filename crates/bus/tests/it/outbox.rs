@@ -79,14 +79,14 @@ async fn a_message_that_is_no_event_goes_to_the_dead_letters() {
     let publisher = world.publisher().await;
     let handler = Recorder::default();
     let consumer = world.consumer("first", handler.clone()).await;
-    let no_event = bus::Outgoing { topic: "orders".into(), key: "x".into(), payload: "no event".into() };
+    let no_event = bus::Message { topic: "orders".into(), key: "x".into(), payload: "no event".into() };
     let good = crate::handlers::event("good", 1);
     publisher.publish(vec![no_event, good]).await.expect("publishes");
     until("the good one comes", || handler.seen.count() == 1).await;
-    let letters = publisher.bus.letters(&bus::Chosen::default()).await.expect("letters");
+    let letters = publisher.bus.dead_letters(&bus::DeadLetterFilter::default()).await.expect("letters");
     assert_eq!((letters.len(), letters[0].payload.as_str(), letters[0].id.as_deref()), (1, "no event", None));
     assert!(letters[0].reason.starts_with("no CloudEvent"), "{letters:?}");
-    let (replayed, left) = publisher.bus.replay(&bus::Chosen::default()).await.expect("replays");
+    let (replayed, left) = publisher.bus.replay(&bus::DeadLetterFilter::default()).await.expect("replays");
     assert_eq!((replayed.len(), left.len()), (0, 1));
     let log = bus::Bus::read_all(&world.broker_url()).await.expect("reads").messages;
     assert_eq!(log.iter().map(|m| m.topic.as_str()).collect::<Vec<_>>(), ["orders", "orders", "orders.dlq"]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{Bus, Kept, Outgoing};
+use bus::{Bus, Dump, Message};
 use commerce::Timestamp;
 use db::{Db, Options, query};
 use rdkafka::{
@@ -16,15 +16,15 @@ use crate::{
     world::{Kind, World},
 };
 
-fn plain(topic: &str) -> Outgoing {
-    Outgoing { topic: topic.into(), key: "k".into(), payload: "{}".into() }
+fn plain(topic: &str) -> Message {
+    Message { topic: topic.into(), key: "k".into(), payload: "{}".into() }
 }
 
-async fn kept(world: &World) -> Kept {
+async fn kept(world: &World) -> Dump {
     Bus::read_all(&world.broker_url()).await.expect("reads")
 }
 
-fn topics(kept: &Kept) -> Vec<&str> {
+fn topics(kept: &Dump) -> Vec<&str> {
     kept.messages.iter().map(|message| message.topic.as_str()).collect()
 }
 
@@ -62,7 +62,7 @@ async fn stored(world: &World, groups: i64) {
 }
 
 /// Starts a process and waits for what it makes of the log.
-async fn swept(world: &World, left: &[&str]) -> Kept {
+async fn swept(world: &World, left: &[&str]) -> Dump {
     let process = world.operator().await;
     for _ in 0..300 {
         if topics(&kept(world).await) == left {

@@ -257,7 +257,7 @@ impl Process {
         self.runtime.as_ref().expect("it runs").spawn(work).await.expect("no panic")
     }
 
-    pub async fn publish(&self, messages: Vec<bus::Outgoing>) -> Result<(), bus::Error> {
+    pub async fn publish(&self, messages: Vec<bus::Message>) -> Result<(), bus::Error> {
         let bus = self.bus.clone();
         self.within(async move { bus.publish(messages).await }).await
     }

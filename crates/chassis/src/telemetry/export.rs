@@ -9,38 +9,38 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor};
 
-use super::lanes::ByService;
+use super::per_service::PerService;
 use super::zipkin::Zipkin;
 use super::{Exporter, TelemetryError};
 
 /// Exports the spans of each service under its own name.
-pub(super) fn processor(exporter: &Exporter, services: &[&str]) -> Result<ByService, TelemetryError> {
+pub(super) fn processor(exporter: &Exporter, services: &[&str]) -> Result<PerService, TelemetryError> {
     let away = Arc::new(AtomicBool::new(false));
     let zipkin = match exporter {
         Exporter::Zipkin { endpoint, timeout } => Some(Zipkin::new(endpoint, *timeout)?),
         Exporter::Otlp => None,
     };
-    let mut lanes = Vec::new();
+    let mut processors = Vec::new();
     for service in services {
         let away = Arc::clone(&away);
-        let mut lane = match &zipkin {
-            Some(zipkin) => lane(Told { inner: zipkin.of(service), by: "Zipkin", away }),
+        let mut processor = match &zipkin {
+            Some(zipkin) => batch_processor(Told { inner: zipkin.of(service), by: "Zipkin", away }),
             None => {
                 let inner = opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?;
-                lane(Told { inner, by: "OTLP", away })
+                batch_processor(Told { inner, by: "OTLP", away })
             }
         };
         let resource = Resource::builder()
             .with_service_name((*service).to_owned())
             .with_attribute(KeyValue::new("service.version", crate::RELEASE))
             .build();
-        lane.set_resource(&resource);
-        lanes.push(((*service).to_owned(), lane));
+        processor.set_resource(&resource);
+        processors.push(((*service).to_owned(), processor));
     }
-    Ok(ByService::new(lanes))
+    Ok(PerService::new(processors))
 }
 
-fn lane(exporter: impl SpanExporter + 'static) -> BatchSpanProcessor {
+fn batch_processor(exporter: impl SpanExporter + 'static) -> BatchSpanProcessor {
     BatchSpanProcessor::builder(exporter).build()
 }
 

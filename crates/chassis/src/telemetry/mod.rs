@@ -4,7 +4,7 @@
 //! service that they belong to.
 
 mod export;
-mod lanes;
+mod per_service;
 mod zipkin;
 
 use std::io::IsTerminal;

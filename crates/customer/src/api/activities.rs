@@ -114,7 +114,7 @@ pub(super) async fn list_activities(
     };
     let page =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.window::<i64>(&api.activity_cursors).map_err(Error::from)?;
+    let window = page.page_request::<i64>(&api.activity_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.activities(filter, window.clone()).await?;
     let page = window.page(&api.activity_cursors, rows, total, |activity| activity.number);
     Ok(Json(Page {

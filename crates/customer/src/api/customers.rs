@@ -166,7 +166,7 @@ pub(super) async fn list_customers(
     }
     let page =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.window::<i64>(&api.customer_cursors).map_err(Error::from)?;
+    let window = page.page_request::<i64>(&api.customer_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.customers(filter, window.clone()).await?;
     let page = window.page(&api.customer_cursors, rows, total, |customer| customer.number);
     Ok(Json(Page {

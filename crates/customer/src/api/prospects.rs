@@ -160,7 +160,7 @@ pub(super) async fn list_prospects(
     };
     let page =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.window::<i64>(&api.prospect_cursors).map_err(Error::from)?;
+    let window = page.page_request::<i64>(&api.prospect_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.prospects(filter, window.clone()).await?;
     let page = window.page(&api.prospect_cursors, rows, total, |prospect| prospect.number);
     Ok(Json(Page {
@@ -298,7 +298,7 @@ async fn load(api: &Api, id: &str) -> Result<Prospect, Error> {
 /// Whoever and whatever is named anew must be there. What was named before may have gone since.
 async fn known(api: &Api, lead: &Lead, before: &Lead) -> Result<(), Error> {
     if let Some(owner) = lead.owner.as_ref().filter(|_| lead.owner != before.owner)
-        && api.store.user(&UserId::known(owner.clone())).await?.is_none()
+        && api.store.user(&UserId::trusted(owner.clone())).await?.is_none()
     {
         return Err(Error::invalid("owner", "unknown", "there is no such user"));
     }

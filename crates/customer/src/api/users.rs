@@ -215,7 +215,7 @@ pub(super) async fn logout(State(api): State<Api>, caller: Allow<AnyUser>) -> Re
 /// The user behind the token.
 #[utoipa::path(get, path = "/api/users/me", tag = "users", security(("bearer" = [])), responses((status = 200, body = UserView)))]
 pub(super) async fn me(State(api): State<Api>, caller: Allow<AnyUser>) -> Result<Json<UserView>, Problem> {
-    let user = api.store.user(&UserId::known(caller.subject.clone())).await?.ok_or(Error::NotFound("user"))?;
+    let user = api.store.user(&UserId::trusted(caller.subject.clone())).await?.ok_or(Error::NotFound("user"))?;
     Ok(Json(UserView::from(&user)))
 }
 
@@ -229,7 +229,7 @@ pub(super) async fn list_users(
 ) -> Result<Json<Page<UserView>>, Problem> {
     let page =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.window::<String>(&api.user_cursors).map_err(Error::from)?;
+    let window = page.page_request::<String>(&api.user_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.users(window.clone()).await?;
     let page = window.page(&api.user_cursors, rows, total, |user| user.id.as_str().to_owned());
     Ok(Json(Page {

@@ -40,7 +40,7 @@ impl Day {
     }
 
     /// Takes what is known to be one, as from our own store.
-    pub(crate) fn known(text: String) -> Self {
+    pub(crate) fn trusted(text: String) -> Self {
         Self(text)
     }
 
@@ -96,7 +96,7 @@ impl Plan {
         if matches!(prospect_id, Some(Err(_))) {
             rules.breaks("prospect_id", "id", "the id of a prospect");
         }
-        let date = date.unwrap_or_else(|| Day::known(String::new()));
+        let date = date.unwrap_or_else(|| Day::trusted(String::new()));
         rules.verdict(Planned { name, date, prospect_id: prospect_id.and_then(Result::ok) })
     }
 }
@@ -241,7 +241,7 @@ mod tests {
         fn whatever_the_prospect_is_called_the_activity_can_be_kept_and_made_nameless(name in any::<String>()) {
             for heard in [Heard::Created, Heard::Updated] {
                 let now = Timestamp::from_micros(5);
-                let made = Activity::of_prospect(ActivityId::known("a".into()), heard, &name, None, now, now);
+                let made = Activity::of_prospect(ActivityId::trusted("a".into()), heard, &name, None, now, now);
                 let kept = Plan { name: Some(made.plan.name.clone()), date: Some("1970-01-01".into()), prospect_id: None };
                 prop_assert_eq!(kept.checked().map(|plan| plan.name), Ok(made.plan.name.clone()));
                 let nameless = made.nameless(now).map_or(made.plan.name, |after| after.plan.name);

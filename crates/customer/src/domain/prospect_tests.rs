@@ -20,7 +20,7 @@ fn lead() -> Lead {
 }
 
 fn ada() -> Prospect {
-    Prospect::new(ProspectId::known("p-1".into()), lead(), "clerk", at(1))
+    Prospect::new(ProspectId::trusted("p-1".into()), lead(), "clerk", at(1))
 }
 
 fn to(stage: Stage) -> Option<Move> {
@@ -57,10 +57,10 @@ fn a_change_merges_moves_and_tells_all_that_is_wrong() {
 
 #[test]
 fn who_is_converted_stays_so() {
-    let customer = CustomerId::known("c-1".into());
+    let customer = CustomerId::trusted("c-1".into());
     let won = ada().converted(customer.clone(), "clerk", at(2)).unwrap().unwrap();
     assert_eq!((won.stage, won.customer_id.as_ref(), won.history.len()), (Stage::Won, Some(&customer), 2));
-    assert!(won.converted(CustomerId::known("c-2".into()), "clerk", at(3)).unwrap().is_none());
+    assert!(won.converted(CustomerId::trusted("c-2".into()), "clerk", at(3)).unwrap().is_none());
     let called = ada().changed(lead(), to(Stage::Won), "clerk", at(2)).unwrap().unwrap();
     let won = called.converted(customer.clone(), "clerk", at(3)).unwrap().unwrap();
     assert_eq!((won.history.len(), won.sequence), (2, 3), "he was won before");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bus::NewEvent;
 use commerce::Timestamp;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use serde_json::Value;
 
 use super::{Answered, Key, Render, Reply};
@@ -156,7 +156,7 @@ pub(crate) trait Leads: Send + Sync + 'static {
     /// One prospect.
     fn prospect<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Prospect>>;
     /// Prospects.
-    fn prospects(&self, filter: Prospects, window: Window<i64>) -> Answered<'_, Listed<Prospect>>;
+    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> Answered<'_, Listed<Prospect>>;
     /// Changes a prospect.
     fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> Answered<'a, Prospect>;
 
@@ -167,7 +167,7 @@ pub(crate) trait Leads: Send + Sync + 'static {
     /// One activity.
     fn activity<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Activity>>;
     /// Activities.
-    fn activities(&self, filter: Activities, window: Window<i64>) -> Answered<'_, Listed<Activity>>;
+    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> Answered<'_, Listed<Activity>>;
     /// Changes an activity.
     fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> Answered<'a, Activity>;
 

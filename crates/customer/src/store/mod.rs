@@ -10,7 +10,7 @@ mod sql;
 use std::time::Duration;
 
 use bus::outbox::Telling;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{CustomerId, UserId};
 use futures::future::BoxFuture;
 
@@ -81,7 +81,7 @@ pub(crate) trait Store: Leads {
     /// One customer.
     fn customer<'a>(&'a self, id: &'a CustomerId) -> Answered<'a, Option<Customer>>;
     /// Customers in the order of their numbers, and how many there are if that was asked.
-    fn customers(&self, filter: Filter, window: Window<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)>;
+    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)>;
     /// Changes a profile; a change that changes nothing leaves no trace.
     fn change_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>, change: Change) -> Answered<'a, Customer>;
     /// Takes everything personal away: from the customer, his user, kept answers and events. Gives the ids of
@@ -99,7 +99,7 @@ pub(crate) trait Store: Leads {
     /// The user of that name or e-mail address.
     fn user_by_login<'a>(&'a self, login: &'a str) -> Answered<'a, Option<User>>;
     /// Users in the order of their ids, and how many there are if that was asked.
-    fn users(&self, window: Window<String>) -> Answered<'_, (Vec<User>, Option<u64>)>;
+    fn users(&self, window: PageRequest<String>) -> Answered<'_, (Vec<User>, Option<u64>)>;
     /// Gives a user other roles; his tokens end. Gives their ids too.
     fn set_roles<'a>(
         &'a self,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bus::{Bus, Outgoing};
+use bus::{Bus, Message};
 use serde_json::{Value, json};
 
 use crate::house::{House, problem};
@@ -173,7 +173,7 @@ async fn prospects_of_other_programs_are_heard_of_once() {
     let house = House::start().await;
     let bus = Bus::open(&house.config.bus_url, &house.ctx).await.unwrap();
     let told =
-        |payload: &str| Outgoing { topic: "prospect-events".into(), key: "7".into(), payload: payload.to_owned() };
+        |payload: &str| Message { topic: "prospect-events".into(), key: "7".into(), payload: payload.to_owned() };
     let plain = told(r#"{"id":7,"firstName":"Grace","lastName":"Hopper","filedWork":"navy"}"#);
     let event = told(
         &json!({"specversion": "1.0", "id": "e-1", "source": "/crm", "type": "prospect.added",
@@ -199,7 +199,7 @@ async fn prospects_of_other_programs_are_heard_of_once() {
     let janes = activities.iter().filter(|activity| activity["name"] == "Prospect created: Jane Doe").count();
     assert_eq!(janes, 2);
     assert_eq!(of("Prospect created: Ada Lovelace")["prospect_id"], made["id"]);
-    let letters = bus.letters(&bus::Chosen::default()).await.unwrap();
+    let letters = bus.dead_letters(&bus::DeadLetterFilter::default()).await.unwrap();
     let reasons: Vec<(&str, &str)> =
         letters.iter().map(|letter| (letter.group.as_str(), letter.payload.as_str())).collect();
     assert_eq!(reasons, odd.each_ref().map(|odd| ("customer", odd.payload.as_str())));

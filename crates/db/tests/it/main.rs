@@ -255,7 +255,7 @@ async fn an_older_version_starts_on_the_schema_of_a_newer_one() {
 async fn another_process_is_heard_where_the_engine_can() {
     let (_store, db) = fresh().await;
     let Some(mut listener) = db.listen("news").await.expect("listens") else { return };
-    db.tell("news").await.expect("tells");
+    db.notify("news").await.expect("tells");
     tokio::time::timeout(Duration::from_secs(5), listener.heard()).await.expect("in time").expect("hears");
 }
 

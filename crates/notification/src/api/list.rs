@@ -77,7 +77,7 @@ pub(super) async fn timeline(
 
 async fn page(state: &State, filter: &Filter, paging: &PageQuery) -> Result<Json<Page<Notice>>, Problem> {
     let window = paging
-        .window::<i64>(&state.cursors)
+        .page_request::<i64>(&state.cursors)
         .map_err(|BadPage { field, message }| Problem::new(Kind::Unreadable, format!("{field}: {message}")))?;
     let read = async {
         let mut tx = state.db.read().await?;

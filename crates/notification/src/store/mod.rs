@@ -1,6 +1,6 @@
 //! What the notification service asks of its database.
 
-use commerce::{Timestamp, page::Window};
+use commerce::{Timestamp, page::PageRequest};
 use db::{Migration, Query, Result, Row, Tx, insert, query};
 
 use crate::domain::{Notice, Scope, Severity};
@@ -93,7 +93,7 @@ pub(crate) async fn add(tx: &mut Tx, notices: Vec<Notice>) -> Result<u64> {
 }
 
 /// Newest first, past the window's `after`.
-pub(crate) async fn list(tx: &mut Tx, filter: &Filter, window: &Window<i64>) -> Result<Vec<Notice>> {
+pub(crate) async fn list(tx: &mut Tx, filter: &Filter, window: &PageRequest<i64>) -> Result<Vec<Notice>> {
     let mut conditions = filter.conditions();
     if let Some(after) = window.after {
         conditions.and("number < ?", after);

@@ -140,7 +140,7 @@ pub(super) async fn list(
     let paging =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
     let key = &state.cart_cursors;
-    let window = paging.window::<(i64, String)>(key).map_err(|BadPage { field, message }| bad(field, message))?;
+    let window = paging.page_request::<(i64, String)>(key).map_err(|BadPage { field, message }| bad(field, message))?;
     let read = async {
         let mut tx = state.checkout.db.snapshot().await?;
         let carts = store::carts::list(&mut tx, &filter, &window).await?;

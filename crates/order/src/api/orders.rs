@@ -31,7 +31,7 @@ const MOST_LINES: usize = 1_000;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"lines": [{"product_id": "1", "quantity": 2}]}))]
 pub(crate) struct NewOrder {
-    /// Chosen by the client; the same id never makes a second order.
+    /// DeadLetterFilter by the client; the same id never makes a second order.
     #[serde(default)]
     pub(super) id: Option<OrderId>,
     /// Who buys; a customer himself if he does not say, a walk-in if staff does not.
@@ -387,7 +387,8 @@ pub(super) async fn list(
     let filter = query.filter(&caller)?;
     let paging =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = paging.window::<i64>(&state.cursors).map_err(|BadPage { field, message }| bad(field, message))?;
+    let window =
+        paging.page_request::<i64>(&state.cursors).map_err(|BadPage { field, message }| bad(field, message))?;
     let db = &state.checkout.db;
     let page = async {
         let mut tx = db.snapshot().await?;

@@ -196,7 +196,7 @@ async fn named(state: &State, found: Vec<(String, Sums)>) -> Vec<SalesRow> {
     let mut names = names(state, &ids).await;
     let row = |(id, sums): (String, Sums)| SalesRow {
         name: names.remove(&id),
-        product_id: Some(ProductId::known(id)),
+        product_id: Some(ProductId::trusted(id)),
         ..SalesRow::new(sums)
     };
     found.into_iter().map(row).collect()
@@ -240,7 +240,7 @@ pub(super) async fn sales(
             _ => {
                 let stores = sales::sums(&mut tx, By::Place, &parts, places.as_ref()).await?;
                 let total = stores.values().fold(Sums::default(), |all, store| all.plus(*store, false));
-                let row = |(place, sums)| SalesRow { place_id: Some(PlaceId::known(place)), ..SalesRow::new(sums) };
+                let row = |(place, sums)| SalesRow { place_id: Some(PlaceId::trusted(place)), ..SalesRow::new(sums) };
                 (stores.into_iter().map(row).collect(), Vec::new(), total)
             }
         })
@@ -314,7 +314,7 @@ pub(super) async fn trends(
     }
     let total = periods.values().fold(Sums::default(), |all, period| all.plus(*period, false));
     let row = |((day, place), sums): ((Day, String), Sums)| SalesRow {
-        place_id: Some(PlaceId::known(place)),
+        place_id: Some(PlaceId::trusted(place)),
         day: Some(day.to_string()),
         ..SalesRow::new(sums)
     };
@@ -365,8 +365,8 @@ async fn levels(state: &State, bound: Bound, places: Option<Vec<String>>) -> Res
         .into_iter()
         .map(|level| LevelRow {
             name: names.get(&level.product_id).cloned(),
-            place_id: PlaceId::known(level.place_id),
-            product_id: ProductId::known(level.product_id),
+            place_id: PlaceId::trusted(level.place_id),
+            product_id: ProductId::trusted(level.product_id),
             on_hand: level.on_hand,
             available: level.available,
         })

@@ -26,7 +26,7 @@ use crate::{
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewReturn {
-    /// Chosen by the client; the same id never makes a second return.
+    /// DeadLetterFilter by the client; the same id never makes a second return.
     #[serde(default)]
     id: Option<ReturnId>,
     /// 1 to 1,000 of them.

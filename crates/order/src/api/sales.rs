@@ -25,7 +25,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"lines": [{"product_id": "1", "quantity": 1}], "payment": {"method": "cash"}}))]
 pub(crate) struct NewSale {
-    /// Chosen by the till; the same id never makes a second sale.
+    /// DeadLetterFilter by the till; the same id never makes a second sale.
     #[serde(default)]
     id: Option<OrderId>,
     /// Who buys; a walk-in if not said.

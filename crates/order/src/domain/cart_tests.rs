@@ -8,9 +8,9 @@ use super::*;
 
 fn item(product: u8, number: i64, quantity: u32) -> Item {
     Item {
-        id: Id::known(format!("item-{number}")),
+        id: Id::trusted(format!("item-{number}")),
         number,
-        product_id: Id::known(format!("p{product}")),
+        product_id: Id::trusted(format!("p{product}")),
         name: format!("Product {product}"),
         quantity: Quantity::new(i64::from(quantity)).expect("a quantity"),
         unit_price: Amount::from_minor(100 * i64::from(product)),
@@ -20,7 +20,7 @@ fn item(product: u8, number: i64, quantity: u32) -> Item {
 }
 
 fn cart(id: &str) -> Cart {
-    Cart::empty(Id::known(id.into()), None, Id::known(format!("order-of-{id}")), Timestamp::from_micros(1))
+    Cart::empty(Id::trusted(id.into()), None, Id::trusted(format!("order-of-{id}")), Timestamp::from_micros(1))
 }
 
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ proptest! {
                     set.map(|_| ())
                 }
                 Act::Take(at) => {
-                    let id = cart.items.get(*at).map_or_else(|| Id::known("none".into()), |item| item.id.clone());
+                    let id = cart.items.get(*at).map_or_else(|| Id::trusted("none".into()), |item| item.id.clone());
                     let taken = cart.take(id.as_str());
                     if let Ok(taken) = &taken {
                         model.remove(taken.product_id.as_str());

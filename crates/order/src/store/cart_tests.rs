@@ -14,9 +14,9 @@ use crate::{
 
 fn item(number: i64) -> Item {
     Item {
-        id: Id::known(format!("item {number}")),
+        id: Id::trusted(format!("item {number}")),
         number,
-        product_id: Id::known("tea".into()),
+        product_id: Id::trusted("tea".into()),
         name: "Tea".into(),
         quantity: Quantity::new(2).expect("two"),
         unit_price: Amount::from_minor(450),
@@ -26,8 +26,8 @@ fn item(number: i64) -> Item {
 }
 
 fn cart(id: &str, customer: Option<&str>, at: Timestamp) -> Cart {
-    let customer = customer.map(|id| Id::known(id.into()));
-    let mut cart = Cart::empty(Id::known(id.into()), customer, Id::known(format!("order-of-{id}")), at);
+    let customer = customer.map(|id| Id::trusted(id.into()));
+    let mut cart = Cart::empty(Id::trusted(id.into()), customer, Id::trusted(format!("order-of-{id}")), at);
     cart.version = 1;
     cart
 }

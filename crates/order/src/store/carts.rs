@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use commerce::{Amount, Id, OrderId, Quantity, Timestamp, page::Window};
+use commerce::{Amount, Id, OrderId, Quantity, Timestamp, page::PageRequest};
 use db::{Result, Row, Tx, insert, query};
 
 use super::Placement;
@@ -48,7 +48,7 @@ pub(crate) async fn find(tx: &mut Tx, id: &str) -> Result<Option<Cart>> {
 }
 
 /// Carts, the one that changed last first, past the window's `after`.
-pub(crate) async fn list(tx: &mut Tx, filter: &Filter, window: &Window<(i64, String)>) -> Result<Vec<Cart>> {
+pub(crate) async fn list(tx: &mut Tx, filter: &Filter, window: &PageRequest<(i64, String)>) -> Result<Vec<Cart>> {
     let mut conditions = filter.conditions();
     if let Some((at, id)) = &window.after {
         conditions.and_all("(updated_at, id) < (?, ?)", [(*at).into(), id.into()]);
@@ -90,13 +90,13 @@ fn cart(row: &Row) -> Result<Cart> {
     let optional = |column: &str| row.get::<Option<String>>(column);
     let time = |column: &str| row.get::<i64>(column).map(Timestamp::from_micros);
     Ok(Cart {
-        id: Id::known(row.get("id")?),
-        customer_id: optional("customer_id")?.map(Id::known),
-        place_id: optional("place_id")?.map(Id::known),
+        id: Id::trusted(row.get("id")?),
+        customer_id: optional("customer_id")?.map(Id::trusted),
+        place_id: optional("place_id")?.map(Id::trusted),
         items: Vec::new(),
-        order_id: Id::known(row.get("order_id")?),
+        order_id: Id::trusted(row.get("order_id")?),
         checking_out: row.get("checking_out")?,
-        last_order_id: optional("last_order_id")?.map(Id::known),
+        last_order_id: optional("last_order_id")?.map(Id::trusted),
         created_at: time("created_at")?,
         updated_at: time("updated_at")?,
         version: row.get("version")?,
@@ -106,9 +106,9 @@ fn cart(row: &Row) -> Result<Cart> {
 fn item(row: &Row) -> Result<Item> {
     let quantity = Quantity::new(row.get("quantity")?);
     Ok(Item {
-        id: Id::known(row.get("id")?),
+        id: Id::trusted(row.get("id")?),
         number: row.get("number")?,
-        product_id: Id::known(row.get("product_id")?),
+        product_id: Id::trusted(row.get("product_id")?),
         name: row.get("name")?,
         quantity: quantity.map_err(|_| db::Error::Unreadable("cart_items.quantity"))?,
         unit_price: Amount::from_minor(row.get("unit_price")?),
@@ -202,10 +202,10 @@ pub(super) async fn standing(tx: &mut Tx, placements: &[Placement]) -> Result<Ha
         .map(|row| {
             let standing = Standing {
                 version: row.get("version")?,
-                order_id: Id::known(row.get("order_id")?),
+                order_id: Id::trusted(row.get("order_id")?),
                 checking_out: row.get("checking_out")?,
             };
-            Ok((Id::known(row.get("id")?), standing))
+            Ok((Id::trusted(row.get("id")?), standing))
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bus::{NewEvent, Outgoing};
+use bus::{Message, NewEvent};
 use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, Value, insert, query};
 
@@ -58,7 +58,7 @@ pub(crate) async fn place(
     tx: &mut Tx,
     placements: Vec<Placement>,
     event: impl Fn(&Order) -> NewEvent,
-    plain: impl Fn(&Order) -> Option<Outgoing>,
+    plain: impl Fn(&Order) -> Option<Message>,
 ) -> Result<Vec<Placed>> {
     // Another replica may be asked for the same at the same time. Ids that we made ourselves are nobody else's.
     let names = placements.iter().flat_map(|p| {
@@ -133,7 +133,7 @@ async fn known_ids<'a>(tx: &mut Tx, ids: impl Iterator<Item = &'a OrderId>) -> R
         .fetch_all(tx)
         .await?
         .iter()
-        .map(|row| Ok((OrderId::known(row.get("id")?), row.get("payload_hash")?)))
+        .map(|row| Ok((OrderId::trusted(row.get("id")?), row.get("payload_hash")?)))
         .collect()
 }
 
@@ -154,7 +154,7 @@ async fn known_keys<'a>(tx: &mut Tx, keys: impl Iterator<Item = &'a Key>) -> Res
     for row in &rows {
         let (subject, route, key): (String, String, String) = (row.get("subject")?, row.get("route")?, row.get("key")?);
         if let Some(known) = wanted.iter().find(|k| k.subject == subject && k.route == route && k.key == key) {
-            let target = (OrderId::known(row.get("target_id")?), row.get("payload_hash")?);
+            let target = (OrderId::trusted(row.get("target_id")?), row.get("payload_hash")?);
             found.insert((*known).clone(), target);
         }
     }

@@ -1,6 +1,6 @@
 //! Reading orders and their returns.
 
-use commerce::{OrderId, Timestamp, page::Window};
+use commerce::{OrderId, Timestamp, page::PageRequest};
 use db::{Result, Row, Tx, query};
 
 use super::{Held, rows};
@@ -61,7 +61,7 @@ impl Filter {
 }
 
 /// Orders by their number, past the window's `after`.
-pub(crate) async fn list(tx: &mut Tx, filter: &Filter, window: &Window<i64>) -> Result<Vec<Held>> {
+pub(crate) async fn list(tx: &mut Tx, filter: &Filter, window: &PageRequest<i64>) -> Result<Vec<Held>> {
     let mut conditions = filter.conditions();
     let (beyond, direction) = if filter.ascending { (">", "asc") } else { ("<", "desc") };
     if let Some(after) = window.after {

@@ -34,10 +34,10 @@ fn held(row: &Row) -> Result<Held> {
     let optional = |column: &str| row.get::<Option<String>>(column);
     let time = |column: &str| row.get::<i64>(column).map(Timestamp::from_micros);
     let order = Order {
-        id: Id::known(row.get("id")?),
+        id: Id::trusted(row.get("id")?),
         number: row.get("number")?,
-        customer_id: optional("customer_id")?.map(Id::known),
-        place_id: Id::known(row.get("place_id")?),
+        customer_id: optional("customer_id")?.map(Id::trusted),
+        place_id: Id::trusted(row.get("place_id")?),
         channel: Channel::parse(&row.get::<String>("channel")?).ok_or_else(|| unreadable("orders.channel"))?,
         state: State::parse(&row.get::<String>("state")?).ok_or_else(|| unreadable("orders.state"))?,
         status: Status::parse(&row.get::<String>("status")?).ok_or_else(|| unreadable("orders.status"))?,
@@ -51,7 +51,7 @@ fn held(row: &Row) -> Result<Held> {
             method: PaymentMethod::parse(&row.get::<String>("payment_method")?)
                 .ok_or_else(|| unreadable("orders.payment_method"))?,
             status: row.get("payment_status")?,
-            id: optional("payment_id")?.map(Id::known),
+            id: optional("payment_id")?.map(Id::trusted),
         },
         reason: optional("reason")?,
         shipping_address: optional("shipping")?.map(|text| json(&text, "orders.shipping")).transpose()?,
@@ -63,7 +63,7 @@ fn held(row: &Row) -> Result<Held> {
         sequence: row.get("sequence")?,
         metadata: optional("metadata")?.map(|text| json(&text, "orders.metadata")).transpose()?.unwrap_or_default(),
         archived: row.get("archived")?,
-        cart_id: optional("cart_id")?.map(Id::known),
+        cart_id: optional("cart_id")?.map(Id::trusted),
     };
     Ok(Held {
         order,
@@ -110,7 +110,7 @@ async fn add_lines(tx: &mut Tx, mut orders: Vec<Held>) -> Result<Vec<Held>> {
     .fetch_all(tx)
     .await?;
     for row in &found {
-        let order_id: OrderId = Id::known(row.get("order_id")?);
+        let order_id: OrderId = Id::trusted(row.get("order_id")?);
         lines.entry(order_id).or_default().push(line(row)?);
     }
     for held in &mut orders {
@@ -124,7 +124,7 @@ fn line(row: &Row) -> Result<Line> {
     let unit_price = Amount::from_minor(row.get("unit_price")?);
     Ok(Line {
         line_id: line_id(row.get("position")?),
-        product_id: row.get::<Option<String>>("product_id")?.map(Id::known),
+        product_id: row.get::<Option<String>>("product_id")?.map(Id::trusted),
         name: row.get("name")?,
         quantity,
         returned: u32::try_from(row.get::<i64>("returned")?).map_err(|_| unreadable("order_lines.returned"))?,
@@ -135,5 +135,5 @@ fn line(row: &Row) -> Result<Line> {
 
 /// Lines are named by their position, from 1.
 pub(crate) fn line_id(position: i64) -> LineId {
-    Id::known(position.to_string())
+    Id::trusted(position.to_string())
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use bus::{NewEvent, Outgoing};
+use bus::{Message, NewEvent};
 use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, query};
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub(crate) struct Settlement {
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
     /// The end of a checkout or cancellation: its event, what those hear who know no events, and the answer for whoever repeats the request.
-    Terminal { event: Box<NewEvent>, plain: Option<Outgoing>, answer: Answer },
+    Terminal { event: Box<NewEvent>, plain: Option<Message>, answer: Answer },
     /// A decision, which nobody is told of yet.
     Decision,
 }
@@ -137,7 +137,7 @@ async fn update_orders(tx: &mut Tx, settlements: &[Settlement]) -> Result<HashMa
     .fetch_all(tx)
     .await?
     .iter()
-    .map(|row| Ok(((OrderId::known(row.get("id")?), row.get("epoch")?), row.get("summed")?)))
+    .map(|row| Ok(((OrderId::trusted(row.get("id")?), row.get("epoch")?), row.get("summed")?)))
     .collect()
 }
 

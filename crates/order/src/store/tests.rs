@@ -22,7 +22,7 @@ fn order(id: &str) -> Order {
         id: OrderId::parse(id).expect("an id"),
         number: 0,
         customer_id: None,
-        place_id: Id::known("logistics".into()),
+        place_id: Id::trusted("logistics".into()),
         channel: Channel::Web,
         state: State::Created,
         status: Status::Pending,
@@ -30,7 +30,7 @@ fn order(id: &str) -> Order {
         history: Vec::new(),
         lines: vec![Line {
             line_id: line_id(1),
-            product_id: Some(Id::known("tea".into())),
+            product_id: Some(Id::trusted("tea".into())),
             name: "Tea".into(),
             quantity,
             returned: 0,
@@ -111,9 +111,9 @@ async fn plain_listeners_hear_of_an_order_what_they_always_did() {
     let actor = Some(events::NEW_ORDERS.into());
     heard.order.history.insert(0, Moved { status: Status::Pending, at: Timestamp::now(), actor, reason: None });
     let lines = &mut several.order.lines;
-    lines.push(Line { product_id: Some(Id::known("cup".into())), ..lines[0].clone() });
+    lines.push(Line { product_id: Some(Id::trusted("cup".into())), ..lines[0].clone() });
     lines.push(lines[0].clone());
-    several.order.customer_id = Some(Id::known("c1".into()));
+    several.order.customer_id = Some(Id::trusted("c1".into()));
     none.order.metadata.insert(events::BUYER.into(), "7".into());
     none.order.lines[0].product_id = None;
     placed(&db, vec![placement("a", "h", None), several, none, heard]).await;

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use auth::Role;
-use bus::Outgoing;
+use bus::Message;
 use serde_json::{Value, json};
 
 use crate::house::House;
 
 async fn tell(house: &House, id: &str, body: &Value) {
-    let message = Outgoing { topic: "new-order".into(), key: id.into(), payload: body.to_string() };
+    let message = Message { topic: "new-order".into(), key: id.into(), payload: body.to_string() };
     house.bus.publish(vec![message]).await.expect("publishes");
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use auth::InternalKey;
-use chassis::{Metrics, Neighbour};
+use chassis::{Metrics, Peer};
 use reqwest::StatusCode;
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ pub(crate) struct Orders {
     http: reqwest::Client,
     base: String,
     key: InternalKey,
-    who: Neighbour,
+    who: Peer,
 }
 
 /// How an order stands with its money.
@@ -44,7 +44,7 @@ impl Orders {
             http: reqwest::Client::builder().timeout(TIMEOUT).build()?,
             base: base.trim_end_matches('/').to_owned(),
             key: key.for_service(crate::NAME),
-            who: Neighbour::new("order", TIMEOUT, metrics),
+            who: Peer::new("order", TIMEOUT, metrics),
         })
     }
 

@@ -17,7 +17,7 @@ fn authorize(minor: i64, method: Method, capture: bool) -> Act {
 }
 
 fn change(op_id: u8, act: Act) -> Change {
-    Change { order_id: OrderId::known("o".into()), op_id: op_id.to_string(), act, note: String::new() }
+    Change { order_id: OrderId::trusted("o".into()), op_id: op_id.to_string(), act, note: String::new() }
 }
 
 /// Does a change as the till does, with a provider that says `verdict`, or nothing.

@@ -100,7 +100,7 @@ pub(crate) async fn unclaimed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result
     .bind(limit)
     .fetch_all(tx)
     .await?;
-    rows.iter().map(|row| Ok(OrderId::known(row.get("order_id")?))).collect()
+    rows.iter().map(|row| Ok(OrderId::trusted(row.get("order_id")?))).collect()
 }
 
 /// Takes so many numbers; gives the first.
@@ -206,11 +206,11 @@ fn operation_values(payment: &Payment, place: usize) -> Vec<Value> {
 
 fn payment(row: &Row) -> Result<Payment, Error> {
     Ok(Payment {
-        id: PaymentId::known(row.get("id")?),
+        id: PaymentId::trusted(row.get("id")?),
         number: row.get("number")?,
         kind: Kind::parse(&row.get::<String>("kind")?).ok_or(Error::Corrupt("kind"))?,
-        order_id: OrderId::known(row.get("order_id")?),
-        customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::known),
+        order_id: OrderId::trusted(row.get("order_id")?),
+        customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::trusted),
         amount: Amount::from_minor(row.get("amount")?),
         currency: row.get::<String>("currency")?.parse().map_err(|_| Error::Corrupt("currency"))?,
         method: Method::parse(&row.get::<String>("method")?).ok_or(Error::Corrupt("method"))?,

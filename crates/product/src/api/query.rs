@@ -1,7 +1,7 @@
 //! Questions, open to everybody.
 
 use async_graphql::{Context, ID, Object, Result};
-use commerce::page::{PageQuery, Window};
+use commerce::page::{PageQuery, PageRequest};
 
 use super::types::{PageInfo, ProductConnection, ProductEdge, ProductView};
 use super::{Api, told};
@@ -71,7 +71,7 @@ impl Query {
                 page: None,
                 include_total: Some(ctx.look_ahead().field("totalCount").exists()),
             };
-            let window = page.window::<i64>(&api.cursors).map_err(|bad| told(bad.into()))?;
+            let window = page.page_request::<i64>(&api.cursors).map_err(|bad| told(bad.into()))?;
             let filter = Filter { search, category, active, number };
             let (products, total) = api.store.catalog(filter, &window).await.map_err(told)?;
             Ok(connection(api, &window, products, total))
@@ -85,7 +85,7 @@ impl Query {
     }
 }
 
-fn connection(api: &Api, window: &Window<i64>, products: Vec<Product>, total: Option<u64>) -> ProductConnection {
+fn connection(api: &Api, window: &PageRequest<i64>, products: Vec<Product>, total: Option<u64>) -> ProductConnection {
     let page = window.page(&api.cursors, products, total, |product| product.number);
     let edges: Vec<ProductEdge> = page
         .data

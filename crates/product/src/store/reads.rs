@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{ProductId, Timestamp};
 use db::{Tx, query};
 
@@ -70,7 +70,7 @@ impl Store {
     pub(crate) async fn catalog(
         &self,
         filter: Filter,
-        window: &Window<i64>,
+        window: &PageRequest<i64>,
     ) -> Result<(Vec<Product>, Option<u64>), Error> {
         let mut conditions = db::Filter::new("deleted_at is null");
         if let Some(active) = filter.active {

@@ -29,7 +29,7 @@ pub(super) const COLUMNS: &[&str] = &[
 pub(super) fn product(row: &Row) -> Result<Product, Error> {
     let currency: String = row.get("currency")?;
     Ok(Product {
-        id: ProductId::known(row.get("id")?),
+        id: ProductId::trusted(row.get("id")?),
         number: row.get("number")?,
         name: row.get("name")?,
         description: row.get("description")?,

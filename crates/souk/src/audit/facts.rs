@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bus::{Kept, inbox::Heard, outbox::Telling};
+use bus::{Dump, inbox::Heard, outbox::Telling};
 use commerce::Timestamp;
 
 use crate::data;
@@ -52,7 +52,7 @@ pub(crate) struct Facts {
     /// What the events are about, by topic and subject.
     pub(crate) aggregates: BTreeMap<(String, String), Aggregate>,
     /// The bus; nothing where the broker keeps no log.
-    pub(crate) log: Option<Kept>,
+    pub(crate) log: Option<Dump>,
 }
 
 const STORES: [&str; 7] = ["customer", "product", "order", "stock", "payment", "notification", "bus"];

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bus::{
-    Kept, Outgoing,
+    Dump, Message,
     inbox::Heard,
     outbox::{Telling, Told},
 };
@@ -60,7 +60,7 @@ fn house() -> Facts {
     let order = order("o1");
     let events: Vec<Told> = (1..).zip(KINDS).map(|(sequence, kind)| told("o1", sequence, kind)).collect();
     let message =
-        |told: &Told| Outgoing { topic: told.topic.clone(), key: told.subject.clone(), payload: told.payload.clone() };
+        |told: &Told| Message { topic: told.topic.clone(), key: told.subject.clone(), payload: told.payload.clone() };
     let messages = events.iter().map(message).collect();
     let aggregate = Aggregate { last: 4, made: Some(order.created_at), told: Some(order.told_at) };
     Facts {
@@ -78,7 +78,7 @@ fn house() -> Facts {
         notification_heard: Heard::default(),
         told: BTreeMap::from([("orders", Telling { events, pruned_before: None })]),
         aggregates: BTreeMap::from([(("orders".into(), "o1".into()), aggregate)]),
-        log: Some(Kept { messages, whole_since: HashMap::new() }),
+        log: Some(Dump { messages, whole_since: HashMap::new() }),
     }
 }
 
@@ -86,7 +86,7 @@ fn outbox(facts: &mut Facts) -> &mut Telling {
     facts.told.get_mut("orders").expect("the orders")
 }
 
-fn log(facts: &mut Facts) -> &mut Kept {
+fn log(facts: &mut Facts) -> &mut Dump {
     facts.log.as_mut().expect("a log")
 }
 
@@ -234,11 +234,11 @@ fn a_word_about_a_prospect_that_made_no_activity_is_found_on_a_running_fleet() {
     let kind = "souk.prospect.created";
     let payload = json!({"type": kind, "id": "e1", "source": "/souk/customer", "sequence": 1}).to_string();
     let (topic, subject) = ("prospect-events".to_owned(), "p1".to_owned());
-    let message = Outgoing { topic: topic.clone(), key: subject.clone(), payload: payload.clone() };
+    let message = Message { topic: topic.clone(), key: subject.clone(), payload: payload.clone() };
     log(&mut facts).messages.push(message);
     // Another program's, which counts as it likes.
     let foreign = json!({"type": kind, "id": "e1", "source": "/crm", "sequence": 9}).to_string();
-    log(&mut facts).messages.push(Outgoing { topic: topic.clone(), key: subject.clone(), payload: foreign });
+    log(&mut facts).messages.push(Message { topic: topic.clone(), key: subject.clone(), payload: foreign });
     facts
         .aggregates
         .insert((topic.clone(), subject.clone()), Aggregate { last: 1, made: Some(at(1)), told: Some(at(1)) });

@@ -47,7 +47,7 @@ impl Sample {
     pub fn named(name: &str) -> anyhow::Result<Self> {
         let set = Set::named(name).with_context(|| format!("`{name}` is none of {}", names().join(", ")))?;
         let product = |(id, name, description, category, cents): &(&str, &str, &str, &str, i64)| SeedProduct {
-            id: ProductId::known((*id).to_owned()),
+            id: ProductId::trusted((*id).to_owned()),
             name: (*name).to_owned(),
             description: said(description),
             category: said(category),
@@ -55,7 +55,7 @@ impl Sample {
             currency: Currency::EUR,
         };
         let place = |(id, name, kind, city): &(&str, &str, &'static str, &str)| SeedPlace {
-            id: PlaceId::known((*id).to_owned()),
+            id: PlaceId::trusted((*id).to_owned()),
             name: (*name).to_owned(),
             kind,
             city: said(city),
@@ -78,8 +78,8 @@ fn levels(set: &Set) -> Vec<SeedLevel> {
         let quantities = pieces.iter().copied().chain(pieces.last().copied().into_iter().cycle());
         let is_store = set.places.iter().any(|(id, _, kind, _)| id == place && *kind == "store");
         let level = |((id, ..), quantity): (&(&str, &str, &str, &str, i64), i64)| SeedLevel {
-            product_id: ProductId::known((*id).to_owned()),
-            place_id: PlaceId::known((*place).to_owned()),
+            product_id: ProductId::trusted((*id).to_owned()),
+            place_id: PlaceId::trusted((*place).to_owned()),
             quantity,
             threshold: set.threshold.filter(|_| is_store),
         };

@@ -29,7 +29,7 @@ const MOST: usize = 1_000;
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustment {
-    /// Chosen by the caller: a repeat changes nothing. Made if not given.
+    /// DeadLetterFilter by the caller: a repeat changes nothing. Made if not given.
     #[serde(default)]
     id: Option<String>,
     product_id: String,

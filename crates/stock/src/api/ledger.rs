@@ -59,7 +59,7 @@ pub(crate) async fn list_ledger(
     Query(query): Query<LevelQuery>,
 ) -> Result<Json<Page<EntryBody>>, Problem> {
     let key = &api.cursors.ledger;
-    let window = query.page_query().window(key).map_err(bad_page)?;
+    let window = query.page_query().page_request(key).map_err(bad_page)?;
     let mut filter = query.filter();
     match &query.place_id {
         Some(place_id) => demand_place(&caller, place_id)?,

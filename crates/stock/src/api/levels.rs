@@ -141,7 +141,7 @@ pub(crate) async fn list_levels(
     let filter = query.filter()?;
     let paging =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = paging.window(key).map_err(bad_page)?;
+    let window = paging.page_request(key).map_err(bad_page)?;
     let (rows, in_transit, total) = async {
         let mut tx = api.db.snapshot().await?;
         let total = if window.include_total { Some(lists::count_levels(&mut tx, &filter).await?) } else { None };

@@ -60,7 +60,7 @@ pub(crate) struct Address {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPlace {
-    /// Chosen by the caller, or made.
+    /// DeadLetterFilter by the caller, or made.
     #[serde(default)]
     id: Option<String>,
     name: String,
@@ -89,7 +89,7 @@ pub(crate) async fn list_places(
     State(api): State<Api>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<PlaceBody>>, Problem> {
-    let window = query.window::<i64>(&api.cursors.places).map_err(bad_page)?;
+    let window = query.page_request::<i64>(&api.cursors.places).map_err(bad_page)?;
     let (rows, total) = async {
         let mut tx = api.db.snapshot().await?;
         let total = if window.include_total { Some(places::count(&mut tx).await?) } else { None };

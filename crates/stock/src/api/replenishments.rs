@@ -30,7 +30,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"product_id": "TEA-ASSAM-250", "place_id": "store-1", "quantity": 24}))]
 pub(crate) struct NewReplenishment {
-    /// Chosen by the caller: a repeat asks for nothing more. Made if not given.
+    /// DeadLetterFilter by the caller: a repeat asks for nothing more. Made if not given.
     #[serde(default)]
     id: Option<String>,
     product_id: String,
@@ -161,7 +161,7 @@ pub(crate) async fn list_replenishments(
     };
     let page =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.window(&api.cursors.replenishments).map_err(bad_page)?;
+    let window = page.page_request(&api.cursors.replenishments).map_err(bad_page)?;
     let read = async {
         let mut tx = api.db.snapshot().await?;
         let rows = replenishments::list(&mut tx, &wanted, &window).await?;

@@ -5,15 +5,15 @@ use proptest::prelude::*;
 use super::*;
 
 fn place() -> PlaceId {
-    PlaceId::known("p".into())
+    PlaceId::trusted("p".into())
 }
 
 fn product(n: u8) -> ProductId {
-    ProductId::known(format!("g{n}"))
+    ProductId::trusted(format!("g{n}"))
 }
 
 fn order(n: u8) -> OrderId {
-    OrderId::known(format!("o{n}"))
+    OrderId::trusted(format!("o{n}"))
 }
 
 fn lines(lines: &[(u8, i64)]) -> BTreeMap<ProductId, i64> {
@@ -48,14 +48,14 @@ fn an_order_gets_all_its_lines_or_none_and_hears_what_is_missing() {
     assert_eq!(book.reserve(&order(1), &place(), &lines(&[(0, 5), (1, 1)])), Reserved::Held);
     assert!(matches!(book.reserve(&order(1), &place(), &lines(&[(0, 4)])), Reserved::Invalid(_)));
     assert_eq!((level(&book, 0), level(&book, 1)), ((5, 5), (1, 1)));
-    let elsewhere = PlaceId::known("nowhere".into());
+    let elsewhere = PlaceId::trusted("nowhere".into());
     assert!(matches!(book.reserve(&order(2), &elsewhere, &lines(&[(0, 1)])), Reserved::Invalid(_)));
 }
 
 #[test]
 fn what_is_set_aside_from_outside_is_taken_given_back_and_taken_again() {
     let mut book = book(&[5]);
-    let outside = OrderId::known("legacy:77".into());
+    let outside = OrderId::trusted("legacy:77".into());
     assert_eq!(book.release(&outside), State::Released, "it was not there yet");
     for _ in 0..2 {
         assert_eq!(book.reserve(&outside, &place(), &lines(&[(0, 4)])), Reserved::Held);

@@ -20,7 +20,7 @@ enum Act {
 }
 
 fn place(n: u8) -> PlaceId {
-    PlaceId::known(format!("p{n}"))
+    PlaceId::trusted(format!("p{n}"))
 }
 
 fn slot(n: u8) -> Slot {
@@ -28,7 +28,7 @@ fn slot(n: u8) -> Slot {
 }
 
 fn product() -> ProductId {
-    ProductId::known("g".into())
+    ProductId::trusted("g".into())
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -81,11 +81,11 @@ fn run(acts: &[Act]) -> (Book, Vec<Replenishment>) {
                 }
             }
             Act::Sell { place: at, order, quantity } => {
-                let order = commerce::OrderId::known(format!("o{order}"));
+                let order = commerce::OrderId::trusted(format!("o{order}"));
                 book.reserve(&order, &place(*at), &BTreeMap::from([(product(), *quantity)]));
                 book.commit(&order, "a");
             }
-            Act::Cancel { order } => book.cancel(&commerce::OrderId::known(format!("o{order}")), "a"),
+            Act::Cancel { order } => book.cancel(&commerce::OrderId::trusted(format!("o{order}")), "a"),
             Act::Adjust { place, delta } if *delta != 0 => {
                 let wish = Wish {
                     id: format!("a{n}"),

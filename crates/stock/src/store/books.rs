@@ -64,7 +64,7 @@ pub(crate) async fn load(tx: &mut Tx, needs: Needs<'_>, book: &mut Book) -> Resu
     if !unknown.is_empty() {
         let rows = db::query("select id from places where id in {list $1}").list(unknown).fetch_all(tx).await?;
         for row in &rows {
-            book.places.insert(PlaceId::known(row.get("id")?));
+            book.places.insert(PlaceId::trusted(row.get("id")?));
         }
     }
     Ok(())
@@ -90,10 +90,10 @@ async fn load_reservations(tx: &mut Tx, orders: &BTreeSet<&str>, book: &mut Book
     .fetch_all(tx)
     .await?;
     for row in &rows {
-        let order_id = OrderId::known(row.get("order_id")?);
+        let order_id = OrderId::trusted(row.get("order_id")?);
         let line = Line { quantity: row.get("quantity")?, restocked: row.get("restocked")? };
         if let Some(reservation) = book.reservations.get_mut(&order_id) {
-            reservation.lines.insert(ProductId::known(row.get("product_id")?), line);
+            reservation.lines.insert(ProductId::trusted(row.get("product_id")?), line);
         }
     }
     Ok(())
@@ -286,7 +286,7 @@ pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<V
     .bind(limit)
     .fetch_all(tx)
     .await?;
-    rows.iter().map(|row| Ok(OrderId::known(row.get("order_id")?))).collect()
+    rows.iter().map(|row| Ok(OrderId::trusted(row.get("order_id")?))).collect()
 }
 
 /// How many orders goods are set aside for, and how many pieces. Reads the index of reservations that are held, and their
@@ -313,11 +313,14 @@ pub(crate) async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<V
     let mut book = Book::default();
     load_reservations(tx, &ids.iter().map(String::as_str).collect(), &mut book).await?;
     // In the order of the database, which is not that of bytes: the next page goes on after the last one.
-    Ok(ids.into_iter().filter_map(|id| book.reservations.remove(&OrderId::known(id))).collect())
+    Ok(ids.into_iter().filter_map(|id| book.reservations.remove(&OrderId::trusted(id))).collect())
 }
 
 pub(super) fn slot(row: &Row) -> Result<Slot, Error> {
-    Ok(Slot { place_id: PlaceId::known(row.get("place_id")?), product_id: ProductId::known(row.get("product_id")?) })
+    Ok(Slot {
+        place_id: PlaceId::trusted(row.get("place_id")?),
+        product_id: ProductId::trusted(row.get("product_id")?),
+    })
 }
 
 pub(super) fn level(row: &Row) -> Result<(Slot, Level), Error> {
@@ -332,8 +335,8 @@ pub(super) fn level(row: &Row) -> Result<(Slot, Level), Error> {
 
 fn reservation(row: &Row) -> Result<Reservation, Error> {
     Ok(Reservation {
-        order_id: OrderId::known(row.get("order_id")?),
-        place_id: row.get::<Option<String>>("place_id")?.map(PlaceId::known),
+        order_id: OrderId::trusted(row.get("order_id")?),
+        place_id: row.get::<Option<String>>("place_id")?.map(PlaceId::trusted),
         state: State::parse(&row.get::<String>("state")?).ok_or(Error::Corrupt("state"))?,
         lines: BTreeMap::new(),
         sequence: row.get("sequence")?,

@@ -1,6 +1,6 @@
 //! Lists of levels and of the ledger, page by page, and the sums that the audit asks for.
 
-use commerce::{Timestamp, page::Window};
+use commerce::{Timestamp, page::PageRequest};
 use db::{Row, Tx};
 
 use super::books;
@@ -71,7 +71,7 @@ pub(crate) struct Sums {
 pub(crate) async fn levels(
     tx: &mut Tx,
     filter: &Filter,
-    window: &Window<(String, String)>,
+    window: &PageRequest<(String, String)>,
 ) -> Result<Vec<(Slot, Level)>, Error> {
     let mut conditions = filter.conditions();
     if let Some((product, place)) = &window.after {
@@ -89,7 +89,7 @@ pub(crate) async fn count_levels(tx: &mut Tx, filter: &Filter) -> Result<u64, Er
 }
 
 /// A page of the ledger, newest first.
-pub(crate) async fn ledger(tx: &mut Tx, filter: &Filter, window: &Window<String>) -> Result<Vec<Entry>, Error> {
+pub(crate) async fn ledger(tx: &mut Tx, filter: &Filter, window: &PageRequest<String>) -> Result<Vec<Entry>, Error> {
     let mut conditions = filter.conditions();
     if let Some(before) = &window.after {
         conditions.and("id < ?", before);

@@ -1,6 +1,6 @@
 //! Places: stores and logistics centres.
 
-use commerce::{PlaceId, Timestamp, page::Window};
+use commerce::{PlaceId, Timestamp, page::PageRequest};
 use db::{Row, Tx};
 
 use crate::error::Error;
@@ -49,7 +49,7 @@ pub(crate) async fn get(tx: &mut Tx, id: &PlaceId) -> Result<Option<Place>, Erro
 }
 
 /// A page of places, by number.
-pub(crate) async fn list(tx: &mut Tx, window: &Window<i64>) -> Result<Vec<Place>, Error> {
+pub(crate) async fn list(tx: &mut Tx, window: &PageRequest<i64>) -> Result<Vec<Place>, Error> {
     let rows = db::query(
         "select id, number, name, kind, address from places where number > $1 order by number limit $2 offset $3",
     )
@@ -68,7 +68,7 @@ pub(crate) async fn count(tx: &mut Tx) -> Result<i64, Error> {
 
 fn place(row: &Row) -> Result<Place, Error> {
     Ok(Place {
-        id: PlaceId::known(row.get("id")?),
+        id: PlaceId::trusted(row.get("id")?),
         number: row.get("number")?,
         name: row.get("name")?,
         kind: row.get("kind")?,
@@ -85,7 +85,7 @@ mod tests {
         let store = testkit::store().await.expect("a database");
         let db = store.open(&[bus::MIGRATIONS, crate::store::MIGRATIONS].concat()).await.expect("migrates");
         let place = Place {
-            id: PlaceId::known("logistics".into()),
+            id: PlaceId::trusted("logistics".into()),
             number: 0,
             name: "Logistics centre".into(),
             kind: "logistics".into(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use commerce::{PlaceId, ProductId, Timestamp, page::Window};
+use commerce::{PlaceId, ProductId, Timestamp, page::PageRequest};
 use db::{Row, Tx};
 
 use crate::{
@@ -78,7 +78,7 @@ pub(crate) async fn get(tx: &mut Tx, id: &str) -> Result<Option<Replenishment>, 
 }
 
 /// A page of them, newest first.
-pub(crate) async fn list(tx: &mut Tx, wanted: &Wanted, window: &Window<i64>) -> Result<Vec<Replenishment>, Error> {
+pub(crate) async fn list(tx: &mut Tx, wanted: &Wanted, window: &PageRequest<i64>) -> Result<Vec<Replenishment>, Error> {
     let mut conditions = wanted.conditions();
     if let Some(before) = window.after {
         conditions.and("number < ?", before);
@@ -177,9 +177,9 @@ fn read(row: &Row) -> Result<Replenishment, Error> {
     Ok(Replenishment {
         id: row.get("id")?,
         number: row.get("number")?,
-        product_id: ProductId::known(row.get("product_id")?),
-        from: PlaceId::known(row.get("from_place_id")?),
-        to: PlaceId::known(row.get("place_id")?),
+        product_id: ProductId::trusted(row.get("product_id")?),
+        from: PlaceId::trusted(row.get("from_place_id")?),
+        to: PlaceId::trusted(row.get("place_id")?),
         quantity: row.get("quantity")?,
         stage: Stage::parse(&row.get::<String>("stage")?).ok_or(Error::Corrupt("stage"))?,
         shipped: row.get("shipped")?,

@@ -16,7 +16,7 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
-use bus::{Bus, Outgoing};
+use bus::{Bus, Message};
 use chassis::{Context, CrashPoints, Listeners, Problem};
 use proto::stock::v1::{
     CommitRequest, HoldState, Line, OrderLines, ReleaseRequest, ReserveRequest, ReserveResult,
@@ -202,7 +202,7 @@ impl House {
             "type": format!("souk.order.{kind}"), "subject": order_id, "time": "2026-01-01T00:00:00Z",
             "sequence": sequence, "datacontenttype": "application/json", "data": data,
         });
-        let message = Outgoing { topic: "orders".into(), key: order_id.into(), payload: event.to_string() };
+        let message = Message { topic: "orders".into(), key: order_id.into(), payload: event.to_string() };
         self.bus.publish(vec![message]).await.expect("publishes");
         let place = ("orders".to_owned(), order_id.to_owned());
         self.until(|facts| facts.heard.last.get(&place).is_some_and(|heard| *heard >= sequence)).await;

@@ -6,7 +6,7 @@ use crate::store::Filter;
 pub(super) async fn an_id_makes_one_customer_and_clashes_with_another_payload(ground: &Ground) {
     let store = ground.store();
     let seven = |payload: &str| NewCustomer {
-        id: Some(CustomerId::known("crm-7".into())),
+        id: Some(CustomerId::trusted("crm-7".into())),
         profile: with_email("Seven", "seven@example.org"),
         created_from: payload.into(),
     };
@@ -17,7 +17,7 @@ pub(super) async fn an_id_makes_one_customer_and_clashes_with_another_payload(gr
     let replicas = ground.replicas().await;
     let (done, failed) = at_once(&replicas, 16, |store, n| async move {
         let new = NewCustomer {
-            id: Some(CustomerId::known("crm-8".into())),
+            id: Some(CustomerId::trusted("crm-8".into())),
             profile: named("Eight"),
             created_from: if n < 8 { "a" } else { "b" }.into(),
         };
@@ -156,7 +156,7 @@ pub(super) async fn lists_go_by_number_and_count(ground: &Ground) {
     assert_eq!((numbers(&rows), total), (vec![1, 2, 4], Some(6)), "one more than wanted, without who is forgotten");
     let (rows, total) = store.customers(Filter::default(), window(Some(4), 5)).await.unwrap();
     assert_eq!((numbers(&rows), total), (vec![5, 6, 7], Some(6)));
-    let page = Window { offset: 4, include_total: false, ..window(None, 2) };
+    let page = PageRequest { offset: 4, include_total: false, ..window(None, 2) };
     let (rows, total) = store.customers(Filter::default(), page).await.unwrap();
     assert_eq!((numbers(&rows), total), (vec![6, 7], None));
     let some =
@@ -263,8 +263,8 @@ pub(super) async fn facts_name_everybody_once(ground: &Ground) {
     for n in 0..5 {
         ids.push(make(store.as_ref(), named(&n.to_string())).await.unwrap().as_str().to_owned());
     }
-    store.change_customer(&CustomerId::known(ids[1].clone()), None, phone(1)).await.unwrap();
-    store.anonymise_customer(&CustomerId::known(ids[3].clone()), None).await.unwrap();
+    store.change_customer(&CustomerId::trusted(ids[1].clone()), None, phone(1)).await.unwrap();
+    store.anonymise_customer(&CustomerId::trusted(ids[3].clone()), None).await.unwrap();
     ids.sort_unstable();
     let facts = store.customer_facts("").await.unwrap();
     assert_eq!(facts.iter().map(|fact| fact.id.clone()).collect::<Vec<_>>(), ids);

@@ -210,7 +210,7 @@ pub(super) async fn an_event_makes_one_activity_for_ever(ground: &Ground) {
     let store = ground.store();
     let make = |n: usize| {
         let (id, now) = (crate::hear::activity_of("/souk/customer", &(n % 3).to_string()), Timestamp::now());
-        Activity::of_prospect(id, Heard::Created, "Ada Example", Some(ProspectId::known("p".into())), now, now)
+        Activity::of_prospect(id, Heard::Created, "Ada Example", Some(ProspectId::trusted("p".into())), now, now)
     };
     let (done, failed) = at_once(&replicas, 18, |store, n| async move { store.note_activity(make(n)).await }).await;
     assert!(failed.is_empty(), "{failed:?}");

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use auth::Role;
 use chassis::config::var;
 use commerce::CustomerId;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use futures::future::join_all;
 use tempfile::TempDir;
 
@@ -183,7 +183,7 @@ fn render(customer: &Customer, created: bool) -> Reply {
 
 async fn make(store: &dyn Store, profile: Profile) -> Result<CustomerId, Error> {
     let reply = store.create_customer(new(profile), None, render).await?;
-    Ok(CustomerId::known(reply.location))
+    Ok(CustomerId::trusted(reply.location))
 }
 
 pub(crate) fn registering(username: &str, email: &str) -> NewUser {
@@ -214,8 +214,8 @@ fn phone(number: usize) -> Change {
     Change::Merge(serde_json::json!({"phone": format!("+49 {number:05}")}))
 }
 
-pub(crate) fn window<P>(after: Option<P>, limit: u32) -> Window<P> {
-    Window { limit, after, offset: 0, page: None, include_total: true }
+pub(crate) fn window<P>(after: Option<P>, limit: u32) -> PageRequest<P> {
+    PageRequest { limit, after, offset: 0, page: None, include_total: true }
 }
 
 /// Does all at once, shared between the replicas; gives what worked and what did not.

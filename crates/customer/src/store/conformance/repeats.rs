@@ -9,13 +9,13 @@ pub(super) async fn a_key_gives_its_first_answer(ground: &Ground) {
         store.create_customer(new(named(name)), Some(key("me", "k", payload)), render).await
     };
     let first = create("Ada", "a").await.unwrap();
-    let id = CustomerId::known(first.location.clone());
+    let id = CustomerId::trusted(first.location.clone());
     store.change_customer(&id, None, phone(1)).await.unwrap();
     assert_eq!(create("Ada", "a").await.unwrap(), first, "as it was, not as it is");
     assert!(matches!(create("Bob", "b").await, Err(Error::KeyReused)));
     // A repeat by id keeps its answer under its own key.
     let by_id = async |k: &str| {
-        let new = NewCustomer { id: Some(CustomerId::known("crm-1".into())), ..new(named("One")) };
+        let new = NewCustomer { id: Some(CustomerId::trusted("crm-1".into())), ..new(named("One")) };
         store.create_customer(new, Some(key("me", k, "one")), render).await.unwrap()
     };
     let (made, again) = (by_id("k1").await, by_id("k2").await);
@@ -69,7 +69,7 @@ pub(super) async fn answers_about_somebody_go_with_him(ground: &Ground) {
     let made = store.create_customer(new(named("Ada")), Some(key("me", "k", "a")), render).await.unwrap();
     let new_user = registering("bob", "bob@example.org");
     let bob = store.create_user(new_user, Some(key("admin", "k", "bob")), crate::api::render_user).await.unwrap().0;
-    store.anonymise_customer(&CustomerId::known(made.location.clone()), None).await.unwrap();
+    store.anonymise_customer(&CustomerId::trusted(made.location.clone()), None).await.unwrap();
     store.anonymise_customer(bob.unwrap().customer_id.as_ref().unwrap(), None).await.unwrap();
     assert!(store.user_reply(&key("admin", "k", "bob")).await.unwrap().is_none());
     let anew = store.create_customer(new(named("Ada")), Some(key("me", "k", "b")), render).await.unwrap();

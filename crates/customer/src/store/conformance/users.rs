@@ -96,7 +96,7 @@ pub(super) async fn users_are_listed_by_id(ground: &Ground) {
     let (rest, _) = store.users(window(Some(after), 10)).await.unwrap();
     let names: Vec<&str> = first[..2].iter().chain(&rest).map(|user| user.username.as_str()).collect();
     assert_eq!(names, ["user0", "user1", "user2", "user3", "user4"]);
-    let page = Window { offset: 4, include_total: false, ..window(None, 2) };
+    let page = PageRequest { offset: 4, include_total: false, ..window(None, 2) };
     let (last, total) = store.users(page).await.unwrap();
     assert_eq!((last.len(), last[0].username.as_str(), total), (1, "user4", None));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{CustomerId, Timestamp};
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -193,7 +193,7 @@ pub(super) async fn has_email(store: &MongoStore, email: &str) -> Result<bool, F
 pub(super) async fn list(
     store: &MongoStore,
     filter: Filter,
-    window: Window<i64>,
+    window: PageRequest<i64>,
 ) -> Result<(Vec<Customer>, Option<u64>), Error> {
     // A number below 1 is none yet.
     let mut wanted = match filter.number {

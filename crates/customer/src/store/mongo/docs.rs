@@ -149,7 +149,7 @@ impl CustomerDoc {
 
     pub(super) fn customer(self) -> Customer {
         Customer {
-            id: CustomerId::known(self.id),
+            id: CustomerId::trusted(self.id),
             number: self.number,
             profile: Profile {
                 name: Some(self.name),
@@ -220,14 +220,14 @@ impl UserDoc {
 
     pub(super) fn user(self) -> User {
         User {
-            id: UserId::known(self.id),
+            id: UserId::trusted(self.id),
             username: self.username,
             email: self.email,
             name: self.name,
             password_hash: self.password_hash,
             roles: self.roles.iter().filter_map(|role| Role::parse(role)).collect(),
             stores: self.stores,
-            customer_id: self.customer_id.map(CustomerId::known),
+            customer_id: self.customer_id.map(CustomerId::trusted),
             created_at: Timestamp::from_micros(self.created_at),
             version: self.version,
         }

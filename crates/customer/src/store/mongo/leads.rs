@@ -1,6 +1,6 @@
 //! Prospects and activities in MongoDB: their documents, and the lists of them.
 
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{CustomerId, Timestamp};
 use mongodb::Collection;
 use mongodb::bson::{Document, deserialize_from_document, doc};
@@ -113,7 +113,7 @@ impl Docs for Prospect {
             reason: moved.reason,
         };
         Ok(Self {
-            id: ProspectId::known(found.id),
+            id: ProspectId::trusted(found.id),
             number: found.number,
             lead: Lead {
                 first_name: Some(found.first_name),
@@ -127,7 +127,7 @@ impl Docs for Prospect {
             },
             stage: found.stage,
             history: found.history.into_iter().map(moved).collect(),
-            customer_id: found.customer_id.map(CustomerId::known),
+            customer_id: found.customer_id.map(CustomerId::trusted),
             created_at: Timestamp::from_micros(found.created_at),
             updated_at: Timestamp::from_micros(found.updated_at),
             version: found.version,
@@ -188,12 +188,12 @@ impl Docs for Activity {
     fn read(found: Document) -> Result<Self, Failure> {
         let found: ActivityDoc = deserialize_from_document(found).map_err(unreadable)?;
         Ok(Self {
-            id: ActivityId::known(found.id),
+            id: ActivityId::trusted(found.id),
             number: found.number,
             plan: Planned {
                 name: found.name,
-                date: Day::known(found.date),
-                prospect_id: found.prospect_id.map(ProspectId::known),
+                date: Day::trusted(found.date),
+                prospect_id: found.prospect_id.map(ProspectId::trusted),
             },
             by_event: found.by_event,
             created_at: Timestamp::from_micros(found.created_at),
@@ -251,7 +251,7 @@ impl Leads for MongoStore {
         Box::pin(records::find(self, id))
     }
 
-    fn prospects(&self, filter: Prospects, window: Window<i64>) -> Answered<'_, Listed<Prospect>> {
+    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> Answered<'_, Listed<Prospect>> {
         Box::pin(records::list(self, wanted_prospects(filter), window))
     }
 
@@ -271,7 +271,7 @@ impl Leads for MongoStore {
         Box::pin(records::find(self, id))
     }
 
-    fn activities(&self, filter: Activities, window: Window<i64>) -> Answered<'_, Listed<Activity>> {
+    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> Answered<'_, Listed<Activity>> {
         Box::pin(records::list(self, wanted_activities(filter), window))
     }
 

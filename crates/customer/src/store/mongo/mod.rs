@@ -26,7 +26,7 @@ mod users;
 use std::future::IntoFuture;
 
 use bus::outbox::Telling;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{CustomerId, UserId};
 use futures::future::BoxFuture;
 use mongodb::bson::{Document, doc};
@@ -101,7 +101,7 @@ impl Store for MongoStore {
         Box::pin(async move { Ok(customers::load(self, id).await?) })
     }
 
-    fn customers(&self, filter: Filter, window: Window<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
+    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
         Box::pin(customers::list(self, filter, window))
     }
 
@@ -133,7 +133,7 @@ impl Store for MongoStore {
         Box::pin(users::by_login(self, login))
     }
 
-    fn users(&self, window: Window<String>) -> Answered<'_, (Vec<User>, Option<u64>)> {
+    fn users(&self, window: PageRequest<String>) -> Answered<'_, (Vec<User>, Option<u64>)> {
         Box::pin(users::list(self, window))
     }
 

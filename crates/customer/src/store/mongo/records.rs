@@ -2,7 +2,7 @@
 //! its events and kept answers too.
 
 use commerce::Timestamp;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use futures::TryStreamExt;
 use mongodb::Collection;
 use mongodb::bson::{Bson, Document, deserialize_from_document, doc};
@@ -174,7 +174,7 @@ fn redacted(mut entry: Entry, data: &Value) -> Entry {
 pub(super) async fn list<T: Docs>(
     store: &MongoStore,
     mut wanted: Document,
-    window: Window<i64>,
+    window: PageRequest<i64>,
 ) -> Result<Listed<T>, Error> {
     let collection = T::collection(store);
     wanted.insert("deleted_at", Bson::Null);

@@ -1,6 +1,6 @@
 //! What a relay asks of this store: the events in the documents of customers, prospects and activities, and leases.
 
-use bus::Outgoing;
+use bus::Message;
 use bus::outbox::{self, Waiting};
 use commerce::Timestamp;
 use futures::TryStreamExt;
@@ -63,7 +63,7 @@ pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> R
         let name = format!("{}/{}", collection.name(), telling.id);
         telling.outbox.into_iter().filter(|entry| entry.published_at.is_none()).map(move |entry| {
             let id = format!("{name}/{}", entry.sequence);
-            Waiting { id, message: Outgoing { topic: entry.topic, key: key.clone(), payload: entry.payload } }
+            Waiting { id, message: Message { topic: entry.topic, key: key.clone(), payload: entry.payload } }
         })
     });
     Ok(messages.take(usize::try_from(limit).unwrap_or(0)).collect())

@@ -38,7 +38,7 @@ fn profile(user: &UserDoc) -> Profile {
 }
 
 fn customer_id(user: &UserDoc) -> CustomerId {
-    CustomerId::known(user.customer_id.clone().unwrap())
+    CustomerId::trusted(user.customer_id.clone().unwrap())
 }
 
 async fn all(store: &MongoStore) -> (usize, usize) {

@@ -13,7 +13,7 @@
 //! without customer may have the address of a customer who was there before him, so two that race are simply in
 //! that order.
 
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{CustomerId, Timestamp, UserId};
 use futures::TryStreamExt;
 use mongodb::Collection;
@@ -146,7 +146,7 @@ pub(super) async fn settle(store: &MongoStore, mut user: UserDoc) -> Result<Opti
 async fn make_customer(store: &MongoStore, user: &UserDoc, id: String) -> Result<bool, Failure> {
     let profile = Profile { name: Some(user.name.clone()), email: Some(user.email.clone()), ..Profile::default() };
     loop {
-        let draft = customers::draft(CustomerId::known(id.clone()), profile.clone(), None);
+        let draft = customers::draft(CustomerId::trusted(id.clone()), profile.clone(), None);
         match customers::add(store, draft, None).await {
             Ok(_) => return Ok(true),
             Err(failure) if failure.duplicate().is_some() => {}
@@ -220,7 +220,7 @@ pub(super) async fn of_customer(store: &MongoStore, id: &str) -> Result<Option<S
     Ok(user.and_then(|user| user.get_str("_id").ok().map(str::to_owned)))
 }
 
-pub(super) async fn list(store: &MongoStore, window: Window<String>) -> Result<(Vec<User>, Option<u64>), Error> {
+pub(super) async fn list(store: &MongoStore, window: PageRequest<String>) -> Result<(Vec<User>, Option<u64>), Error> {
     let mut wanted = doc! { "pending": Bson::Null };
     let total =
         if window.include_total { Some(within(store.users.count_documents(wanted.clone())).await?) } else { None };

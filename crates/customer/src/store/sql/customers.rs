@@ -1,7 +1,7 @@
 //! Customers in SQL.
 
 use bus::outbox;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{CustomerId, Timestamp};
 use db::{Tx, insert, query};
 
@@ -92,7 +92,7 @@ pub(super) async fn load(tx: &mut Tx, id: &CustomerId) -> Result<Option<Customer
 pub(super) async fn list(
     store: &SqlStore,
     filter: Filter,
-    window: Window<i64>,
+    window: PageRequest<i64>,
 ) -> Result<(Vec<Customer>, Option<u64>), Error> {
     if filter.is_futile() {
         return Ok((Vec::new(), window.include_total.then_some(0)));

@@ -1,6 +1,6 @@
 //! Prospects and activities in SQL: their rows, and the lists of them.
 
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{CustomerId, Timestamp};
 use db::{Row, Value};
 
@@ -66,7 +66,7 @@ impl Rows for Prospect {
         let stage: String = row.get("stage")?;
         let history: String = row.get("history")?;
         Ok(Self {
-            id: ProspectId::known(row.get("id")?),
+            id: ProspectId::trusted(row.get("id")?),
             number: row.get("number")?,
             lead: Lead {
                 first_name: Some(row.get("first_name")?),
@@ -80,7 +80,7 @@ impl Rows for Prospect {
             },
             stage: Stage::parse(&stage).ok_or(db::Error::Unreadable("prospects.stage"))?,
             history: serde_json::from_str(&history).map_err(|_| db::Error::Unreadable("prospects.history"))?,
-            customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::known),
+            customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::trusted),
             created_at: Timestamp::from_micros(row.get("created_at")?),
             updated_at: Timestamp::from_micros(row.get("updated_at")?),
             version: row.get("version")?,
@@ -124,12 +124,12 @@ impl Rows for Activity {
 
     fn read(row: &Row) -> Result<Self, Error> {
         Ok(Self {
-            id: ActivityId::known(row.get("id")?),
+            id: ActivityId::trusted(row.get("id")?),
             number: row.get("number")?,
             plan: Planned {
                 name: row.get("name")?,
-                date: Day::known(row.get("date")?),
-                prospect_id: row.get::<Option<String>>("prospect_id")?.map(ProspectId::known),
+                date: Day::trusted(row.get("date")?),
+                prospect_id: row.get::<Option<String>>("prospect_id")?.map(ProspectId::trusted),
             },
             by_event: row.get::<i64>("by_event")? != 0,
             created_at: Timestamp::from_micros(row.get("created_at")?),
@@ -143,11 +143,11 @@ impl Rows for Activity {
 
 const THERE: &str = "deleted_at is null";
 
-fn nothing<T>(window: &Window<i64>) -> Listed<T> {
+fn nothing<T>(window: &PageRequest<i64>) -> Listed<T> {
     (Vec::new(), window.include_total.then_some(0))
 }
 
-async fn prospects(store: &SqlStore, filter: Prospects, window: Window<i64>) -> Result<Listed<Prospect>, Error> {
+async fn prospects(store: &SqlStore, filter: Prospects, window: PageRequest<i64>) -> Result<Listed<Prospect>, Error> {
     if filter.is_futile() {
         return Ok(nothing(&window));
     }
@@ -166,7 +166,7 @@ async fn prospects(store: &SqlStore, filter: Prospects, window: Window<i64>) -> 
     records::list(store, conditions, window).await
 }
 
-async fn activities(store: &SqlStore, filter: Activities, window: Window<i64>) -> Result<Listed<Activity>, Error> {
+async fn activities(store: &SqlStore, filter: Activities, window: PageRequest<i64>) -> Result<Listed<Activity>, Error> {
     if filter.is_futile() {
         return Ok(nothing(&window));
     }
@@ -196,7 +196,7 @@ impl Leads for SqlStore {
         Box::pin(records::find(self, id))
     }
 
-    fn prospects(&self, filter: Prospects, window: Window<i64>) -> Answered<'_, Listed<Prospect>> {
+    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> Answered<'_, Listed<Prospect>> {
         Box::pin(prospects(self, filter, window))
     }
 
@@ -216,7 +216,7 @@ impl Leads for SqlStore {
         Box::pin(records::find(self, id))
     }
 
-    fn activities(&self, filter: Activities, window: Window<i64>) -> Answered<'_, Listed<Activity>> {
+    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> Answered<'_, Listed<Activity>> {
         Box::pin(activities(self, filter, window))
     }
 

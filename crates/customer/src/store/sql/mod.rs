@@ -11,7 +11,7 @@ mod users;
 use std::time::Duration;
 
 use bus::outbox::Telling;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{CustomerId, UserId};
 use db::{Db, Migration, Tx, query};
 use futures::future::BoxFuture;
@@ -92,7 +92,7 @@ impl Store for SqlStore {
         Box::pin(async move { customers::load(&mut self.db.read().await?, id).await })
     }
 
-    fn customers(&self, filter: Filter, window: Window<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
+    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
         Box::pin(customers::list(self, filter, window))
     }
 
@@ -124,7 +124,7 @@ impl Store for SqlStore {
         Box::pin(users::by_login(self, login))
     }
 
-    fn users(&self, window: Window<String>) -> Answered<'_, (Vec<User>, Option<u64>)> {
+    fn users(&self, window: PageRequest<String>) -> Answered<'_, (Vec<User>, Option<u64>)> {
         Box::pin(users::list(self, window))
     }
 

@@ -2,7 +2,7 @@
 
 use bus::outbox;
 use commerce::Timestamp;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use db::{Row, Tx, Value, insert, query};
 
 use super::{Lock, SqlStore, next_number, repeats};
@@ -98,7 +98,7 @@ pub(super) async fn edit<T: Rows>(store: &SqlStore, id: &str, seen: Option<i64>,
 pub(super) async fn list<T: Rows>(
     store: &SqlStore,
     mut conditions: db::Filter,
-    window: Window<i64>,
+    window: PageRequest<i64>,
 ) -> Result<Listed<T>, Error> {
     let mut tx = store.db.snapshot().await?;
     let total = if window.include_total { Some(conditions.count(T::TABLE, &mut tx).await?) } else { None };

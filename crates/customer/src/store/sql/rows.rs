@@ -48,7 +48,7 @@ pub(super) fn customer(row: &Row) -> Result<Customer, Error> {
     let address: Option<String> = row.get("address")?;
     let address = address.map(|text| serde_json::from_str::<Address>(&text)).transpose();
     Ok(Customer {
-        id: CustomerId::known(row.get("id")?),
+        id: CustomerId::trusted(row.get("id")?),
         number: row.get("number")?,
         profile: Profile {
             name: Some(row.get("name")?),
@@ -104,14 +104,14 @@ pub(super) fn user(row: &Row) -> Result<User, Error> {
         Ok(serde_json::from_str(&text).map_err(|_| db::Error::Unreadable(column))?)
     };
     Ok(User {
-        id: UserId::known(row.get("id")?),
+        id: UserId::trusted(row.get("id")?),
         username: row.get("username")?,
         email: row.get("email")?,
         name: row.get("name")?,
         password_hash: row.get("password_hash")?,
         roles: list("roles")?.iter().filter_map(|role| Role::parse(role)).collect(),
         stores: list("stores")?,
-        customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::known),
+        customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::trusted),
         created_at: Timestamp::from_micros(row.get("created_at")?),
         version: row.get("version")?,
     })

@@ -1,7 +1,7 @@
 //! Users in SQL.
 
 use auth::Role;
-use commerce::page::Window;
+use commerce::page::PageRequest;
 use commerce::{Timestamp, UserId};
 use db::{Tx, insert, query};
 
@@ -81,7 +81,7 @@ pub(super) async fn by_login(store: &SqlStore, login: &str) -> Result<Option<Use
     row.as_ref().map(user).transpose()
 }
 
-pub(super) async fn list(store: &SqlStore, window: Window<String>) -> Result<(Vec<User>, Option<u64>), Error> {
+pub(super) async fn list(store: &SqlStore, window: PageRequest<String>) -> Result<(Vec<User>, Option<u64>), Error> {
     let mut tx = store.db.snapshot().await?;
     let total = if window.include_total {
         let row = query("select count(*) as n from users").fetch_one(&mut tx).await?;

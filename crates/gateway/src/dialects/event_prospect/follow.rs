@@ -1,6 +1,6 @@
 //! The older topics: `prospect-topic` is told in texts, `event-topic` is read.
 
-use bus::{Bus, Event, Failure, Handler, Outgoing, Topology};
+use bus::{Bus, Event, Failure, Handler, Message, Topology};
 use chassis::Context;
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl Handler for Follower {
                 _ => continue,
             };
             let prospect: Prospect = event.data()?;
-            told.push(Outgoing {
+            told.push(Message {
                 topic: TOLD.into(),
                 key: prospect.number.to_string(),
                 payload: format!("{word}{}", prospect.number),

@@ -3,7 +3,7 @@
 //! Of orders the topic `orders` tells all, stock and money too, each with its time; so a listener hears of an order in its order,
 //! and the same as `/events/` says. The topics `stock` and `payments` are for what is done apart from orders.
 
-use bus::{Bus, Event, Failure, Handler, Outgoing, Topology};
+use bus::{Bus, Event, Failure, Handler, Message, Topology};
 use chassis::Context;
 use commerce::Timestamp;
 use serde_json::{Value, json};
@@ -56,7 +56,7 @@ impl Handler for Follower {
             let latency = Timestamp::now().since(event.time);
             told.extend(translated.into_iter().map(|(key, one)| (key, one, latency)));
         }
-        let outgoing = told.iter().map(|(key, one, _)| Outgoing {
+        let outgoing = told.iter().map(|(key, one, _)| Message {
             topic: one.topic().into(),
             key: key.clone(),
             // Texts and values always serialise.

@@ -15,7 +15,7 @@ const LEASE: Duration = Duration::from_secs(7);
 /// A replica's part of some shards. Every replica tells that it is there by a lease of its own; whoever has more
 /// than his part lets go, whoever has less takes what is free.
 #[derive(Debug)]
-pub struct Share {
+pub struct ShardLease {
     work: &'static str,
     shards: i64,
     me: String,
@@ -25,7 +25,7 @@ pub struct Share {
     look: Timestamp,
 }
 
-impl Share {
+impl ShardLease {
     /// Nothing yet, of so many shards of some work.
     pub fn new(work: &'static str, shards: i64, me: impl Into<String>) -> Self {
         let never = Timestamp::from_micros(0);
@@ -121,8 +121,8 @@ mod tests {
     #[tokio::test]
     async fn shards_are_shared_and_found_again_when_a_replica_goes() {
         let (_dir, leases) = leases().await;
-        let mut one = Share::new("relay", 8, "one");
-        let mut two = Share::new("relay", 8, "two");
+        let mut one = ShardLease::new("relay", 8, "one");
+        let mut two = ShardLease::new("relay", 8, "two");
         assert_eq!(one.mine(&leases).await.expect("leases").len(), 8);
         assert!(one.has_all());
         assert_eq!(two.mine(&leases).await.expect("leases").len(), 0);
@@ -144,8 +144,8 @@ mod tests {
             let (_dir, leases) = leases().await;
             let died = Timestamp::now();
             let after = |millis: u64| died.plus(Duration::from_millis(millis));
-            let mut one = Share::new("relay", 8, "one");
-            let mut two = Share::new("relay", 8, "two");
+            let mut one = ShardLease::new("relay", 8, "one");
+            let mut two = ShardLease::new("relay", 8, "two");
             assert_eq!(one.at(&leases, died).await.expect("leases").len(), 8);
             // As a relay that has nothing to do.
             for second in 0..9 {

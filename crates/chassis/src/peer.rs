@@ -23,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(5);
 /// Another service, as one service calls it: a circuit breaker
 /// (<https://martinfowler.com/bliki/CircuitBreaker.html>) and a time-out. Cheap to clone.
 #[derive(Clone)]
-pub struct Neighbour {
+pub struct Peer {
     name: &'static str,
     timeout: Duration,
     breaker: StateMachine<ConsecutiveFailures<Exponential>, Tell>,
@@ -31,10 +31,10 @@ pub struct Neighbour {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum Unanswered<E> {
+pub enum CallError<E> {
     /// It failed often just now and is spared for a moment; nothing was sent.
     #[error("the {0} service does not answer and is spared for a moment")]
-    Spared(&'static str),
+    CircuitOpen(&'static str),
     /// It did not answer in time.
     #[error("the {0} service did not answer in time")]
     Late(&'static str),
@@ -43,13 +43,13 @@ pub enum Unanswered<E> {
     Failed(E),
 }
 
-impl fmt::Debug for Neighbour {
+impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Neighbour").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Peer").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-impl Neighbour {
+impl Peer {
     /// A neighbour that has at most so long for an answer.
     pub fn new(name: &'static str, timeout: Duration, metrics: &Metrics) -> Self {
         let spared =
@@ -73,7 +73,7 @@ impl Neighbour {
     }
 
     /// Sends an HTTP request with [`Self::headers`]. Whoever answers that he cannot now (5xx) is as good as silent.
-    pub async fn send(&self, request: RequestBuilder) -> Result<Response, Unanswered<reqwest::Error>> {
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response, CallError<reqwest::Error>> {
         let request = request.headers(self.headers());
         let call = async {
             let answer = request.send().await?;
@@ -88,9 +88,9 @@ impl Neighbour {
         &self,
         is_away: impl FnOnce(&E) -> bool,
         call: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Unanswered<E>> {
+    ) -> Result<T, CallError<E>> {
         if !self.breaker.is_call_permitted() {
-            return Err(Unanswered::Spared(self.name));
+            return Err(CallError::CircuitOpen(self.name));
         }
         match tokio::time::timeout(self.timeout(), call).await {
             Ok(Ok(answer)) => {
@@ -103,14 +103,14 @@ impl Neighbour {
                 } else {
                     self.breaker.on_success()
                 }
-                Err(Unanswered::Failed(error))
+                Err(CallError::Failed(error))
             }
             Err(_) => {
                 // Who is called with little time left is not to blame.
                 if deadline::left().is_none_or(|left| !left.is_zero()) {
                     self.breaker.on_error();
                 }
-                Err(Unanswered::Late(self.name))
+                Err(CallError::Late(self.name))
             }
         }
     }
@@ -160,13 +160,13 @@ impl Instrument for Tell {
 mod tests {
     use super::*;
 
-    async fn fails(neighbour: &Neighbour, away: bool) -> bool {
-        matches!(neighbour.call(|_: &()| away, async { Err::<(), ()>(()) }).await, Err(Unanswered::Spared(_)))
+    async fn fails(neighbour: &Peer, away: bool) -> bool {
+        matches!(neighbour.call(|_: &()| away, async { Err::<(), ()>(()) }).await, Err(CallError::CircuitOpen(_)))
     }
 
     #[tokio::test]
     async fn who_does_not_answer_is_spared_and_asked_again_later() {
-        let neighbour = Neighbour::new("stock", Duration::from_secs(1), &Metrics::new());
+        let neighbour = Peer::new("stock", Duration::from_secs(1), &Metrics::new());
         for _ in 0..FAILURES {
             assert!(!fails(&neighbour, true).await);
         }
@@ -178,7 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_an_answer() {
-        let neighbour = Neighbour::new("stock", Duration::from_secs(1), &Metrics::new());
+        let neighbour = Peer::new("stock", Duration::from_secs(1), &Metrics::new());
         for _ in 0..3 * FAILURES {
             assert!(!fails(&neighbour, false).await);
         }
@@ -186,9 +186,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_has_its_time() {
-        let neighbour = Neighbour::new("stock", Duration::from_millis(20), &Metrics::new());
+        let neighbour = Peer::new("stock", Duration::from_millis(20), &Metrics::new());
         let never = neighbour.call(|_: &()| true, std::future::pending::<Result<(), ()>>()).await;
-        assert!(matches!(never, Err(Unanswered::Late("stock"))));
+        assert!(matches!(never, Err(CallError::Late("stock"))));
     }
 
     /// A server that answers everything with this.
@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_problem_document_is_a_neighbours_own_word() -> anyhow::Result<()> {
-        let neighbour = Neighbour::new("order", Duration::from_secs(1), &Metrics::new());
+        let neighbour = Peer::new("order", Duration::from_secs(1), &Metrics::new());
         let http = reqwest::Client::new();
         let body = r#"{"detail":"There is no such order."}"#;
         for (kind, body, said) in [
@@ -221,12 +221,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_answers_that_he_cannot_now_is_as_good_as_silent() -> anyhow::Result<()> {
-        let neighbour = Neighbour::new("order", Duration::from_secs(1), &Metrics::new());
+        let neighbour = Peer::new("order", Duration::from_secs(1), &Metrics::new());
         let (http, url) = (reqwest::Client::new(), server(503, "application/problem+json", "{}").await?);
         for _ in 0..FAILURES {
-            assert!(matches!(neighbour.send(http.get(&url)).await, Err(Unanswered::Failed(_))));
+            assert!(matches!(neighbour.send(http.get(&url)).await, Err(CallError::Failed(_))));
         }
-        assert!(matches!(neighbour.send(http.get(&url)).await, Err(Unanswered::Spared("order"))));
+        assert!(matches!(neighbour.send(http.get(&url)).await, Err(CallError::CircuitOpen("order"))));
         Ok(())
     }
 }

@@ -4,17 +4,17 @@ use std::{collections::HashMap, future::Future};
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::{Error, Outgoing};
+use crate::{Error, Message};
 
 /// Sends messages; one of a topic and key goes only after the one before it was confirmed, those of others at the same
 /// time, at most `width` at once. So whatever fails, of each key the broker has the first ones, and sending all
 /// again brings repeats but never a message before one that it follows.
-pub(crate) async fn in_order<F, Sent>(messages: Vec<Outgoing>, width: usize, send: F) -> Result<(), Error>
+pub(crate) async fn publish_in_order<F, Sent>(messages: Vec<Message>, width: usize, send: F) -> Result<(), Error>
 where
-    F: Fn(Outgoing) -> Sent,
+    F: Fn(Message) -> Sent,
     Sent: Future<Output = Result<(), Error>>,
 {
-    let mut lanes: Vec<Vec<Outgoing>> = Vec::new();
+    let mut lanes: Vec<Vec<Message>> = Vec::new();
     let mut known: HashMap<(String, String), usize> = HashMap::new();
     for message in messages {
         let lane = *known.entry((message.topic.clone(), message.key.clone())).or_insert(lanes.len());
@@ -43,10 +43,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_stops_at_its_failure_and_goes_out_in_order() {
-        let message = |key: &str, n: u32| Outgoing { topic: "t".into(), key: key.into(), payload: n.to_string() };
+        let message = |key: &str, n: u32| Message { topic: "t".into(), key: key.into(), payload: n.to_string() };
         let sent = Mutex::new(Vec::new());
         let messages = (0..30).map(|n| message(["a", "b", "c"][n as usize % 3], n)).collect();
-        let outcome = in_order(messages, 8, |message| {
+        let outcome = publish_in_order(messages, 8, |message| {
             let sent = &sent;
             async move {
                 tokio::time::sleep(Duration::from_millis(u64::from(message.payload.len() % 2 == 0))).await;

@@ -3,13 +3,13 @@
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 
 use super::{Link, Rabbit, outgoing};
-use crate::{Error, Outgoing};
+use crate::{Error, Message};
 
 /// Messages that are looked at. Those that are not acknowledged go back to their places in the end.
 pub(crate) struct Held {
     link: Link,
     /// Each with the number by which it is acknowledged.
-    pub(crate) messages: Vec<(u64, Outgoing)>,
+    pub(crate) messages: Vec<(u64, Message)>,
 }
 
 impl Rabbit {

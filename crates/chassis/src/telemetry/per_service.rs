@@ -13,61 +13,61 @@ use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanProcessor
 /// Gives each ended span to the exporter of its service: told by its `service` field, else by the span
 /// that it is within, else by the crate at the head of its target.
 #[derive(Debug)]
-pub(super) struct ByService {
-    lanes: Vec<(String, BatchSpanProcessor)>,
+pub(super) struct PerService {
+    processors: Vec<(String, BatchSpanProcessor)>,
     open: Mutex<HashMap<SpanId, usize>>,
 }
 
-impl ByService {
-    pub(super) fn new(lanes: Vec<(String, BatchSpanProcessor)>) -> Self {
-        Self { lanes, open: Mutex::default() }
+impl PerService {
+    pub(super) fn new(processors: Vec<(String, BatchSpanProcessor)>) -> Self {
+        Self { processors, open: Mutex::default() }
     }
 
-    fn lane(&self, name: &str) -> Option<usize> {
-        self.lanes.iter().position(|(service, _)| service == name)
+    fn index(&self, name: &str) -> Option<usize> {
+        self.processors.iter().position(|(service, _)| service == name)
     }
 
-    fn lane_of(&self, data: &SpanData) -> Option<usize> {
+    fn index_of(&self, data: &SpanData) -> Option<usize> {
         let attribute = |name: &str| {
             data.attributes.iter().find(|pair| pair.key.as_str() == name).map(|pair| pair.value.as_str().into_owned())
         };
         let head = |target: String| target.split("::").next().map(str::to_owned);
         attribute("service")
-            .and_then(|name| self.lane(&name))
-            .or_else(|| attribute("target").and_then(head).and_then(|name| self.lane(&name)))
+            .and_then(|name| self.index(&name))
+            .or_else(|| attribute("target").and_then(head).and_then(|name| self.index(&name)))
     }
 }
 
-impl SpanProcessor for ByService {
+impl SpanProcessor for PerService {
     fn on_start(&self, span: &mut Span, cx: &Context) {
         let own = span.exported_data().and_then(|data| {
             let named = data.attributes.iter().any(|pair| pair.key.as_str() == "service");
-            named.then(|| self.lane_of(&data)).flatten()
+            named.then(|| self.index_of(&data)).flatten()
         });
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let inherited = || open.get(&cx.span().span_context().span_id()).copied();
-        if let Some(lane) = own.or_else(inherited) {
-            open.insert(span.span_context().span_id(), lane);
+        if let Some(index) = own.or_else(inherited) {
+            open.insert(span.span_context().span_id(), index);
         }
     }
 
     fn on_end(&self, span: SpanData) {
         let known = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&span.span_context.span_id());
-        let lane = known.or_else(|| self.lane_of(&span)).unwrap_or(0);
-        if let Some((_, processor)) = self.lanes.get(lane) {
+        let index = known.or_else(|| self.index_of(&span)).unwrap_or(0);
+        if let Some((_, processor)) = self.processors.get(index) {
             processor.on_end(span);
         }
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        self.lanes.iter().map(|(_, processor)| processor.force_flush()).fold(Ok(()), Result::and)
+        self.processors.iter().map(|(_, processor)| processor.force_flush()).fold(Ok(()), Result::and)
     }
 
     /// All at once: a collector that does not answer makes the process wait once, not for each service.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         thread::scope(|scope| {
             let ends: Vec<_> = self
-                .lanes
+                .processors
                 .iter()
                 .map(|(_, processor)| scope.spawn(move || processor.shutdown_with_timeout(timeout)))
                 .collect();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
-use crate::{Bus, Embedded, Error, Outgoing, broker::Broker, kafka, rabbit::Held, topology};
+use crate::{Bus, Embedded, Error, Message, broker::Broker, kafka, rabbit::Held, topology};
 
 /// Most bytes of a letter: what every broker takes, unless its owner has chosen less.
 pub(crate) const MOST: usize = 15 << 20;
@@ -18,7 +18,7 @@ const REASON: usize = 1_000;
 
 /// A message that a group could not handle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Letter {
+pub struct DeadLetter {
     /// Where it was published.
     pub topic: String,
     /// Who could not handle it.
@@ -48,7 +48,7 @@ enum Place {
 
 /// Which letters are meant: all that fit every field that is set.
 #[derive(Debug, Clone, Default)]
-pub struct Chosen {
+pub struct DeadLetterFilter {
     /// Those of one topic.
     pub topic: Option<String>,
     /// Those of one group.
@@ -80,8 +80,8 @@ struct Envelope {
     kind: String,
 }
 
-impl Chosen {
-    fn fits(&self, letter: &Letter) -> bool {
+impl DeadLetterFilter {
+    fn fits(&self, letter: &DeadLetter) -> bool {
         self.topic.as_ref().is_none_or(|topic| *topic == letter.topic)
             && self.group.as_ref().is_none_or(|group| *group == letter.group)
             && (self.id.is_none() || self.id == letter.id)
@@ -91,7 +91,7 @@ impl Chosen {
 
 impl Bus {
     /// The dead letters, oldest first. A queue has none that were replayed.
-    pub async fn letters(&self, chosen: &Chosen) -> Result<Vec<Letter>, Error> {
+    pub async fn dead_letters(&self, chosen: &DeadLetterFilter) -> Result<Vec<DeadLetter>, Error> {
         let (letters, held) = self.find(chosen).await?;
         if let Some(held) = held {
             held.release().await;
@@ -102,7 +102,7 @@ impl Bus {
     /// Publishes dead letters again, each for the group that could not handle it, and notes that. Gives those that were,
     /// and those that cannot be because they are no events. A letter whose note is lost in a crash is replayed
     /// again the next time, and the inbox drops it.
-    pub async fn replay(&self, chosen: &Chosen) -> Result<(Vec<Letter>, Vec<Letter>), Error> {
+    pub async fn replay(&self, chosen: &DeadLetterFilter) -> Result<(Vec<DeadLetter>, Vec<DeadLetter>), Error> {
         let (letters, held) = self.find(chosen).await?;
         let (mut replayed, mut left) = (Vec::new(), Vec::new());
         for letter in letters {
@@ -116,7 +116,7 @@ impl Bus {
                 (Place::Log(place), _) => {
                     let topic = topology::dead(&letter.topic);
                     let payload = json!({ "replayed": place }).to_string();
-                    self.publish(vec![Outgoing { topic, key: letter.key.clone(), payload }]).await?;
+                    self.publish(vec![Message { topic, key: letter.key.clone(), payload }]).await?;
                 }
                 (Place::Queue(_), None) => {}
             }
@@ -128,7 +128,7 @@ impl Bus {
         Ok((replayed, left))
     }
 
-    async fn find(&self, chosen: &Chosen) -> Result<(Vec<Letter>, Option<Held>), Error> {
+    async fn find(&self, chosen: &DeadLetterFilter) -> Result<(Vec<DeadLetter>, Option<Held>), Error> {
         let all = self.topology.topics.iter().copied();
         let topics: Vec<String> =
             all.filter(|topic| chosen.topic.as_ref().is_none_or(|t| t == topic)).map(topology::dead).collect();
@@ -160,7 +160,7 @@ impl Bus {
 }
 
 /// Letters of a log, with what its notes say of them.
-fn from_log(found: impl Iterator<Item = (String, Outgoing)>) -> Vec<Letter> {
+fn from_log(found: impl Iterator<Item = (String, Message)>) -> Vec<DeadLetter> {
     let mut letters = Vec::new();
     let mut noted = HashSet::new();
     for (place, message) in found {
@@ -177,7 +177,7 @@ fn from_log(found: impl Iterator<Item = (String, Outgoing)>) -> Vec<Letter> {
 }
 
 /// Reads a letter; none if it is a note.
-fn letter(message: &Outgoing, place: Place) -> Option<Letter> {
+fn letter(message: &Message, place: Place) -> Option<DeadLetter> {
     // What the broker itself has put aside has no words of ours around it.
     let body = serde_json::from_str::<Body>(&message.payload).ok().filter(|body| body.payload.is_some());
     let (reason, group, payload) = match body {
@@ -187,7 +187,7 @@ fn letter(message: &Outgoing, place: Place) -> Option<Letter> {
     };
     let envelope = serde_json::from_str::<Envelope>(&payload).ok();
     let (id, kind) = envelope.map(|envelope| (envelope.id, envelope.kind)).unzip();
-    Some(Letter {
+    Some(DeadLetter {
         topic: topology::living(&message.topic).to_owned(),
         group,
         reason,
@@ -202,7 +202,7 @@ fn letter(message: &Outgoing, place: Place) -> Option<Letter> {
 
 /// A letter about a message, which keeps its key, of at most so many bytes. Of what is too large for that only the
 /// beginning is kept, and the reason says so; then nobody can replay it.
-pub(crate) fn write(message: &Outgoing, group: &str, reason: &str, room: usize) -> Outgoing {
+pub(crate) fn write(message: &Message, group: &str, reason: &str, room: usize) -> Message {
     let body = |reason: &str, payload: &str| {
         json!({"reason": reason, "group": group, "topic": message.topic, "payload": payload}).to_string()
     };
@@ -213,7 +213,7 @@ pub(crate) fn write(message: &Outgoing, group: &str, reason: &str, room: usize) 
         let left = room.saturating_sub(body(&reason, "").len());
         payload = body(&reason, beginning(&message.payload, left));
     }
-    Outgoing { topic: topology::dead(&message.topic), key: message.key.clone(), payload }
+    Message { topic: topology::dead(&message.topic), key: message.key.clone(), payload }
 }
 
 /// As much of a text as takes so many bytes in JSON.
@@ -231,9 +231,9 @@ fn beginning(text: &str, room: usize) -> &str {
     end.map_or(text, |(end, _)| &text[..end])
 }
 
-impl Letter {
+impl DeadLetter {
     /// The event once more, marked as a replay for its group; none if it is no event.
-    fn again(&self) -> Option<Outgoing> {
+    fn again(&self) -> Option<Message> {
         self.id.as_ref()?;
         // Members stay as they are written, amounts above all.
         let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.payload).ok()?;
@@ -242,7 +242,7 @@ impl Letter {
             members.insert("replaygroup".into(), serde_json::value::to_raw_value(&self.group).ok()?);
         }
         let payload = serde_json::to_string(&members).ok()?;
-        Some(Outgoing { topic: self.topic.clone(), key: self.key.clone(), payload })
+        Some(Message { topic: self.topic.clone(), key: self.key.clone(), payload })
     }
 }
 
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn a_letter_that_is_too_large_keeps_its_beginning_and_says_so() {
         let payload = "\"\\\u{1}é\n".repeat(3_000);
-        let message = Outgoing { topic: "orders".into(), key: "o".into(), payload: payload.clone() };
+        let message = Message { topic: "orders".into(), key: "o".into(), payload: payload.clone() };
         let whole = write(&message, "stock", "why", MOST);
         for room in [LEAST, LEAST + 1, LEAST + 2, LEAST + 3, whole.payload.len() - 1] {
             let cut = write(&message, "stock", &"why ".repeat(5_000), room);
@@ -279,8 +279,8 @@ mod tests {
     fn a_replayed_letter_is_the_event_to_the_digit_for_its_group() {
         let payload = r#"{"specversion":"1.0","id":"e1","source":"/souk/order","type":"souk.order.placed","subject":"o","time":"2026-01-01T00:00:00Z","sequence":3,"data":{"total":12.10}}"#;
         let body = json!({"reason": "why", "group": "stock", "topic": "orders", "payload": payload}).to_string();
-        let message = Outgoing { topic: "orders.dlq".into(), key: "o".into(), payload: body };
-        let note = Outgoing { payload: json!({"replayed": "7"}).to_string(), ..message.clone() };
+        let message = Message { topic: "orders.dlq".into(), key: "o".into(), payload: body };
+        let note = Message { payload: json!({"replayed": "7"}).to_string(), ..message.clone() };
         let letters =
             from_log([("7".to_owned(), message.clone()), ("8".into(), message), ("9".into(), note)].into_iter());
         assert_eq!(letters.iter().map(|letter| letter.replayed).collect::<Vec<_>>(), [true, false]);
