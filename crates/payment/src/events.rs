@@ -5,7 +5,7 @@ use commerce::{Amount, Currency, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{Happening, Operation, Payment};
+use crate::domain::{Operation, Payment, PaymentEvent};
 
 /// The topic.
 pub(crate) const TOPIC: &str = "payments";
@@ -85,13 +85,13 @@ impl<'a> From<&'a Payment> for PaymentBody<'a> {
 }
 
 /// The event that tells of what the operation at `place` did.
-pub(crate) fn event(payment: &Payment, place: usize, happening: Happening) -> bus::NewEvent {
-    let kind = match happening {
-        Happening::Captured => "souk.payment.captured",
-        Happening::Refused => "souk.payment.refused",
-        Happening::Voided => "souk.payment.voided",
-        Happening::Refunded => "souk.payment.refunded",
+pub(crate) fn event(payment: &Payment, index: usize, event: PaymentEvent) -> bus::NewEvent {
+    let kind = match event {
+        PaymentEvent::Captured => "souk.payment.captured",
+        PaymentEvent::Refused => "souk.payment.refused",
+        PaymentEvent::Voided => "souk.payment.voided",
+        PaymentEvent::Refunded => "souk.payment.refunded",
     };
-    let body = PaymentBody { operation: payment.operations.get(place).map(Into::into), ..PaymentBody::from(payment) };
+    let body = PaymentBody { operation: payment.operations.get(index).map(Into::into), ..PaymentBody::from(payment) };
     bus::NewEvent::new(TOPIC, kind, payment.order_id.as_str(), payment.sequence, &body)
 }

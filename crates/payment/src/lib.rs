@@ -5,15 +5,15 @@
 mod api;
 mod audit;
 mod clients;
+mod commands;
 mod config;
 mod domain;
 mod error;
 mod events;
 mod metrics;
-mod operate;
-mod page;
-mod settle;
+mod resolver;
 mod store;
+mod unit_of_work;
 
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ pub use config::{Config, Money};
 
 use api::Api;
 use clients::{Orders, Provider, Sandbox};
-use operate::Till;
-use settle::Settling;
+use commands::PaymentQueue;
+use resolver::Settling;
 
 /// The service's name.
 pub const NAME: &str = "payment";
@@ -68,10 +68,17 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         timeout: config.provider_timeout(),
     };
     let settling = Settling::new(&config, &ctx, db.clone(), provider.clone());
-    let till = Till::open(&ctx, &db, relay, provider, settling, metrics::Money::new(&ctx.metrics, config.currency));
-    ctx.spawn("resolver", settle::resolve_for_ever(till.clone(), ctx.clone()));
+    let queue = PaymentQueue::open(
+        &ctx,
+        &db,
+        relay,
+        provider,
+        settling,
+        metrics::MoneyMetrics::new(&ctx.metrics, config.currency),
+    );
+    ctx.spawn("resolver", resolver::resolve_for_ever(queue.clone(), ctx.clone()));
     let api = Api {
-        till,
+        queue,
         orders: Orders::new(&config.order_url, InternalKey::parse(&config.internal_key)?, &ctx.metrics)?,
         db: db.clone(),
         cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "payments"),

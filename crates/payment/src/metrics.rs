@@ -39,13 +39,13 @@ pub(crate) fn resolved(metrics: &Metrics) -> IntCounterVec {
 
 /// Counts [`MONEY`]. A client may name any currency, so only the house's own is told of.
 #[derive(Clone)]
-pub(crate) struct Money {
+pub(crate) struct MoneyMetrics {
     currency: Currency,
     taken: IntCounter,
     given_back: IntCounter,
 }
 
-impl Money {
+impl MoneyMetrics {
     pub(crate) fn new(metrics: &Metrics, currency: Currency) -> Self {
         let help = "Money that was taken or given back, in minor units of the house's currency.";
         let counter = metrics.counter(MONEY, help, &["way", "currency"]);
@@ -54,7 +54,7 @@ impl Money {
     }
 
     /// Counts what a transaction that is durable now has moved.
-    pub(crate) fn count(&self, moved: &[Moved]) {
+    pub(crate) fn count(&self, moved: &[MovedMoney]) {
         for moved in moved.iter().filter(|moved| moved.currency == self.currency) {
             self.taken.inc_by(u64::try_from(moved.taken.minor()).unwrap_or(0));
             self.given_back.inc_by(u64::try_from(moved.given_back.minor()).unwrap_or(0));
@@ -64,7 +64,7 @@ impl Money {
 
 /// Money that one operation moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Moved {
+pub(crate) struct MovedMoney {
     pub(crate) currency: Currency,
     pub(crate) taken: Amount,
     pub(crate) given_back: Amount,

@@ -104,15 +104,11 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     facts.in_transit = store::replenishments::in_transit(&mut tx, None)
         .await?
         .into_iter()
-        .map(|(slot, pieces)| TransitFact {
-            product_id: slot.product_id.into(),
-            place_id: slot.place_id.into(),
-            pieces,
-        })
+        .map(|(key, pieces)| TransitFact { product_id: key.product_id.into(), place_id: key.place_id.into(), pieces })
         .collect();
     let mut after = String::new();
     loop {
-        let page = store::books::audit_page(&mut tx, &after, PAGE).await?;
+        let page = store::unit_of_work::audit_page(&mut tx, &after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.order_id.as_str().to_owned();
         facts.reservations.extend(page.into_iter().map(ReservationFact::from));
@@ -123,11 +119,11 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     Ok(facts)
 }
 
-impl From<store::lists::Sums> for LevelFact {
-    fn from(sums: store::lists::Sums) -> Self {
+impl From<store::lists::LevelTotals> for LevelFact {
+    fn from(sums: store::lists::LevelTotals) -> Self {
         Self {
-            product_id: sums.slot.product_id.into(),
-            place_id: sums.slot.place_id.into(),
+            product_id: sums.key.product_id.into(),
+            place_id: sums.key.place_id.into(),
             on_hand: sums.level.on_hand,
             reserved: sums.level.reserved,
             adjusted: sums.adjusted,

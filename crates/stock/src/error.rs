@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chassis::{FieldError, Kind, Problem};
 
-use crate::domain::{Rejection, Unmoved};
+use crate::domain::{AdjustmentRejection, TransitionError};
 
 /// A failure. Cheap to clone, since all callers of one batch share it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -17,7 +17,7 @@ pub(crate) enum Error {
     Corrupt(&'static str),
     /// A rule forbids it.
     #[error(transparent)]
-    Rejected(#[from] Rejection),
+    Rejected(#[from] AdjustmentRejection),
     /// An Idempotency-Key came again with another request.
     #[error("the Idempotency-Key was used for another request")]
     KeyReused,
@@ -35,7 +35,7 @@ pub(crate) enum Error {
     Reused(String),
     /// A replenishment cannot be moved on.
     #[error(transparent)]
-    Unmoved(#[from] Unmoved),
+    TransitionError(#[from] TransitionError),
     /// The product service does not say which products there are.
     #[error("The product service did not answer; try again.")]
     CatalogueAway(#[source] Arc<anyhow::Error>),
@@ -50,10 +50,10 @@ impl Error {
         match self {
             Self::Store(err) if err.is_away() => Kind::Unavailable,
             Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
-            Self::Unmoved(Unmoved::Differs { .. }) => Kind::Forbidden,
-            Self::Unmoved(Unmoved::TooMany { .. }) => Kind::Invalid,
-            Self::Rejected(Rejection::UnknownPlace { .. }) | Self::KeyReused => Kind::Invalid,
-            Self::Rejected(_) | Self::PlaceExists(_) | Self::Reused(_) | Self::Unmoved(_) => Kind::Conflict,
+            Self::TransitionError(TransitionError::Differs { .. }) => Kind::Forbidden,
+            Self::TransitionError(TransitionError::TooMany { .. }) => Kind::Invalid,
+            Self::Rejected(AdjustmentRejection::UnknownPlace { .. }) | Self::KeyReused => Kind::Invalid,
+            Self::Rejected(_) | Self::PlaceExists(_) | Self::Reused(_) | Self::TransitionError(_) => Kind::Conflict,
             Self::UnknownPlace(_) | Self::NoReplenishment(_) => Kind::NotFound,
             Self::CatalogueAway(_) | Self::Stopping => Kind::Unavailable,
         }
@@ -89,17 +89,19 @@ impl From<Error> for Problem {
     fn from(err: Error) -> Self {
         let kind = err.kind();
         match err {
-            Error::Rejected(ref why @ Rejection::BelowReserved { on_hand, reserved, .. }) => {
+            Error::Rejected(ref why @ AdjustmentRejection::BelowReserved { on_hand, reserved, .. }) => {
                 Self::new(kind, why.to_string())
                     .with("on_hand", on_hand)
                     .with("reserved", reserved)
                     .with("available", on_hand - reserved)
             }
-            Error::Rejected(ref why @ Rejection::UnknownPlace { .. }) => {
+            Error::Rejected(ref why @ AdjustmentRejection::UnknownPlace { .. }) => {
                 Self::fields(vec![FieldError::new("place_id", "exists", why.to_string())])
             }
-            Error::Unmoved(ref why @ Unmoved::TooMany { .. }) => Self::invalid("quantity", "range", why.to_string()),
-            Error::Unmoved(ref why @ Unmoved::Short { available, .. }) => {
+            Error::TransitionError(ref why @ TransitionError::TooMany { .. }) => {
+                Self::invalid("quantity", "range", why.to_string())
+            }
+            Error::TransitionError(ref why @ TransitionError::Short { available, .. }) => {
                 Self::new(kind, why.to_string()).with("available", available)
             }
             Error::KeyReused => Self::invalid("Idempotency-Key", "reused", err.to_string()),

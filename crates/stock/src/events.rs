@@ -7,7 +7,7 @@ use bus::NewEvent;
 use commerce::{OrderId, PlaceId, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Level, Replenishment, Reservation, Slot, Stage, Told};
+use crate::domain::{DomainEvent, Level, Replenishment, ReplenishmentStage, Reservation, StockKey};
 
 /// The topic of what it tells.
 pub(crate) const TOPIC: &str = "stock";
@@ -63,23 +63,25 @@ struct AdjustmentBody<'a> {
 }
 
 /// The event that tells it.
-pub(crate) fn event(told: &Told) -> NewEvent {
+pub(crate) fn event(told: &DomainEvent) -> NewEvent {
     match told {
-        Told::Reserved(reservation) => of_order("souk.stock.reserved", reservation, &[], ""),
-        Told::Released(reservation) => of_order("souk.stock.released", reservation, &[], ""),
-        Told::Sold(reservation) => of_order("souk.stock.sold", reservation, &[], ""),
-        Told::Restocked(reservation, back, reason) => of_order("souk.stock.restocked", reservation, back, reason),
-        Told::Low(slot, level) => of_level("souk.stock.low", slot, level, None),
-        Told::Adjusted(level, adjustment) => {
-            let wish = &adjustment.wish;
+        DomainEvent::Reserved(reservation) => of_order("souk.stock.reserved", reservation, &[], ""),
+        DomainEvent::Released(reservation) => of_order("souk.stock.released", reservation, &[], ""),
+        DomainEvent::Sold(reservation) => of_order("souk.stock.sold", reservation, &[], ""),
+        DomainEvent::Restocked(reservation, back, reason) => {
+            of_order("souk.stock.restocked", reservation, back, reason)
+        }
+        DomainEvent::Low(key, level) => of_level("souk.stock.low", key, level, None),
+        DomainEvent::Adjusted(level, adjustment) => {
+            let request = &adjustment.request;
             let body = AdjustmentBody {
-                id: &wish.id,
-                delta: wish.delta,
-                reason: &wish.reason,
-                actor: &wish.actor,
+                id: &request.id,
+                delta: request.delta,
+                reason: &request.reason,
+                actor: &request.actor,
                 at: adjustment.at,
             };
-            of_level("souk.stock.adjusted", &wish.slot, level, Some(body))
+            of_level("souk.stock.adjusted", &request.key, level, Some(body))
         }
     }
 }
@@ -102,10 +104,10 @@ fn of_order(kind: &'static str, reservation: &Reservation, back: &[(ProductId, i
     NewEvent::new(TOPIC, kind, reservation.order_id.as_str(), reservation.sequence, &body)
 }
 
-fn of_level(kind: &'static str, slot: &Slot, level: &Level, adjustment: Option<AdjustmentBody<'_>>) -> NewEvent {
+fn of_level(kind: &'static str, key: &StockKey, level: &Level, adjustment: Option<AdjustmentBody<'_>>) -> NewEvent {
     let body = LevelBody {
-        product_id: &slot.product_id,
-        place_id: &slot.place_id,
+        product_id: &key.product_id,
+        place_id: &key.place_id,
         on_hand: level.on_hand,
         reserved: level.reserved,
         available: level.available(),
@@ -113,7 +115,7 @@ fn of_level(kind: &'static str, slot: &Slot, level: &Level, adjustment: Option<A
         adjustment,
     };
     // A slash is in no id, so that no order has the subject of a level.
-    let subject = format!("{}/{}", slot.place_id, slot.product_id);
+    let subject = format!("{}/{}", key.place_id, key.product_id);
     NewEvent::new(TOPIC, kind, subject, level.sequence, &body)
 }
 
@@ -125,7 +127,7 @@ struct ReplenishmentBody<'a> {
     from_place_id: &'a PlaceId,
     place_id: &'a PlaceId,
     quantity: i64,
-    stage: Stage,
+    stage: ReplenishmentStage,
     shipped: i64,
     received: i64,
     in_transit: i64,
@@ -140,12 +142,12 @@ struct ReplenishmentBody<'a> {
 /// The event that tells how a replenishment stands.
 pub(crate) fn replenishment(one: &Replenishment) -> NewEvent {
     let kind = match one.stage {
-        Stage::Requested => "souk.replenishment.requested",
-        Stage::Approved => "souk.replenishment.approved",
-        Stage::Refused => "souk.replenishment.refused",
-        Stage::InTransit if one.received == 0 => "souk.replenishment.sent",
-        Stage::InTransit => "souk.replenishment.partly_received",
-        Stage::Received => "souk.replenishment.received",
+        ReplenishmentStage::Requested => "souk.replenishment.requested",
+        ReplenishmentStage::Approved => "souk.replenishment.approved",
+        ReplenishmentStage::Refused => "souk.replenishment.refused",
+        ReplenishmentStage::InTransit if one.received == 0 => "souk.replenishment.sent",
+        ReplenishmentStage::InTransit => "souk.replenishment.partly_received",
+        ReplenishmentStage::Received => "souk.replenishment.received",
     };
     let body = ReplenishmentBody {
         id: &one.id,

@@ -10,9 +10,8 @@ use db::Db;
 
 use crate::{
     clients::{Orders, Wanted},
-    metrics,
-    operate::{Counter, Task},
-    store,
+    commands::{Command, StockQueue},
+    metrics, store,
 };
 
 /// Reservations looked at in one round.
@@ -23,7 +22,7 @@ const COUNT: Duration = Duration::from_secs(5);
 /// What the expirer works with.
 pub(crate) struct Expirer {
     pub(crate) db: Db,
-    pub(crate) counter: Counter,
+    pub(crate) queue: StockQueue,
     pub(crate) orders: Orders,
     /// How often it looks.
     pub(crate) every: Duration,
@@ -59,7 +58,7 @@ impl Expirer {
     async fn look(&self, ctx: &Context, expired: &prometheus::IntCounterVec) -> anyhow::Result<()> {
         let orders = {
             let mut tx = self.db.read().await?;
-            store::books::expired(&mut tx, Timestamp::now(), AT_ONCE).await?
+            store::unit_of_work::expired(&mut tx, Timestamp::now(), AT_ONCE).await?
         };
         let mut first = Ok(());
         for order_id in orders {
@@ -78,10 +77,10 @@ impl Expirer {
     /// Asks about one order and does what follows.
     async fn settle(&self, order_id: &OrderId) -> anyhow::Result<&'static str> {
         let (answer, task) = match self.orders.wants(order_id).await? {
-            Wanted::No => ("released", Task::Release(order_id.clone())),
-            Wanted::Yes => ("kept", Task::Keep(order_id.clone(), self.pause)),
+            Wanted::No => ("released", Command::Release(order_id.clone())),
+            Wanted::Yes => ("kept", Command::ExtendHold(order_id.clone(), self.pause)),
         };
-        self.counter.one(task).await?;
+        self.queue.one(task).await?;
         Ok(answer)
     }
 }
@@ -104,5 +103,5 @@ pub(crate) async fn count(db: Db, ctx: Context) {
 
 async fn counted(db: &Db) -> Result<(i64, i64), db::Error> {
     let mut tx = db.read().await?;
-    store::books::held(&mut tx).await
+    store::unit_of_work::held(&mut tx).await
 }

@@ -4,14 +4,14 @@
 mod api;
 mod audit;
 mod clients;
+mod commands;
 mod config;
+mod consumer;
 mod domain;
 mod error;
 mod events;
 mod expire;
-mod follow;
 mod metrics;
-mod operate;
 mod replenish;
 mod seed;
 mod store;
@@ -31,9 +31,9 @@ pub use seed::{SeedLevel, SeedPlace, seed};
 
 use api::{Api, Cursors};
 use clients::{Catalogue, Orders};
+use commands::{Executor, StockQueue};
+use consumer::OrderEventConsumer;
 use expire::Expirer;
-use follow::Follower;
-use operate::{Counter, Desk};
 
 /// The service's name.
 pub const NAME: &str = "stock";
@@ -68,18 +68,25 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     let db = open(&config, Some(&ctx)).await?;
     upkeep::prune(&ctx, &db, store::prunes(&config));
     let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
-    let desk = Desk {
+    let executor = Executor {
         db: db.clone(),
         relay: Some(relay),
         crash: ctx.crash.clone(),
         hold: config.hold(),
         centre: config.auto_replenish.then(|| config.logistics_place.clone()),
     };
-    let counter = Counter::open(&ctx, desk.clone());
-    bus.subscribe(&ctx, NAME, Follower { desk: desk.clone(), misfits: metrics::misfits(&ctx.metrics, follow::KINDS) })?;
+    let queue = StockQueue::open(&ctx, executor.clone());
+    bus.subscribe(
+        &ctx,
+        NAME,
+        OrderEventConsumer {
+            executor: executor.clone(),
+            inconsistencies: metrics::inconsistencies(&ctx.metrics, consumer::KINDS),
+        },
+    )?;
     let expirer = Expirer {
         db: db.clone(),
-        counter: counter.clone(),
+        queue: queue.clone(),
         orders,
         every: config.expire_every(),
         pause: config.hold().min(Duration::from_secs(60)),
@@ -87,8 +94,8 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
     ctx.spawn("expirer", expirer.run(ctx.clone()));
     ctx.spawn("held stock", expire::count(db.clone(), ctx.clone()));
     let api = Api {
-        counter: counter.clone(),
-        desk,
+        queue: queue.clone(),
+        executor,
         db: db.clone(),
         catalogue,
         verifier,

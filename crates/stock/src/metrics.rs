@@ -8,7 +8,7 @@ const RESERVATIONS: &str = "stock_reservations_total";
 /// Reservations past their time, by what the order service said: label `answer`.
 const EXPIRED: &str = "stock_expired_total";
 /// Order events that found the stock in another state than they should: label `kind`.
-const MISFITS: &str = "stock_event_misfits_total";
+const INCONSISTENCIES: &str = "stock_event_misfits_total";
 /// Orders that goods are set aside for. Each replica tells it of the whole store, so the highest is right and not the sum.
 const HELD: &str = "stock_reservations_held";
 /// Pieces that are set aside for them, as [`HELD`].
@@ -39,9 +39,9 @@ pub(crate) fn expired(metrics: &Metrics) -> IntCounterVec {
     known(metrics, EXPIRED, help, "answer", &ANSWERS)
 }
 
-/// [`MISFITS`], of these kinds of event.
-pub(crate) fn misfits(metrics: &Metrics, kinds: &[&str]) -> IntCounterVec {
-    known(metrics, MISFITS, "Order events that did not fit what was reserved or sold.", "kind", kinds)
+/// [`INCONSISTENCIES`], of these kinds of event.
+pub(crate) fn inconsistencies(metrics: &Metrics, kinds: &[&str]) -> IntCounterVec {
+    known(metrics, INCONSISTENCIES, "Order events that did not fit what was reserved or sold.", "kind", kinds)
 }
 
 /// [`HELD`] and [`PIECES`].

@@ -4,10 +4,10 @@ use chassis::CrashPoints;
 use commerce::{PlaceId, ProductId, Timestamp};
 
 use crate::{
+    commands::{Executor, SYSTEM},
     config::Config,
-    domain::{Slot, Wish},
+    domain::{AdjustmentRequest, StockKey},
     error::Error,
-    operate::{Desk, SYSTEM},
     store::places::{self, Place},
 };
 
@@ -69,20 +69,21 @@ pub async fn seed(config: &Config, places: &[SeedPlace], levels: &[SeedLevel]) -
         open_place(&db, &place.id, &place.name, place.kind, place.city.as_deref()).await?;
     }
     open_centre(&db, config).await?;
-    let desk = Desk { db: db.clone(), relay: None, crash: CrashPoints::none(), hold: config.hold(), centre: None };
+    let executor =
+        Executor { db: db.clone(), relay: None, crash: CrashPoints::none(), hold: config.hold(), centre: None };
     let mut opened = 0;
     for levels in levels.chunks(AT_ONCE) {
-        let wishes = levels.iter().map(|level| Wish {
+        let requests = levels.iter().map(|level| AdjustmentRequest {
             id: format!("opening:{}:{}", level.place_id, short(&level.product_id)),
-            slot: slot(level),
+            key: key(level),
             delta: level.quantity,
             reason: "opening stock of the sample data".into(),
             actor: SYSTEM.into(),
         });
-        let now = desk.adjust(wishes.collect()).await?;
+        let now = executor.adjust(requests.collect()).await?;
         if now > 0 {
             for level in levels.iter().filter(|level| level.threshold.is_some()) {
-                desk.set_threshold(slot(level), level.threshold).await?;
+                executor.set_threshold(key(level), level.threshold).await?;
             }
         }
         opened += now;
@@ -91,8 +92,8 @@ pub async fn seed(config: &Config, places: &[SeedPlace], levels: &[SeedLevel]) -
     Ok(opened)
 }
 
-fn slot(level: &SeedLevel) -> Slot {
-    Slot { place_id: level.place_id.clone(), product_id: level.product_id.clone() }
+fn key(level: &SeedLevel) -> StockKey {
+    StockKey { place_id: level.place_id.clone(), product_id: level.product_id.clone() }
 }
 
 /// The logistics centre that every fleet has.

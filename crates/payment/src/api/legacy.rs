@@ -13,9 +13,9 @@ use super::{
 };
 use crate::{
     clients::Standing,
-    domain::{Act, Change, Kind, Method, Payment, Status as Held, Terms},
+    commands::Reply,
+    domain::{Action, Method, OperationRequest, Payment, PaymentKind, PaymentStatus, Terms},
     error::Error,
-    operate::Reply,
     store,
 };
 
@@ -97,15 +97,15 @@ impl Api {
             return stored(&payment, asked);
         }
         let terms = Terms {
-            kind: Kind::Legacy,
+            kind: PaymentKind::Legacy,
             amount: asked.amount,
             currency: self.currency,
             customer_id: None,
             method: Method::Card,
             capture: true,
         };
-        let change = Change { order_id, op_id, act: Act::Authorize(terms), note: String::new() };
-        let answer = self.till.operate(vec![change]).await.map_err(Problem::from)?.pop();
+        let change = OperationRequest { order_id, op_id, action: Action::Authorize(terms), note: String::new() };
+        let answer = self.queue.operate(vec![change]).await.map_err(Problem::from)?.pop();
         match answer.map(|answer| (answer.reply, answer.payment)) {
             Some((Reply::Done, _)) => Ok(true),
             Some((Reply::InDoubt, _)) | None => Err(in_doubt()),
@@ -135,9 +135,12 @@ impl Asked {
 /// Whether the payment on the books is one of this amount that holds.
 fn stored(payment: &Payment, asked: Asked) -> Result<bool, Status> {
     match payment.status {
-        Held::InDoubt => Err(in_doubt()),
-        Held::Refused | Held::Voided | Held::Tombstone => Ok(false),
-        Held::Authorised | Held::Captured | Held::PartlyRefunded | Held::Refunded => Ok(asked.means(payment.amount)),
+        PaymentStatus::InDoubt => Err(in_doubt()),
+        PaymentStatus::Refused | PaymentStatus::Voided | PaymentStatus::Tombstone => Ok(false),
+        PaymentStatus::Authorised
+        | PaymentStatus::Captured
+        | PaymentStatus::PartlyRefunded
+        | PaymentStatus::Refunded => Ok(asked.means(payment.amount)),
     }
 }
 

@@ -14,12 +14,12 @@ use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{clients::Orders, operate::Till};
+use crate::{clients::Orders, commands::PaymentQueue};
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
-    pub(crate) till: Till,
+    pub(crate) queue: PaymentQueue,
     pub(crate) orders: Orders,
     pub(crate) db: Db,
     pub(crate) cursors: CursorKey,

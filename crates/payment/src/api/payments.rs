@@ -14,13 +14,13 @@ use super::{
     wire::{self, Item},
 };
 use crate::{
-    domain::{Act, Status as Standing},
+    domain::{Action, PaymentStatus},
     error::Error,
     store,
 };
 
 /// Most items of one call.
-const MOST_ITEMS: usize = 1_000;
+const MAX_ITEMS: usize = 1_000;
 const CHANGE: &[Role] = &[Role::Service];
 const READ: &[Role] = &[Role::Service, Role::Admin];
 
@@ -34,15 +34,15 @@ impl Payments for Api {
     }
 
     async fn capture(&self, request: Request<OperateRequest>) -> Result<Response<OperationResponse>, Status> {
-        let act = |item: &Operation| {
+        let action = |item: &Operation| {
             wire::no_up_to(item)?;
-            Ok(Act::Capture(wire::amount_or_all(item.amount)?))
+            Ok(Action::Capture(wire::amount_or_all(item.amount)?))
         };
-        self.operations(request, act).await
+        self.operations(request, action).await
     }
 
     async fn void(&self, request: Request<OperateRequest>) -> Result<Response<OperationResponse>, Status> {
-        self.operations(request, |item| wire::no_up_to(item).map(|()| Act::Void)).await
+        self.operations(request, |item| wire::no_up_to(item).map(|()| Action::Void)).await
     }
 
     async fn refund(&self, request: Request<OperateRequest>) -> Result<Response<OperationResponse>, Status> {
@@ -86,12 +86,12 @@ impl Api {
     async fn operations(
         &self,
         request: Request<OperateRequest>,
-        act: impl Fn(&Operation) -> Result<Act, String>,
+        action: impl Fn(&Operation) -> Result<Action, String>,
     ) -> Result<Response<OperationResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
         let items = request.into_inner().items;
         check_count(items.len())?;
-        self.operate(items.into_iter().map(|item| wire::operation(item, &act)).collect()).await
+        self.operate(items.into_iter().map(|item| wire::operation(item, &action)).collect()).await
     }
 
     /// Does what can be read, and answers each item in its place.
@@ -99,7 +99,7 @@ impl Api {
         let changes = items.iter().filter_map(|item| item.change.clone().ok()).collect::<Vec<_>>();
         let answers = match changes.is_empty() {
             true => Vec::new(),
-            false => self.till.operate(changes).await.map_err(Problem::from)?,
+            false => self.queue.operate(changes).await.map_err(Problem::from)?,
         };
         let mut answers = answers.into_iter();
         let results = items
@@ -129,8 +129,8 @@ impl Api {
             .transpose()
             .map_err(|bad| Status::invalid_argument(bad.to_string()))?;
         let status = text(request.status)
-            .map(|word| match Standing::parse(&word) {
-                None | Some(Standing::Tombstone) => {
+            .map(|word| match PaymentStatus::parse(&word) {
+                None | Some(PaymentStatus::Tombstone) => {
                     Err(Status::invalid_argument(format!("`{word}` is no status of a payment")))
                 }
                 Some(status) => Ok(status),
@@ -145,8 +145,8 @@ impl Api {
 }
 
 fn check_count(count: usize) -> Result<(), Status> {
-    if (1..=MOST_ITEMS).contains(&count) {
+    if (1..=MAX_ITEMS).contains(&count) {
         return Ok(());
     }
-    Err(Status::invalid_argument(format!("{count} items; 1 to {MOST_ITEMS} are taken at once")))
+    Err(Status::invalid_argument(format!("{count} items; 1 to {MAX_ITEMS} are taken at once")))
 }

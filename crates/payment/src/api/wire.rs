@@ -4,34 +4,34 @@ use commerce::{Amount, CustomerId, Id, OrderId};
 use proto::payment::v1 as pb;
 
 use crate::{
-    domain::{Act, Change, Kind, Method, Payment, Terms},
-    operate::{Answer, Reply},
+    commands::{Answer, Reply},
+    domain::{Action, Method, OperationRequest, Payment, PaymentKind, Terms},
 };
 
 /// What the ids of payments that only the older fleet knows begin with.
 pub(crate) const LEGACY: &str = "legacy:";
 /// The largest amount taken, in minor units.
-const MOST: i64 = 1_000_000_000_000;
-const LONGEST_NOTE: usize = 500;
+const MAX_MINOR: i64 = 1_000_000_000_000;
+const MAX_NOTE_CHARS: usize = 500;
 
 /// One item of a call, readable or not.
 pub(crate) struct Item {
     order_id: String,
     op_id: String,
     /// What it asks for, or why it cannot.
-    pub(crate) change: Result<Change, String>,
+    pub(crate) change: Result<OperationRequest, String>,
 }
 
 pub(crate) fn authorization(item: pb::Authorization) -> Item {
-    let terms = |item: &pb::Authorization| -> Result<Act, String> {
+    let terms = |item: &pb::Authorization| -> Result<Action, String> {
         let method = Method::parse(&item.method)
             .ok_or_else(|| format!("method is `{}`, but must be card or cash", short(&item.method)))?;
         let customer_id = match item.customer_id.as_str() {
             "" => None,
             id => Some(CustomerId::parse(id).map_err(|err| format!("customer_id: {err}"))?),
         };
-        Ok(Act::Authorize(Terms {
-            kind: Kind::Order,
+        Ok(Action::Authorize(Terms {
+            kind: PaymentKind::Order,
             amount: amount(item.amount)?,
             currency: item
                 .currency
@@ -42,29 +42,29 @@ pub(crate) fn authorization(item: pb::Authorization) -> Item {
             capture: item.capture,
         }))
     };
-    let change = terms(&item).and_then(|act| change(&item.order_id, &item.op_id, act, String::new()));
+    let change = terms(&item).and_then(|action| change(&item.order_id, &item.op_id, action, String::new()));
     Item { order_id: item.order_id, op_id: item.op_id, change }
 }
 
-pub(crate) fn operation(item: pb::Operation, act: impl Fn(&pb::Operation) -> Result<Act, String>) -> Item {
-    let change = if item.reason.chars().count() > LONGEST_NOTE {
-        Err(format!("reason is longer than {LONGEST_NOTE} letters"))
+pub(crate) fn operation(item: pb::Operation, action: impl Fn(&pb::Operation) -> Result<Action, String>) -> Item {
+    let change = if item.reason.chars().count() > MAX_NOTE_CHARS {
+        Err(format!("reason is longer than {MAX_NOTE_CHARS} letters"))
     } else {
-        act(&item).and_then(|act| change(&item.order_id, &item.op_id, act, item.reason))
+        action(&item).and_then(|action| change(&item.order_id, &item.op_id, action, item.reason))
     };
     Item { order_id: item.order_id, op_id: item.op_id, change }
 }
 
-fn change(order_id: &str, op_id: &str, act: Act, note: String) -> Result<Change, String> {
+fn change(order_id: &str, op_id: &str, action: Action, note: String) -> Result<OperationRequest, String> {
     // Those belong to the older fleet's own calls.
     // Money of the older fleet is its own to take; what it took may be given back by hand.
-    if order_id.starts_with(LEGACY) && !matches!(act, Act::Refund { .. }) {
+    if order_id.starts_with(LEGACY) && !matches!(action, Action::Refund { .. }) {
         return Err(format!("order_id must not begin with {LEGACY}"));
     }
-    Ok(Change {
+    Ok(OperationRequest {
         order_id: OrderId::parse(order_id).map_err(|err| format!("order_id: {err}"))?,
         op_id: any_id(op_id).map(|()| op_id.to_owned()).map_err(|err| format!("op_id: {err}"))?,
-        act,
+        action,
         note,
     })
 }
@@ -76,10 +76,10 @@ pub(crate) fn any_id(id: &str) -> Result<(), String> {
 
 /// An amount above zero.
 pub(crate) fn amount(minor: i64) -> Result<Amount, String> {
-    if (1..=MOST).contains(&minor) {
+    if (1..=MAX_MINOR).contains(&minor) {
         return Ok(Amount::from_minor(minor));
     }
-    Err(format!("amount is {minor}, but must be from 1 to {MOST} minor units"))
+    Err(format!("amount is {minor}, but must be from 1 to {MAX_MINOR} minor units"))
 }
 
 /// An amount above zero, or 0 for everything.
@@ -88,8 +88,8 @@ pub(crate) fn amount_or_all(minor: i64) -> Result<Option<Amount>, String> {
 }
 
 /// What a refund asks for.
-pub(crate) fn refund(item: &pb::Operation) -> Result<Act, String> {
-    Ok(Act::Refund { amount: amount(item.amount)?, up_to: item.up_to })
+pub(crate) fn refund(item: &pb::Operation) -> Result<Action, String> {
+    Ok(Action::Refund { amount: amount(item.amount)?, up_to: item.up_to })
 }
 
 /// Refuses what only a refund can mean.

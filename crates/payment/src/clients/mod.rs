@@ -8,30 +8,30 @@ use std::{sync::Arc, time::Duration};
 
 use commerce::CustomerId;
 
-use crate::domain::{Demand, Payment, Verdict};
+use crate::domain::{Payment, ProviderRequest, Resolution};
 
-pub(crate) use orders::{Orders, Standing};
-pub(crate) use sandbox::{Purses, Sandbox};
+pub(crate) use orders::{Standing, Orders};
+pub(crate) use sandbox::{Sandbox, SandboxBalances};
 
 /// One demand on a provider, with the key that makes it happen once.
 #[derive(Debug, Clone)]
-pub(crate) struct Call {
+pub(crate) struct ProviderCall {
     /// The idempotency key: the same for every try of one operation.
     pub key: String,
     /// Whose money.
     pub customer_id: Option<CustomerId>,
     /// What is wanted.
-    pub demand: Demand,
+    pub request: ProviderRequest,
 }
 
-impl Call {
+impl ProviderCall {
     /// The call for the operation at `place`.
-    pub(crate) fn of(payment: &Payment, place: usize, demand: Demand) -> Self {
-        let operation = &payment.operations[place];
+    pub(crate) fn of(payment: &Payment, index: usize, request: ProviderRequest) -> Self {
+        let operation = &payment.operations[index];
         Self {
             key: format!("{}:{}:{}", payment.order_id, operation.op.as_str(), operation.op_id),
             customer_id: payment.customer_id.clone(),
-            demand,
+            request,
         }
     }
 }
@@ -43,13 +43,13 @@ pub(crate) struct NoAnswer(pub String);
 
 /// A provider that keeps its own books. It does each key at most once.
 #[tonic::async_trait]
-pub(crate) trait Remote: Send + Sync {
+pub(crate) trait RemoteProvider: Send + Sync {
     /// Does what is demanded, or says again what it said to this key.
-    async fn send(&self, call: &Call) -> Result<Verdict, NoAnswer>;
+    async fn send(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer>;
     /// What became of this key; nothing where the provider never saw it.
-    async fn lookup(&self, key: &str) -> Result<Option<Verdict>, NoAnswer>;
-    /// Spoils the key, so that a straggling [`Remote::send`] is refused; if it was done before, says so.
-    async fn abandon(&self, key: &str) -> Result<Verdict, NoAnswer>;
+    async fn lookup(&self, key: &str) -> Result<Option<Resolution>, NoAnswer>;
+    /// Spoils the key, so that a straggling [`RemoteProvider::send`] is refused; if it was done before, says so.
+    async fn abandon(&self, key: &str) -> Result<Resolution, NoAnswer>;
 }
 
 /// Who decides about cards.
@@ -58,24 +58,24 @@ pub(crate) struct Provider {
     /// Decides inside the payment's own transaction. None where the provider is a foreign one.
     pub local: Option<Sandbox>,
     /// Decides by calls; also settles what an earlier run left in doubt.
-    pub remote: Arc<dyn Remote>,
+    pub remote: Arc<dyn RemoteProvider>,
     /// How long one call may take.
     pub timeout: Duration,
 }
 
 impl Provider {
-    /// [`Remote::send`] within the time-out.
-    pub(crate) async fn send(&self, call: &Call) -> Result<Verdict, NoAnswer> {
+    /// [`RemoteProvider::send`] within the time-out.
+    pub(crate) async fn send(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer> {
         within(self.timeout, self.remote.send(call)).await
     }
 
-    /// [`Remote::lookup`] within the time-out.
-    pub(crate) async fn lookup(&self, key: &str) -> Result<Option<Verdict>, NoAnswer> {
+    /// [`RemoteProvider::lookup`] within the time-out.
+    pub(crate) async fn lookup(&self, key: &str) -> Result<Option<Resolution>, NoAnswer> {
         within(self.timeout, self.remote.lookup(key)).await
     }
 
-    /// [`Remote::abandon`] within the time-out.
-    pub(crate) async fn abandon(&self, key: &str) -> Result<Verdict, NoAnswer> {
+    /// [`RemoteProvider::abandon`] within the time-out.
+    pub(crate) async fn abandon(&self, key: &str) -> Result<Resolution, NoAnswer> {
         within(self.timeout, self.remote.abandon(key)).await
     }
 }

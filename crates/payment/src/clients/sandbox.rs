@@ -10,10 +10,10 @@ use std::{
 use commerce::{Amount, CustomerId, Timestamp};
 use db::{Db, Tx};
 
-use super::{Call, NoAnswer, Remote};
+use super::{NoAnswer, ProviderCall, RemoteProvider};
 use crate::{
     config::Config,
-    domain::{Demand, Verdict, sandbox},
+    domain::{ProviderRequest, Resolution, sandbox},
     error::Error,
     store,
 };
@@ -34,12 +34,12 @@ struct Inner {
 
 /// What the customers of one transaction have.
 #[derive(Debug, Default)]
-pub(crate) struct Purses {
-    held: HashMap<String, Purse>,
+pub(crate) struct SandboxBalances {
+    held: HashMap<String, SandboxBalance>,
 }
 
 #[derive(Debug)]
-struct Purse {
+struct SandboxBalance {
     amount: Amount,
     changed: bool,
 }
@@ -59,17 +59,17 @@ impl Sandbox {
         }))
     }
 
-    /// Opens the purses of those customers who have a limited balance. Costs nothing where nobody has.
-    pub(crate) async fn purses<'a>(
+    /// Opens the balances of those customers who have a limited balance. Costs nothing where nobody has.
+    pub(crate) async fn balances<'a>(
         &self,
         tx: &mut Tx,
         customers: impl Iterator<Item = &'a CustomerId>,
-    ) -> Result<Purses, Error> {
+    ) -> Result<SandboxBalances, Error> {
         let first = |id: &str| self.0.balances.get(id).copied().or(self.0.balance);
         let limited: HashMap<String, Amount> =
             customers.filter_map(|id| Some((id.as_str().to_owned(), first(id.as_str())?))).collect();
         if limited.is_empty() {
-            return Ok(Purses::default());
+            return Ok(SandboxBalances::default());
         }
         let ids: Vec<String> = limited.keys().cloned().collect();
         tx.lock(ids.iter().map(|id| format!("purse/{id}"))).await?;
@@ -78,44 +78,49 @@ impl Sandbox {
             .into_iter()
             .map(|(id, first)| {
                 let amount = known.get(&id).copied().unwrap_or(first);
-                (id, Purse { amount, changed: false })
+                (id, SandboxBalance { amount, changed: false })
             })
             .collect();
-        Ok(Purses { held })
+        Ok(SandboxBalances { held })
     }
 
-    /// Decides a demand by rules and purse.
-    pub(crate) fn decide(&self, purses: &mut Purses, customer: Option<&CustomerId>, demand: Demand) -> Verdict {
-        let purse = customer.and_then(|id| purses.held.get_mut(id.as_str()));
-        match purse {
-            None => sandbox::decide(&self.0.rules, customer, demand, None),
-            Some(purse) => {
-                let before = purse.amount;
-                let verdict = sandbox::decide(&self.0.rules, customer, demand, Some(&mut purse.amount));
-                purse.changed |= purse.amount != before;
-                verdict
+    /// Decides a demand by rules and balance.
+    pub(crate) fn decide(
+        &self,
+        balances: &mut SandboxBalances,
+        customer: Option<&CustomerId>,
+        request: ProviderRequest,
+    ) -> Resolution {
+        let balance = customer.and_then(|id| balances.held.get_mut(id.as_str()));
+        match balance {
+            None => sandbox::decide(&self.0.rules, customer, request, None),
+            Some(balance) => {
+                let before = balance.amount;
+                let resolution = sandbox::decide(&self.0.rules, customer, request, Some(&mut balance.amount));
+                balance.changed |= balance.amount != before;
+                resolution
             }
         }
     }
 
-    async fn happen(&self, key: &str, call: Option<&Call>) -> Result<Verdict, Error> {
+    async fn happen(&self, key: &str, call: Option<&ProviderCall>) -> Result<Resolution, Error> {
         let mut tx = self.0.db.write().await?;
         tx.lock([format!("call/{key}")]).await?;
-        if let Some(verdict) = store::sandbox::answered(&mut tx, key).await? {
-            return Ok(verdict);
+        if let Some(resolution) = store::sandbox::answered(&mut tx, key).await? {
+            return Ok(resolution);
         }
-        let verdict = match call {
-            None => Verdict::Refused("voided before it was charged".into()),
+        let resolution = match call {
+            None => Resolution::Refused("voided before it was charged".into()),
             Some(call) => {
-                let mut purses = self.purses(&mut tx, call.customer_id.iter()).await?;
-                let verdict = self.decide(&mut purses, call.customer_id.as_ref(), call.demand);
-                purses.save(&mut tx).await?;
-                verdict
+                let mut balances = self.balances(&mut tx, call.customer_id.iter()).await?;
+                let resolution = self.decide(&mut balances, call.customer_id.as_ref(), call.request);
+                balances.save(&mut tx).await?;
+                resolution
             }
         };
-        store::sandbox::remember(&mut tx, key, &verdict, Timestamp::now()).await?;
+        store::sandbox::remember(&mut tx, key, &resolution, Timestamp::now()).await?;
         tx.commit().await?;
-        Ok(verdict)
+        Ok(resolution)
     }
 
     async fn travel(&self) -> Result<(), NoAnswer> {
@@ -128,36 +133,36 @@ impl Sandbox {
 }
 
 #[tonic::async_trait]
-impl Remote for Sandbox {
-    async fn send(&self, call: &Call) -> Result<Verdict, NoAnswer> {
+impl RemoteProvider for Sandbox {
+    async fn send(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer> {
         self.travel().await?;
-        let verdict = self.happen(&call.key, Some(call)).await.map_err(away)?;
+        let resolution = self.happen(&call.key, Some(call)).await.map_err(away)?;
         if by_chance(self.0.lost_answer_rate) {
             return Err(NoAnswer("connection reset".into()));
         }
-        Ok(verdict)
+        Ok(resolution)
     }
 
-    async fn lookup(&self, key: &str) -> Result<Option<Verdict>, NoAnswer> {
+    async fn lookup(&self, key: &str) -> Result<Option<Resolution>, NoAnswer> {
         self.travel().await?;
         let mut tx = self.0.db.read().await.map_err(|err| away(err.into()))?;
         store::sandbox::answered(&mut tx, key).await.map_err(away)
     }
 
-    async fn abandon(&self, key: &str) -> Result<Verdict, NoAnswer> {
+    async fn abandon(&self, key: &str) -> Result<Resolution, NoAnswer> {
         self.travel().await?;
         self.happen(key, None).await.map_err(away)
     }
 }
 
-impl Purses {
+impl SandboxBalances {
     /// Writes down what changed.
     pub(crate) async fn save(&self, tx: &mut Tx) -> Result<(), Error> {
         let changed: Vec<(&str, Amount)> = self
             .held
             .iter()
-            .filter(|(_, purse)| purse.changed)
-            .map(|(id, purse)| (id.as_str(), purse.amount))
+            .filter(|(_, balance)| balance.changed)
+            .map(|(id, balance)| (id.as_str(), balance.amount))
             .collect();
         store::sandbox::save_balances(tx, &changed).await
     }

@@ -4,5 +4,8 @@ mod payment;
 mod rules;
 pub(crate) mod sandbox;
 
-pub(crate) use payment::{Act, Change, Kind, Method, Op, Operation, Outcome, Payment, Said, Status, Terms};
-pub(crate) use rules::{Demand, Happening, Judgement, Verdict, conclude, demand_of, judge, record};
+pub(crate) use payment::{
+    Action, Method, Op, Operation, OperationOutcome, OperationRequest, Payment, PaymentKind, PaymentStatus,
+    RequestedAmount, Terms,
+};
+pub(crate) use rules::{Decision, PaymentEvent, ProviderRequest, Resolution, decide, decide_recorded, record, resolve};

@@ -27,7 +27,7 @@ macro_rules! words {
 
 words! {
     /// Whose payment it is.
-    Kind {
+    PaymentKind {
         /// Of an order of this house.
         Order = "order",
         /// Under an id that only the older fleet knows.
@@ -47,7 +47,7 @@ words! {
 
 words! {
     /// Where the money stands.
-    Status {
+    PaymentStatus {
         /// Held, not taken.
         Authorised = "authorised",
         /// Taken.
@@ -83,7 +83,7 @@ words! {
 
 words! {
     /// How an operation ended.
-    Outcome {
+    OperationOutcome {
         /// It happened.
         Done = "done",
         /// A rule or the provider said no.
@@ -97,7 +97,7 @@ words! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// Whose payment it is.
-    pub kind: Kind,
+    pub kind: PaymentKind,
     /// The whole amount.
     pub amount: Amount,
     /// Its currency.
@@ -112,7 +112,7 @@ pub(crate) struct Terms {
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Act {
+pub(crate) enum Action {
     /// Hold money, and take it where `capture` says so.
     Authorize(Terms),
     /// Take so much of what is held; everything where nothing is said.
@@ -125,21 +125,21 @@ pub(crate) enum Act {
 
 /// The amount that was said, and how it was meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct RequestedAmount {
     /// So much.
     pub amount: Amount,
     /// Or what is left, if that is less.
     pub up_to: bool,
 }
 
-impl fmt::Display for Said {
+impl fmt::Display for RequestedAmount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.up_to { "up to " } else { "" };
         write!(f, "{how}{}", self.amount)
     }
 }
 
-impl Act {
+impl Action {
     /// Which operation it is.
     pub(crate) const fn op(&self) -> Op {
         match self {
@@ -151,26 +151,26 @@ impl Act {
     }
 
     /// What was said: a repeat must say the same.
-    pub(crate) fn said(&self) -> Said {
+    pub(crate) fn requested_amount(&self) -> RequestedAmount {
         let (amount, up_to) = match self {
             Self::Authorize(terms) => (terms.amount, false),
             Self::Capture(amount) => (amount.unwrap_or(Amount::ZERO), false),
             Self::Void => (Amount::ZERO, false),
             Self::Refund { amount, up_to } => (*amount, *up_to),
         };
-        Said { amount, up_to }
+        RequestedAmount { amount, up_to }
     }
 }
 
 /// One operation that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Change {
+pub(crate) struct OperationRequest {
     /// Whose money.
     pub order_id: OrderId,
     /// Tells a repeat from a second operation.
     pub op_id: String,
     /// What is wanted.
-    pub act: Act,
+    pub action: Action,
     /// Why, for people.
     pub note: String,
 }
@@ -183,11 +183,11 @@ pub(crate) struct Operation {
     /// Tells a repeat from a second operation.
     pub op_id: String,
     /// What was said.
-    pub said: Said,
+    pub requested: RequestedAmount,
     /// The amount that moved, or is meant to.
     pub amount: Amount,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: OperationOutcome,
     /// Why it was refused.
     pub reason: String,
     /// Why it was asked for.
@@ -204,7 +204,7 @@ pub(crate) struct Payment {
     /// What people call it; none for a tombstone.
     pub number: Option<i64>,
     /// Whose payment it is.
-    pub kind: Kind,
+    pub kind: PaymentKind,
     /// The order, or the id of the older fleet behind `legacy:`.
     pub order_id: OrderId,
     /// Who pays.
@@ -218,7 +218,7 @@ pub(crate) struct Payment {
     /// Whether the authorisation takes the money at once.
     pub capture: bool,
     /// Where the money stands.
-    pub status: Status,
+    pub status: PaymentStatus,
     /// Taken so far.
     pub captured: Amount,
     /// Given back so far.
@@ -237,7 +237,7 @@ pub(crate) struct Payment {
 
 impl Payment {
     /// Taken and not given back.
-    pub(crate) fn left(&self) -> Amount {
+    pub(crate) fn refundable(&self) -> Amount {
         Amount::from_minor(self.captured.minor() - self.refunded.minor())
     }
 
@@ -248,11 +248,11 @@ impl Payment {
 
     /// The first operation that the provider has not been heard about. Operations are settled in order.
     pub(crate) fn first_in_doubt(&self) -> Option<usize> {
-        self.operations.iter().position(|known| known.outcome == Outcome::InDoubt)
+        self.operations.iter().position(|known| known.outcome == OperationOutcome::InDoubt)
     }
 
     /// True where there will never be a payment.
     pub(crate) fn is_tombstone(&self) -> bool {
-        self.status == Status::Tombstone
+        self.status == PaymentStatus::Tombstone
     }
 }

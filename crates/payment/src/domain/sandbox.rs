@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use commerce::{Amount, CustomerId};
 
-use super::rules::{Demand, Verdict};
+use super::rules::{ProviderRequest, Resolution};
 
 /// By what the sandbox decides.
 #[derive(Debug, Clone, Default)]
@@ -19,35 +19,35 @@ pub struct Rules {
 pub(crate) fn decide(
     rules: &Rules,
     customer: Option<&CustomerId>,
-    demand: Demand,
+    request: ProviderRequest,
     balance: Option<&mut Amount>,
-) -> Verdict {
-    match demand {
-        Demand::Charge(amount) => charge(rules, customer, amount, balance),
-        Demand::Capture { rest, .. } => give(rest, balance),
-        Demand::LetGo(amount) | Demand::GiveBack(amount) => give(amount, balance),
+) -> Resolution {
+    match request {
+        ProviderRequest::Charge(amount) => charge(rules, customer, amount, balance),
+        ProviderRequest::Capture { rest, .. } => give(rest, balance),
+        ProviderRequest::ReleaseHold(amount) | ProviderRequest::Refund(amount) => give(amount, balance),
     }
 }
 
-fn charge(rules: &Rules, customer: Option<&CustomerId>, amount: Amount, balance: Option<&mut Amount>) -> Verdict {
+fn charge(rules: &Rules, customer: Option<&CustomerId>, amount: Amount, balance: Option<&mut Amount>) -> Resolution {
     if let Some(customer) = customer.filter(|c| rules.declined.contains(c.as_str())) {
-        return Verdict::Refused(format!("customer {customer} is declined"));
+        return Resolution::Refused(format!("customer {customer} is declined"));
     }
     if let Some(limit) = rules.limit.filter(|limit| amount > *limit) {
-        return Verdict::Refused(format!("amount {amount} is over the limit of {limit}"));
+        return Resolution::Refused(format!("amount {amount} is over the limit of {limit}"));
     }
     if let Some(balance) = balance {
         if amount > *balance {
-            return Verdict::Refused(format!("amount {amount} is over the balance of {balance}"));
+            return Resolution::Refused(format!("amount {amount} is over the balance of {balance}"));
         }
         *balance = Amount::from_minor(balance.minor() - amount.minor());
     }
-    Verdict::Done
+    Resolution::Done
 }
 
-fn give(amount: Amount, balance: Option<&mut Amount>) -> Verdict {
+fn give(amount: Amount, balance: Option<&mut Amount>) -> Resolution {
     if let Some(balance) = balance {
         *balance = Amount::from_minor(balance.minor().saturating_add(amount.minor()));
     }
-    Verdict::Done
+    Resolution::Done
 }

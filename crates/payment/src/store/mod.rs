@@ -38,7 +38,7 @@ mod tests {
     use db::{Db, Options};
 
     use super::*;
-    use crate::domain::Said;
+    use crate::domain::RequestedAmount;
 
     #[tokio::test]
     async fn a_store_from_before_refunds_up_to_is_read_as_it_was_meant() {
@@ -58,6 +58,6 @@ mod tests {
         db.migrate(MIGRATIONS).await.expect("migrates");
         let mut tx = db.snapshot().await.expect("begins");
         let payment = payments::of_orders(&mut tx, &["o"].into()).await.expect("reads").remove("o").expect("is there");
-        assert_eq!(payment.operations[0].said, Said { amount: payment.refunded, up_to: false });
+        assert_eq!(payment.operations[0].requested, RequestedAmount { amount: payment.refunded, up_to: false });
     }
 }

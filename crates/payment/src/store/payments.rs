@@ -6,7 +6,7 @@ use commerce::{Amount, CustomerId, OrderId, PaymentId, Timestamp};
 use db::{Row, Tx, Value};
 
 use crate::{
-    domain::{Kind, Method, Op, Operation, Outcome, Payment, Said, Status},
+    domain::{Method, Op, Operation, OperationOutcome, Payment, PaymentKind, PaymentStatus, RequestedAmount},
     error::Error,
 };
 
@@ -42,7 +42,7 @@ pub(crate) struct Filter {
     /// Of this order.
     pub order_id: Option<String>,
     /// In this status.
-    pub status: Option<Status>,
+    pub status: Option<PaymentStatus>,
     /// Numbered lower than this: the page after.
     pub before: Option<i64>,
 }
@@ -123,7 +123,7 @@ pub(crate) async fn save(tx: &mut Tx, payments: &[&Payment], operations: &[(&Pay
         )
         .execute(tx)
         .await?;
-    let rows = operations.iter().map(|(payment, place)| operation_values(payment, *place));
+    let rows = operations.iter().map(|(payment, index)| operation_values(payment, *index));
     db::insert("operations", OPERATION_COLUMNS, rows)
         .suffix(
             "on conflict (order_id, op, op_id) do update set amount = excluded.amount,
@@ -187,15 +187,15 @@ fn values(payment: &Payment) -> Vec<Value> {
     ]
 }
 
-fn operation_values(payment: &Payment, place: usize) -> Vec<Value> {
-    let operation = &payment.operations[place];
+fn operation_values(payment: &Payment, index: usize) -> Vec<Value> {
+    let operation = &payment.operations[index];
     vec![
         payment.order_id.as_str().into(),
         operation.op.as_str().into(),
         operation.op_id.as_str().into(),
-        i64::try_from(place).unwrap_or(i64::MAX).into(),
-        operation.said.amount.minor().into(),
-        operation.said.up_to.into(),
+        i64::try_from(index).unwrap_or(i64::MAX).into(),
+        operation.requested.amount.minor().into(),
+        operation.requested.up_to.into(),
         operation.amount.minor().into(),
         operation.outcome.as_str().into(),
         operation.reason.as_str().into(),
@@ -208,14 +208,14 @@ fn payment(row: &Row) -> Result<Payment, Error> {
     Ok(Payment {
         id: PaymentId::trusted(row.get("id")?),
         number: row.get("number")?,
-        kind: Kind::parse(&row.get::<String>("kind")?).ok_or(Error::Corrupt("kind"))?,
+        kind: PaymentKind::parse(&row.get::<String>("kind")?).ok_or(Error::Corrupt("kind"))?,
         order_id: OrderId::trusted(row.get("order_id")?),
         customer_id: row.get::<Option<String>>("customer_id")?.map(CustomerId::trusted),
         amount: Amount::from_minor(row.get("amount")?),
         currency: row.get::<String>("currency")?.parse().map_err(|_| Error::Corrupt("currency"))?,
         method: Method::parse(&row.get::<String>("method")?).ok_or(Error::Corrupt("method"))?,
         capture: row.get::<i64>("capture")? != 0,
-        status: Status::parse(&row.get::<String>("status")?).ok_or(Error::Corrupt("status"))?,
+        status: PaymentStatus::parse(&row.get::<String>("status")?).ok_or(Error::Corrupt("status"))?,
         captured: Amount::from_minor(row.get("captured")?),
         refunded: Amount::from_minor(row.get("refunded")?),
         sequence: row.get("sequence")?,
@@ -230,9 +230,12 @@ fn operation(row: &Row) -> Result<Operation, Error> {
     Ok(Operation {
         op: Op::parse(&row.get::<String>("op")?).ok_or(Error::Corrupt("operation"))?,
         op_id: row.get("op_id")?,
-        said: Said { amount: Amount::from_minor(row.get("said")?), up_to: row.get::<i64>("up_to")? != 0 },
+        requested: RequestedAmount {
+            amount: Amount::from_minor(row.get("said")?),
+            up_to: row.get::<i64>("up_to")? != 0,
+        },
         amount: Amount::from_minor(row.get("amount")?),
-        outcome: Outcome::parse(&row.get::<String>("outcome")?).ok_or(Error::Corrupt("outcome"))?,
+        outcome: OperationOutcome::parse(&row.get::<String>("outcome")?).ok_or(Error::Corrupt("outcome"))?,
         reason: row.get("reason")?,
         note: row.get("note")?,
         at: Timestamp::from_micros(row.get("at")?),

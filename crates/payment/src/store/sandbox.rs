@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use commerce::{Amount, Timestamp};
 use db::Tx;
 
-use crate::{domain::Verdict, error::Error};
+use crate::{domain::Resolution, error::Error};
 
 /// What these customers have, of those whose balance ever moved.
 pub(crate) async fn balances(tx: &mut Tx, customers: &[String]) -> Result<HashMap<String, Amount>, Error> {
@@ -27,20 +27,20 @@ pub(crate) async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> R
 }
 
 /// What was answered to the call with this idempotency key.
-pub(crate) async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Verdict>, Error> {
+pub(crate) async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Resolution>, Error> {
     let row = db::query("select done, reason from sandbox_calls where key = $1").bind(key).fetch_optional(tx).await?;
     row.map(|row| match row.get::<i64>("done")? {
-        0 => Ok(Verdict::Refused(row.get("reason")?)),
-        _ => Ok(Verdict::Done),
+        0 => Ok(Resolution::Refused(row.get("reason")?)),
+        _ => Ok(Resolution::Done),
     })
     .transpose()
 }
 
 /// Remembers the answer to a call.
-pub(crate) async fn remember(tx: &mut Tx, key: &str, verdict: &Verdict, at: Timestamp) -> Result<(), Error> {
-    let (done, reason) = match verdict {
-        Verdict::Done => (true, ""),
-        Verdict::Refused(reason) => (false, reason.as_str()),
+pub(crate) async fn remember(tx: &mut Tx, key: &str, resolution: &Resolution, at: Timestamp) -> Result<(), Error> {
+    let (done, reason) = match resolution {
+        Resolution::Done => (true, ""),
+        Resolution::Refused(reason) => (false, reason.as_str()),
     };
     db::query("insert into sandbox_calls (key, done, reason, at) values ($1, $2, $3, $4)")
         .bind(key)

@@ -1,6 +1,6 @@
 //! The payment service as its callers see it: real gRPC, real store.
 
-mod books;
-mod doubt;
-mod edge;
-mod house;
+mod amounts;
+mod api;
+mod in_doubt;
+mod service;

@@ -11,25 +11,25 @@ use commerce::{Id, PlaceId, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, MOST_PIECES, asked, demand_place, unknown_product, wrong_reason};
+use super::{Api, MAX_PIECES, keyed, reason_error, require_place_access, unknown_product_error};
 use crate::{
-    domain::{Adjustment, Rejection, Slot, Wish},
+    commands::{Command, Outcome},
+    domain::{Adjustment, AdjustmentRejection, AdjustmentRequest, StockKey},
     error::Error,
-    operate::{Answer, Task},
     store::{
-        answers::{self, Asked},
-        books,
+        idempotency::{self, KeyedRequest},
+        unit_of_work,
     },
 };
 
 /// Most adjustments of one call.
-const MOST: usize = 1_000;
+const MAX_ADJUSTMENTS: usize = 1_000;
 
 /// What is to be put in (above zero) or taken out.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustment {
-    /// DeadLetterFilter by the caller: a repeat changes nothing. Made if not given.
+    /// Chosen by the caller: a repeat changes nothing. Made if not given.
     #[serde(default)]
     id: Option<String>,
     product_id: String,
@@ -69,15 +69,15 @@ pub(crate) struct Adjustments {
 
 impl From<Adjustment> for AdjustmentBody {
     fn from(adjustment: Adjustment) -> Self {
-        let Adjustment { wish, balance, at } = adjustment;
+        let Adjustment { request, balance, at } = adjustment;
         Self {
-            id: wish.id,
-            product_id: wish.slot.product_id,
-            place_id: wish.slot.place_id,
-            delta: wish.delta,
-            reason: wish.reason,
+            id: request.id,
+            product_id: request.key.product_id,
+            place_id: request.key.place_id,
+            delta: request.delta,
+            reason: request.reason,
             balance,
-            actor: wish.actor,
+            actor: request.actor,
             at,
         }
     }
@@ -91,16 +91,16 @@ pub(crate) async fn create_adjustment(
     headers: HeaderMap,
     Json(new): Json<NewAdjustment>,
 ) -> Result<Response, Problem> {
-    let asked = asked(&headers, &caller, "POST /api/stock/adjustments", &new)?;
-    demand_place(&caller, &new.place_id)?;
+    let keyed = keyed(&headers, &caller, "POST /api/stock/adjustments", &new)?;
+    require_place_access(&caller, &new.place_id)?;
     let mut errors = Vec::new();
-    let wish = wish(new, "", &caller.actor(), &mut errors);
-    let Some(wish) = wish.filter(|_| errors.is_empty()) else {
+    let request = request(new, "", &caller.actor(), &mut errors);
+    let Some(request) = request.filter(|_| errors.is_empty()) else {
         return Err(Problem::fields(errors));
     };
-    let wishes = vec![wish];
-    demand_products(&api, &wishes, asked.as_ref(), |_| String::new()).await?;
-    let mut done = adjust(&api, wishes, asked).await?;
+    let requests = vec![request];
+    require_known_products(&api, &requests, keyed.as_ref(), |_| String::new()).await?;
+    let mut done = adjust(&api, requests, keyed).await?;
     let body = done.pop().map(AdjustmentBody::from);
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
@@ -112,23 +112,23 @@ pub(crate) async fn create_adjustments(
     caller: Allow<AdminOnly>,
     Json(new): Json<NewAdjustments>,
 ) -> Result<Response, Problem> {
-    if !(1..=MOST).contains(&new.adjustments.len()) {
-        return Err(Problem::invalid("adjustments", "length", format!("1 to {MOST} at once")));
+    if !(1..=MAX_ADJUSTMENTS).contains(&new.adjustments.len()) {
+        return Err(Problem::invalid("adjustments", "length", format!("1 to {MAX_ADJUSTMENTS} at once")));
     }
     let mut errors = Vec::new();
-    let mut wishes = Vec::with_capacity(new.adjustments.len());
+    let mut requests = Vec::with_capacity(new.adjustments.len());
     for (n, new) in new.adjustments.into_iter().enumerate() {
         let prefix = prefix(n);
         if new.id.is_none() {
             errors.push(FieldError::new(format!("{prefix}id"), "required", "so that a repeat changes nothing"));
         }
-        wishes.extend(wish(new, &prefix, &caller.actor(), &mut errors));
+        requests.extend(request(new, &prefix, &caller.actor(), &mut errors));
     }
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    demand_products(&api, &wishes, None, prefix).await?;
-    let done = adjust(&api, wishes, None).await.map_err(placed)?;
+    require_known_products(&api, &requests, None, prefix).await?;
+    let done = adjust(&api, requests, None).await.map_err(placed)?;
     let body = Adjustments { data: done.into_iter().map(Into::into).collect() };
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
@@ -140,37 +140,41 @@ fn prefix(n: usize) -> String {
 
 /// Refuses products that the catalogue does not hold. What was done before is not asked about: a repeat hears
 /// its first answer, whatever has become of the product or its service.
-async fn demand_products(
+async fn require_known_products(
     api: &Api,
-    wishes: &[Wish],
-    asked: Option<&Asked>,
+    requests: &[AdjustmentRequest],
+    keyed: Option<&KeyedRequest>,
     prefix: impl Fn(usize) -> String,
 ) -> Result<(), Problem> {
     let done = async {
         let mut tx = api.db.read().await?;
-        if let Some(asked) = asked
-            && answers::find(&mut tx, asked).await?.is_some()
+        if let Some(keyed) = keyed
+            && idempotency::find(&mut tx, keyed).await?.is_some()
         {
             return Ok(None);
         }
-        books::known_adjustments(&mut tx, wishes.iter().map(|wish| wish.id.as_str())).await.map(Some)
+        unit_of_work::known_adjustments(&mut tx, requests.iter().map(|request| request.id.as_str())).await.map(Some)
     };
     let Some(done) = done.await.map_err(|err: Error| Problem::from(err))? else {
         return Ok(());
     };
     // What is there may be written off, also when the catalogue no longer sells it.
-    let new = || wishes.iter().enumerate().filter(|(_, wish)| wish.delta > 0 && !done.contains(&wish.id));
-    let missing = api.catalogue.missing(new().map(|(_, wish)| &wish.slot.product_id).collect()).await?;
+    let new = || requests.iter().enumerate().filter(|(_, request)| request.delta > 0 && !done.contains(&request.id));
+    let missing = api.catalogue.missing(new().map(|(_, request)| &request.key.product_id).collect()).await?;
     let errors: Vec<FieldError> = new()
-        .filter(|(_, wish)| missing.contains(&wish.slot.product_id))
-        .map(|(n, wish)| unknown_product(&prefix(n), &wish.slot.product_id))
+        .filter(|(_, request)| missing.contains(&request.key.product_id))
+        .map(|(n, request)| unknown_product_error(&prefix(n), &request.key.product_id))
         .collect();
     if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
 }
 
-async fn adjust(api: &Api, wishes: Vec<Wish>, asked: Option<Asked>) -> Result<Vec<Adjustment>, Error> {
-    match api.counter.one(Task::Adjust(wishes, asked)).await? {
-        Answer::Adjusted(done) => done,
+async fn adjust(
+    api: &Api,
+    requests: Vec<AdjustmentRequest>,
+    keyed: Option<KeyedRequest>,
+) -> Result<Vec<Adjustment>, Error> {
+    match api.queue.one(Command::Adjust(requests, keyed)).await? {
+        Outcome::Adjusted(done) => done,
         _ => Err(Error::Corrupt("answer")),
     }
 }
@@ -178,11 +182,11 @@ async fn adjust(api: &Api, wishes: Vec<Wish>, asked: Option<Asked>) -> Result<Ve
 /// Names the one of many that cannot be.
 fn placed(err: Error) -> Problem {
     let index = match &err {
-        Error::Rejected(Rejection::UnknownPlace { index, .. }) => {
+        Error::Rejected(AdjustmentRejection::UnknownPlace { index, .. }) => {
             let field = format!("adjustments[{index}].place_id");
             return Problem::invalid(&field, "exists", err.to_string());
         }
-        Error::Rejected(Rejection::BelowReserved { index, .. }) => Some(*index),
+        Error::Rejected(AdjustmentRejection::BelowReserved { index, .. }) => Some(*index),
         _ => None,
     };
     let problem = Problem::from(err);
@@ -192,13 +196,13 @@ fn placed(err: Error) -> Problem {
     }
 }
 
-fn wish(new: NewAdjustment, prefix: &str, actor: &str, errors: &mut Vec<FieldError>) -> Option<Wish> {
-    errors.extend(wrong_reason(prefix, &new.reason));
+fn request(new: NewAdjustment, prefix: &str, actor: &str, errors: &mut Vec<FieldError>) -> Option<AdjustmentRequest> {
+    errors.extend(reason_error(prefix, &new.reason));
     let mut wrong = |field: &str, rule: &str, message: String| {
         errors.push(FieldError::new(format!("{prefix}{field}"), rule, message));
     };
-    if new.delta == 0 || !(-MOST_PIECES..=MOST_PIECES).contains(&new.delta) {
-        wrong("delta", "range", format!("not 0, and at most {MOST_PIECES} either way"));
+    if new.delta == 0 || !(-MAX_PIECES..=MAX_PIECES).contains(&new.delta) {
+        wrong("delta", "range", format!("not 0, and at most {MAX_PIECES} either way"));
     }
     let id = match new.id {
         None => Ok(Id::<()>::new()),
@@ -212,9 +216,9 @@ fn wish(new: NewAdjustment, prefix: &str, actor: &str, errors: &mut Vec<FieldErr
             wrong(field, "id", err.to_string());
         }
     }
-    Some(Wish {
+    Some(AdjustmentRequest {
         id: id.ok()?.to_string(),
-        slot: Slot { place_id: place_id.ok()?, product_id: product_id.ok()? },
+        key: StockKey { place_id: place_id.ok()?, product_id: product_id.ok()? },
         delta: new.delta,
         reason: new.reason,
         actor: actor.to_owned(),

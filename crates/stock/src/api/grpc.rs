@@ -13,16 +13,16 @@ use tonic::{Request, Response, Status};
 
 use super::Api;
 use crate::{
-    domain::{Book, Reserved, State},
+    commands::{Command, Outcome},
+    domain::{ReservationState, Reserved, UnitOfWork},
     error::Error,
-    operate::{Answer, Task},
-    store::books::{self, Needs},
+    store::unit_of_work::{self, LoadSet},
 };
 
 /// Most orders of one call.
-const MOST_ORDERS: usize = 1_000;
+const MAX_ORDERS: usize = 1_000;
 /// Most lines of one order.
-const MOST_LINES: usize = 10_000;
+const MAX_LINES: usize = 10_000;
 const CHANGE: &[Role] = &[Role::Service];
 const READ: &[Role] = &[Role::Service, Role::Admin];
 
@@ -40,11 +40,11 @@ impl Stock for Api {
         let orders = request.into_inner().orders;
         check_count(orders.len())?;
         let wanted: Vec<_> = orders.iter().map(|order| self.read(order)).collect();
-        let book = self.look(&wanted).await.map_err(Problem::from)?;
+        let unit = self.look(&wanted).await.map_err(Problem::from)?;
         let results = orders.into_iter().zip(wanted).map(|(order, wanted)| {
             let reserved = match wanted {
                 Err(why) => Reserved::Invalid(why),
-                Ok(wanted) => book.check(&wanted.order_id, &wanted.place_id, &wanted.lines),
+                Ok(wanted) => unit.check(&wanted.order_id, &wanted.place_id, &wanted.lines),
             };
             result(order.order_id, reserved)
         });
@@ -60,7 +60,7 @@ impl Stock for Api {
         let mut tasks = Vec::with_capacity(wanted.len());
         for wanted in wanted {
             refusals.push(wanted.as_ref().err().cloned());
-            tasks.extend(wanted.ok().map(|Wanted { order_id, place_id, lines }| Task::Reserve {
+            tasks.extend(wanted.ok().map(|Wanted { order_id, place_id, lines }| Command::Reserve {
                 order_id,
                 place_id,
                 lines,
@@ -71,7 +71,7 @@ impl Stock for Api {
             let reserved = match refusal {
                 Some(why) => Reserved::Invalid(why),
                 None => match answers.next() {
-                    Some(Answer::Reserved(reserved)) => reserved,
+                    Some(Outcome::Reserved(reserved)) => reserved,
                     _ => Reserved::Invalid("it could not be decided".into()),
                 },
             };
@@ -83,26 +83,26 @@ impl Stock for Api {
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
-        let results = self.hold(request.into_inner().order_ids, Task::Release).await?;
+        let results = self.hold(request.into_inner().order_ids, Command::Release).await?;
         Ok(Response::new(ReleaseResponse { results }))
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
-        let results = self.hold(request.into_inner().order_ids, Task::Commit).await?;
+        let results = self.hold(request.into_inner().order_ids, Command::Commit).await?;
         Ok(Response::new(CommitResponse { results }))
     }
 }
 
 impl Api {
-    async fn run(&self, tasks: Vec<Task>) -> Result<Vec<Answer>, Status> {
+    async fn run(&self, tasks: Vec<Command>) -> Result<Vec<Outcome>, Status> {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(self.counter.run(tasks).await.map_err(Problem::from)?)
+        Ok(self.queue.run(tasks).await.map_err(Problem::from)?)
     }
 
-    async fn hold(&self, ids: Vec<String>, task: fn(OrderId) -> Task) -> Result<Vec<HoldResult>, Status> {
+    async fn hold(&self, ids: Vec<String>, task: fn(OrderId) -> Command) -> Result<Vec<HoldResult>, Status> {
         check_count(ids.len())?;
         let tasks = ids
             .iter()
@@ -115,9 +115,9 @@ impl Api {
             .zip(answers)
             .map(|(order_id, answer)| {
                 let state = match answer {
-                    Answer::State(Some(State::Held)) => HoldState::Held,
-                    Answer::State(Some(State::Released)) => HoldState::Released,
-                    Answer::State(Some(State::Committed)) => HoldState::Committed,
+                    Outcome::Reservation(Some(ReservationState::Held)) => HoldState::Held,
+                    Outcome::Reservation(Some(ReservationState::Released)) => HoldState::Released,
+                    Outcome::Reservation(Some(ReservationState::Committed)) => HoldState::Committed,
                     _ => HoldState::Unknown,
                 };
                 HoldResult { order_id, state: state.into() }
@@ -126,23 +126,23 @@ impl Api {
     }
 
     /// The books of these orders, as they stand.
-    async fn look(&self, wanted: &[Result<Wanted, String>]) -> Result<Book, Error> {
-        let mut needs = Needs::default();
+    async fn look(&self, wanted: &[Result<Wanted, String>]) -> Result<UnitOfWork, Error> {
+        let mut load_set = LoadSet::default();
         for wanted in wanted.iter().flatten() {
-            needs.orders.insert(wanted.order_id.as_str());
-            needs.places.insert(wanted.place_id.as_str());
-            needs.products.extend(wanted.lines.keys().map(|id| id.as_str()));
+            load_set.orders.insert(wanted.order_id.as_str());
+            load_set.places.insert(wanted.place_id.as_str());
+            load_set.products.extend(wanted.lines.keys().map(|id| id.as_str()));
         }
-        let mut book = Book { now: Timestamp::now(), ..Book::default() };
+        let mut unit = UnitOfWork { now: Timestamp::now(), ..UnitOfWork::default() };
         let mut tx = self.db.snapshot().await?;
-        books::load(&mut tx, needs, &mut book).await?;
-        Ok(book)
+        unit_of_work::load(&mut tx, load_set, &mut unit).await?;
+        Ok(unit)
     }
 
     /// Reads an item; lines of one product count together.
     fn read(&self, order: &OrderLines) -> Result<Wanted, String> {
-        if !(1..=MOST_LINES).contains(&order.lines.len()) {
-            return Err(format!("{} lines; 1 to {MOST_LINES} are taken", order.lines.len()));
+        if !(1..=MAX_LINES).contains(&order.lines.len()) {
+            return Err(format!("{} lines; 1 to {MAX_LINES} are taken", order.lines.len()));
         }
         let place_id = match order.place_id.as_str() {
             "" => self.logistics.clone(),
@@ -192,8 +192,8 @@ fn result(order_id: String, reserved: Reserved) -> ReserveResult {
 }
 
 fn check_count(count: usize) -> Result<(), Status> {
-    if (1..=MOST_ORDERS).contains(&count) {
+    if (1..=MAX_ORDERS).contains(&count) {
         return Ok(());
     }
-    Err(Status::invalid_argument(format!("{count} orders; 1 to {MOST_ORDERS} are taken at once")))
+    Err(Status::invalid_argument(format!("{count} orders; 1 to {MAX_ORDERS} are taken at once")))
 }

@@ -7,16 +7,16 @@ use commerce::{PlaceId, ProductId, Timestamp, page::Page};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Api, bad_page, demand_place, levels::LevelQuery};
+use super::{Api, levels::LevelQuery, page_problem, require_place_access};
 use crate::{
     error::Error,
-    store::lists::{self, Entry},
+    store::lists::{self, LedgerEntry},
 };
 
 /// A movement.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LedgerEntry)]
-pub(crate) struct EntryBody {
+pub(crate) struct LedgerEntryBody {
     id: String,
     product_id: ProductId,
     place_id: PlaceId,
@@ -34,12 +34,12 @@ pub(crate) struct EntryBody {
     at: Timestamp,
 }
 
-impl From<Entry> for EntryBody {
-    fn from(entry: Entry) -> Self {
+impl From<LedgerEntry> for LedgerEntryBody {
+    fn from(entry: LedgerEntry) -> Self {
         Self {
             id: entry.id,
-            product_id: entry.slot.product_id,
-            place_id: entry.slot.place_id,
+            product_id: entry.key.product_id,
+            place_id: entry.key.place_id,
             kind: entry.kind,
             quantity: entry.quantity,
             balance: entry.balance,
@@ -52,26 +52,26 @@ impl From<Entry> for EntryBody {
 }
 
 /// The ledger, newest first. For admins; staff see the places they work in.
-#[utoipa::path(get, path = "/api/stock/ledger", params(LevelQuery), responses((status = 200, body = Page<EntryBody>)), tag = "stock")]
+#[utoipa::path(get, path = "/api/stock/ledger", params(LevelQuery), responses((status = 200, body = Page<LedgerEntryBody>)), tag = "stock")]
 pub(crate) async fn list_ledger(
     State(api): State<Api>,
     caller: Allow<Staff>,
     Query(query): Query<LevelQuery>,
-) -> Result<Json<Page<EntryBody>>, Problem> {
+) -> Result<Json<Page<LedgerEntryBody>>, Problem> {
     let key = &api.cursors.ledger;
-    let window = query.page_query().page_request(key).map_err(bad_page)?;
+    let paging = query.page_query().page_request(key).map_err(page_problem)?;
     let mut filter = query.filter();
     match &query.place_id {
-        Some(place_id) => demand_place(&caller, place_id)?,
+        Some(place_id) => require_place_access(&caller, place_id)?,
         None if caller.is_admin() => {}
         None => filter.places = Some(caller.stores.clone()),
     }
     let (rows, total) = async {
         let mut tx = api.db.snapshot().await?;
-        let total = if window.include_total { Some(lists::count_ledger(&mut tx, &filter).await?) } else { None };
-        Ok::<_, Error>((lists::ledger(&mut tx, &filter, &window).await?, total))
+        let total = if paging.include_total { Some(lists::count_ledger(&mut tx, &filter).await?) } else { None };
+        Ok::<_, Error>((lists::ledger(&mut tx, &filter, &paging).await?, total))
     }
     .await?;
-    let rows: Vec<EntryBody> = rows.into_iter().map(Into::into).collect();
-    Ok(Json(window.page(key, rows, total, |row| row.id.clone())))
+    let rows: Vec<LedgerEntryBody> = rows.into_iter().map(Into::into).collect();
+    Ok(Json(paging.page(key, rows, total, |row| row.id.clone())))
 }

@@ -10,11 +10,11 @@ use commerce::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, MOST_PIECES, bad_page, demand_place, unknown_product, wrong_reason};
+use super::{Api, MAX_PIECES, page_problem, reason_error, require_place_access, unknown_product_error};
 use crate::{
-    domain::{Level, Slot},
+    commands::{Command, Outcome},
+    domain::{Level, StockKey},
     error::Error,
-    operate::{Answer, Task},
     store::{
         lists::{self, Filter},
         replenishments,
@@ -118,10 +118,10 @@ impl LevelQuery {
     }
 }
 
-fn body(slot: Slot, level: &Level, in_transit: i64) -> LevelBody {
+fn body(key: StockKey, level: &Level, in_transit: i64) -> LevelBody {
     LevelBody {
-        product_id: slot.product_id,
-        place_id: slot.place_id,
+        product_id: key.product_id,
+        place_id: key.place_id,
         on_hand: level.on_hand,
         reserved: level.reserved,
         available: level.available(),
@@ -141,25 +141,25 @@ pub(crate) async fn list_levels(
     let filter = query.filter()?;
     let paging =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = paging.page_request(key).map_err(bad_page)?;
+    let paging = paging.page_request(key).map_err(page_problem)?;
     let (rows, in_transit, total) = async {
         let mut tx = api.db.snapshot().await?;
-        let total = if window.include_total { Some(lists::count_levels(&mut tx, &filter).await?) } else { None };
-        let rows = lists::levels(&mut tx, &filter, &window).await?;
-        let products: Vec<&str> = rows.iter().map(|(slot, _)| slot.product_id.as_str()).collect();
+        let total = if paging.include_total { Some(lists::count_levels(&mut tx, &filter).await?) } else { None };
+        let rows = lists::levels(&mut tx, &filter, &paging).await?;
+        let products: Vec<&str> = rows.iter().map(|(key, _)| key.product_id.as_str()).collect();
         let in_transit = replenishments::in_transit(&mut tx, Some(&products)).await?;
         Ok::<_, Error>((rows, in_transit, total))
     }
     .await?;
     let rows: Vec<LevelBody> = rows
         .into_iter()
-        .map(|(slot, level)| {
-            let on_their_way = in_transit.get(&slot).copied().unwrap_or_default();
-            body(slot, &level, on_their_way)
+        .map(|(key, level)| {
+            let on_their_way = in_transit.get(&key).copied().unwrap_or_default();
+            body(key, &level, on_their_way)
         })
         .collect();
     let position = |row: &LevelBody| (row.product_id.to_string(), row.place_id.to_string());
-    Ok(Json(window.page(key, rows, total, position)))
+    Ok(Json(paging.page(key, rows, total, position)))
 }
 
 /// How much is to be available.
@@ -182,35 +182,35 @@ pub(crate) async fn set_available(
     Path((product_id, place_id)): Path<(ProductId, PlaceId)>,
     Json(Available { available, reason }): Json<Available>,
 ) -> Result<Json<LevelBody>, Problem> {
-    demand_place(&caller, place_id.as_str())?;
-    if !(0..=MOST_PIECES).contains(&available) {
-        return Err(Problem::invalid("available", "range", format!("from 0 to {MOST_PIECES}")));
+    require_place_access(&caller, place_id.as_str())?;
+    if !(0..=MAX_PIECES).contains(&available) {
+        return Err(Problem::invalid("available", "range", format!("from 0 to {MAX_PIECES}")));
     }
-    if let Some(wrong) = wrong_reason("", &reason) {
+    if let Some(wrong) = reason_error("", &reason) {
         return Err(Problem::fields(vec![wrong]));
     }
-    let slot = Slot { place_id, product_id };
-    demand_product(&api, &slot).await?;
-    set(&api, slot.clone(), Task::Available { slot, available, reason, actor: caller.actor() }).await
+    let key = StockKey { place_id, product_id };
+    require_known_product(&api, &key).await?;
+    set(&api, key.clone(), Command::Available { key, available, reason, actor: caller.actor() }).await
 }
 
-async fn demand_product(api: &Api, slot: &Slot) -> Result<(), Problem> {
-    if api.catalogue.missing([&slot.product_id].into()).await?.is_empty() {
+async fn require_known_product(api: &Api, key: &StockKey) -> Result<(), Problem> {
+    if api.catalogue.missing([&key.product_id].into()).await?.is_empty() {
         return Ok(());
     }
-    Err(Problem::fields(vec![unknown_product("", &slot.product_id)]))
+    Err(Problem::fields(vec![unknown_product_error("", &key.product_id)]))
 }
 
 /// Changes one level, and shows it.
-async fn set(api: &Api, slot: Slot, task: Task) -> Result<Json<LevelBody>, Problem> {
-    let Answer::Threshold(level) = api.counter.one(task).await? else { return Err(Error::Corrupt("answer").into()) };
+async fn set(api: &Api, key: StockKey, task: Command) -> Result<Json<LevelBody>, Problem> {
+    let Outcome::Threshold(level) = api.queue.one(task).await? else { return Err(Error::Corrupt("answer").into()) };
     let level = level?;
     let on_their_way = async {
         let mut tx = api.db.read().await?;
-        replenishments::in_transit(&mut tx, Some(&[slot.product_id.as_str()])).await
+        replenishments::in_transit(&mut tx, Some(&[key.product_id.as_str()])).await
     };
-    let in_transit = on_their_way.await.map_err(Problem::from)?.get(&slot).copied().unwrap_or_default();
-    Ok(Json(body(slot, &level, in_transit)))
+    let in_transit = on_their_way.await.map_err(Problem::from)?.get(&key).copied().unwrap_or_default();
+    Ok(Json(body(key, &level, in_transit)))
 }
 
 /// Sets below how many available people are told. For admins, and managers of the place.
@@ -221,11 +221,11 @@ pub(crate) async fn set_threshold(
     Path((product_id, place_id)): Path<(ProductId, PlaceId)>,
     Json(wanted): Json<Threshold>,
 ) -> Result<Json<LevelBody>, Problem> {
-    demand_place(&caller, place_id.as_str())?;
+    require_place_access(&caller, place_id.as_str())?;
     if wanted.threshold.is_some_and(|threshold| !(0..=1_000_000).contains(&threshold)) {
         return Err(Problem::invalid("threshold", "range", "from 0 to 1000000, or null"));
     }
-    let slot = Slot { place_id, product_id };
-    demand_product(&api, &slot).await?;
-    set(&api, slot.clone(), Task::Threshold(slot, wanted.threshold)).await
+    let key = StockKey { place_id, product_id };
+    require_known_product(&api, &key).await?;
+    set(&api, key.clone(), Command::Threshold(key, wanted.threshold)).await
 }

@@ -39,20 +39,20 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     clients::Catalogue,
-    operate::{Counter, Desk},
-    store::answers::Asked,
+    commands::{Executor, StockQueue},
+    store::idempotency::KeyedRequest,
 };
 
 /// Most pieces that one request may tell of.
-const MOST_PIECES: i64 = 1_000_000_000;
+const MAX_PIECES: i64 = 1_000_000_000;
 /// Most characters of a reason.
-const LONGEST_REASON: usize = 500;
+const MAX_REASON_CHARS: usize = 500;
 
 /// What the handlers work with. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
-    pub(crate) counter: Counter,
-    pub(crate) desk: Desk,
+    pub(crate) queue: StockQueue,
+    pub(crate) executor: Executor,
     pub(crate) db: Db,
     pub(crate) catalogue: Catalogue,
     pub(crate) verifier: Verifier,
@@ -129,17 +129,17 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
-fn bad_page(bad: BadPage) -> Problem {
+fn page_problem(bad: BadPage) -> Problem {
     Problem::new(Kind::Unreadable, bad.to_string())
 }
 
 /// What the caller asks for under a key of his own, if he gives one.
-fn asked(
+fn keyed(
     headers: &HeaderMap,
     caller: &Caller,
     route: &'static str,
     request: &impl Serialize,
-) -> Result<Option<Asked>, Problem> {
+) -> Result<Option<KeyedRequest>, Problem> {
     let Some(value) = headers.get("idempotency-key") else {
         return Ok(None);
     };
@@ -149,14 +149,14 @@ fn asked(
     };
     // Plain texts and numbers always serialise.
     let request = serde_json::to_string(request).unwrap_or_default();
-    Ok(Some(Asked { subject: caller.subject.clone(), route, key, request }))
+    Ok(Some(KeyedRequest { subject: caller.subject.clone(), route, key, request }))
 }
 
 /// Says what is wrong with the reason of a change.
-fn wrong_reason(prefix: &str, reason: &str) -> Option<FieldError> {
+fn reason_error(prefix: &str, reason: &str) -> Option<FieldError> {
     let wrong = |rule: &str, message: String| Some(FieldError::new(format!("{prefix}reason"), rule, message));
-    if reason.trim().is_empty() || reason.chars().count() > LONGEST_REASON {
-        return wrong("length", format!("1 to {LONGEST_REASON} characters"));
+    if reason.trim().is_empty() || reason.chars().count() > MAX_REASON_CHARS {
+        return wrong("length", format!("1 to {MAX_REASON_CHARS} characters"));
     }
     if reason.chars().any(|char| char.is_control() && !matches!(char, '\n' | '\r' | '\t')) {
         return wrong("characters", "no control characters".into());
@@ -165,12 +165,12 @@ fn wrong_reason(prefix: &str, reason: &str) -> Option<FieldError> {
 }
 
 /// Says that the catalogue does not hold a product.
-fn unknown_product(prefix: &str, product_id: &ProductId) -> FieldError {
+fn unknown_product_error(prefix: &str, product_id: &ProductId) -> FieldError {
     FieldError::new(format!("{prefix}product_id"), "exists", format!("there is no product {product_id}"))
 }
 
 /// Refuses staff of other places.
-fn demand_place(caller: &Caller, place_id: &str) -> Result<(), Problem> {
+fn require_place_access(caller: &Caller, place_id: &str) -> Result<(), Problem> {
     if caller.may_act_in(place_id) {
         return Ok(());
     }

@@ -14,16 +14,16 @@ use commerce::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, asked, bad_page};
+use super::{Api, keyed, page_problem};
 use crate::{
     error::Error,
     store::{
-        answers::{self, Asked},
+        idempotency::{self, KeyedRequest},
         places::{self, Place},
     },
 };
 
-const LONGEST: usize = 200;
+const MAX_CHARS: usize = 200;
 
 /// Where goods are and are sold.
 #[derive(Debug, Serialize, ToSchema)]
@@ -60,7 +60,7 @@ pub(crate) struct Address {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewPlace {
-    /// DeadLetterFilter by the caller, or made.
+    /// Chosen by the caller, or made.
     #[serde(default)]
     id: Option<String>,
     name: String,
@@ -89,16 +89,16 @@ pub(crate) async fn list_places(
     State(api): State<Api>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<PlaceBody>>, Problem> {
-    let window = query.page_request::<i64>(&api.cursors.places).map_err(bad_page)?;
+    let paging = query.page_request::<i64>(&api.cursors.places).map_err(page_problem)?;
     let (rows, total) = async {
         let mut tx = api.db.snapshot().await?;
-        let total = if window.include_total { Some(places::count(&mut tx).await?) } else { None };
-        Ok::<_, Error>((places::list(&mut tx, &window).await?, total))
+        let total = if paging.include_total { Some(places::count(&mut tx).await?) } else { None };
+        Ok::<_, Error>((places::list(&mut tx, &paging).await?, total))
     }
     .await?;
     let total = total.and_then(|total| u64::try_from(total).ok());
     let rows: Vec<PlaceBody> = rows.into_iter().map(Into::into).collect();
-    Ok(Json(window.page(&api.cursors.places, rows, total, |place| place.number)))
+    Ok(Json(paging.page(&api.cursors.places, rows, total, |place| place.number)))
 }
 
 /// One place.
@@ -120,9 +120,9 @@ pub(crate) async fn create_place(
     headers: HeaderMap,
     Json(new): Json<NewPlace>,
 ) -> Result<Response, Problem> {
-    let asked = asked(&headers, &caller, "POST /api/places", &new)?;
+    let keyed = keyed(&headers, &caller, "POST /api/places", &new)?;
     let place = check(new)?;
-    let (body, created) = save(&api, &place, asked.as_ref()).await?;
+    let (body, created) = save(&api, &place, keyed.as_ref()).await?;
     let id = place.id.as_str();
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let headers =
@@ -131,10 +131,10 @@ pub(crate) async fn create_place(
 }
 
 /// Gives the answer's body, and whether it is the first answer (or says the same again to its key).
-async fn save(api: &Api, place: &Place, asked: Option<&Asked>) -> Result<(String, bool), Error> {
+async fn save(api: &Api, place: &Place, keyed: Option<&KeyedRequest>) -> Result<(String, bool), Error> {
     let mut tx = api.db.write().await?;
-    if let Some(asked) = asked
-        && let Some(body) = answers::find(&mut tx, asked).await?
+    if let Some(keyed) = keyed
+        && let Some(body) = idempotency::find(&mut tx, keyed).await?
     {
         return Ok((body, true));
     }
@@ -147,8 +147,8 @@ async fn save(api: &Api, place: &Place, asked: Option<&Asked>) -> Result<(String
         return Err(Error::PlaceExists(place.id.to_string()));
     }
     let body = serde_json::to_string(&PlaceBody::from(after)).unwrap_or_default();
-    if let Some(asked) = asked {
-        answers::remember(&mut tx, asked, &body, now).await?;
+    if let Some(keyed) = keyed {
+        idempotency::remember(&mut tx, keyed, &body, now).await?;
     }
     tx.commit().await?;
     Ok((body, before.is_none()))
@@ -157,8 +157,8 @@ async fn save(api: &Api, place: &Place, asked: Option<&Asked>) -> Result<(String
 fn check(new: NewPlace) -> Result<Place, Problem> {
     let mut errors = Vec::new();
     let mut length = |field: &str, text: Option<&String>| {
-        if text.is_some_and(|text| text.trim().is_empty() || text.chars().count() > LONGEST) {
-            errors.push(FieldError::new(field, "length", format!("1 to {LONGEST} characters")));
+        if text.is_some_and(|text| text.trim().is_empty() || text.chars().count() > MAX_CHARS) {
+            errors.push(FieldError::new(field, "length", format!("1 to {MAX_CHARS} characters")));
         } else if text.is_some_and(|text| text.contains(char::is_control)) {
             errors.push(FieldError::new(field, "characters", "no control characters"));
         }

@@ -14,13 +14,13 @@ use commerce::{
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, MOST_PIECES, asked, bad_page, demand_place, unknown_product, wrong_reason};
+use super::{Api, MAX_PIECES, keyed, page_problem, reason_error, require_place_access, unknown_product_error};
 use crate::{
-    domain::{Move, Replenishment, Slot, Stage, Step},
+    domain::{Replenishment, ReplenishmentStage, ReplenishmentStep, StockKey, Transition},
     error::Error,
     replenish::Request,
     store::{
-        answers::Asked,
+        idempotency::KeyedRequest,
         replenishments::{self, Wanted},
     },
 };
@@ -30,7 +30,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"product_id": "TEA-ASSAM-250", "place_id": "store-1", "quantity": 24}))]
 pub(crate) struct NewReplenishment {
-    /// DeadLetterFilter by the caller: a repeat asks for nothing more. Made if not given.
+    /// Chosen by the caller: a repeat asks for nothing more. Made if not given.
     #[serde(default)]
     id: Option<String>,
     product_id: String,
@@ -78,7 +78,7 @@ pub(crate) struct ReplenishmentBody {
     place_id: PlaceId,
     /// Pieces asked for.
     quantity: i64,
-    stage: Stage,
+    stage: ReplenishmentStage,
     /// Pieces that left.
     shipped: i64,
     /// Pieces counted on arrival so far.
@@ -91,7 +91,7 @@ pub(crate) struct ReplenishmentBody {
     automatic: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    history: Vec<Step>,
+    history: Vec<ReplenishmentStep>,
     created_at: Timestamp,
     updated_at: Timestamp,
     /// Counts changes.
@@ -128,7 +128,7 @@ impl From<Replenishment> for ReplenishmentBody {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ReplenishmentQuery {
     /// requested, approved, refused, in_transit or received.
-    stage: Option<Stage>,
+    stage: Option<ReplenishmentStage>,
     /// Of this product.
     product_id: Option<String>,
     /// To this place.
@@ -161,16 +161,16 @@ pub(crate) async fn list_replenishments(
     };
     let page =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.page_request(&api.cursors.replenishments).map_err(bad_page)?;
+    let paging = page.page_request(&api.cursors.replenishments).map_err(page_problem)?;
     let read = async {
         let mut tx = api.db.snapshot().await?;
-        let rows = replenishments::list(&mut tx, &wanted, &window).await?;
-        let total = if window.include_total { Some(replenishments::count(&mut tx, &wanted).await?) } else { None };
+        let rows = replenishments::list(&mut tx, &wanted, &paging).await?;
+        let total = if paging.include_total { Some(replenishments::count(&mut tx, &wanted).await?) } else { None };
         Ok::<_, Error>((rows, total))
     };
     let (rows, total) = read.await.map_err(Problem::from)?;
     let rows = rows.into_iter().map(ReplenishmentBody::from).collect();
-    Ok(Json(window.page(&api.cursors.replenishments, rows, total, |row: &ReplenishmentBody| row.number)))
+    Ok(Json(paging.page(&api.cursors.replenishments, rows, total, |row: &ReplenishmentBody| row.number)))
 }
 
 /// One replenishment.
@@ -193,14 +193,14 @@ pub(crate) async fn request_replenishment(
     headers: HeaderMap,
     Json(new): Json<NewReplenishment>,
 ) -> Result<Response, Problem> {
-    let asked = asked(&headers, &caller, "POST /api/stock/replenishments", &new)?;
-    demand_place(&caller, &new.place_id)?;
+    let keyed = keyed(&headers, &caller, "POST /api/stock/replenishments", &new)?;
+    require_place_access(&caller, &new.place_id)?;
     let request = checked(&api, new, &caller.actor())?;
-    let missing = api.catalogue.missing([&request.slot.product_id].into()).await?;
+    let missing = api.catalogue.missing([&request.key.product_id].into()).await?;
     if !missing.is_empty() {
-        return Err(Problem::fields(vec![unknown_product("", &request.slot.product_id)]));
+        return Err(Problem::fields(vec![unknown_product_error("", &request.key.product_id)]));
     }
-    let made = api.desk.request(&request, asked.as_ref()).await.map_err(of_field)?;
+    let made = api.executor.request(&request, keyed.as_ref()).await.map_err(of_field)?;
     Ok((StatusCode::CREATED, Json(ReplenishmentBody::from(made))).into_response())
 }
 
@@ -211,7 +211,7 @@ pub(crate) async fn approve_replenishment(
     caller: Allow<AdminOnly>,
     Path(id): Path<String>,
 ) -> Result<Json<ReplenishmentBody>, Problem> {
-    advance(&api, &id, &Move::Approve, &caller, None).await
+    advance(&api, &id, &Transition::Approve, &caller, None).await
 }
 
 /// Head office says no, and why.
@@ -222,10 +222,10 @@ pub(crate) async fn refuse_replenishment(
     Path(id): Path<String>,
     Json(refusal): Json<NewRefusal>,
 ) -> Result<Json<ReplenishmentBody>, Problem> {
-    if let Some(wrong) = wrong_reason("", &refusal.reason) {
+    if let Some(wrong) = reason_error("", &refusal.reason) {
         return Err(Problem::fields(vec![wrong]));
     }
-    advance(&api, &id, &Move::Refuse { reason: refusal.reason }, &caller, None).await
+    advance(&api, &id, &Transition::Refuse { reason: refusal.reason }, &caller, None).await
 }
 
 /// The goods leave: staff of the place that they come from.
@@ -236,8 +236,8 @@ pub(crate) async fn dispatch_replenishment(
     Path(id): Path<String>,
 ) -> Result<Json<ReplenishmentBody>, Problem> {
     let one = visible(&api, &caller, &id).await?;
-    demand_place(&caller, one.from.as_str())?;
-    advance(&api, &id, &Move::Dispatch, &caller, None).await
+    require_place_access(&caller, one.from.as_str())?;
+    advance(&api, &id, &Transition::Dispatch, &caller, None).await
 }
 
 /// Goods have come: staff of the place that they go to.
@@ -250,25 +250,25 @@ pub(crate) async fn receive_replenishment(
     Json(receipt): Json<NewReceipt>,
 ) -> Result<Json<ReplenishmentBody>, Problem> {
     let one = visible(&api, &caller, &id).await?;
-    demand_place(&caller, one.to.as_str())?;
-    let asked = asked(&headers, &caller, "POST /api/stock/replenishments/{id}/receive", &(&id, &receipt))?;
+    require_place_access(&caller, one.to.as_str())?;
+    let keyed = keyed(&headers, &caller, "POST /api/stock/replenishments/{id}/receive", &(&id, &receipt))?;
     let NewReceipt { quantity, last } = receipt;
-    if !(0..=MOST_PIECES).contains(&quantity) || (quantity == 0 && !last) {
+    if !(0..=MAX_PIECES).contains(&quantity) || (quantity == 0 && !last) {
         return Err(Problem::invalid("quantity", "range", "from 1, or 0 where `last` says that nothing more comes"));
     }
     // What comes to more or less than had left is put in or written off, which a clerk may not do.
     let may_differ = caller.is_admin() || caller.is(Role::Manager);
-    advance(&api, &id, &Move::Receive { quantity, last, may_differ }, &caller, asked).await
+    advance(&api, &id, &Transition::Receive { quantity, last, may_differ }, &caller, keyed).await
 }
 
 async fn advance(
     api: &Api,
     id: &str,
-    wanted: &Move,
+    wanted: &Transition,
     caller: &Caller,
-    asked: Option<Asked>,
+    keyed: Option<KeyedRequest>,
 ) -> Result<Json<ReplenishmentBody>, Problem> {
-    let moved = api.desk.advance(id, wanted, &caller.actor(), asked.as_ref()).await?;
+    let moved = api.executor.advance(id, wanted, &caller.actor(), keyed.as_ref()).await?;
     Ok(Json(moved.into()))
 }
 
@@ -285,10 +285,10 @@ async fn visible(api: &Api, caller: &Caller, id: &str) -> Result<Replenishment, 
 
 fn checked(api: &Api, new: NewReplenishment, actor: &str) -> Result<Request, Problem> {
     let mut errors = Vec::new();
-    if !(1..=MOST_PIECES).contains(&new.quantity) {
-        errors.push(FieldError::new("quantity", "range", format!("from 1 to {MOST_PIECES}")));
+    if !(1..=MAX_PIECES).contains(&new.quantity) {
+        errors.push(FieldError::new("quantity", "range", format!("from 1 to {MAX_PIECES}")));
     }
-    errors.extend(new.reason.as_deref().and_then(|reason| wrong_reason("", reason)));
+    errors.extend(new.reason.as_deref().and_then(|reason| reason_error("", reason)));
     let id = new.id.as_deref().map(Id::<()>::parse).transpose();
     let product_id = ProductId::parse(&new.product_id);
     let to = PlaceId::parse(&new.place_id);
@@ -310,7 +310,7 @@ fn checked(api: &Api, new: NewReplenishment, actor: &str) -> Result<Request, Pro
         (Ok(id), Ok(product_id), Ok(place_id), Ok(from)) if errors.is_empty() => Ok(Request {
             id: id.map(|id| id.to_string()),
             from,
-            slot: Slot { place_id, product_id },
+            key: StockKey { place_id, product_id },
             quantity: new.quantity,
             reason: new.reason,
             actor: actor.to_owned(),

@@ -3,11 +3,11 @@
 use commerce::{PlaceId, ProductId, Timestamp};
 
 /// Most pieces of one product in one place: far beyond any shop, far below what overflows.
-const MOST: i64 = 1_000_000_000_000;
+const MAX_ON_HAND: i64 = 1_000_000_000_000;
 
 /// A product in a place. Ordered by place, then product: the order in which rows are locked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Slot {
+pub(crate) struct StockKey {
     pub(crate) place_id: PlaceId,
     pub(crate) product_id: ProductId,
 }
@@ -38,15 +38,15 @@ impl Level {
 
     /// What is on hand after a change, if that may be: never below what is reserved.
     pub(crate) fn after(&self, delta: i64) -> Option<i64> {
-        self.on_hand.checked_add(delta).filter(|on_hand| (self.reserved..=MOST).contains(on_hand))
+        self.on_hand.checked_add(delta).filter(|on_hand| (self.reserved..=MAX_ON_HAND).contains(on_hand))
     }
 }
 
 /// What somebody wants put in or taken out by hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wish {
+pub(crate) struct AdjustmentRequest {
     pub(crate) id: String,
-    pub(crate) slot: Slot,
+    pub(crate) key: StockKey,
     pub(crate) delta: i64,
     pub(crate) reason: String,
     pub(crate) actor: String,
@@ -55,19 +55,19 @@ pub(crate) struct Wish {
 /// What was put in or taken out by hand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Adjustment {
-    pub(crate) wish: Wish,
+    pub(crate) request: AdjustmentRequest,
     /// On hand after it.
     pub(crate) balance: i64,
     pub(crate) at: Timestamp,
 }
 
-/// Why a wish cannot be.
+/// Why a request cannot be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Rejection {
+pub(crate) enum AdjustmentRejection {
     /// There is no such place.
     #[error("there is no place {place_id}")]
     UnknownPlace {
-        /// Which of several wishes.
+        /// Which of several requests.
         index: usize,
         place_id: PlaceId,
     },
@@ -109,7 +109,7 @@ impl MovementKind {
 /// A line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Movement {
-    pub(crate) slot: Slot,
+    pub(crate) key: StockKey,
     pub(crate) kind: MovementKind,
     /// Signed: what came in is above zero.
     pub(crate) quantity: i64,

@@ -5,12 +5,12 @@ use commerce::{PlaceId, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::level::Slot;
+use super::level::StockKey;
 
 /// How far it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Stage {
+pub(crate) enum ReplenishmentStage {
     Requested,
     Approved,
     Refused,
@@ -18,7 +18,7 @@ pub(crate) enum Stage {
     Received,
 }
 
-impl Stage {
+impl ReplenishmentStage {
     pub(crate) const ALL: [Self; 5] = [Self::Requested, Self::Approved, Self::Refused, Self::InTransit, Self::Received];
 
     /// The word on the wire and in the store.
@@ -48,7 +48,7 @@ pub(crate) struct Replenishment {
     pub(crate) to: PlaceId,
     /// Pieces asked for.
     pub(crate) quantity: i64,
-    pub(crate) stage: Stage,
+    pub(crate) stage: ReplenishmentStage,
     /// Pieces that left.
     pub(crate) shipped: i64,
     /// Pieces counted on arrival so far.
@@ -56,7 +56,7 @@ pub(crate) struct Replenishment {
     /// Made because the level was low, not by a person.
     pub(crate) automatic: bool,
     pub(crate) reason: Option<String>,
-    pub(crate) history: Vec<Step>,
+    pub(crate) history: Vec<ReplenishmentStep>,
     /// Counts changes from 1, and its events.
     pub(crate) sequence: i64,
     pub(crate) created_at: Timestamp,
@@ -65,9 +65,9 @@ pub(crate) struct Replenishment {
 
 /// What was done with it, when and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Step {
+pub(crate) struct ReplenishmentStep {
     /// Where it stood then.
-    pub(crate) stage: Stage,
+    pub(crate) stage: ReplenishmentStage,
     pub(crate) at: Timestamp,
     pub(crate) actor: String,
     /// Pieces sent or received with this step.
@@ -79,7 +79,7 @@ pub(crate) struct Step {
 
 /// What somebody wants done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Move {
+pub(crate) enum Transition {
     Approve,
     Refuse {
         reason: String,
@@ -95,7 +95,7 @@ pub(crate) enum Move {
 
 /// What a move does to the goods of the two places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Goods {
+pub(crate) enum GoodsMovement {
     /// Nothing.
     Stay,
     /// So many leave the one place.
@@ -106,10 +106,10 @@ pub(crate) enum Goods {
 
 /// Why a move cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Unmoved {
+pub(crate) enum TransitionError {
     /// Its stage does not allow it.
     #[error("a replenishment that is {} cannot be {what}", .stage.as_str())]
-    Stage { stage: Stage, what: &'static str },
+    Stage { stage: ReplenishmentStage, what: &'static str },
     /// What was counted differs from what had left, and who counted may not say so.
     #[error("{open} pieces are in transit; a difference is for the store's manager")]
     Differs { open: i64 },
@@ -123,16 +123,22 @@ pub(crate) enum Unmoved {
 
 impl Replenishment {
     /// A new request.
-    pub(crate) fn requested(id: String, from: PlaceId, slot: Slot, quantity: i64, by: &str, now: Timestamp) -> Self {
-        let step = Step { stage: Stage::Requested, at: now, actor: by.to_owned(), quantity: None, reason: None };
+    pub(crate) fn requested(id: String, from: PlaceId, key: StockKey, quantity: i64, by: &str, now: Timestamp) -> Self {
+        let step = ReplenishmentStep {
+            stage: ReplenishmentStage::Requested,
+            at: now,
+            actor: by.to_owned(),
+            quantity: None,
+            reason: None,
+        };
         Self {
             id,
             number: 0,
-            product_id: slot.product_id,
+            product_id: key.product_id,
             from,
-            to: slot.place_id,
+            to: key.place_id,
             quantity,
-            stage: Stage::Requested,
+            stage: ReplenishmentStage::Requested,
             shipped: 0,
             received: 0,
             automatic: false,
@@ -146,53 +152,60 @@ impl Replenishment {
 
     /// Pieces that have left and not arrived.
     pub(crate) fn in_transit(&self) -> i64 {
-        if self.stage == Stage::InTransit { self.shipped - self.received } else { 0 }
+        if self.stage == ReplenishmentStage::InTransit { self.shipped - self.received } else { 0 }
     }
 
     /// Pieces counted more (or, below zero, less) than had left, once all is received.
     pub(crate) fn difference(&self) -> i64 {
-        if self.stage == Stage::Received { self.received - self.shipped } else { 0 }
+        if self.stage == ReplenishmentStage::Received { self.received - self.shipped } else { 0 }
     }
 
     /// Makes a move; nothing where it was made before. Goods that leave must be there, which the caller sees to.
-    pub(crate) fn apply(&mut self, wanted: &Move, actor: &str, now: Timestamp) -> Result<Option<Goods>, Unmoved> {
-        let refused = |what| Err(Unmoved::Stage { stage: self.stage, what });
+    pub(crate) fn apply(
+        &mut self,
+        wanted: &Transition,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Option<GoodsMovement>, TransitionError> {
+        let refused = |what| Err(TransitionError::Stage { stage: self.stage, what });
         let (stage, goods, quantity, reason) = match (wanted, self.stage) {
-            (Move::Approve, Stage::Approved)
-            | (Move::Refuse { .. }, Stage::Refused)
-            | (Move::Dispatch, Stage::InTransit) => return Ok(None),
-            (Move::Approve, Stage::Requested) => (Stage::Approved, Goods::Stay, None, None),
-            (Move::Refuse { reason }, Stage::Requested | Stage::Approved) => {
-                (Stage::Refused, Goods::Stay, None, Some(reason.clone()))
+            (Transition::Approve, ReplenishmentStage::Approved)
+            | (Transition::Refuse { .. }, ReplenishmentStage::Refused)
+            | (Transition::Dispatch, ReplenishmentStage::InTransit) => return Ok(None),
+            (Transition::Approve, ReplenishmentStage::Requested) => {
+                (ReplenishmentStage::Approved, GoodsMovement::Stay, None, None)
             }
-            (Move::Dispatch, Stage::Approved) => {
+            (Transition::Refuse { reason }, ReplenishmentStage::Requested | ReplenishmentStage::Approved) => {
+                (ReplenishmentStage::Refused, GoodsMovement::Stay, None, Some(reason.clone()))
+            }
+            (Transition::Dispatch, ReplenishmentStage::Approved) => {
                 self.shipped = self.quantity;
-                (Stage::InTransit, Goods::Leave(self.quantity), Some(self.quantity), None)
+                (ReplenishmentStage::InTransit, GoodsMovement::Leave(self.quantity), Some(self.quantity), None)
             }
-            (Move::Receive { quantity, last, may_differ }, Stage::InTransit) => {
+            (Transition::Receive { quantity, last, may_differ }, ReplenishmentStage::InTransit) => {
                 let open = self.shipped - self.received;
                 if *quantity > open.saturating_mul(2).saturating_add(100) {
-                    return Err(Unmoved::TooMany { open });
+                    return Err(TransitionError::TooMany { open });
                 }
                 if !may_differ && (*quantity > open || (*last && *quantity < open)) {
-                    return Err(Unmoved::Differs { open });
+                    return Err(TransitionError::Differs { open });
                 }
                 self.received += quantity;
                 let (stage, goods) = if *last || *quantity >= open {
-                    (Stage::Received, Goods::Arrive { booked: open, difference: quantity - open })
+                    (ReplenishmentStage::Received, GoodsMovement::Arrive { booked: open, difference: quantity - open })
                 } else {
-                    (Stage::InTransit, Goods::Arrive { booked: *quantity, difference: 0 })
+                    (ReplenishmentStage::InTransit, GoodsMovement::Arrive { booked: *quantity, difference: 0 })
                 };
                 (stage, goods, Some(*quantity), None)
             }
-            (Move::Approve, _) => return refused("approved"),
-            (Move::Refuse { .. }, _) => return refused("refused"),
-            (Move::Dispatch, _) => return refused("sent"),
-            (Move::Receive { .. }, _) => return refused("received"),
+            (Transition::Approve, _) => return refused("approved"),
+            (Transition::Refuse { .. }, _) => return refused("refused"),
+            (Transition::Dispatch, _) => return refused("sent"),
+            (Transition::Receive { .. }, _) => return refused("received"),
         };
         self.stage = stage;
         self.reason = reason.clone().or(self.reason.take());
-        self.history.push(Step { stage, at: now, actor: actor.to_owned(), quantity, reason });
+        self.history.push(ReplenishmentStep { stage, at: now, actor: actor.to_owned(), quantity, reason });
         self.sequence += 1;
         self.updated_at = now;
         Ok(Some(goods))

@@ -6,7 +6,7 @@ use commerce::{OrderId, PlaceId, ProductId, Timestamp};
 
 /// Where a reservation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum ReservationState {
     /// Set aside.
     Held,
     /// Sold.
@@ -15,7 +15,7 @@ pub(crate) enum State {
     Released,
 }
 
-impl State {
+impl ReservationState {
     /// The word on the wire and in the store.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl State {
 
 /// One product of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct ReservationLine {
     pub(crate) quantity: i64,
     /// Of what was sold, what came back on the shelf.
     pub(crate) restocked: i64,
@@ -45,8 +45,8 @@ pub(crate) struct Reservation {
     pub(crate) order_id: OrderId,
     /// None where a release came first.
     pub(crate) place_id: Option<PlaceId>,
-    pub(crate) state: State,
-    pub(crate) lines: BTreeMap<ProductId, Line>,
+    pub(crate) state: ReservationState,
+    pub(crate) lines: BTreeMap<ProductId, ReservationLine>,
     /// Events told so far.
     pub(crate) sequence: i64,
     pub(crate) expires_at: Timestamp,

@@ -3,9 +3,9 @@
 use commerce::{Timestamp, page::PageRequest};
 use db::{Row, Tx};
 
-use super::books;
+use super::unit_of_work;
 use crate::{
-    domain::{Level, Slot},
+    domain::{Level, StockKey},
     error::Error,
 };
 
@@ -43,9 +43,9 @@ impl Filter {
 
 /// A line of the ledger as it is shown.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(crate) struct LedgerEntry {
     pub(crate) id: String,
-    pub(crate) slot: Slot,
+    pub(crate) key: StockKey,
     pub(crate) kind: String,
     pub(crate) quantity: i64,
     pub(crate) balance: i64,
@@ -57,8 +57,8 @@ pub(crate) struct Entry {
 
 /// What the audit wants to know of a level.
 #[derive(Debug, Clone)]
-pub(crate) struct Sums {
-    pub(crate) slot: Slot,
+pub(crate) struct LevelTotals {
+    pub(crate) key: StockKey,
     pub(crate) level: Level,
     pub(crate) adjusted: i64,
     pub(crate) sold: i64,
@@ -71,16 +71,18 @@ pub(crate) struct Sums {
 pub(crate) async fn levels(
     tx: &mut Tx,
     filter: &Filter,
-    window: &PageRequest<(String, String)>,
-) -> Result<Vec<(Slot, Level)>, Error> {
+    paging: &PageRequest<(String, String)>,
+) -> Result<Vec<(StockKey, Level)>, Error> {
     let mut conditions = filter.conditions();
-    if let Some((product, place)) = &window.after {
+    if let Some((product, place)) = &paging.after {
         conditions.and_all("(product_id, place_id) > (?, ?)", [product.into(), place.into()]);
     }
-    let text =
-        format!("select {} from levels where {{where}} order by product_id, place_id limit ? offset ?", books::LEVEL);
-    let rows = conditions.query(&text, [window.fetch().into(), window.offset.into()]).fetch_all(tx).await?;
-    rows.iter().map(books::level).collect()
+    let text = format!(
+        "select {} from levels where {{where}} order by product_id, place_id limit ? offset ?",
+        unit_of_work::LEVEL
+    );
+    let rows = conditions.query(&text, [paging.fetch().into(), paging.offset.into()]).fetch_all(tx).await?;
+    rows.iter().map(unit_of_work::level).collect()
 }
 
 /// How many levels the filter leaves.
@@ -89,14 +91,18 @@ pub(crate) async fn count_levels(tx: &mut Tx, filter: &Filter) -> Result<u64, Er
 }
 
 /// A page of the ledger, newest first.
-pub(crate) async fn ledger(tx: &mut Tx, filter: &Filter, window: &PageRequest<String>) -> Result<Vec<Entry>, Error> {
+pub(crate) async fn ledger(
+    tx: &mut Tx,
+    filter: &Filter,
+    paging: &PageRequest<String>,
+) -> Result<Vec<LedgerEntry>, Error> {
     let mut conditions = filter.conditions();
-    if let Some(before) = &window.after {
+    if let Some(before) = &paging.after {
         conditions.and("id < ?", before);
     }
     let text = "select id, product_id, place_id, kind, quantity, balance, cause, reason, actor, at from ledger
         where {where} order by id desc limit ? offset ?";
-    let rows = conditions.query(text, [window.fetch().into(), window.offset.into()]).fetch_all(tx).await?;
+    let rows = conditions.query(text, [paging.fetch().into(), paging.offset.into()]).fetch_all(tx).await?;
     rows.iter().map(entry).collect()
 }
 
@@ -106,7 +112,7 @@ pub(crate) async fn count_ledger(tx: &mut Tx, filter: &Filter) -> Result<u64, Er
 }
 
 /// All levels with what the ledger says moved, for the audit.
-pub(crate) async fn sums(tx: &mut Tx) -> Result<Vec<Sums>, Error> {
+pub(crate) async fn sums(tx: &mut Tx) -> Result<Vec<LevelTotals>, Error> {
     let rows = db::query(
         "select l.product_id, l.place_id, l.on_hand, l.reserved, l.threshold, l.sequence,
            coalesce(m.adjusted, 0) as adjusted, coalesce(m.sold, 0) as sold,
@@ -127,9 +133,9 @@ pub(crate) async fn sums(tx: &mut Tx) -> Result<Vec<Sums>, Error> {
     .await?;
     rows.iter()
         .map(|row| {
-            let (slot, level) = books::level(row)?;
-            Ok(Sums {
-                slot,
+            let (key, level) = unit_of_work::level(row)?;
+            Ok(LevelTotals {
+                key,
                 level,
                 adjusted: row.get("adjusted")?,
                 sold: -row.get::<i64>("sold")?,
@@ -141,10 +147,10 @@ pub(crate) async fn sums(tx: &mut Tx) -> Result<Vec<Sums>, Error> {
         .collect()
 }
 
-fn entry(row: &Row) -> Result<Entry, Error> {
-    Ok(Entry {
+fn entry(row: &Row) -> Result<LedgerEntry, Error> {
+    Ok(LedgerEntry {
         id: row.get("id")?,
-        slot: books::slot(row)?,
+        key: unit_of_work::key(row)?,
         kind: row.get("kind")?,
         quantity: row.get("quantity")?,
         balance: row.get("balance")?,

@@ -1,10 +1,10 @@
 //! What this service asks of its database. All SQL stands here; rows become domain types before they leave.
 
-pub(crate) mod answers;
-pub(crate) mod books;
+pub(crate) mod idempotency;
 pub(crate) mod lists;
 pub(crate) mod places;
 pub(crate) mod replenishments;
+pub(crate) mod unit_of_work;
 
 /// The schema's steps, numbered past those of the shared tables.
 pub(crate) const MIGRATIONS: &[db::Migration] = &[

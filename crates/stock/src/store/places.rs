@@ -49,13 +49,13 @@ pub(crate) async fn get(tx: &mut Tx, id: &PlaceId) -> Result<Option<Place>, Erro
 }
 
 /// A page of places, by number.
-pub(crate) async fn list(tx: &mut Tx, window: &PageRequest<i64>) -> Result<Vec<Place>, Error> {
+pub(crate) async fn list(tx: &mut Tx, paging: &PageRequest<i64>) -> Result<Vec<Place>, Error> {
     let rows = db::query(
         "select id, number, name, kind, address from places where number > $1 order by number limit $2 offset $3",
     )
-    .bind(window.after.unwrap_or(0))
-    .bind(window.fetch())
-    .bind(window.offset)
+    .bind(paging.after.unwrap_or(0))
+    .bind(paging.fetch())
+    .bind(paging.offset)
     .fetch_all(tx)
     .await?;
     rows.iter().map(place).collect()

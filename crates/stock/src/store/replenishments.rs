@@ -6,7 +6,7 @@ use commerce::{PlaceId, ProductId, Timestamp, page::PageRequest};
 use db::{Row, Tx};
 
 use crate::{
-    domain::{Replenishment, Slot, Stage},
+    domain::{Replenishment, ReplenishmentStage, StockKey},
     error::Error,
 };
 
@@ -31,7 +31,7 @@ const COLUMNS: &[&str] = &[
 /// What a list is narrowed to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Wanted {
-    pub(crate) stage: Option<Stage>,
+    pub(crate) stage: Option<ReplenishmentStage>,
     pub(crate) product_id: Option<String>,
     pub(crate) place_id: Option<String>,
     pub(crate) number: Option<i64>,
@@ -78,16 +78,16 @@ pub(crate) async fn get(tx: &mut Tx, id: &str) -> Result<Option<Replenishment>, 
 }
 
 /// A page of them, newest first.
-pub(crate) async fn list(tx: &mut Tx, wanted: &Wanted, window: &PageRequest<i64>) -> Result<Vec<Replenishment>, Error> {
+pub(crate) async fn list(tx: &mut Tx, wanted: &Wanted, paging: &PageRequest<i64>) -> Result<Vec<Replenishment>, Error> {
     let mut conditions = wanted.conditions();
-    if let Some(before) = window.after {
+    if let Some(before) = paging.after {
         conditions.and("number < ?", before);
     }
     let text = format!(
         "select {} from replenishments where {{where}} order by number desc limit ? offset ?",
         COLUMNS.join(", ")
     );
-    let rows = conditions.query(&text, [window.fetch().into(), window.offset.into()]).fetch_all(tx).await?;
+    let rows = conditions.query(&text, [paging.fetch().into(), paging.offset.into()]).fetch_all(tx).await?;
     rows.iter().map(read).collect()
 }
 
@@ -97,13 +97,13 @@ pub(crate) async fn count(tx: &mut Tx, wanted: &Wanted) -> Result<u64, Error> {
 }
 
 /// Whether the level has asked by itself for goods that have not come yet. The caller holds the level's row.
-pub(crate) async fn has_asked(tx: &mut Tx, slot: &Slot) -> Result<bool, Error> {
+pub(crate) async fn has_asked(tx: &mut Tx, key: &StockKey) -> Result<bool, Error> {
     let row = db::query(
         "select 1 as there from replenishments where product_id = $1 and place_id = $2 and automatic = 1
          and stage in ('requested', 'approved', 'in_transit')",
     )
-    .bind(slot.product_id.as_str())
-    .bind(slot.place_id.as_str())
+    .bind(key.product_id.as_str())
+    .bind(key.place_id.as_str())
     .fetch_optional(tx)
     .await?;
     Ok(row.is_some())
@@ -150,7 +150,7 @@ pub(crate) async fn save(tx: &mut Tx, one: &Replenishment) -> Result<(), Error> 
 }
 
 /// Pieces in transit of these products, or of all, by the place that they go to.
-pub(crate) async fn in_transit(tx: &mut Tx, products: Option<&[&str]>) -> Result<HashMap<Slot, i64>, Error> {
+pub(crate) async fn in_transit(tx: &mut Tx, products: Option<&[&str]>) -> Result<HashMap<StockKey, i64>, Error> {
     if products.is_some_and(<[_]>::is_empty) {
         return Ok(HashMap::new());
     }
@@ -164,7 +164,7 @@ pub(crate) async fn in_transit(tx: &mut Tx, products: Option<&[&str]>) -> Result
         None => query,
     };
     let rows = query.fetch_all(tx).await?;
-    rows.iter().map(|row| Ok((super::books::slot(row)?, row.get("pieces")?))).collect()
+    rows.iter().map(|row| Ok((super::unit_of_work::key(row)?, row.get("pieces")?))).collect()
 }
 
 /// The last event that each of them told.
@@ -181,7 +181,7 @@ fn read(row: &Row) -> Result<Replenishment, Error> {
         from: PlaceId::trusted(row.get("from_place_id")?),
         to: PlaceId::trusted(row.get("place_id")?),
         quantity: row.get("quantity")?,
-        stage: Stage::parse(&row.get::<String>("stage")?).ok_or(Error::Corrupt("stage"))?,
+        stage: ReplenishmentStage::parse(&row.get::<String>("stage")?).ok_or(Error::Corrupt("stage"))?,
         shipped: row.get("shipped")?,
         received: row.get("received")?,
         automatic: row.get::<i64>("automatic")? == 1,

@@ -3,7 +3,7 @@
 use auth::Role;
 use serde_json::{Value, json};
 
-use crate::house::{Catalogue, House};
+use crate::service::{Catalogue, TestService};
 
 const ONE: &str = "/api/stock/adjustments";
 const MANY: &str = "/api/stock/adjustments/batch";
@@ -18,55 +18,55 @@ fn fields(problem: &Value) -> Vec<(&str, &str)> {
     errors.iter().filter_map(|error| Some((error["field"].as_str()?, error["rule"].as_str()?))).collect()
 }
 
-fn change(house: &House, change: impl FnOnce(&mut Catalogue)) {
-    change(&mut house.products.lock().expect("no panic before"));
+fn change(service: &TestService, change: impl FnOnce(&mut Catalogue)) {
+    change(&mut service.products.lock().expect("no panic before"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_that_the_catalogue_does_not_hold_is_named() {
-    let house = House::open(|_| {}).await;
-    let admin = house.user(Role::Admin, &[]);
-    change(&house, |products| products.gone = vec!["g", "h"]);
-    let (status, problem) = house.call("POST", ONE, &admin, Some(one("a", "g"))).await;
+    let service = TestService::open(|_| {}).await;
+    let admin = service.user_token(Role::Admin, &[]);
+    change(&service, |products| products.gone = vec!["g", "h"]);
+    let (status, problem) = service.call("POST", ONE, &admin, Some(one("a", "g"))).await;
     assert_eq!((status, fields(&problem)), (422, vec![("product_id", "exists")]));
-    let (status, problem) = house.call("PUT", THRESHOLD, &admin, Some(json!({ "threshold": 1 }))).await;
+    let (status, problem) = service.call("PUT", THRESHOLD, &admin, Some(json!({ "threshold": 1 }))).await;
     assert_eq!((status, fields(&problem)), (422, vec![("product_id", "exists")]));
     let batch = json!({ "adjustments": [one("a", "x"), one("b", "g"), one("c", "x"), one("d", "h")] });
-    let (status, problem) = house.call("POST", MANY, &admin, Some(batch)).await;
+    let (status, problem) = service.call("POST", MANY, &admin, Some(batch)).await;
     let wrong = vec![("adjustments[1].product_id", "exists"), ("adjustments[3].product_id", "exists")];
     assert_eq!((status, fields(&problem)), (422, wrong));
     let most: Vec<Value> = (0..1_000).map(|n| one(&format!("m{n}"), &format!("p{n}"))).collect();
-    assert_eq!(house.call("POST", MANY, &admin, Some(json!({ "adjustments": most }))).await.0, 201);
+    assert_eq!(service.call("POST", MANY, &admin, Some(json!({ "adjustments": most }))).await.0, 201);
     // One call for a whole batch.
-    change(&house, |products| assert_eq!(products.asked, [1, 1, 3, 1_000]));
+    change(&service, |products| assert_eq!(products.asked, [1, 1, 3, 1_000]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_product_service_only_repeats_are_answered() {
-    let house = House::open(|_| {}).await;
-    let admin = house.user(Role::Admin, &[]);
+    let service = TestService::open(|_| {}).await;
+    let admin = service.user_token(Role::Admin, &[]);
     let mut unnamed = one("", "g");
     unnamed.as_object_mut().expect("an object").remove("id");
     let batch = json!({ "adjustments": [one("b", "g"), one("c", "h")] });
-    let first = house.call("POST", ONE, &admin, Some(one("a", "g"))).await;
-    let keyed = house.keyed("POST", ONE, &admin, Some(unnamed.clone()), Some("k")).await;
-    let many = house.call("POST", MANY, &admin, Some(batch.clone())).await;
+    let first = service.call("POST", ONE, &admin, Some(one("a", "g"))).await;
+    let keyed = service.keyed("POST", ONE, &admin, Some(unnamed.clone()), Some("k")).await;
+    let many = service.call("POST", MANY, &admin, Some(batch.clone())).await;
     assert_eq!((first.0, keyed.0, many.0), (201, 201, 201));
     let ways: [fn(&mut Catalogue); 2] = [|products| products.gone = vec!["g", "h"], |products| products.away = true];
     for way in ways {
-        change(&house, way);
-        assert_eq!(house.call("POST", ONE, &admin, Some(one("a", "g"))).await, first);
-        assert_eq!(house.keyed("POST", ONE, &admin, Some(unnamed.clone()), Some("k")).await, keyed);
-        assert_eq!(house.call("POST", MANY, &admin, Some(batch.clone())).await, many);
+        change(&service, way);
+        assert_eq!(service.call("POST", ONE, &admin, Some(one("a", "g"))).await, first);
+        assert_eq!(service.keyed("POST", ONE, &admin, Some(unnamed.clone()), Some("k")).await, keyed);
+        assert_eq!(service.call("POST", MANY, &admin, Some(batch.clone())).await, many);
     }
     for (method, path, body) in [
         ("POST", ONE, one("new", "g")),
         ("POST", MANY, json!({ "adjustments": [one("b", "g"), one("new", "g")] })),
         ("PUT", THRESHOLD, json!({ "threshold": 1 })),
     ] {
-        let (status, problem) = house.call(method, path, &admin, Some(body)).await;
+        let (status, problem) = service.call(method, path, &admin, Some(body)).await;
         let told = json!("The product service did not answer; try again.");
         assert_eq!((status, &problem["detail"]), (503, &told), "{path}");
     }
-    assert_eq!(house.level("g").await, (3, 0));
+    assert_eq!(service.level("g").await, (3, 0));
 }

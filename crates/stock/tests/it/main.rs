@@ -1,8 +1,8 @@
 //! The stock service as its callers see it: real gRPC, REST, bus and store.
 
+mod api;
 mod catalogue;
-mod edge;
-mod goods;
-mod house;
-mod orders;
-mod replenish;
+mod order_events;
+mod replenishments;
+mod reservations;
+mod service;

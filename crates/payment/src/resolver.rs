@@ -10,13 +10,12 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    clients::{Call, Provider},
+    clients::{Provider, ProviderCall},
+    commands::{Command, PaymentQueue},
     config::Config,
-    domain::{Demand, Judgement, Op, Outcome, Payment, Verdict, demand_of},
+    domain::{Decision, Op, OperationOutcome, Payment, ProviderRequest, Resolution, decide_recorded},
     error::Error,
-    metrics,
-    operate::{Task, Till},
-    store,
+    metrics, store,
 };
 
 /// Tries of one operation before it is left to the resolver.
@@ -69,35 +68,39 @@ impl Settling {
 
 /// Settles the operations in doubt of one payment, as far as the provider answers. `holds` says that the
 /// caller has just written the first of them down and has it in hand, so that nothing can have been sent.
-pub(crate) async fn drive(till: &Till, order_id: OrderId, holds: bool) {
+pub(crate) async fn drive(queue: &PaymentQueue, order_id: OrderId, holds: bool) {
     let mut fresh = holds;
-    if let Err(err) = try_drive(till, &order_id, holds, &mut fresh).await {
+    if let Err(err) = try_drive(queue, &order_id, holds, &mut fresh).await {
         tracing::warn!(order.id = %order_id, error = %err, "a payment stays in doubt for now");
     }
 }
 
-async fn try_drive(till: &Till, order_id: &OrderId, holds: bool, fresh: &mut bool) -> Result<bool, Error> {
-    if !holds && !claim(till, order_id).await? {
+async fn try_drive(queue: &PaymentQueue, order_id: &OrderId, holds: bool, fresh: &mut bool) -> Result<bool, Error> {
+    if !holds && !claim(queue, order_id).await? {
         return Ok(false);
     }
     loop {
-        let Some(payment) = load(&till.settling.db, order_id).await? else {
+        let Some(payment) = load(&queue.settling.db, order_id).await? else {
             return Ok(true);
         };
-        let Some(place) = payment.first_in_doubt() else {
+        let Some(index) = payment.first_in_doubt() else {
             return Ok(true);
         };
-        let verdict = match demand_of(&payment, place) {
-            Judgement::Decided(verdict) => Some(verdict),
-            Judgement::Ask(demand) => ask(&till.settling.provider, &payment, place, demand, *fresh).await,
+        let resolution = match decide_recorded(&payment, index) {
+            Decision::Resolved(resolution) => Some(resolution),
+            Decision::Ask(request) => ask(&queue.settling.provider, &payment, index, request, *fresh).await,
             _ => None,
         };
         *fresh = false;
-        let settled = verdict.is_some();
-        let operation = &payment.operations[place];
-        let task =
-            Task::Settle { order_id: order_id.clone(), op: operation.op, op_id: operation.op_id.clone(), verdict };
-        till.run(vec![task]).await?;
+        let settled = resolution.is_some();
+        let operation = &payment.operations[index];
+        let task = Command::Settle {
+            order_id: order_id.clone(),
+            op: operation.op,
+            op_id: operation.op_id.clone(),
+            resolution,
+        };
+        queue.run(vec![task]).await?;
         if !settled {
             return Ok(false);
         }
@@ -105,22 +108,28 @@ async fn try_drive(till: &Till, order_id: &OrderId, holds: bool, fresh: &mut boo
 }
 
 /// What the provider says about one operation; nothing if it does not answer.
-async fn ask(provider: &Provider, payment: &Payment, place: usize, demand: Demand, fresh: bool) -> Option<Verdict> {
-    let call = Call::of(payment, place, demand);
+async fn ask(
+    provider: &Provider,
+    payment: &Payment,
+    index: usize,
+    request: ProviderRequest,
+    fresh: bool,
+) -> Option<Resolution> {
+    let call = ProviderCall::of(payment, index, request);
     let mut unsent = fresh;
     for _ in 0..TRIES {
         if !unsent {
             match provider.lookup(&call.key).await {
-                Ok(Some(verdict)) => return Some(verdict),
-                Ok(None) if is_unwanted(payment, place) => {
+                Ok(Some(resolution)) => return Some(resolution),
+                Ok(None) if is_unwanted(payment, index) => {
                     return provider.abandon(&call.key).await.ok();
                 }
                 Ok(None) => {}
                 Err(_) => return None,
             }
         }
-        if let Ok(verdict) = provider.send(&call).await {
-            return Some(verdict);
+        if let Ok(resolution) = provider.send(&call).await {
+            return Some(resolution);
         }
         unsent = false;
     }
@@ -128,16 +137,16 @@ async fn ask(provider: &Provider, payment: &Payment, place: usize, demand: Deman
 }
 
 /// A charge that a void waits behind need not happen any more.
-fn is_unwanted(payment: &Payment, place: usize) -> bool {
+fn is_unwanted(payment: &Payment, index: usize) -> bool {
     let waiting = |op: Op| {
-        let mut later = payment.operations.iter().skip(place + 1);
-        later.any(|known| known.op == op && known.outcome == Outcome::InDoubt)
+        let mut later = payment.operations.iter().skip(index + 1);
+        later.any(|known| known.op == op && known.outcome == OperationOutcome::InDoubt)
     };
-    payment.operations[place].op == Op::Authorize && waiting(Op::Void)
+    payment.operations[index].op == Op::Authorize && waiting(Op::Void)
 }
 
-async fn claim(till: &Till, order_id: &OrderId) -> Result<bool, Error> {
-    let answers = till.run(vec![Task::Claim(order_id.clone())]).await?;
+async fn claim(queue: &PaymentQueue, order_id: &OrderId) -> Result<bool, Error> {
+    let answers = queue.run(vec![Command::Claim(order_id.clone())]).await?;
     Ok(answers.first().is_some_and(|answer| answer.holds))
 }
 
@@ -149,16 +158,16 @@ async fn load(db: &Db, order_id: &OrderId) -> Result<Option<Payment>, Error> {
 
 /// Takes up, again and again, what is in doubt and in nobody's hands: of this run, of dead replicas and of
 /// runs before.
-pub(crate) async fn resolve_for_ever(till: Till, ctx: Context) {
+pub(crate) async fn resolve_for_ever(queue: PaymentQueue, ctx: Context) {
     let resolved = metrics::resolved(&ctx.metrics);
     let succeeded = upkeep::LastSuccess::of(&ctx, "resolver");
     let mut last = String::new();
     loop {
         tokio::select! {
             () = ctx.shutdown.cancelled() => return,
-            () = tokio::time::sleep(till.settling.every) => {}
+            () = tokio::time::sleep(queue.settling.every) => {}
         }
-        match resolve(&till, &resolved).await {
+        match resolve(&queue, &resolved).await {
             Ok(()) => {
                 succeeded.now();
                 last.clear();
@@ -172,15 +181,15 @@ pub(crate) async fn resolve_for_ever(till: Till, ctx: Context) {
     }
 }
 
-async fn resolve(till: &Till, resolved: &prometheus::IntCounterVec) -> Result<(), Error> {
+async fn resolve(queue: &PaymentQueue, resolved: &prometheus::IntCounterVec) -> Result<(), Error> {
     let orders = {
-        let mut tx = till.settling.db.read().await?;
+        let mut tx = queue.settling.db.read().await?;
         store::payments::unclaimed(&mut tx, Timestamp::now(), AT_ONCE).await?
     };
     let mut drives = JoinSet::new();
     for order_id in orders {
-        let till = till.clone();
-        drives.spawn(async move { try_drive(&till, &order_id, false, &mut false).await });
+        let queue = queue.clone();
+        drives.spawn(async move { try_drive(&queue, &order_id, false, &mut false).await });
     }
     while let Some(driven) = drives.join_next().await {
         let settled = matches!(driven, Ok(Ok(true)));

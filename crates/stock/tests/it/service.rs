@@ -41,7 +41,7 @@ pub(crate) struct Catalogue {
 
 type Products = Arc<Mutex<Catalogue>>;
 
-pub(crate) struct House {
+pub(crate) struct TestService {
     pub(crate) channel: Channel,
     pub(crate) http: reqwest::Client,
     pub(crate) orders: Orders,
@@ -55,20 +55,20 @@ pub(crate) struct House {
     _stop: DropGuard,
 }
 
-impl House {
+impl TestService {
     pub(crate) async fn open(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let key = InternalKey::generate().expect("a key");
         let issuer = Issuer::generate("test").expect("a key");
         let orders = Orders::default();
         let products = Products::default();
-        let neighbours = neighbours(&issuer, orders.clone(), products.clone()).await;
+        let peers = fake_peers(&issuer, orders.clone(), products.clone()).await;
         let mut config = Config {
             database_url: testkit::url(&dir, "stock").await.expect("a database"),
             issuer: "test".into(),
-            jwks_url: format!("http://{neighbours}/jwks.json"),
-            order_url: format!("http://{neighbours}"),
-            product_url: format!("http://{neighbours}"),
+            jwks_url: format!("http://{peers}/jwks.json"),
+            order_url: format!("http://{peers}"),
+            product_url: format!("http://{peers}"),
             internal_key: key.to_secret(),
             ..Config::default()
         };
@@ -102,11 +102,11 @@ impl House {
         StockClient::new(self.channel.clone())
     }
 
-    pub(crate) fn service(&self) -> String {
+    pub(crate) fn service_token(&self) -> String {
         self.key.mint("test").expect("a token")
     }
 
-    pub(crate) fn user(&self, role: Role, stores: &[&str]) -> String {
+    pub(crate) fn user_token(&self, role: Role, stores: &[&str]) -> String {
         let new = NewToken {
             subject: format!("{role:?}"),
             roles: vec![role],
@@ -118,17 +118,17 @@ impl House {
     }
 
     pub(crate) async fn reserve(&self, order_id: &str, lines: &[(&str, u32)]) -> ReserveResult {
-        let request = with(ReserveRequest { orders: vec![wanted(order_id, lines)] }, &self.service());
+        let request = with(ReserveRequest { orders: vec![wanted(order_id, lines)] }, &self.service_token());
         self.client().reserve(request).await.expect("answers").into_inner().results.remove(0)
     }
 
     pub(crate) async fn release(&self, order_id: &str) -> HoldState {
-        let request = with(ReleaseRequest { order_ids: vec![order_id.into()] }, &self.service());
+        let request = with(ReleaseRequest { order_ids: vec![order_id.into()] }, &self.service_token());
         self.client().release(request).await.expect("answers").into_inner().results[0].state()
     }
 
     pub(crate) async fn commit(&self, order_id: &str) -> HoldState {
-        let request = with(CommitRequest { order_ids: vec![order_id.into()] }, &self.service());
+        let request = with(CommitRequest { order_ids: vec![order_id.into()] }, &self.service_token());
         self.client().commit(request).await.expect("answers").into_inner().results[0].state()
     }
 
@@ -162,9 +162,9 @@ impl House {
     }
 
     /// Puts goods into the logistics centre.
-    pub(crate) async fn put(&self, product_id: &str, delta: i64) {
+    pub(crate) async fn put_in(&self, product_id: &str, delta: i64) {
         let body = json!({ "product_id": product_id, "place_id": "logistics", "delta": delta, "reason": "test" });
-        let admin = self.user(Role::Admin, &[]);
+        let admin = self.user_token(Role::Admin, &[]);
         let (status, answer) = self.call("POST", "/api/stock/adjustments", &admin, Some(body)).await;
         assert_eq!(status, 201, "{answer}");
     }
@@ -185,7 +185,7 @@ impl House {
     }
 
     /// Kinds and sequences of the events told about a subject.
-    pub(crate) async fn told(&self, subject: &str) -> Vec<(String, i64)> {
+    pub(crate) async fn events_of(&self, subject: &str) -> Vec<(String, i64)> {
         let facts = stock::audit_facts(&self.database).await.expect("reads");
         let told = facts.outbox.events.iter().filter(|event| event.subject == subject);
         told.map(|event| {
@@ -196,7 +196,7 @@ impl House {
     }
 
     /// Publishes an order's event and waits until it took effect (or was passed over).
-    pub(crate) async fn hear(&self, kind: &str, order_id: &str, sequence: i64, data: Value) {
+    pub(crate) async fn deliver(&self, kind: &str, order_id: &str, sequence: i64, data: Value) {
         let event = json!({
             "specversion": "1.0", "id": format!("{order_id}/{sequence}"), "source": "/souk/order",
             "type": format!("souk.order.{kind}"), "subject": order_id, "time": "2026-01-01T00:00:00Z",
@@ -205,10 +205,10 @@ impl House {
         let message = Message { topic: "orders".into(), key: order_id.into(), payload: event.to_string() };
         self.bus.publish(vec![message]).await.expect("publishes");
         let place = ("orders".to_owned(), order_id.to_owned());
-        self.until(|facts| facts.heard.last.get(&place).is_some_and(|heard| *heard >= sequence)).await;
+        self.wait_until(|facts| facts.heard.last.get(&place).is_some_and(|heard| *heard >= sequence)).await;
     }
 
-    pub(crate) async fn until(&self, happened: impl Fn(&stock::Facts) -> bool) {
+    pub(crate) async fn wait_until(&self, happened: impl Fn(&stock::Facts) -> bool) {
         for _ in 0..200 {
             if happened(&stock::audit_facts(&self.database).await.expect("reads")) {
                 return;
@@ -235,7 +235,7 @@ fn products_by_ids(products: &Products, question: &Value) -> axum::response::Res
 }
 
 /// The issuer's keys, an order service and a product service.
-async fn neighbours(issuer: &Issuer, orders: Orders, products: Products) -> SocketAddr {
+async fn fake_peers(issuer: &Issuer, orders: Orders, products: Products) -> SocketAddr {
     let jwks = json!({ "keys": [issuer.jwk()] });
     let order = |State(orders): State<Orders>, Path(id): Path<String>| async move {
         match orders.lock().expect("no panic before").get(&id) {

@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// Who asked what under which key.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct KeyedRequest {
     pub(crate) subject: String,
     pub(crate) route: &'static str,
     pub(crate) key: String,
@@ -16,28 +16,28 @@ pub(crate) struct Asked {
 }
 
 /// The answer given to this key before.
-pub(crate) async fn find(tx: &mut Tx, asked: &Asked) -> Result<Option<String>, Error> {
-    tx.lock([format!("key/{}/{}/{}", asked.subject, asked.route, asked.key)]).await?;
+pub(crate) async fn find(tx: &mut Tx, keyed: &KeyedRequest) -> Result<Option<String>, Error> {
+    tx.lock([format!("key/{}/{}/{}", keyed.subject, keyed.route, keyed.key)]).await?;
     let row = db::query("select request, body from answers where subject = $1 and route = $2 and key = $3")
-        .bind(&asked.subject)
-        .bind(asked.route)
-        .bind(&asked.key)
+        .bind(&keyed.subject)
+        .bind(keyed.route)
+        .bind(&keyed.key)
         .fetch_optional(tx)
         .await?;
     match row {
         None => Ok(None),
-        Some(row) if row.get::<String>("request")? == asked.request => Ok(Some(row.get("body")?)),
+        Some(row) if row.get::<String>("request")? == keyed.request => Ok(Some(row.get("body")?)),
         Some(_) => Err(Error::KeyReused),
     }
 }
 
 /// Remembers an answer, in the transaction of its effect.
-pub(crate) async fn remember(tx: &mut Tx, asked: &Asked, body: &str, now: Timestamp) -> Result<(), Error> {
+pub(crate) async fn remember(tx: &mut Tx, keyed: &KeyedRequest, body: &str, now: Timestamp) -> Result<(), Error> {
     db::query("insert into answers (subject, route, key, request, body, at) values ($1, $2, $3, $4, $5, $6)")
-        .bind(&asked.subject)
-        .bind(asked.route)
-        .bind(&asked.key)
-        .bind(&asked.request)
+        .bind(&keyed.subject)
+        .bind(keyed.route)
+        .bind(&keyed.key)
+        .bind(&keyed.request)
         .bind(body)
         .bind(now.micros())
         .execute(tx)

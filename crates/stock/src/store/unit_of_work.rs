@@ -6,7 +6,10 @@ use commerce::{Id, OrderId, PlaceId, ProductId, Timestamp};
 use db::{Row, Tx, Value};
 
 use crate::{
-    domain::{Adjustment, Book, Level, Line, Movement, Reservation, Slot, State, Wish},
+    domain::{
+        Adjustment, AdjustmentRequest, Level, Movement, Reservation, ReservationLine, ReservationState, StockKey,
+        UnitOfWork,
+    },
     error::Error,
 };
 
@@ -16,61 +19,61 @@ pub(super) const LEVEL: &str = "product_id, place_id, on_hand, reserved, thresho
 const RESERVATION: &str = "order_id, place_id, state, sequence, expires_at, created_at, updated_at";
 const ADJUSTMENT: &str = "id, product_id, place_id, delta, reason, balance, actor, at";
 
-/// Which part of the books a transaction needs.
+/// Which part of the books a transaction load_set.
 #[derive(Debug, Default)]
-pub(crate) struct Needs<'a> {
+pub(crate) struct LoadSet<'a> {
     pub(crate) orders: BTreeSet<&'a str>,
     pub(crate) places: BTreeSet<&'a str>,
     pub(crate) products: BTreeSet<&'a str>,
     pub(crate) adjustments: BTreeSet<&'a str>,
     /// Levels that may be made.
-    pub(crate) slots: BTreeSet<Slot>,
+    pub(crate) new_levels: BTreeSet<StockKey>,
 }
 
 /// Loads what is needed, and the levels that the orders' own reservations concern.
 ///
 /// Nobody else decides about the same orders, levels or adjustments until the transaction ends: an order by its
 /// name, since its reservation may not be there yet; a level by its row, or by its name where it has none.
-pub(crate) async fn load(tx: &mut Tx, needs: Needs<'_>, book: &mut Book) -> Result<(), Error> {
-    let names = needs.orders.iter().map(|id| format!("order/{id}"));
-    tx.lock(names.chain(needs.adjustments.iter().map(|id| format!("adjustment/{id}")))).await?;
-    if !needs.orders.is_empty() {
-        load_reservations(tx, &needs.orders, book).await?;
+pub(crate) async fn load(tx: &mut Tx, load_set: LoadSet<'_>, unit: &mut UnitOfWork) -> Result<(), Error> {
+    let names = load_set.orders.iter().map(|id| format!("order/{id}"));
+    tx.lock(names.chain(load_set.adjustments.iter().map(|id| format!("adjustment/{id}")))).await?;
+    if !load_set.orders.is_empty() {
+        load_reservations(tx, &load_set.orders, unit).await?;
     }
-    if !needs.adjustments.is_empty() {
-        load_adjustments(tx, &needs.adjustments, book).await?;
+    if !load_set.adjustments.is_empty() {
+        load_adjustments(tx, &load_set.adjustments, unit).await?;
     }
-    let mut places: BTreeSet<String> = needs.places.iter().map(|id| (*id).to_owned()).collect();
-    let mut products: BTreeSet<String> = needs.products.iter().map(|id| (*id).to_owned()).collect();
-    for reservation in book.reservations.values() {
+    let mut places: BTreeSet<String> = load_set.places.iter().map(|id| (*id).to_owned()).collect();
+    let mut products: BTreeSet<String> = load_set.products.iter().map(|id| (*id).to_owned()).collect();
+    for reservation in unit.reservations.values() {
         places.extend(reservation.place_id.iter().map(|id| id.as_str().to_owned()));
         products.extend(reservation.lines.keys().map(|id| id.as_str().to_owned()));
     }
     if !products.is_empty() {
-        load_levels(tx, &places, &products, book).await?;
+        load_levels(tx, &places, &products, unit).await?;
         // A level that is to be made: two replicas must not both begin it at nothing.
-        let new = needs.slots.iter().filter(|slot| !book.levels.contains_key(slot));
-        let new: BTreeSet<&Slot> = new.collect();
+        let new = load_set.new_levels.iter().filter(|key| !unit.levels.contains_key(key));
+        let new: BTreeSet<&StockKey> = new.collect();
         if !new.is_empty() {
-            tx.lock(new.iter().map(|slot| format!("level/{}/{}", slot.place_id, slot.product_id))).await?;
-            let places = new.iter().map(|slot| slot.place_id.to_string()).collect();
-            let products = new.iter().map(|slot| slot.product_id.to_string()).collect();
-            load_levels(tx, &places, &products, book).await?;
+            tx.lock(new.iter().map(|key| format!("level/{}/{}", key.place_id, key.product_id))).await?;
+            let places = new.iter().map(|key| key.place_id.to_string()).collect();
+            let products = new.iter().map(|key| key.product_id.to_string()).collect();
+            load_levels(tx, &places, &products, unit).await?;
         }
     }
     // A place with a level of ours is there; only others have to be looked up.
     let unknown: Vec<&str> =
-        needs.places.iter().copied().filter(|id| !book.places.iter().any(|known| known.as_str() == *id)).collect();
+        load_set.places.iter().copied().filter(|id| !unit.places.iter().any(|known| known.as_str() == *id)).collect();
     if !unknown.is_empty() {
         let rows = db::query("select id from places where id in {list $1}").list(unknown).fetch_all(tx).await?;
         for row in &rows {
-            book.places.insert(PlaceId::trusted(row.get("id")?));
+            unit.places.insert(PlaceId::trusted(row.get("id")?));
         }
     }
     Ok(())
 }
 
-async fn load_reservations(tx: &mut Tx, orders: &BTreeSet<&str>, book: &mut Book) -> Result<(), Error> {
+async fn load_reservations(tx: &mut Tx, orders: &BTreeSet<&str>, unit: &mut UnitOfWork) -> Result<(), Error> {
     let rows =
         db::query(format!("select {RESERVATION} from reservations where order_id in {{list $1}} order by order_id"))
             .list(orders)
@@ -81,18 +84,18 @@ async fn load_reservations(tx: &mut Tx, orders: &BTreeSet<&str>, book: &mut Book
     }
     for row in &rows {
         let reservation = reservation(row)?;
-        book.reservations.insert(reservation.order_id.clone(), reservation);
+        unit.reservations.insert(reservation.order_id.clone(), reservation);
     }
     let rows = db::query(
         "select order_id, product_id, quantity, restocked from reservation_lines where order_id in {list $1}",
     )
-    .list(book.reservations.keys().map(|id| id.as_str()))
+    .list(unit.reservations.keys().map(|id| id.as_str()))
     .fetch_all(tx)
     .await?;
     for row in &rows {
         let order_id = OrderId::trusted(row.get("order_id")?);
-        let line = Line { quantity: row.get("quantity")?, restocked: row.get("restocked")? };
-        if let Some(reservation) = book.reservations.get_mut(&order_id) {
+        let line = ReservationLine { quantity: row.get("quantity")?, restocked: row.get("restocked")? };
+        if let Some(reservation) = unit.reservations.get_mut(&order_id) {
             reservation.lines.insert(ProductId::trusted(row.get("product_id")?), line);
         }
     }
@@ -103,7 +106,7 @@ async fn load_levels(
     tx: &mut Tx,
     places: &BTreeSet<String>,
     products: &BTreeSet<String>,
-    book: &mut Book,
+    unit: &mut UnitOfWork,
 ) -> Result<(), Error> {
     // Ordered, so that every replica takes the rows' locks in one order.
     let rows = db::query(format!(
@@ -115,29 +118,29 @@ async fn load_levels(
     .fetch_all(tx)
     .await?;
     for row in &rows {
-        let (slot, level) = level(row)?;
-        book.places.insert(slot.place_id.clone());
-        book.levels.insert(slot, level);
+        let (key, level) = level(row)?;
+        unit.places.insert(key.place_id.clone());
+        unit.levels.insert(key, level);
     }
     Ok(())
 }
 
-async fn load_adjustments(tx: &mut Tx, ids: &BTreeSet<&str>, book: &mut Book) -> Result<(), Error> {
+async fn load_adjustments(tx: &mut Tx, ids: &BTreeSet<&str>, unit: &mut UnitOfWork) -> Result<(), Error> {
     let rows = db::query(format!("select {ADJUSTMENT} from adjustments where id in {{list $1}}"))
         .list(ids)
         .fetch_all(tx)
         .await?;
     for row in &rows {
         let id: String = row.get("id")?;
-        let wish = Wish {
+        let request = AdjustmentRequest {
             id: id.clone(),
-            slot: slot(row)?,
+            key: key(row)?,
             delta: row.get("delta")?,
             reason: row.get("reason")?,
             actor: row.get("actor")?,
         };
         let at = Timestamp::from_micros(row.get("at")?);
-        book.adjustments.insert(id, Adjustment { wish, balance: row.get("balance")?, at });
+        unit.adjustments.insert(id, Adjustment { request, balance: row.get("balance")?, at });
     }
     Ok(())
 }
@@ -152,24 +155,24 @@ pub(crate) async fn known_adjustments(
 }
 
 /// Loads one adjustment more.
-pub(crate) async fn load_adjustment(tx: &mut Tx, id: &str, book: &mut Book) -> Result<(), Error> {
-    load_adjustments(tx, &[id].into(), book).await
+pub(crate) async fn load_adjustment(tx: &mut Tx, id: &str, unit: &mut UnitOfWork) -> Result<(), Error> {
+    load_adjustments(tx, &[id].into(), unit).await
 }
 
 /// Writes what changed.
-pub(crate) async fn save(tx: &mut Tx, book: &Book) -> Result<(), Error> {
-    save_levels(tx, book).await?;
-    save_reservations(tx, book).await?;
-    save_movements(tx, &book.movements, book.now).await?;
-    let adjustments = book.new_adjustments.iter().map(|adjustment| {
+pub(crate) async fn save(tx: &mut Tx, unit: &UnitOfWork) -> Result<(), Error> {
+    save_levels(tx, unit).await?;
+    save_reservations(tx, unit).await?;
+    save_movements(tx, &unit.movements, unit.now).await?;
+    let adjustments = unit.new_adjustments.iter().map(|adjustment| {
         vec![
-            adjustment.wish.id.as_str().into(),
-            adjustment.wish.slot.product_id.as_str().into(),
-            adjustment.wish.slot.place_id.as_str().into(),
-            adjustment.wish.delta.into(),
-            adjustment.wish.reason.as_str().into(),
+            adjustment.request.id.as_str().into(),
+            adjustment.request.key.product_id.as_str().into(),
+            adjustment.request.key.place_id.as_str().into(),
+            adjustment.request.delta.into(),
+            adjustment.request.reason.as_str().into(),
             adjustment.balance.into(),
-            adjustment.wish.actor.as_str().into(),
+            adjustment.request.actor.as_str().into(),
             adjustment.at.micros().into(),
         ]
     });
@@ -183,12 +186,12 @@ pub(crate) async fn save(tx: &mut Tx, book: &Book) -> Result<(), Error> {
     Ok(())
 }
 
-async fn save_levels(tx: &mut Tx, book: &Book) -> Result<(), Error> {
-    let rows = book.changed_levels.iter().filter_map(|slot| {
-        let level = book.levels.get(slot)?;
+async fn save_levels(tx: &mut Tx, unit: &UnitOfWork) -> Result<(), Error> {
+    let rows = unit.changed_levels.iter().filter_map(|key| {
+        let level = unit.levels.get(key)?;
         Some(vec![
-            slot.product_id.as_str().into(),
-            slot.place_id.as_str().into(),
+            key.product_id.as_str().into(),
+            key.place_id.as_str().into(),
             level.on_hand.into(),
             level.reserved.into(),
             level.threshold.into(),
@@ -205,9 +208,9 @@ async fn save_levels(tx: &mut Tx, book: &Book) -> Result<(), Error> {
     Ok(())
 }
 
-async fn save_reservations(tx: &mut Tx, book: &Book) -> Result<(), Error> {
-    let rows = book.changed_reservations.iter().filter_map(|id| {
-        let reservation = book.reservations.get(id)?;
+async fn save_reservations(tx: &mut Tx, unit: &UnitOfWork) -> Result<(), Error> {
+    let rows = unit.changed_reservations.iter().filter_map(|id| {
+        let reservation = unit.reservations.get(id)?;
         Some(vec![
             reservation.order_id.as_str().into(),
             reservation.place_id.as_ref().map(|id| id.as_str()).into(),
@@ -229,8 +232,8 @@ async fn save_reservations(tx: &mut Tx, book: &Book) -> Result<(), Error> {
     )
     .execute(tx)
     .await?;
-    let rows = book.changed_lines.iter().filter_map(|(order_id, product_id)| {
-        let line = book.reservations.get(order_id)?.lines.get(product_id)?;
+    let rows = unit.changed_lines.iter().filter_map(|(order_id, product_id)| {
+        let line = unit.reservations.get(order_id)?.lines.get(product_id)?;
         Some(vec![order_id.as_str().into(), product_id.as_str().into(), line.quantity.into(), line.restocked.into()])
     });
     db::insert("reservation_lines", &["order_id", "product_id", "quantity", "restocked"], rows)
@@ -240,7 +243,7 @@ async fn save_reservations(tx: &mut Tx, book: &Book) -> Result<(), Error> {
         )
         .execute(tx)
         .await?;
-    for (order_id, product_id) in &book.removed_lines {
+    for (order_id, product_id) in &unit.removed_lines {
         db::query("delete from reservation_lines where order_id = $1 and product_id = $2")
             .bind(order_id.as_str())
             .bind(product_id.as_str())
@@ -255,8 +258,8 @@ async fn save_movements(tx: &mut Tx, movements: &[Movement], now: Timestamp) -> 
         vec![
             // Made here and not by the engine: they sort by time on every engine alike.
             Id::<()>::new().as_str().into(),
-            movement.slot.product_id.as_str().into(),
-            movement.slot.place_id.as_str().into(),
+            movement.key.product_id.as_str().into(),
+            movement.key.place_id.as_str().into(),
             movement.kind.as_str().into(),
             movement.quantity.into(),
             movement.balance.into(),
@@ -310,34 +313,34 @@ pub(crate) async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<V
         .fetch_all(tx)
         .await?;
     let ids = rows.iter().map(|row| row.get("order_id")).collect::<Result<Vec<String>, _>>()?;
-    let mut book = Book::default();
-    load_reservations(tx, &ids.iter().map(String::as_str).collect(), &mut book).await?;
+    let mut unit = UnitOfWork::default();
+    load_reservations(tx, &ids.iter().map(String::as_str).collect(), &mut unit).await?;
     // In the order of the database, which is not that of bytes: the next page goes on after the last one.
-    Ok(ids.into_iter().filter_map(|id| book.reservations.remove(&OrderId::trusted(id))).collect())
+    Ok(ids.into_iter().filter_map(|id| unit.reservations.remove(&OrderId::trusted(id))).collect())
 }
 
-pub(super) fn slot(row: &Row) -> Result<Slot, Error> {
-    Ok(Slot {
+pub(super) fn key(row: &Row) -> Result<StockKey, Error> {
+    Ok(StockKey {
         place_id: PlaceId::trusted(row.get("place_id")?),
         product_id: ProductId::trusted(row.get("product_id")?),
     })
 }
 
-pub(super) fn level(row: &Row) -> Result<(Slot, Level), Error> {
+pub(super) fn level(row: &Row) -> Result<(StockKey, Level), Error> {
     let level = Level {
         on_hand: row.get("on_hand")?,
         reserved: row.get("reserved")?,
         threshold: row.get("threshold")?,
         sequence: row.get("sequence")?,
     };
-    Ok((slot(row)?, level))
+    Ok((key(row)?, level))
 }
 
 fn reservation(row: &Row) -> Result<Reservation, Error> {
     Ok(Reservation {
         order_id: OrderId::trusted(row.get("order_id")?),
         place_id: row.get::<Option<String>>("place_id")?.map(PlaceId::trusted),
-        state: State::parse(&row.get::<String>("state")?).ok_or(Error::Corrupt("state"))?,
+        state: ReservationState::parse(&row.get::<String>("state")?).ok_or(Error::Corrupt("state"))?,
         lines: BTreeMap::new(),
         sequence: row.get("sequence")?,
         expires_at: Timestamp::from_micros(row.get("expires_at")?),

@@ -1,6 +1,6 @@
 //! Operations on money, many at once: what concurrent callers ask for is one transaction, in which the rules
-//! judge each operation in turn. A local provider decides in there too; for a foreign one the intent is
-//! written, and [`crate::settle`] goes and asks.
+//! decide each operation in turn. A local provider decides in there too; for a foreign one the intent is
+//! written, and [`crate::resolver`] goes and asks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,30 +15,30 @@ use db::Db;
 use tokio::task::JoinSet;
 
 use crate::{
-    clients::{Provider, Purses},
-    domain::{Act, Change, Op, Payment, Verdict},
+    clients::{Provider, SandboxBalances},
+    domain::{Action, Op, OperationRequest, Payment, Resolution},
     error::Error,
-    metrics::{self, Money},
-    page::Page,
-    settle::{self, Settling},
+    metrics::{self, MoneyMetrics},
+    resolver::{self, Settling},
     store,
+    unit_of_work::UnitOfWork,
 };
 
 /// Most calls that share a transaction.
-const MOST_CALLS: usize = 256;
+const MAX_CALLS: usize = 256;
 
 /// One thing to do to one order's payment.
 #[derive(Debug, Clone)]
-pub(crate) enum Task {
+pub(crate) enum Command {
     /// What a caller asks for.
-    Change(Change),
+    Change(OperationRequest),
     /// Take the payment in hand, to talk to the provider about it.
     Claim(OrderId),
     /// Write down what the provider said; nothing if it did not answer.
-    Settle { order_id: OrderId, op: Op, op_id: String, verdict: Option<Verdict> },
+    Settle { order_id: OrderId, op: Op, op_id: String, resolution: Option<Resolution> },
 }
 
-impl Task {
+impl Command {
     fn order_id(&self) -> &OrderId {
         match self {
             Self::Change(change) => &change.order_id,
@@ -71,17 +71,17 @@ pub(crate) struct Answer {
     pub(crate) holds: bool,
 }
 
-type Calls = Batcher<Arc<Vec<Task>>, Vec<Answer>, Error>;
+type Calls = Batcher<Arc<Vec<Command>>, Vec<Answer>, Error>;
 
 /// Where operations are put in. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Till {
+pub(crate) struct PaymentQueue {
     calls: Calls,
     pub(crate) settling: Settling,
     operations: prometheus::IntCounterVec,
 }
 
-impl Till {
+impl PaymentQueue {
     /// Opens the till.
     pub(crate) fn open(
         ctx: &Context,
@@ -89,9 +89,9 @@ impl Till {
         relay: Relay,
         provider: Provider,
         settling: Settling,
-        money: Money,
+        money: MoneyMetrics,
     ) -> Self {
-        let desk = Desk {
+        let executor = Executor {
             db: db.clone(),
             relay,
             provider,
@@ -103,19 +103,19 @@ impl Till {
         // A database that does not answer would let each call wait for it alone, with all others behind it.
         let calls = Batcher::start_with(
             &ctx.tasks,
-            MOST_CALLS,
+            MAX_CALLS,
             |err: &Error| !err.is_silence(),
             move |calls| {
-                let desk = desk.clone();
-                async move { desk.work(calls).await }
+                let executor = executor.clone();
+                async move { executor.work(calls).await }
             },
         );
         Self { calls, settling, operations: metrics::operations(&ctx.metrics) }
     }
 
     /// Does what is asked, one answer for each change in their order.
-    pub(crate) async fn operate(&self, changes: Vec<Change>) -> Result<Vec<Answer>, Error> {
-        let tasks: Vec<Task> = changes.into_iter().map(Task::Change).collect();
+    pub(crate) async fn operate(&self, changes: Vec<OperationRequest>) -> Result<Vec<Answer>, Error> {
+        let tasks: Vec<Command> = changes.into_iter().map(Command::Change).collect();
         let mut answers = self.run(tasks.clone()).await?;
         let doubtful: Vec<usize> = (0..answers.len()).filter(|n| answers[*n].reply == Reply::InDoubt).collect();
         if !doubtful.is_empty() {
@@ -127,38 +127,38 @@ impl Till {
             }
         }
         for (task, answer) in tasks.iter().zip(&answers) {
-            if let Task::Change(change) = task {
+            if let Command::Change(change) = task {
                 let outcome = match answer.reply {
                     Reply::Done => "done",
                     Reply::Refused(_) => "refused",
                     Reply::InDoubt => "in_doubt",
                     Reply::Invalid(_) => "invalid",
                 };
-                self.operations.with_label_values(&[change.act.op().as_str(), outcome]).inc();
+                self.operations.with_label_values(&[change.action.op().as_str(), outcome]).inc();
             }
         }
         Ok(answers)
     }
 
-    /// Puts tasks through the desk.
-    pub(crate) async fn run(&self, tasks: Vec<Task>) -> Result<Vec<Answer>, Error> {
+    /// Puts tasks through the executor.
+    pub(crate) async fn run(&self, tasks: Vec<Command>) -> Result<Vec<Answer>, Error> {
         self.calls.run(Arc::new(tasks)).await.map_err(|err| match err {
             batch::Error::Failed(err) => (*err).clone(),
             batch::Error::Stopped => Error::Stopping,
         })
     }
 
-    async fn ask_provider(&self, tasks: &[Task], answers: &[Answer], doubtful: &[usize]) {
+    async fn ask_provider(&self, tasks: &[Command], answers: &[Answer], doubtful: &[usize]) {
         let mut orders: BTreeMap<&OrderId, bool> = BTreeMap::new();
         for n in doubtful {
             *orders.entry(tasks[*n].order_id()).or_default() |= answers[*n].holds;
         }
         let mut drives = JoinSet::new();
         for (order_id, holds) in orders {
-            let (till, order_id) = (self.clone(), order_id.clone());
+            let (queue, order_id) = (self.clone(), order_id.clone());
             let tracker = self.settling.tasks().clone();
             // Tracked, so that it goes on when the caller hangs up, and a stopping process waits for it.
-            let drive = tracker.spawn(async move { settle::drive(&till, order_id, holds).await });
+            let drive = tracker.spawn(async move { resolver::drive(&queue, order_id, holds).await });
             drives.spawn(async move { drive.await.ok() });
         }
         let all = async { while drives.join_next().await.is_some() {} };
@@ -170,19 +170,19 @@ impl Till {
 
 /// Works off batches of calls, each as one transaction.
 #[derive(Clone)]
-struct Desk {
+struct Executor {
     db: Db,
     relay: Relay,
     provider: Provider,
     crash: chassis::CrashPoints,
-    money: Money,
+    money: MoneyMetrics,
     lease: std::time::Duration,
     pause: std::time::Duration,
 }
 
-impl Desk {
-    async fn work(&self, calls: Vec<Arc<Vec<Task>>>) -> Result<Vec<Vec<Answer>>, Error> {
-        let all: Vec<&Task> = calls.iter().flat_map(|call| call.iter()).collect();
+impl Executor {
+    async fn work(&self, calls: Vec<Arc<Vec<Command>>>) -> Result<Vec<Vec<Answer>>, Error> {
+        let all: Vec<&Command> = calls.iter().flat_map(|call| call.iter()).collect();
         let answers = match db::retry(|| self.transact(&all)).await {
             // What the schema refuses in one item must not fail the others of its call.
             Err(err) if calls.len() == 1 && all.len() > 1 && err.is_constraint() => {
@@ -198,7 +198,7 @@ impl Desk {
         Ok(calls.iter().map(|call| answers.by_ref().take(call.len()).collect()).collect())
     }
 
-    async fn alone(&self, task: &Task) -> Result<Answer, Error> {
+    async fn alone(&self, task: &Command) -> Result<Answer, Error> {
         match self.transact(&[task]).await {
             Ok(mut answers) => answers.pop().ok_or(Error::Stopping),
             Err(err) if err.is_constraint() => {
@@ -213,26 +213,28 @@ impl Desk {
         }
     }
 
-    async fn transact(&self, tasks: &[&Task]) -> Result<Vec<Answer>, Error> {
+    async fn transact(&self, tasks: &[&Command]) -> Result<Vec<Answer>, Error> {
         let mut tx = self.db.write().await?;
         let orders: BTreeSet<&str> = tasks.iter().map(|task| task.order_id().as_str()).collect();
         // By name, since a payment may not be there yet.
         tx.lock(orders.iter().map(|id| format!("order/{id}"))).await?;
         let books = store::payments::of_orders(&mut tx, &orders).await?;
-        let purses = match &self.provider.local {
-            None => Purses::default(),
+        let balances = match &self.provider.local {
+            None => SandboxBalances::default(),
             Some(sandbox) => {
                 let payers = books.values().filter_map(|payment| payment.customer_id.as_ref());
                 let payers = payers.chain(tasks.iter().filter_map(|task| match task {
-                    Task::Change(Change { act: Act::Authorize(terms), .. }) => terms.customer_id.as_ref(),
+                    Command::Change(OperationRequest { action: Action::Authorize(terms), .. }) => {
+                        terms.customer_id.as_ref()
+                    }
                     _ => None,
                 }));
-                sandbox.purses(&mut tx, payers).await?
+                sandbox.balances(&mut tx, payers).await?
             }
         };
         let fresh: BTreeSet<&str> = tasks
             .iter()
-            .filter(|task| matches!(task, Task::Change(Change { act: Act::Authorize(_), .. })))
+            .filter(|task| matches!(task, Command::Change(OperationRequest { action: Action::Authorize(_), .. })))
             .map(|task| task.order_id().as_str())
             .filter(|order_id| !books.contains_key(*order_id))
             .collect();
@@ -240,13 +242,13 @@ impl Desk {
             0 => 0,
             count => store::payments::take_numbers(&mut tx, count).await?,
         };
-        let mut page = Page::open(&self.provider, self.lease, self.pause).with(books, purses, next_number);
-        let answers: Vec<Answer> = tasks.iter().map(|task| page.task(task)).collect();
-        if page.is_clean() {
+        let mut unit = UnitOfWork::open(&self.provider, self.lease, self.pause).with(books, balances, next_number);
+        let answers: Vec<Answer> = tasks.iter().map(|task| unit.task(task)).collect();
+        if unit.is_clean() {
             return Ok(answers);
         }
-        let points = page.crash_points();
-        let moved = page.save(&mut tx).await?;
+        let points = unit.crash_points();
+        let moved = unit.save(&mut tx).await?;
         points.iter().for_each(|(before, _)| self.crash.reach(before));
         tx.commit().await?;
         points.iter().for_each(|(_, after)| self.crash.reach(after));

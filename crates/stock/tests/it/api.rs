@@ -5,7 +5,7 @@ use proto::stock::v1::{CheckRequest, CommitRequest, ReleaseRequest, ReserveReque
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::house::{House, wanted, with};
+use crate::service::{TestService, wanted, with};
 
 fn adjustment(place_id: &str, delta: i64) -> Value {
     json!({ "product_id": "g", "place_id": place_id, "delta": delta, "reason": "count" })
@@ -35,21 +35,21 @@ fn routes(store: &Value) -> Vec<Route> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_lets_through_whom_it_should() {
-    let house = House::open(|_| {}).await;
-    let admin = house.user(Role::Admin, &[]);
+    let service = TestService::open(|_| {}).await;
+    let admin = service.user_token(Role::Admin, &[]);
     let store = json!({ "id": "s1", "name": "Store", "kind": "store" });
-    assert_eq!(house.call("POST", "/api/places", &admin, Some(store.clone())).await.0, 201);
+    assert_eq!(service.call("POST", "/api/places", &admin, Some(store.clone())).await.0, 201);
     let tokens = [
         String::new(),
-        house.user(Role::Customer, &[]),
-        house.user(Role::Clerk, &["s1"]),
-        house.user(Role::Manager, &["s1"]),
+        service.user_token(Role::Customer, &[]),
+        service.user_token(Role::Clerk, &["s1"]),
+        service.user_token(Role::Manager, &["s1"]),
         admin,
-        house.service(),
+        service.service_token(),
     ];
     for (method, path, body, statuses) in routes(&store) {
         for (token, status) in tokens.iter().zip(statuses) {
-            let (answered, body) = house.call(method, path, token, body.clone()).await;
+            let (answered, body) = service.call(method, path, token, body.clone()).await;
             assert_eq!(answered, status, "{method} {path} {body}");
         }
     }
@@ -57,14 +57,14 @@ async fn every_route_lets_through_whom_it_should() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_services_change_by_grpc_and_admins_may_check() {
-    let house = House::open(|_| {}).await;
-    let mut client = house.client();
+    let service = TestService::open(|_| {}).await;
+    let mut client = service.client();
     let orders = || vec![wanted("o", &[("g", 1)])];
     let ids = || vec!["o".to_owned()];
     let bare = client.reserve(ReserveRequest { orders: orders() }).await.expect_err("refused");
     assert_eq!(bare.code(), Code::Unauthenticated);
     for role in [Role::Admin, Role::Manager, Role::Customer] {
-        let token = house.user(role, &["logistics"]);
+        let token = service.user_token(role, &["logistics"]);
         let denied = Some(Code::PermissionDenied);
         let check = client.check(with(CheckRequest { orders: orders() }, &token)).await;
         assert_eq!(check.err().map(|s| s.code()), if role == Role::Admin { None } else { denied });
@@ -76,41 +76,42 @@ async fn only_services_change_by_grpc_and_admins_may_check() {
         assert_eq!(commit.err().map(|s| s.code()), denied);
     }
     for order_ids in [Vec::new(), vec!["a/b".to_owned()], vec!["o".to_owned(); 1001]] {
-        let status = client.release(with(ReleaseRequest { order_ids }, &house.service())).await.expect_err("refused");
+        let status =
+            client.release(with(ReleaseRequest { order_ids }, &service.service_token())).await.expect_err("refused");
         assert_eq!(status.code(), Code::InvalidArgument);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_adjustment_hears_the_same_and_changes_nothing() {
-    let house = House::open(|_| {}).await;
-    let admin = house.user(Role::Admin, &[]);
+    let service = TestService::open(|_| {}).await;
+    let admin = service.user_token(Role::Admin, &[]);
     let path = "/api/stock/adjustments";
     let mut with_id = adjustment("logistics", 7);
     with_id["id"] = json!("x");
-    let first = house.call("POST", path, &admin, Some(with_id.clone())).await;
+    let first = service.call("POST", path, &admin, Some(with_id.clone())).await;
     assert_eq!((first.0, &first.1["balance"]), (201, &json!(7)));
-    assert_eq!(house.call("POST", path, &admin, Some(with_id.clone())).await, first);
+    assert_eq!(service.call("POST", path, &admin, Some(with_id.clone())).await, first);
     with_id["delta"] = json!(8);
-    assert_eq!(house.call("POST", path, &admin, Some(with_id)).await.0, 409);
-    let keyed = house.keyed("POST", path, &admin, Some(adjustment("logistics", 1)), Some("k")).await;
+    assert_eq!(service.call("POST", path, &admin, Some(with_id)).await.0, 409);
+    let keyed = service.keyed("POST", path, &admin, Some(adjustment("logistics", 1)), Some("k")).await;
     assert_eq!(keyed.0, 201);
-    assert_eq!(house.keyed("POST", path, &admin, Some(adjustment("logistics", 1)), Some("k")).await, keyed);
-    assert_eq!(house.keyed("POST", path, &admin, Some(adjustment("logistics", 2)), Some("k")).await.0, 422);
-    assert_eq!(house.level("g").await, (8, 0));
-    let ledger = house.call("GET", "/api/stock/ledger?limit=1", &admin, None).await.1;
+    assert_eq!(service.keyed("POST", path, &admin, Some(adjustment("logistics", 1)), Some("k")).await, keyed);
+    assert_eq!(service.keyed("POST", path, &admin, Some(adjustment("logistics", 2)), Some("k")).await.0, 422);
+    assert_eq!(service.level("g").await, (8, 0));
+    let ledger = service.call("GET", "/api/stock/ledger?limit=1", &admin, None).await.1;
     assert_eq!((&ledger["data"][0]["balance"], &ledger["data"][0]["kind"]), (&json!(8), &json!("adjusted")));
     let next = format!("/api/stock/ledger?limit=1&cursor={}", ledger["next_cursor"].as_str().expect("a cursor"));
-    let last = house.call("GET", &next, &admin, None).await.1;
+    let last = service.call("GET", &next, &admin, None).await.1;
     assert_eq!((&last["data"][0]["balance"], &last["next_cursor"]), (&json!(7), &Value::Null));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_refused_and_nothing_is_written() {
-    let house = House::open(|_| {}).await;
-    let admin = house.user(Role::Admin, &[]);
-    house.put("g", 5).await;
-    house.reserve("o1", &[("g", 3)]).await;
+    let service = TestService::open(|_| {}).await;
+    let admin = service.user_token(Role::Admin, &[]);
+    service.put_in("g", 5).await;
+    service.reserve("o1", &[("g", 3)]).await;
     let path = "/api/stock/adjustments";
     let long = "x".repeat(501);
     for (body, status) in [
@@ -123,45 +124,45 @@ async fn what_cannot_be_is_refused_and_nothing_is_written() {
         (json!({ "product_id": "g", "place_id": "logistics", "delta": 1.5, "reason": "r" }), 400),
         (json!({ "product_id": "g", "place_id": "logistics", "delta": 1, "reason": "r", "colour": "red" }), 400),
     ] {
-        let (answered, problem) = house.call("POST", path, &admin, Some(body.clone())).await;
+        let (answered, problem) = service.call("POST", path, &admin, Some(body.clone())).await;
         assert_eq!((answered, &problem["status"]), (status, &json!(status)), "{body}");
     }
     let one = |id: &str, delta: i64| json!({ "id": id, "product_id": "g", "place_id": "logistics", "delta": delta, "reason": "r" });
     let batch = json!({ "adjustments": [one("a", 1), one("b", -9)] });
-    assert_eq!(house.call("POST", "/api/stock/adjustments/batch", &admin, Some(batch)).await.0, 409);
-    assert_eq!(house.level("g").await, (5, 3));
+    assert_eq!(service.call("POST", "/api/stock/adjustments/batch", &admin, Some(batch)).await.0, 409);
+    assert_eq!(service.level("g").await, (5, 3));
     for path in ["/api/stock/levels?limit=0", "/api/stock/levels?cursor=AAAA", "/api/stock/ledger?colour=red"] {
-        assert_eq!(house.call("GET", path, &admin, None).await.0, 400, "{path}");
+        assert_eq!(service.call("GET", path, &admin, None).await.0, 400, "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thresholds_and_places_are_checked_and_a_low_level_is_told_at_once() {
-    let house = House::open(|_| {}).await;
-    let admin = house.user(Role::Admin, &[]);
-    house.put("g", 2).await;
+    let service = TestService::open(|_| {}).await;
+    let admin = service.user_token(Role::Admin, &[]);
+    service.put_in("g", 2).await;
     let put = |place: &str| format!("/api/stock/levels/g/{place}/threshold");
-    assert_eq!(house.call("PUT", &put("nowhere"), &admin, Some(json!({ "threshold": 1 }))).await.0, 404);
-    assert_eq!(house.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": -1 }))).await.0, 422);
-    let (status, level) = house.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": 3 }))).await;
+    assert_eq!(service.call("PUT", &put("nowhere"), &admin, Some(json!({ "threshold": 1 }))).await.0, 404);
+    assert_eq!(service.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": -1 }))).await.0, 422);
+    let (status, level) = service.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": 3 }))).await;
     assert_eq!((status, &level["available"]), (200, &json!(2)));
-    let told = house.told("logistics/g").await;
+    let told = service.events_of("logistics/g").await;
     assert_eq!(told.last(), Some(&("souk.stock.low".to_owned(), 2)));
     let bad = json!({ "id": "a b", "name": "", "kind": "barn" });
-    let (status, problem) = house.call("POST", "/api/places", &admin, Some(bad)).await;
+    let (status, problem) = service.call("POST", "/api/places", &admin, Some(bad)).await;
     assert_eq!((status, problem["errors"].as_array().map(Vec::len)), (422, Some(3)));
-    assert_eq!(house.call("GET", "/api/places/none", "", None).await.0, 404);
-    let places = house.call("GET", "/api/places?include_total=true", "", None).await.1;
+    assert_eq!(service.call("GET", "/api/places/none", "", None).await.0, 404);
+    let places = service.call("GET", "/api/places?include_total=true", "", None).await.1;
     assert_eq!((&places["total"], &places["data"][0]["kind"]), (&json!(1), &json!("logistics")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn levels_are_found_by_products_and_by_what_is_available() {
-    let house = House::open(|_| {}).await;
+    let service = TestService::open(|_| {}).await;
     for (product, pieces) in [("a", 2), ("b", 50), ("c", 200)] {
-        house.put(product, pieces).await;
+        service.put_in(product, pieces).await;
     }
-    let admin = house.user(Role::Admin, &[]);
+    let admin = service.user_token(Role::Admin, &[]);
     let cases = [
         ("max_available=50", vec!["a", "b"]),
         ("min_available=50", vec!["b", "c"]),
@@ -171,10 +172,10 @@ async fn levels_are_found_by_products_and_by_what_is_available() {
         ("place_id=elsewhere", vec![]),
     ];
     for (query, wanted) in cases {
-        let (status, page) = house.call("GET", &format!("/api/stock/levels?{query}"), &admin, None).await;
+        let (status, page) = service.call("GET", &format!("/api/stock/levels?{query}"), &admin, None).await;
         let found = page["data"].as_array().cloned().unwrap_or_default();
         let found: Vec<&str> = found.iter().filter_map(|level| level["product_id"].as_str()).collect();
         assert_eq!((status, found), (200, wanted), "{query}");
     }
-    assert_eq!(house.call("GET", "/api/stock/levels?max_available=few", &admin, None).await.0, 400);
+    assert_eq!(service.call("GET", "/api/stock/levels?max_available=few", &admin, None).await.0, 400);
 }

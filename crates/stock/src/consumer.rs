@@ -6,25 +6,25 @@ use commerce::OrderId;
 use prometheus::IntCounterVec;
 
 use crate::{
-    domain::State,
+    commands::{Command, Executor, Outcome},
+    domain::ReservationState,
     error::Error,
     events::OrderData,
-    operate::{Answer, Desk, Task},
 };
 
 /// What is done about order events.
-pub(crate) struct Follower {
-    pub(crate) desk: Desk,
-    pub(crate) misfits: IntCounterVec,
+pub(crate) struct OrderEventConsumer {
+    pub(crate) executor: Executor,
+    pub(crate) inconsistencies: IntCounterVec,
 }
 
-impl Handler for Follower {
+impl Handler for OrderEventConsumer {
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
         let mut plan = Vec::with_capacity(events.len());
         for event in events {
             plan.push(tasks(event)?);
         }
-        let answers = self.desk.follow(events, &plan).await.map_err(failure)?;
+        let answers = self.executor.follow(events, &plan).await.map_err(failure)?;
         for (event, answers) in events.iter().zip(&answers) {
             for answer in answers {
                 self.look(event, answer);
@@ -34,22 +34,26 @@ impl Handler for Follower {
     }
 }
 
-impl Follower {
+impl OrderEventConsumer {
     /// Tells of what should not be: the audit would find it too, but later.
-    fn look(&self, event: &Event, answer: &Answer) {
+    fn look(&self, event: &Event, answer: &Outcome) {
         let wrong = match answer {
-            Answer::State(Some(State::Committed)) => return,
-            Answer::State(Some(State::Released | State::Held)) if event.kind == CONFIRMED => {
+            Outcome::Reservation(Some(ReservationState::Committed)) => return,
+            Outcome::Reservation(Some(ReservationState::Released | ReservationState::Held))
+                if event.kind == CONFIRMED =>
+            {
                 "confirmed, but its stock was released".to_owned()
             }
-            Answer::State(None) if event.kind == CONFIRMED => "confirmed, but nothing was reserved for it".to_owned(),
-            Answer::Restocked(refused) if !refused.is_empty() => {
+            Outcome::Reservation(None) if event.kind == CONFIRMED => {
+                "confirmed, but nothing was reserved for it".to_owned()
+            }
+            Outcome::Restocked(refused) if !refused.is_empty() => {
                 let what: Vec<String> = refused.iter().map(|(id, quantity)| format!("{quantity} of {id}")).collect();
                 format!("more came back than was sold: {}", what.join(", "))
             }
             _ => return,
         };
-        self.misfits.with_label_values(&[event.kind.as_str()]).inc();
+        self.inconsistencies.with_label_values(&[event.kind.as_str()]).inc();
         tracing::error!(order.id = %event.subject, event.kind = %event.kind, "the order's stock does not fit: {wrong}");
     }
 }
@@ -61,7 +65,7 @@ const CANCELLED: &str = "souk.order.cancelled";
 const RETURNED: &str = "souk.order.returned";
 
 /// What an event calls for.
-fn tasks(event: &Event) -> Result<Vec<Task>, Failure> {
+fn tasks(event: &Event) -> Result<Vec<Command>, Failure> {
     if !KINDS.contains(&event.kind.as_str()) {
         return Ok(Vec::new());
     }
@@ -70,15 +74,15 @@ fn tasks(event: &Event) -> Result<Vec<Task>, Failure> {
     Ok(match event.kind.as_str() {
         // Lines without a product (a service, a price by hand) were never set aside.
         CONFIRMED if data.lines.iter().any(|line| line.product_id.is_some()) => {
-            vec![Task::Commit(order_id)]
+            vec![Command::Commit(order_id)]
         }
-        CANCELLED => vec![Task::Cancel(order_id)],
+        CANCELLED => vec![Command::Cancel(order_id)],
         RETURNED => data
             .returned
             .filter(|returned| returned.restock)
             .map(|returned| (returned.by_product(), format!("return {}", returned.id)))
             .filter(|(lines, _)| !lines.is_empty())
-            .map(|(lines, reason)| Task::Restock { order_id, lines, reason })
+            .map(|(lines, reason)| Command::Restock { order_id, lines, reason })
             .into_iter()
             .collect(),
         _ => Vec::new(),

@@ -22,7 +22,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, transport::Channel};
 
-pub(crate) struct House {
+pub(crate) struct TestService {
     pub(crate) database: String,
     pub(crate) channel: Channel,
     pub(crate) http: SocketAddr,
@@ -44,7 +44,7 @@ fn order(id: &str) -> Response {
     }
 }
 
-impl House {
+impl TestService {
     pub(crate) async fn open(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let key = InternalKey::generate().expect("a key");
@@ -104,11 +104,11 @@ impl House {
         Self::serve(dir, key, issuer, config).await
     }
 
-    pub(crate) fn service(&self) -> String {
+    pub(crate) fn service_token(&self) -> String {
         self.key.mint("test").expect("a token")
     }
 
-    pub(crate) fn user(&self, role: Role) -> String {
+    pub(crate) fn user_token(&self, role: Role) -> String {
         let new =
             NewToken { subject: "u".into(), roles: vec![role], stores: Vec::new(), customer_id: None, ttl_seconds: 60 };
         self.issuer.issue(new).expect("a token").token
@@ -119,7 +119,7 @@ impl House {
     }
 
     pub(crate) async fn authorize(&self, items: Vec<Authorization>) -> Vec<OperationResult> {
-        let request = with(AuthorizeRequest { items }, &self.service());
+        let request = with(AuthorizeRequest { items }, &self.service_token());
         self.client().authorize(request).await.expect("answers").into_inner().results
     }
 
@@ -128,19 +128,19 @@ impl House {
     }
 
     pub(crate) async fn void(&self, order_id: &str) -> OperationResult {
-        let request = with(operate(order_id, "v", 0), &self.service());
+        let request = with(operate(order_id, "v", 0), &self.service_token());
         one(self.client().void(request).await.expect("answers").into_inner().results)
     }
 
     pub(crate) async fn refund(&self, order_id: &str, op_id: &str, amount: i64) -> OperationResult {
-        let request = with(operate(order_id, op_id, amount), &self.service());
+        let request = with(operate(order_id, op_id, amount), &self.service_token());
         one(self.client().refund(request).await.expect("answers").into_inner().results)
     }
 
     pub(crate) async fn refund_up_to(&self, order_id: &str, op_id: &str, amount: i64) -> OperationResult {
         let mut request = operate(order_id, op_id, amount);
         request.items[0].up_to = true;
-        let request = with(request, &self.service());
+        let request = with(request, &self.service_token());
         one(self.client().refund(request).await.expect("answers").into_inner().results)
     }
 
@@ -151,7 +151,7 @@ impl House {
     }
 
     /// The kinds and sequences of the events told about an order.
-    pub(crate) async fn told(&self, order_id: &str) -> Vec<(String, i64)> {
+    pub(crate) async fn events_of(&self, order_id: &str) -> Vec<(String, i64)> {
         let facts = payment::audit_facts(&self.database).await.expect("reads");
         let of_order = facts.outbox.events.iter().filter(|event| event.subject == order_id);
         of_order
@@ -174,7 +174,7 @@ impl House {
     }
 
     /// What the books say of an order: status, captured, refunded.
-    pub(crate) async fn books(&self, order_id: &str) -> (&'static str, i64, i64) {
+    pub(crate) async fn totals_of(&self, order_id: &str) -> (&'static str, i64, i64) {
         let facts = payment::audit_facts(&self.database).await.expect("reads");
         let mut of_order = facts.payments.iter().filter(|payment| payment.order_id == order_id);
         let fact = of_order.next().expect("a payment");

@@ -9,34 +9,34 @@ use bus::NewEvent;
 use commerce::{Amount, OrderId, PaymentId, Timestamp};
 
 use crate::{
-    clients::{Provider, Purses},
-    domain::{Change, Judgement, Op, Outcome, Payment, Verdict, conclude, judge, record},
+    clients::{Provider, SandboxBalances},
+    commands::{Answer, Command, Reply},
+    domain::{Decision, Op, OperationOutcome, OperationRequest, Payment, Resolution, decide, record, resolve},
     error::Error,
     events,
-    metrics::Moved,
-    operate::{Answer, Reply, Task},
+    metrics::MovedMoney,
     store,
 };
 
 /// The books of one transaction.
-pub(crate) struct Page<'a> {
+pub(crate) struct UnitOfWork<'a> {
     provider: &'a Provider,
     lease: Duration,
     pause: Duration,
     now: Timestamp,
     books: HashMap<String, Payment>,
-    purses: Purses,
+    balances: SandboxBalances,
     next_number: i64,
     /// Operations that are new or changed, by order and place.
     touched: BTreeSet<(String, usize)>,
     /// Payments of which only the claim changed.
     claimed: BTreeSet<String>,
     events: Vec<NewEvent>,
-    moved: Vec<Moved>,
+    moved: Vec<MovedMoney>,
 }
 
-impl<'a> Page<'a> {
-    /// An empty page, written now.
+impl<'a> UnitOfWork<'a> {
+    /// An empty unit, written now.
     pub(crate) fn open(provider: &'a Provider, lease: Duration, pause: Duration) -> Self {
         Self {
             provider,
@@ -44,7 +44,7 @@ impl<'a> Page<'a> {
             pause,
             now: Timestamp::now(),
             books: HashMap::new(),
-            purses: Purses::default(),
+            balances: SandboxBalances::default(),
             next_number: 0,
             touched: BTreeSet::new(),
             claimed: BTreeSet::new(),
@@ -53,51 +53,51 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// The same page with what was loaded for it.
-    pub(crate) fn with(mut self, books: HashMap<String, Payment>, purses: Purses, next_number: i64) -> Self {
+    /// The same unit with what was loaded for it.
+    pub(crate) fn with(mut self, books: HashMap<String, Payment>, balances: SandboxBalances, next_number: i64) -> Self {
         self.books = books;
-        self.purses = purses;
+        self.balances = balances;
         self.next_number = next_number;
         self
     }
 
     /// Does one task.
-    pub(crate) fn task(&mut self, task: &Task) -> Answer {
+    pub(crate) fn task(&mut self, task: &Command) -> Answer {
         match task {
-            Task::Change(change) => self.change(change),
-            Task::Claim(order_id) => self.claim(order_id),
-            Task::Settle { order_id, op, op_id, verdict } => {
-                self.settle(order_id, *op, op_id, verdict.clone());
+            Command::Change(change) => self.change(change),
+            Command::Claim(order_id) => self.claim(order_id),
+            Command::Settle { order_id, op, op_id, resolution } => {
+                self.settle(order_id, *op, op_id, resolution.clone());
                 self.answer(order_id, Reply::Done, false)
             }
         }
     }
 
-    fn change(&mut self, change: &Change) -> Answer {
+    fn change(&mut self, change: &OperationRequest) -> Answer {
         let order_id = &change.order_id;
         let known = self.books.get(order_id.as_str());
-        match judge(known, change) {
-            Judgement::Repeat(place) => {
-                let reply = known.map_or(Reply::InDoubt, |payment| reply_of(payment, place));
+        match decide(known, change) {
+            Decision::Repeat(index) => {
+                let reply = known.map_or(Reply::InDoubt, |payment| reply_of(payment, index));
                 self.answer(order_id, reply, false)
             }
-            Judgement::Invalid(why) => self.answer(order_id, Reply::Invalid(why), false),
-            Judgement::TooLate(why) => self.answer(order_id, Reply::Refused(why), false),
-            Judgement::Decided(verdict) => {
-                let place = self.record(change);
-                self.conclude(order_id.as_str(), place, verdict)
+            Decision::Invalid(why) => self.answer(order_id, Reply::Invalid(why), false),
+            Decision::TooLate(why) => self.answer(order_id, Reply::Refused(why), false),
+            Decision::Resolved(resolution) => {
+                let index = self.record(change);
+                self.resolve(order_id.as_str(), index, resolution)
             }
-            Judgement::Wait => {
+            Decision::Wait => {
                 self.record(change);
                 self.answer(order_id, Reply::InDoubt, false)
             }
-            Judgement::Ask(demand) => {
-                let place = self.record(change);
+            Decision::Ask(request) => {
+                let index = self.record(change);
                 match &self.provider.local {
                     Some(sandbox) => {
                         let payer = self.books.get(order_id.as_str()).and_then(|p| p.customer_id.clone());
-                        let verdict = sandbox.decide(&mut self.purses, payer.as_ref(), demand);
-                        self.conclude(order_id.as_str(), place, verdict)
+                        let resolution = sandbox.decide(&mut self.balances, payer.as_ref(), request);
+                        self.resolve(order_id.as_str(), index, resolution)
                     }
                     None => self.claim(order_id),
                 }
@@ -121,21 +121,21 @@ impl<'a> Page<'a> {
         self.answer(order_id, Reply::InDoubt, holds)
     }
 
-    fn settle(&mut self, order_id: &OrderId, op: Op, op_id: &str, verdict: Option<Verdict>) {
+    fn settle(&mut self, order_id: &OrderId, op: Op, op_id: &str, resolution: Option<Resolution>) {
         let Some(payment) = self.books.get_mut(order_id.as_str()) else {
             return;
         };
         // Somebody else's lease may have led to the same answer before.
-        let Some(place) =
-            payment.find(op, op_id).filter(|place| payment.operations[*place].outcome == Outcome::InDoubt)
+        let Some(index) =
+            payment.find(op, op_id).filter(|index| payment.operations[*index].outcome == OperationOutcome::InDoubt)
         else {
             return;
         };
         self.claimed.insert(order_id.as_str().to_owned());
-        match verdict {
+        match resolution {
             None => payment.claimed_until = self.now.plus(self.pause),
-            Some(verdict) => {
-                self.conclude(order_id.as_str(), place, verdict);
+            Some(resolution) => {
+                self.resolve(order_id.as_str(), index, resolution);
                 let settled = self.books.get_mut(order_id.as_str());
                 if let Some(payment) = settled.filter(|payment| payment.first_in_doubt().is_none()) {
                     payment.claimed_until = self.now;
@@ -144,11 +144,11 @@ impl<'a> Page<'a> {
         }
     }
 
-    fn record(&mut self, change: &Change) -> usize {
+    fn record(&mut self, change: &OperationRequest) -> usize {
         let order_id = change.order_id.as_str();
         let mut payment = self.books.remove(order_id);
         let begins = payment.is_none();
-        let place = record(&mut payment, change, self.now, PaymentId::new);
+        let index = record(&mut payment, change, self.now, PaymentId::new);
         if let Some(mut payment) = payment {
             if begins && !payment.is_tombstone() {
                 payment.number = Some(self.next_number);
@@ -156,27 +156,27 @@ impl<'a> Page<'a> {
             }
             self.books.insert(order_id.to_owned(), payment);
         }
-        self.touched.insert((order_id.to_owned(), place));
-        place
+        self.touched.insert((order_id.to_owned(), index));
+        index
     }
 
-    fn conclude(&mut self, order_id: &str, place: usize, verdict: Verdict) -> Answer {
+    fn resolve(&mut self, order_id: &str, index: usize, resolution: Resolution) -> Answer {
         let Some(payment) = self.books.get_mut(order_id) else {
             return Answer { reply: Reply::InDoubt, payment: None, holds: false };
         };
-        self.touched.insert((order_id.to_owned(), place));
+        self.touched.insert((order_id.to_owned(), index));
         let before = (payment.captured, payment.refunded);
-        let happening = conclude(payment, place, verdict, self.now);
+        let event = resolve(payment, index, resolution, self.now);
         let more = |now: Amount, before: Amount| Amount::from_minor(now.minor() - before.minor());
-        self.moved.push(Moved {
+        self.moved.push(MovedMoney {
             currency: payment.currency,
             taken: more(payment.captured, before.0),
             given_back: more(payment.refunded, before.1),
         });
-        if let Some(happening) = happening {
-            self.events.push(events::event(payment, place, happening));
+        if let Some(event) = event {
+            self.events.push(events::event(payment, index, event));
         }
-        Answer { reply: reply_of(payment, place), payment: visible(payment), holds: false }
+        Answer { reply: reply_of(payment, index), payment: visible(payment), holds: false }
     }
 
     fn answer(&self, order_id: &OrderId, reply: Reply, holds: bool) -> Answer {
@@ -189,7 +189,7 @@ impl<'a> Page<'a> {
     }
 
     /// Writes what changed, and what is told of it. Gives the money that moved, should it become durable.
-    pub(crate) async fn save(self, tx: &mut db::Tx) -> Result<Vec<Moved>, Error> {
+    pub(crate) async fn save(self, tx: &mut db::Tx) -> Result<Vec<MovedMoney>, Error> {
         let orders: BTreeSet<&str> = self
             .touched
             .iter()
@@ -198,9 +198,9 @@ impl<'a> Page<'a> {
             .collect();
         let payments: Vec<&Payment> = orders.iter().filter_map(|id| self.books.get(*id)).collect();
         let operations: Vec<(&Payment, usize)> =
-            self.touched.iter().filter_map(|(order_id, place)| Some((self.books.get(order_id)?, *place))).collect();
+            self.touched.iter().filter_map(|(order_id, index)| Some((self.books.get(order_id)?, *index))).collect();
         store::payments::save(tx, &payments, &operations).await?;
-        self.purses.save(tx).await?;
+        self.balances.save(tx).await?;
         bus::outbox::append(tx, crate::NAME, self.events).await?;
         Ok(self.moved)
     }
@@ -209,7 +209,7 @@ impl<'a> Page<'a> {
     pub(crate) fn crash_points(&self) -> BTreeSet<(&'static str, &'static str)> {
         self.touched
             .iter()
-            .filter_map(|(order_id, place)| self.books.get(order_id)?.operations.get(*place))
+            .filter_map(|(order_id, index)| self.books.get(order_id)?.operations.get(*index))
             .filter_map(|operation| match operation.op {
                 Op::Authorize => Some(("payment.authorize.before_commit", "payment.authorize.after_commit")),
                 Op::Void => Some(("payment.void.before_commit", "payment.void.after_commit")),
@@ -224,11 +224,11 @@ fn visible(payment: &Payment) -> Option<Payment> {
     (!payment.is_tombstone()).then(|| payment.clone())
 }
 
-fn reply_of(payment: &Payment, place: usize) -> Reply {
-    let operation = &payment.operations[place];
+fn reply_of(payment: &Payment, index: usize) -> Reply {
+    let operation = &payment.operations[index];
     match operation.outcome {
-        Outcome::Done => Reply::Done,
-        Outcome::Refused => Reply::Refused(operation.reason.clone()),
-        Outcome::InDoubt => Reply::InDoubt,
+        OperationOutcome::Done => Reply::Done,
+        OperationOutcome::Refused => Reply::Refused(operation.reason.clone()),
+        OperationOutcome::InDoubt => Reply::InDoubt,
     }
 }

@@ -1,0 +1,58 @@
+//! A foreign provider that loses answers or does not answer at all.
+
+use std::time::Duration;
+
+use proto::payment::v1::Outcome;
+
+use crate::service::{TestService, outcome};
+
+fn balance(config: &mut payment::Config, amount: &str) {
+    config.sandbox_balance = Some(payment::Money(amount.parse().expect("money")));
+    config.resolve_every_ms = 50;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_settled_by_asking_and_never_charges_twice() {
+    let service = TestService::open(|config| {
+        balance(config, "10");
+        config.sandbox_lost_answer_rate = 1.0;
+    })
+    .await;
+    for _ in 0..2 {
+        assert_eq!(outcome(&service.charge("o1", 600).await), Outcome::Done);
+    }
+    assert_eq!(service.totals_of("o1").await, ("captured", 600, 0));
+    // Four are left in the balance: had the first been charged twice, this would be refused.
+    assert_eq!(outcome(&service.charge("o2", 400).await), Outcome::Done);
+    assert_eq!(outcome(&service.charge("o3", 1).await), Outcome::Refused);
+    assert_eq!(outcome(&service.void("o1").await), Outcome::Done);
+    assert_eq!(service.totals_of("o1").await, ("voided", 600, 600));
+    assert_eq!(outcome(&service.charge("o4", 600).await), Outcome::Done);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_in_doubt_is_settled_after_a_restart() {
+    let service = TestService::open(|config| {
+        balance(config, "10");
+        config.sandbox_failure_rate = 1.0;
+    })
+    .await;
+    assert_eq!(outcome(&service.charge("o1", 600).await), Outcome::InDoubt);
+    assert_eq!(outcome(&service.charge("o2", 100).await), Outcome::InDoubt);
+    assert_eq!(outcome(&service.void("o2").await), Outcome::InDoubt);
+    assert_eq!(service.totals_of("o1").await, ("in_doubt", 0, 0));
+    assert!(service.events_of("o1").await.is_empty());
+    let service = service.restart(|config| config.sandbox_failure_rate = 0.0).await;
+    for _ in 0..100 {
+        if service.totals_of("o1").await.0 != "in_doubt" && service.totals_of("o2").await.0 != "in_doubt" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(service.totals_of("o1").await, ("captured", 600, 0));
+    // The void was decided while the charge was in doubt and had not happened: it never does.
+    assert_eq!(service.totals_of("o2").await.0, "refused");
+    assert_eq!(outcome(&service.void("o2").await), Outcome::Done);
+    assert_eq!(outcome(&service.charge("o1", 600).await), Outcome::Done);
+    assert_eq!(outcome(&service.charge("o3", 400).await), Outcome::Done);
+}

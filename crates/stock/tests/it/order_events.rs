@@ -1,0 +1,94 @@
+//! What becomes of orders moves the stock, each event once and in its order.
+
+use proto::stock::v1::HoldState;
+use serde_json::json;
+
+use crate::service::TestService;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_confirmed_order_is_sold_and_its_returns_come_back_once() {
+    let service = TestService::open(|_| {}).await;
+    service.put_in("g", 10).await;
+    service.reserve("o1", &[("g", 4)]).await;
+    let lines = json!({ "lines": [{ "line_id": "1", "product_id": "g", "quantity": 4 }, { "line_id": "2", "name": "wrapping" }] });
+    service.deliver("placed", "o1", 1, lines.clone()).await;
+    service.deliver("confirmed", "o1", 2, lines.clone()).await;
+    assert_eq!(service.level("g").await, (6, 0));
+    let returned = |id: &str, quantity: i64, restock: bool| {
+        json!({ "lines": [], "return": { "id": id, "restock": restock,
+            "lines": [{ "line_id": "1", "product_id": "g", "quantity": quantity }, { "line_id": "2", "quantity": 1 }] } })
+    };
+    service.deliver("returned", "o1", 3, returned("r1", 1, true)).await;
+    service.deliver("returned", "o1", 3, returned("r1", 1, true)).await;
+    service.deliver("returned", "o1", 4, returned("r2", 1, false)).await;
+    assert_eq!(service.level("g").await, (7, 0));
+    // An old event that comes again late finds that newer ones took effect.
+    service.deliver("confirmed", "o1", 2, lines.clone()).await;
+    service.deliver("cancelled", "o1", 5, lines).await;
+    assert_eq!(service.level("g").await, (10, 0));
+    let kinds: Vec<String> = service.events_of("o1").await.into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, ["souk.stock.reserved", "souk.stock.sold", "souk.stock.restocked", "souk.stock.restocked"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_order_gives_back_what_it_holds() {
+    let service = TestService::open(|_| {}).await;
+    service.put_in("g", 10).await;
+    service.reserve("o1", &[("g", 4)]).await;
+    service.deliver("cancelled", "o1", 2, json!({})).await;
+    assert_eq!(service.level("g").await, (10, 0));
+    assert_eq!(service.release("o1").await, HoldState::Released);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn past_its_time_only_what_nobody_wants_is_given_back() {
+    let service = TestService::open(|config| {
+        config.reservation_seconds = 0;
+        config.expire_every_ms = 20;
+    })
+    .await;
+    service.put_in("g", 10).await;
+    let known = |id: &str, status| service.orders.lock().expect("no panic before").insert(id.into(), status);
+    known("pending", "pending");
+    known("cancelled", "cancelled");
+    for order_id in ["pending", "cancelled", "unknown"] {
+        service.reserve(order_id, &[("g", 1)]).await;
+    }
+    let state = |facts: &stock::Facts, id: &str| facts.reservations.iter().find(|r| r.order_id == id).map(|r| r.state);
+    service
+        .wait_until(|facts| {
+            state(facts, "cancelled") == Some("released") && state(facts, "unknown") == Some("released")
+        })
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(service.level("g").await, (10, 1));
+    assert_eq!(service.commit("pending").await, HoldState::Committed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_404_that_is_not_the_order_services_gives_nothing_back_and_stops_no_other() {
+    let service = TestService::open(|config| {
+        config.reservation_seconds = 0;
+        config.expire_every_ms = 20;
+    })
+    .await;
+    service.put_in("g", 10).await;
+    let strange = ["another 404", "another problem", "no problem"];
+    for (n, status) in strange.into_iter().enumerate() {
+        service.orders.lock().expect("no panic before").insert(format!("strange{n}"), status);
+        service.reserve(&format!("strange{n}"), &[("g", 1)]).await;
+    }
+    // Past its time after them, so it is asked about after them.
+    service.reserve("unknown", &[("g", 1)]).await;
+    service
+        .wait_until(|facts| facts.reservations.iter().any(|r| r.order_id == "unknown" && r.state == "released"))
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(service.level("g").await, (10, 3));
+    // KeyedRequest again, it is settled as soon as the answer can be believed.
+    service.orders.lock().expect("no panic before").insert("strange0".into(), "cancelled");
+    service
+        .wait_until(|facts| facts.reservations.iter().any(|r| r.order_id == "strange0" && r.state == "released"))
+        .await;
+    assert_eq!(service.level("g").await, (10, 2));
+}
