@@ -46,6 +46,11 @@ impl InternalKey {
         self
     }
 
+    /// The service whose name its tokens carry.
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
     /// The key as the setting takes it.
     pub fn to_secret(&self) -> Secret {
         Secret::new(self.key.to_base64())

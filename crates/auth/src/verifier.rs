@@ -63,16 +63,8 @@ impl Verifier {
         };
         let cache = Cache::builder().max_capacity(CACHED_TOKENS).build();
         let inner = Inner { issuer: config.issuer.clone(), keys, internal, cache, polling: AtomicBool::new(false) };
-        Ok(Self { inner: Arc::new(inner), foreign: None })
-    }
-
-    /// Believes these foreign issuers too; none of them may bear the name of the house's own.
-    pub fn trusting(mut self, issuers: &[TrustedIssuer]) -> Result<Self, AuthError> {
-        if let Some(own) = issuers.iter().find(|issuer| issuer.issuer == self.inner.issuer) {
-            return Err(AuthError::Issuer { issuer: own.issuer.clone(), why: "it is this house's own".into() });
-        }
-        self.foreign = if issuers.is_empty() { None } else { Some(ForeignIssuers::new(issuers, None)?) };
-        Ok(self)
+        let foreign = foreign(&config.trusted_issuers, &config.issuer)?;
+        Ok(Self { inner: Arc::new(inner), foreign })
     }
 
     /// Who the bearer is; 401 for a token that is not to be believed, 503 when the issuer's keys cannot be had.
@@ -151,6 +143,14 @@ async fn poll(inner: Weak<Inner>) {
             inner.cache.invalidate_all();
         }
     }
+}
+
+/// The foreign issuers; none of them may have the name of the fleet's own.
+fn foreign(issuers: &[TrustedIssuer], own: &str) -> Result<Option<ForeignIssuers>, AuthError> {
+    if let Some(same) = issuers.iter().find(|issuer| issuer.issuer == own) {
+        return Err(AuthError::Issuer { issuer: same.issuer.clone(), why: "it is the fleet's own issuer".into() });
+    }
+    if issuers.is_empty() { Ok(None) } else { ForeignIssuers::new(issuers, None).map(Some) }
 }
 
 fn check(bearer: &str, key: &DecodingKey, issuer: &str) -> Result<Claims, Problem> {

@@ -109,6 +109,28 @@ impl Kind {
         self.row().graphql
     }
 
+    /// The `code` of a problem of this kind that has no closer one: the GraphQL value in lower case.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unreadable => "bad_request",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Conflict => "conflict",
+            Self::Stale => "stale",
+            Self::TooLarge => "too_large",
+            Self::UnsupportedMedia => "unsupported_media",
+            Self::Invalid => "invalid",
+            Self::PaymentRequired => "payment_required",
+            Self::TooMany => "too_many_requests",
+            Self::Internal => "internal",
+            Self::BadGateway => "bad_gateway",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+        }
+    }
+
     /// A short sentence for people, the same for every failure of the kind.
     pub const fn title(self) -> &'static str {
         self.row().title

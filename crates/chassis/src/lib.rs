@@ -31,7 +31,7 @@ pub use extract::{BODY_LIMIT, Json, OptionalJson, Path, Query, parse_json, read_
 pub use http::{RequestId, TraceParent};
 pub use kind::Kind;
 pub use metrics::Metrics;
-pub use peer::{CallError, Peer, refusal};
+pub use peer::{CallError, Peer, Refusal};
 pub use problem::{FieldError, Problem};
 pub use process::{Settings, main};
 pub use query::from_query;

@@ -116,18 +116,26 @@ impl Peer {
     }
 }
 
-/// What a neighbour says in its own words of a request that it refuses: the `detail` of a problem document
-/// (<https://www.rfc-editor.org/rfc/rfc9457>). There is none where somebody else answers: anybody's 404 is about a path.
-pub async fn refusal(answer: Response) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Problem {
-        detail: String,
+/// A refusal in a peer's own words: the problem document of its answer (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Refusal {
+    /// The code that programs compare, such as `order.not_found`; empty if the peer sends none.
+    #[serde(default)]
+    pub code: String,
+    /// The sentence for people.
+    pub detail: String,
+}
+
+impl Refusal {
+    /// Reads the answer. `None` if it is no problem document: then something other than the service answered, and its 404 is
+    /// about a path.
+    pub async fn of(answer: Response) -> Option<Self> {
+        let kind = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?;
+        if !kind.trim().eq_ignore_ascii_case("application/problem+json") {
+            return None;
+        }
+        answer.json().await.ok()
     }
-    let kind = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?;
-    if !kind.trim().eq_ignore_ascii_case("application/problem+json") {
-        return None;
-    }
-    Some(answer.json::<Problem>().await.ok()?.detail)
 }
 
 /// Tells of a breaker's changes, once each.
@@ -214,7 +222,7 @@ mod tests {
             ("application/problem+json", "{", None),
         ] {
             let answer = neighbour.send(http.get(server(404, kind, body).await?)).await?;
-            assert_eq!(refusal(answer).await.as_deref(), said, "{kind}");
+            assert_eq!(Refusal::of(answer).await.map(|refusal| refusal.detail).as_deref(), said, "{kind}");
         }
         Ok(())
     }

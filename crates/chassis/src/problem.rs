@@ -1,5 +1,6 @@
 //! What every edge answers with when it cannot do what was asked (RFC 9457).
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
@@ -42,6 +43,7 @@ pub struct Problem {
 #[derive(Debug)]
 struct Inner {
     kind: Kind,
+    code: Option<Cow<'static, str>>,
     detail: String,
     errors: Vec<FieldError>,
     extra: Map<String, Value>,
@@ -58,6 +60,7 @@ impl Problem {
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         let inner = Inner {
             kind,
+            code: None,
             detail: detail.into(),
             errors: Vec::new(),
             extra: Map::new(),
@@ -83,9 +86,10 @@ impl Problem {
         problem
     }
 
-    /// There is no such thing, or it is somebody else's (404).
+    /// The resource does not exist, or the caller may not know that it does (404). The code is `<what>.not_found`.
     pub fn not_found(what: &str) -> Self {
         Self::new(Kind::NotFound, format!("There is no such {what}."))
+            .with_code(format!("{}.not_found", what.replace(' ', "_")))
     }
 
     /// The caller can never do this (403).
@@ -101,6 +105,18 @@ impl Problem {
     /// A fault of ours (500): the cause goes to the log, never out.
     pub fn internal(err: impl Into<Source>) -> Self {
         Self::new(Kind::Internal, INTERNAL_DETAIL).because(err)
+    }
+
+    /// Sets the code that programs compare, such as `order.not_found`; without one it is [`Kind::code`]. Codes are part of
+    /// the API: see the table in `docs/problems.md`.
+    pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.inner.code = Some(code.into());
+        self
+    }
+
+    /// The code that programs compare.
+    pub fn code(&self) -> &str {
+        self.inner.code.as_deref().unwrap_or_else(|| self.kind().code())
     }
 
     /// Keeps the cause, for the log.
@@ -150,6 +166,7 @@ impl Problem {
         members.insert("type".into(), json!("about:blank"));
         members.insert("title".into(), json!(self.kind().title()));
         members.insert("status".into(), json!(self.kind().status().as_u16()));
+        members.insert("code".into(), json!(self.code()));
         members.insert("detail".into(), json!(self.detail()));
         if !self.inner.errors.is_empty() {
             members.insert("errors".into(), json!(self.inner.errors));
@@ -244,10 +261,20 @@ mod tests {
     }
 
     #[test]
+    fn a_code_is_the_kinds_unless_a_closer_one_is_set() {
+        assert_eq!(Problem::not_found("cart item").members()["code"], "cart_item.not_found");
+        assert_eq!(Problem::new(Kind::Conflict, "Sold.").with_code("stock.short").members()["code"], "stock.short");
+        assert_eq!(Problem::new(Kind::Conflict, "Sold.").members()["code"], "conflict");
+        let codes: std::collections::BTreeSet<_> = Kind::ALL.iter().map(|kind| kind.code()).collect();
+        assert_eq!(codes.len(), Kind::ALL.len());
+    }
+
+    #[test]
     fn members_carry_fields_and_extensions() {
         let problem = Problem::invalid("name", "length", "1 to 200 characters").with("order_id", "o-1");
         let members = Value::Object(problem.members());
         assert_eq!(members["status"], 422);
+        assert_eq!(members["code"], "invalid");
         assert_eq!(members["order_id"], "o-1");
         assert_eq!(members["errors"][0]["rule"], "length");
     }

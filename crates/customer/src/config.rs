@@ -1,31 +1,18 @@
 //! What is special to this service's configuration.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use auth::AuthConfig;
 use chassis::Secret;
 use serde::{Deserialize, Serialize};
+use service::Common;
 
 /// The configuration. Each field is `SOUK_<FIELD>` in the environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Address to listen on.
-    pub bind: IpAddr,
-    /// HTTP port.
-    pub port: u16,
-    /// Where customers and users are kept: `sqlite:PATH`, `postgres://…`, `mongodb://…` or `mongodb+srv://…`.
-    pub database_url: String,
-    /// Where events go.
-    pub bus_url: String,
-    /// The name under which this service issues tokens, their `iss`.
-    pub issuer: String,
-    /// Where others find this service's keys; it has its own at hand.
-    pub jwks_url: String,
-    /// The fleet's own key.
-    pub internal_key: Secret,
-    /// Issuers outside the house whose tokens are believed too; none.
-    pub trusted_issuers: Vec<auth::TrustedIssuer>,
+    /// Address, port, store, bus and tokens.
+    #[serde(flatten)]
+    pub common: Common,
     /// Where the order service is, for cancelling the open orders of a customer who goes.
     pub order_url: String,
     /// Where the stock service is: it knows which places there are.
@@ -43,14 +30,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port: 8085,
-            database_url: "sqlite:souk-data/customer.db".into(),
-            bus_url: "embedded:souk-data/bus.db".into(),
-            issuer: "http://127.0.0.1:8085".into(),
-            jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
-            internal_key: Secret::default(),
-            trusted_issuers: Vec::new(),
+            common: Common::of(crate::NAME, 8085),
             order_url: "http://127.0.0.1:8087".into(),
             stock_url: "http://127.0.0.1:8088".into(),
             admin_password: Secret::default(),
@@ -63,17 +43,12 @@ impl Default for Config {
 
 impl chassis::Settings for Config {
     fn bind(&self) -> (IpAddr, u16, Option<u16>) {
-        (self.bind, self.port, None)
+        (self.common.bind, self.common.port, None)
     }
 }
 
-impl Config {
-    /// Who may call.
-    pub fn auth(&self) -> AuthConfig {
-        AuthConfig {
-            issuer: self.issuer.clone(),
-            jwks_url: self.jwks_url.clone(),
-            internal_key: self.internal_key.clone(),
-        }
+impl service::Settings for Config {
+    fn common(&mut self) -> &mut Common {
+        &mut self.common
     }
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    chassis::main(customer::NAME, customer::CRASH_POINTS, customer::start)
+    service::main::<customer::Customer>()
 }

@@ -32,7 +32,7 @@ pub struct SeedUser {
 
 /// Makes the users that are not there yet; tells which were made. Safe to repeat, also beside a running service.
 pub async fn seed(config: &Config, users: &[SeedUser]) -> anyhow::Result<Vec<bool>> {
-    let store = store::open(&config.database_url, None).await?.store;
+    let store = store::open(&config.common.database_url, None).await?.store;
     let made = make_all(store.as_ref(), users).await?;
     store.close().await;
     Ok(made)
@@ -91,8 +91,8 @@ async fn make(store: &dyn Store, passwords: &Passwords, user: &SeedUser) -> Resu
 
 /// Fresh tokens for users by their names; who is not there is left out.
 pub async fn tokens(config: &Config, usernames: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
-    let store = store::open(&config.database_url, None).await?.store;
-    let tokens = Tokens::open(Arc::clone(&store), &config.issuer, config.token_ttl_seconds).await?;
+    let store = store::open(&config.common.database_url, None).await?.store;
+    let tokens = Tokens::open(Arc::clone(&store), &config.common.auth.issuer, config.token_ttl_seconds).await?;
     let mut issued = BTreeMap::new();
     for username in usernames {
         if let Some(user) = store.user_by_login(username).await? {

@@ -18,14 +18,9 @@ pub struct Config {
     pub bind: IpAddr,
     /// Port; 8080.
     pub port: u16,
-    /// `iss` of users' tokens; the customer service.
-    pub issuer: String,
-    /// Keys of users' tokens.
-    pub jwks_url: String,
-    /// Key of the fleet's own tokens, the same at every service.
-    pub internal_key: chassis::Secret,
-    /// Issuers outside the house whose tokens are believed too; none.
-    pub trusted_issuers: Vec<auth::TrustedIssuer>,
+    /// Which tokens are accepted, where the gateway answers itself.
+    #[serde(flatten)]
+    pub auth: AuthConfig,
     /// Customer service.
     pub customer_url: String,
     /// Product service.
@@ -83,10 +78,7 @@ impl Default for Config {
         Self {
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 8080,
-            issuer: local(8085),
-            jwks_url: local(8085) + "/.well-known/jwks.json",
-            internal_key: chassis::Secret::default(),
-            trusted_issuers: Vec::new(),
+            auth: AuthConfig::default(),
             customer_url: local(8085),
             product_url: local(8086),
             order_url: local(8087),
@@ -114,15 +106,6 @@ impl Config {
     /// How long a request to a service may take until its answer begins.
     pub fn timeout(&self, service: &str) -> Duration {
         Duration::from_secs(self.timeouts.get(service).copied().unwrap_or(self.timeout_seconds))
-    }
-
-    /// Whom the gateway believes, where it answers itself.
-    pub fn auth(&self) -> AuthConfig {
-        AuthConfig {
-            issuer: self.issuer.clone(),
-            jwks_url: self.jwks_url.clone(),
-            internal_key: self.internal_key.clone(),
-        }
     }
 }
 

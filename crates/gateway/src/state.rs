@@ -52,7 +52,6 @@ impl FromRef<Gateway> for auth::Verifier {
 
 impl Gateway {
     pub(crate) fn new(config: Config) -> anyhow::Result<Self> {
-        let auth = config.auth();
         check_timeouts(&config)?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
@@ -73,9 +72,9 @@ impl Gateway {
             payment: PaymentsClient::new(payment_channel.clone()),
             payment_channel,
             payment_health: Upstream::new("payment", &config.payment_url)?,
-            verifier: auth::Verifier::new(&auth)?.trusting(&config.trusted_issuers)?,
+            verifier: auth::Verifier::new(&config.auth)?,
             event_prospect_issuer: ForeignIssuers::new(&config.event_prospect_issuer, None)?,
-            key: auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME),
+            key: auth::InternalKey::parse(&config.auth.internal_key)?.for_service(NAME),
             config: Arc::new(config),
         })
     }

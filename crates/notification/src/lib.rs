@@ -13,61 +13,51 @@ mod store;
 
 use std::sync::Arc;
 
-use bus::{Bus, Sidecar};
-use chassis::{App, Context};
-use commerce::page::CursorKey;
-use db::{Db, Options};
+use bus::Sidecar;
+use chassis::App;
 use tokio::sync::{Semaphore, watch};
 
 pub use audit::{Facts, audit_facts};
+use service::{Deps, Service};
+
 pub use config::Config;
 
 /// The service's name.
 pub const NAME: &str = "notification";
 
-/// What it is built from.
-#[derive(Debug, Clone)]
-pub struct Deps {
-    /// The process around it.
-    pub ctx: Context,
-    /// Where events come from.
-    pub bus: Bus,
-}
+/// The service, for [`service::main`] and `souk`.
+#[derive(Debug)]
+pub struct Notification;
 
-/// Wires the service.
-pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
-    let Deps { ctx, bus } = deps;
-    let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    upkeep::prune(&ctx, &db, store::prunes(&config));
-    let (sender, news) = watch::channel(0);
-    let sender = Arc::new(sender);
-    let listener = events::Listener { db: db.clone(), news: Arc::clone(&sender) };
-    bus.subscribe(&ctx, NAME, listener)?;
-    let state = api::State {
-        db: db.clone(),
-        verifier: auth::Verifier::new(&config.auth())?.trusting(&config.trusted_issuers)?,
-        cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "notifications"),
-        news,
-        sender,
-        sidecar: Sidecar::of_process(),
-        streams: Arc::new(Semaphore::new(config.streams)),
-        ctx,
-    };
-    Ok(App {
-        http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),
-        grpc: None,
-        ready: chassis::ready_if(move || {
-            let db = db.clone();
-            async move { db.ping().await }
-        }),
-    })
-}
+impl Service for Notification {
+    const NAME: &'static str = NAME;
+    const CRASH_POINTS: &'static [&'static str] = &[];
+    type Config = Config;
 
-/// Opens what the configuration names, and wires the service.
-pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
-    let bus = Bus::open(&config.bus_url, &ctx).await?;
-    build(config, Deps { ctx, bus }).await
+    async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
+        let Deps { ctx, bus } = deps;
+        let db = service::open_db(NAME, &config.common.database_url, store::MIGRATIONS, Some(&ctx)).await?;
+        upkeep::prune(&ctx, &db, store::prunes(&config));
+        let (sender, news) = watch::channel(0);
+        let sender = Arc::new(sender);
+        let listener = events::Listener { db: db.clone(), news: Arc::clone(&sender) };
+        bus.subscribe(&ctx, NAME, listener)?;
+        let state = api::State {
+            db: db.clone(),
+            verifier: auth::Verifier::new(&config.common.auth)?,
+            cursors: config.common.cursor_key("notifications"),
+            news,
+            sender,
+            sidecar: Sidecar::of_process(),
+            streams: Arc::new(Semaphore::new(config.streams)),
+            ctx,
+        };
+        Ok(App {
+            http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),
+            grpc: None,
+            ready: service::ready_if_db(db),
+        })
+    }
 }
 
 /// The API's description.

@@ -1,5 +1,7 @@
-//! The notification service as a process of its own.
+//! Starts the notification service in a process of its own.
 
-fn main() -> std::process::ExitCode {
-    chassis::main(notification::NAME, bus::CRASH_POINTS, notification::start)
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service::main::<notification::Notification>()
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    chassis::main(product::NAME, product::CRASH_POINTS, product::start)
+    service::main::<product::Product>()
 }

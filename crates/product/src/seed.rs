@@ -27,7 +27,7 @@ pub struct SeedProduct {
 /// Makes the products whose ids are not taken yet, in one transaction; tells how many. Safe to repeat, also
 /// beside a running service.
 pub async fn seed(config: &Config, products: &[SeedProduct]) -> anyhow::Result<usize> {
-    let db = Db::open(&config.database_url, &Options::of(crate::NAME), None).await?;
+    let db = Db::open(&config.common.database_url, &Options::of(crate::NAME), None).await?;
     db.migrate(&[bus::MIGRATIONS, MIGRATIONS].concat()).await?;
     let new = products.iter().map(|product| {
         NewProduct {

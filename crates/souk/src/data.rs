@@ -13,6 +13,7 @@ use auth::InternalKey;
 use chassis::{Secret, config};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use service::{Service, Settings as _};
 
 /// A fleet that runs on a folder.
 #[derive(Debug, Serialize, Deserialize)]
@@ -99,6 +100,13 @@ pub fn store_url(folder: &Path, service: &str) -> String {
     config::var(&format!("SOUK_{}_DATABASE_URL", service.to_ascii_uppercase()))
         .or_else(|| elsewhere(folder, service))
         .unwrap_or_else(|| format!("sqlite:{}", folder.join(format!("{service}.db")).display()))
+}
+
+/// The default settings of a service, with its store.
+pub fn config<S: Service>(folder: &Path) -> S::Config {
+    let mut config = S::Config::default();
+    config.common().database_url = store_url(folder, S::NAME);
+    config
 }
 
 /// The URL of the event bus: a file of the folder, unless `SOUK_BUS_URL` or the folder's `stores.json` names another place.

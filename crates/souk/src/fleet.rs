@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
+use auth::AuthConfig;
 use bus::Bus;
 use chassis::{App, Context, CrashPoints, Listeners, Metrics, Secret, config::load_with_prefix};
 use gateway::{Dialect, Door, MOVED};
 use serde_json::{Value, json};
+use service::{Deps, Service, Settings as _};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -192,10 +194,6 @@ impl Start<'_> {
         self.urls.get(name).cloned().unwrap_or_default()
     }
 
-    fn jwks_url(&self) -> String {
-        format!("{}/.well-known/jwks.json", self.url(customer::NAME))
-    }
-
     async fn build(
         &self,
         sample: Option<&sample::Sample>,
@@ -213,128 +211,86 @@ impl Start<'_> {
         Ok(vec![customer, product, order, stock, payment, notification, gateway])
     }
 
+    /// The settings of a service: those that follow from where the fleet runs, then `adjust`, then file and environment.
+    fn config<S: Service>(&self, adjust: impl FnOnce(&mut S::Config)) -> anyhow::Result<S::Config> {
+        let mut config = S::Config::default();
+        let common = config.common();
+        common.database_url = self.folder.store_url(S::NAME);
+        common.bus_url = self.folder.bus_url();
+        common.auth = self.auth();
+        adjust(&mut config);
+        Ok(load_with_prefix(S::NAME, config)?)
+    }
+
+    async fn build_one<S: Service>(&self, config: S::Config, ctx: Context) -> anyhow::Result<(Context, App)> {
+        let app = S::build(config, Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
+        Ok((ctx, app))
+    }
+
+    fn auth(&self) -> AuthConfig {
+        AuthConfig {
+            issuer: ISSUER.into(),
+            jwks_url: format!("{}/.well-known/jwks.json", self.url(customer::NAME)),
+            internal_key: self.key.clone(),
+            ..AuthConfig::default()
+        }
+    }
+
     async fn customer(&self, sample: Option<&sample::Sample>) -> anyhow::Result<(Context, App)> {
-        let ctx = self.ctx(customer::NAME);
-        let config = load_with_prefix(
-            customer::NAME,
-            customer::Config {
-                database_url: self.folder.store_url(customer::NAME),
-                bus_url: self.folder.bus_url(),
-                issuer: ISSUER.into(),
-                jwks_url: self.jwks_url(),
-                internal_key: self.key.clone(),
-                order_url: self.url(order::NAME),
-                stock_url: self.url(stock::NAME),
-                ..customer::Config::default()
-            },
-        )?;
+        let config = self.config::<customer::Customer>(|config| {
+            config.order_url = self.url(order::NAME);
+            config.stock_url = self.url(stock::NAME);
+        })?;
         if let Some(sample) = sample {
             customer::seed(&config, &sample.users).await?;
         }
-        let app = customer::build(config, customer::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
-        Ok((ctx, app))
+        self.build_one::<customer::Customer>(config, self.ctx(customer::NAME)).await
     }
 
     async fn product(&self, sample: Option<&sample::Sample>) -> anyhow::Result<(Context, App)> {
-        let ctx = self.ctx(product::NAME);
-        let config = load_with_prefix(
-            product::NAME,
-            product::Config {
-                database_url: self.folder.store_url(product::NAME),
-                bus_url: self.folder.bus_url(),
-                issuer: ISSUER.into(),
-                jwks_url: self.jwks_url(),
-                internal_key: self.key.clone(),
-                ..product::Config::default()
-            },
-        )?;
+        let config = self.config::<product::Product>(|_| {})?;
         if let Some(sample) = sample {
             product::seed(&config, &sample.products).await?;
         }
-        let app = product::build(config, product::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
-        Ok((ctx, app))
+        self.build_one::<product::Product>(config, self.ctx(product::NAME)).await
     }
 
     async fn order(&self) -> anyhow::Result<(Context, App)> {
-        let ctx = self.ctx(order::NAME);
-        let config = load_with_prefix(
-            order::NAME,
-            order::Config {
-                database_url: self.folder.store_url(order::NAME),
-                bus_url: self.folder.bus_url(),
-                issuer: ISSUER.into(),
-                jwks_url: self.jwks_url(),
-                internal_key: self.key.clone(),
-                customer_url: self.url(customer::NAME),
-                product_url: self.url(product::NAME),
-                stock_url: self.url(stock::NAME),
-                stock_grpc_url: self.url("stock gRPC"),
-                payment_grpc_url: self.url("payment gRPC"),
-                // The data folder is locked, so whoever had leases in a file of it is dead.
-                sole_replica: self.folder.store_url(order::NAME).starts_with("sqlite:"),
-                ..order::Config::default()
-            },
-        )?;
-        let app = order::build(config, order::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
-        Ok((ctx, app))
+        let config = self.config::<order::Order>(|config| {
+            config.customer_url = self.url(customer::NAME);
+            config.product_url = self.url(product::NAME);
+            config.stock_url = self.url(stock::NAME);
+            config.stock_grpc_url = self.url("stock gRPC");
+            config.payment_grpc_url = self.url("payment gRPC");
+            // The data folder is locked, so the owner of any lease in a file of it is dead.
+            config.sole_replica = config.common.database_url.starts_with("sqlite:");
+        })?;
+        self.build_one::<order::Order>(config, self.ctx(order::NAME)).await
     }
 
     async fn stock(&self, sample: Option<&sample::Sample>) -> anyhow::Result<(Context, App)> {
-        let ctx = self.ctx(stock::NAME);
-        let config = load_with_prefix(
-            stock::NAME,
-            stock::Config {
-                database_url: self.folder.store_url(stock::NAME),
-                bus_url: self.folder.bus_url(),
-                issuer: ISSUER.into(),
-                jwks_url: self.jwks_url(),
-                internal_key: self.key.clone(),
-                order_url: self.url(order::NAME),
-                product_url: self.url(product::NAME),
-                ..stock::Config::default()
-            },
-        )?;
+        let config = self.config::<stock::Stock>(|config| {
+            config.order_url = self.url(order::NAME);
+            config.product_url = self.url(product::NAME);
+        })?;
         if let Some(sample) = sample {
             stock::seed(&config, &sample.places, &sample.levels).await?;
         }
-        let app = stock::build(config, stock::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
-        Ok((ctx, app))
+        self.build_one::<stock::Stock>(config, self.ctx(stock::NAME)).await
     }
 
     async fn payment(&self) -> anyhow::Result<(Context, App)> {
-        let ctx = self.ctx(payment::NAME);
-        let config = load_with_prefix(
-            payment::NAME,
-            payment::Config {
-                database_url: self.folder.store_url(payment::NAME),
-                bus_url: self.folder.bus_url(),
-                issuer: ISSUER.into(),
-                jwks_url: self.jwks_url(),
-                internal_key: self.key.clone(),
-                order_url: self.url(order::NAME),
-                sandbox_limit: self.wanted.sandbox_limit,
-                ..payment::Config::default()
-            },
-        )?;
-        let app = payment::build(config, payment::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
-        Ok((ctx, app))
+        let config = self.config::<payment::Payment>(|config| {
+            config.order_url = self.url(order::NAME);
+            config.sandbox_limit = self.wanted.sandbox_limit;
+        })?;
+        self.build_one::<payment::Payment>(config, self.ctx(payment::NAME)).await
     }
 
     async fn notification(&self) -> anyhow::Result<(Context, App)> {
+        let config = self.config::<notification::Notification>(|_| {})?;
         let ctx = Context { metrics: self.bus_metrics.clone(), ..self.ctx(notification::NAME) };
-        let config = load_with_prefix(
-            notification::NAME,
-            notification::Config {
-                database_url: self.folder.store_url(notification::NAME),
-                bus_url: self.folder.bus_url(),
-                issuer: ISSUER.into(),
-                jwks_url: self.jwks_url(),
-                internal_key: self.key.clone(),
-                ..notification::Config::default()
-            },
-        )?;
-        let app = notification::build(config, notification::Deps { ctx: ctx.clone(), bus: self.bus.clone() }).await?;
-        Ok((ctx, app))
+        self.build_one::<notification::Notification>(config, ctx).await
     }
 
     async fn gateway(&self, doors: BTreeMap<u16, TcpListener>) -> anyhow::Result<(Context, App)> {
@@ -342,9 +298,7 @@ impl Start<'_> {
         let mut config = load_with_prefix(
             gateway::NAME,
             gateway::Config {
-                issuer: ISSUER.into(),
-                jwks_url: self.jwks_url(),
-                internal_key: self.key.clone(),
+                auth: self.auth(),
                 customer_url: self.url(customer::NAME),
                 product_url: self.url(product::NAME),
                 order_url: self.url(order::NAME),

@@ -14,12 +14,9 @@ pub async fn issue(folder: &Path, username: &str) -> anyhow::Result<String> {
 
 /// Fresh tokens of those users that are there.
 pub async fn issue_all(folder: &Path, usernames: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
-    let config = customer::Config {
-        database_url: data::store_url(folder, customer::NAME),
-        issuer: chassis::config::var("SOUK_ISSUER").unwrap_or_else(|| crate::fleet::ISSUER.into()),
-        internal_key: data::read_key(folder)?,
-        ..customer::Config::default()
-    };
+    let mut config: customer::Config = data::config::<customer::Customer>(folder);
+    config.common.auth.internal_key = data::read_key(folder)?;
+    config.common.auth.issuer = chassis::config::var("SOUK_ISSUER").unwrap_or_else(|| crate::fleet::ISSUER.into());
     customer::tokens(&config, usernames).await
 }
 

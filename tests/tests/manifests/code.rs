@@ -1,31 +1,38 @@
-//! What the code says of itself: the settings of each service, and so whom it calls.
+//! Facts taken from the code: the settings of each service, and so which peers it calls.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value};
 
 use crate::rendered::file;
 
 /// The services.
 pub const SERVICES: &[&str] = &["gateway", "customer", "product", "order", "stock", "payment", "notification"];
 
-/// The fields of a service's `Config`.
+/// The default settings of a service.
+fn settings(service: &str) -> Map<String, Value> {
+    let settings = match service {
+        "gateway" => serde_json::to_value(gateway::Config::default()),
+        "customer" => serde_json::to_value(customer::Config::default()),
+        "product" => serde_json::to_value(product::Config::default()),
+        "order" => serde_json::to_value(order::Config::default()),
+        "stock" => serde_json::to_value(stock::Config::default()),
+        "payment" => serde_json::to_value(payment::Config::default()),
+        "notification" => serde_json::to_value(notification::Config::default()),
+        other => panic!("there is no service {other}"),
+    };
+    settings.expect("settings serialise").as_object().expect("a table").clone()
+}
+
+/// The names of a service's settings.
 pub fn fields(service: &str) -> BTreeSet<String> {
-    let source = file(&format!("crates/{service}/src/config.rs"));
-    let (_, body) = source.split_once("pub struct Config {").expect("a struct Config");
-    let (body, _) = body.split_once("\n}").expect("its end");
-    body.lines()
-        .filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'))
-        .map(|(field, _)| field.to_owned())
-        .collect()
+    settings(service).into_iter().map(|(field, _)| field).collect()
 }
 
 /// The ports of a service by the names that they have in its manifests.
 pub fn ports(service: &str) -> BTreeMap<&'static str, u64> {
-    let source = file(&format!("crates/{service}/src/config.rs"));
-    let (_, body) = source.split_once("impl Default for Config").expect("defaults");
-    let port = |field: &str| {
-        let line = body.lines().find_map(|line| line.trim().strip_prefix(field)?.strip_prefix(": "))?;
-        Some(line.trim_end_matches(',').parse().expect("a port"))
-    };
+    let settings = settings(service);
+    let port = |field: &str| settings.get(field).and_then(Value::as_u64);
     [("http", "port"), ("grpc", "grpc_port")].iter().filter_map(|(name, field)| Some((*name, port(field)?))).collect()
 }
 

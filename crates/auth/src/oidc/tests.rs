@@ -350,16 +350,17 @@ async fn a_service_takes_both_and_mixes_nobody_up() {
         issuer: "souk".into(),
         internal_key: internal.to_secret(),
         jwks_url: "http://127.0.0.1:9/".into(),
+        trusted_issuers: vec![fake.settings()],
     };
-    let verifier = Verifier::new(&config).unwrap().trusting(&[fake.settings()]).unwrap();
+    let verifier = Verifier::new(&config).unwrap();
     let caller = verifier.verify(&signer.sign(&fake.claims())).await.unwrap();
     assert_eq!((caller.subject.as_str(), caller.is_staff(), caller.is_foreign()), ("keycloak|f3b1", true, true));
     assert!(verifier.verify(&internal.mint("keycloak|f3b1").unwrap()).await.unwrap().is_service());
     let own_name = TrustedIssuer { issuer: "souk".into(), ..fake.settings() };
-    assert!(Verifier::new(&config).unwrap().trusting(&[own_name]).is_err());
+    assert!(Verifier::new(&AuthConfig { trusted_issuers: vec![own_name], ..config.clone() }).is_err());
     let service = signer.sign(&fake.with("realm_access", json!({"roles": ["service", "admin"]})));
     assert!(verifier.verify(&service).await.unwrap().roles.is_empty(), "what is not mapped gives nothing");
-    let without = Verifier::new(&config).unwrap();
+    let without = Verifier::new(&AuthConfig { trusted_issuers: Vec::new(), ..config }).unwrap();
     assert_eq!(without.verify(&signer.sign(&fake.claims())).await.unwrap_err().kind(), Kind::Unauthenticated);
 }
 

@@ -47,7 +47,12 @@ impl House {
     fn new() -> Self {
         let issuer = Issuer::generate(ISSUER).unwrap();
         let internal = InternalKey::generate().unwrap();
-        let config = AuthConfig { issuer: ISSUER.into(), jwks_url: String::new(), internal_key: internal.to_secret() };
+        let config = AuthConfig {
+            issuer: ISSUER.into(),
+            jwks_url: String::new(),
+            internal_key: internal.to_secret(),
+            trusted_issuers: Vec::new(),
+        };
         let revoked: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = revoked.clone();
         let is_revoked = Arc::new(move |jti: &str| seen.lock().unwrap().iter().any(|known| known == jti));

@@ -63,7 +63,7 @@ async fn deleting_leaves_the_customer_without_anything_personal() {
     problem(house.send("PATCH", &path, &house.admin, &json!({"name": "Bob"})).await, 409).await;
     house.register("bob").await;
 
-    let facts = customer::audit_facts(&house.config.database_url).await.unwrap();
+    let facts = customer::audit_facts(&house.config.common.database_url).await.unwrap();
     let told = facts.customers.iter().find(|fact| fact.anonymised).unwrap();
     assert_eq!(told.last_sequence, 2);
     let about: Vec<_> = facts.outbox.events.iter().filter(|event| event.subject == told.id).collect();

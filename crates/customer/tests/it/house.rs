@@ -1,14 +1,15 @@
 //! A running service with an admin, a clerk and the fleet's key.
 
-use auth::{InternalKey, Role};
+use auth::{AuthConfig, InternalKey, Role};
 use axum::extract::Path;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use bus::Bus;
 use chassis::{Context, CrashPoints, Listeners, Problem};
-use customer::{Config, Deps, SeedUser};
+use customer::{Config, Customer, SeedUser};
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
+use service::{Common, Deps, Service};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -38,9 +39,12 @@ impl House {
         let path = |name: &str| data.path().join(name).display().to_string();
         let key = InternalKey::generate().unwrap();
         let config = Config {
-            database_url: store_url(&data).await,
-            bus_url: format!("embedded:{}", path("bus.db")),
-            internal_key: key.to_secret(),
+            common: Common {
+                database_url: store_url(&data).await,
+                bus_url: format!("embedded:{}", path("bus.db")),
+                auth: AuthConfig { internal_key: key.to_secret(), ..AuthConfig::default() },
+                ..Common::default()
+            },
             order_url: order_url.into(),
             stock_url: stock_url.into(),
             ..Config::default()
@@ -60,8 +64,8 @@ impl House {
         assert_eq!(tokens.len(), 2);
 
         let ctx = Context::new(customer::NAME, "test", CancellationToken::new(), CrashPoints::none());
-        let bus = Bus::open(&config.bus_url, &ctx).await.unwrap();
-        let app = customer::build(config.clone(), Deps { ctx: ctx.clone(), bus }).await.unwrap();
+        let bus = Bus::open(&config.common.bus_url, &ctx).await.unwrap();
+        let app = Customer::build(config.clone(), Deps { ctx: ctx.clone(), bus }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = ctx.clone();

@@ -171,7 +171,7 @@ async fn what_happens_to_a_prospect_becomes_an_activity() {
 #[tokio::test]
 async fn prospects_of_other_programs_are_heard_of_once() {
     let house = House::start().await;
-    let bus = Bus::open(&house.config.bus_url, &house.ctx).await.unwrap();
+    let bus = Bus::open(&house.config.common.bus_url, &house.ctx).await.unwrap();
     let told =
         |payload: &str| Message { topic: "prospect-events".into(), key: "7".into(), payload: payload.to_owned() };
     let plain = told(r#"{"id":7,"firstName":"Grace","lastName":"Hopper","filedWork":"navy"}"#);

@@ -12,7 +12,7 @@ async fn registering_gives_a_token_that_any_service_can_verify() {
     let token = me["token"].as_str().unwrap();
     assert_eq!(me["user"]["roles"], json!(["customer"]));
     let config = AuthConfig {
-        issuer: house.config.issuer.clone(),
+        issuer: house.config.common.auth.issuer.clone(),
         jwks_url: format!("{}/.well-known/jwks.json", house.url),
         ..AuthConfig::default()
     };

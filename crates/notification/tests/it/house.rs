@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use auth::{InternalKey, Issuer, NewToken, Role};
+use auth::{AuthConfig, InternalKey, Issuer, NewToken, Role};
 use axum::{Router, routing::get};
 use bus::Bus;
 use chassis::{Context, CrashPoints, Json, Listeners};
-use notification::{Config, Deps};
+use notification::{Config, Notification};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
+use service::{Common, Deps, Service};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -45,16 +46,22 @@ impl House {
         };
         let key = InternalKey::generate().unwrap();
         let config = Config {
-            database_url: testkit::url(&data, "notification").await.unwrap(),
-            bus_url: format!("embedded:{}", data.path().join("bus.db").display()),
-            issuer: ISSUER.into(),
-            jwks_url: publish(issuer.jwk()).await,
-            internal_key: key.to_secret(),
+            common: Common {
+                database_url: testkit::url(&data, "notification").await.unwrap(),
+                bus_url: format!("embedded:{}", data.path().join("bus.db").display()),
+                auth: AuthConfig {
+                    issuer: ISSUER.into(),
+                    jwks_url: publish(issuer.jwk()).await,
+                    internal_key: key.to_secret(),
+                    ..AuthConfig::default()
+                },
+                ..Common::default()
+            },
             ..Config::default()
         };
         let ctx = Context::new(notification::NAME, "test", CancellationToken::new(), CrashPoints::none());
-        let bus = Bus::open(&config.bus_url, &ctx).await.unwrap();
-        let app = notification::build(config.clone(), Deps { ctx: ctx.clone(), bus }).await.unwrap();
+        let bus = Bus::open(&config.common.bus_url, &ctx).await.unwrap();
+        let app = Notification::build(config.clone(), Deps { ctx: ctx.clone(), bus }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = ctx.clone();

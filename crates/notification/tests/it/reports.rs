@@ -48,7 +48,7 @@ async fn an_order_in_plain_json_is_told_once() {
 async fn the_same_words_a_day_later_are_news() {
     let house = House::start().await;
     house.report(&order("o1")).await;
-    let db = Db::open(&house.config.database_url, &Options::default(), None).await.unwrap();
+    let db = Db::open(&house.config.common.database_url, &Options::default(), None).await.unwrap();
     for (hours, told) in [(23, 1), (2, 2), (0, 2)] {
         let mut tx = db.write().await.unwrap();
         query("update inbox set at = at - $1").bind(hours * 3_600_000_000_i64).execute(&mut tx).await.unwrap();

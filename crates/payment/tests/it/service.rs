@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use auth::{InternalKey, Issuer, NewToken, Role};
+use auth::{AuthConfig, InternalKey, Issuer, NewToken, Role};
 use axum::{
     Json, Router,
     extract::Path,
@@ -10,7 +10,7 @@ use axum::{
     routing::get,
 };
 use chassis::{Context, CrashPoints, Listeners};
-use payment::Config;
+use payment::{Config, Payment};
 use proto::{
     legacy::{PaymentRequest, payment_service_client::PaymentServiceClient},
     payment::v1::{
@@ -18,6 +18,7 @@ use proto::{
         payments_client::PaymentsClient,
     },
 };
+use service::Common;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, transport::Channel};
@@ -52,14 +53,20 @@ impl TestService {
         let jwks = serde_json::json!({ "keys": [issuer.jwk()] });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let mut config = Config {
-            database_url: testkit::url(&dir, "payment").await.expect("a database"),
-            bus_url: format!("embedded:{}", dir.path().join("bus.db").display()),
-            issuer: "test".into(),
-            jwks_url: format!("http://{}/jwks.json", listener.local_addr().expect("an address")),
-            internal_key: key.to_secret(),
+            common: Common {
+                database_url: testkit::url(&dir, "payment").await.expect("a database"),
+                bus_url: format!("embedded:{}", dir.path().join("bus.db").display()),
+                auth: AuthConfig {
+                    issuer: "test".into(),
+                    jwks_url: format!("http://{}/jwks.json", listener.local_addr().expect("an address")),
+                    internal_key: key.to_secret(),
+                    ..AuthConfig::default()
+                },
+                ..Common::default()
+            },
             ..Config::default()
         };
-        config.order_url = config.jwks_url.replace("/jwks.json", "");
+        config.order_url = config.common.auth.jwks_url.replace("/jwks.json", "");
         change(&mut config);
         let keys = Router::new()
             .route("/jwks.json", get(move || async move { Json(jwks) }))
@@ -71,7 +78,7 @@ impl TestService {
     async fn serve(dir: tempfile::TempDir, key: InternalKey, issuer: Issuer, config: Config) -> Self {
         let shutdown = CancellationToken::new();
         let ctx = Context::new(payment::NAME, "test", shutdown.clone(), CrashPoints::none());
-        let app = payment::start(config.clone(), ctx.clone()).await.expect("starts");
+        let app = service::start::<Payment>(config.clone(), ctx.clone()).await.expect("starts");
         let bind = || TcpListener::bind("127.0.0.1:0");
         let (http, grpc) = (bind().await.expect("a port"), bind().await.expect("a port"));
         let address = grpc.local_addr().expect("an address");
@@ -82,7 +89,7 @@ impl TestService {
         });
         let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
         Self {
-            database: config.database_url.clone(),
+            database: config.common.database_url.clone(),
             channel: channel.connect().await.expect("connects"),
             http: http_address,
             dir,

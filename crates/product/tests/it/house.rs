@@ -1,13 +1,14 @@
 //! A running service with an admin, and an issuer of tokens made for it.
 
-use auth::{InternalKey, Issuer, NewToken, Role};
+use auth::{AuthConfig, InternalKey, Issuer, NewToken, Role};
 use axum::Router;
 use axum::routing::get;
 use bus::Bus;
 use chassis::{Context, CrashPoints, Json, Listeners};
-use product::{Config, Deps};
+use product::{Config, Product};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
+use service::{Common, Deps, Service};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -40,16 +41,22 @@ impl House {
             issuer.issue(new).unwrap().token
         };
         let config = Config {
-            database_url: testkit::url(&data, "product").await.unwrap(),
-            bus_url: format!("embedded:{}", path("bus.db")),
-            issuer: ISSUER.into(),
-            jwks_url: publish(issuer.jwk()).await,
-            internal_key: InternalKey::generate().unwrap().to_secret(),
+            common: Common {
+                database_url: testkit::url(&data, "product").await.unwrap(),
+                bus_url: format!("embedded:{}", path("bus.db")),
+                auth: AuthConfig {
+                    issuer: ISSUER.into(),
+                    jwks_url: publish(issuer.jwk()).await,
+                    internal_key: InternalKey::generate().unwrap().to_secret(),
+                    ..AuthConfig::default()
+                },
+                ..Common::default()
+            },
             ..Config::default()
         };
         let ctx = Context::new(product::NAME, "test", CancellationToken::new(), CrashPoints::none());
-        let bus = Bus::open(&config.bus_url, &ctx).await.unwrap();
-        let app = product::build(config.clone(), Deps { ctx: ctx.clone(), bus }).await.unwrap();
+        let bus = Bus::open(&config.common.bus_url, &ctx).await.unwrap();
+        let app = Product::build(config.clone(), Deps { ctx: ctx.clone(), bus }).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = ctx.clone();

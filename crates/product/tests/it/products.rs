@@ -64,7 +64,7 @@ async fn a_product_is_added_changed_found_and_deleted() {
 
 /// Sequences of the events about the first product, which must be what the store says of it.
 async fn audited(house: &House) -> Vec<i64> {
-    let facts = product::audit_facts(&house.config.database_url).await.unwrap();
+    let facts = product::audit_facts(&house.config.common.database_url).await.unwrap();
     let gone = &facts.products[0];
     assert_eq!((gone.id.as_str(), gone.last_sequence, gone.deleted), ("85123A", 3, true));
     assert!(facts.outbox.events[1].payload.contains(r#""price":899.99"#), "{}", facts.outbox.events[1].payload);

@@ -116,21 +116,14 @@ pub struct Command {
 /// Loads the sample data; repeated it changes nothing.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     let folder = &command.data;
-    let key = data::read_key(folder)?;
     let sample = Sample::named(&command.sample)?;
-    let customers = customer::Config {
-        database_url: data::store_url(folder, customer::NAME),
-        internal_key: key.clone(),
-        ..customer::Config::default()
-    };
+    let mut customers = data::config::<customer::Customer>(folder);
+    customers.common.auth.internal_key = data::read_key(folder)?;
     let made = customer::seed(&customers, &sample.users).await?;
     // Before anything else can fail: the users are there now, and a repeated run would not know their passwords.
     tell(&sample.users, &made, command.json)?;
-    let products =
-        product::Config { database_url: data::store_url(folder, product::NAME), ..product::Config::default() };
-    product::seed(&products, &sample.products).await?;
-    let stocks = stock::Config { database_url: data::store_url(folder, stock::NAME), ..stock::Config::default() };
-    stock::seed(&stocks, &sample.places, &sample.levels).await?;
+    product::seed(&data::config::<product::Product>(folder), &sample.products).await?;
+    stock::seed(&data::config::<stock::Stock>(folder), &sample.places, &sample.levels).await?;
     Ok(())
 }
 

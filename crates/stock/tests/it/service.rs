@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use auth::{InternalKey, Issuer, NewToken, Role};
+use auth::{AuthConfig, InternalKey, Issuer, NewToken, Role};
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -23,7 +23,8 @@ use proto::stock::v1::{
     stock_client::StockClient,
 };
 use serde_json::{Value, json};
-use stock::{Config, Deps};
+use service::{Common, Deps, Service};
+use stock::{Config, Stock};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, transport::Channel};
@@ -64,12 +65,18 @@ impl TestService {
         let products = Products::default();
         let peers = fake_peers(&issuer, orders.clone(), products.clone()).await;
         let mut config = Config {
-            database_url: testkit::url(&dir, "stock").await.expect("a database"),
-            issuer: "test".into(),
-            jwks_url: format!("http://{peers}/jwks.json"),
+            common: Common {
+                database_url: testkit::url(&dir, "stock").await.expect("a database"),
+                auth: AuthConfig {
+                    issuer: "test".into(),
+                    jwks_url: format!("http://{peers}/jwks.json"),
+                    internal_key: key.to_secret(),
+                    ..AuthConfig::default()
+                },
+                ..Common::default()
+            },
             order_url: format!("http://{peers}"),
             product_url: format!("http://{peers}"),
-            internal_key: key.to_secret(),
             ..Config::default()
         };
         change(&mut config);
@@ -78,7 +85,7 @@ impl TestService {
         let bus_url = format!("embedded:{}", dir.path().join("bus.db").display());
         let bus = Bus::open(&bus_url, &ctx).await.expect("opens");
         let deps = Deps { ctx: ctx.clone(), bus: bus.clone() };
-        let app = stock::build(config.clone(), deps).await.expect("builds");
+        let app = Stock::build(config.clone(), deps).await.expect("builds");
         let bind = || TcpListener::bind("127.0.0.1:0");
         let (http, grpc) = (bind().await.expect("a port"), bind().await.expect("a port"));
         let address = http.local_addr().expect("an address");
@@ -89,13 +96,17 @@ impl TestService {
         });
         let channel = Channel::from_shared(url).expect("a URL").connect().await.expect("connects");
         let http = reqwest::Client::new();
-        let database = config.database_url;
+        let database = config.common.database_url;
         let stop = shutdown.drop_guard();
         Self { channel, http, orders, products, address, database, bus, key, issuer, _dir: dir, _stop: stop }
     }
 
     pub(crate) fn config(&self) -> Config {
-        Config { database_url: self.database.clone(), ..Config::default() }
+        {
+            let mut config = Config::default();
+            config.common.database_url.clone_from(&self.database);
+            config
+        }
     }
 
     pub(crate) fn client(&self) -> StockClient<Channel> {
@@ -242,7 +253,8 @@ async fn fake_peers(issuer: &Issuer, orders: Orders, products: Products) -> Sock
             Some(&"another 404") => StatusCode::NOT_FOUND.into_response(),
             Some(&"another problem") => Problem::not_found("route").into_response(),
             Some(&"no problem") => {
-                (StatusCode::NOT_FOUND, Json(json!({ "detail": "There is no such order." }))).into_response()
+                (StatusCode::NOT_FOUND, Json(json!({ "code": "order.not_found", "detail": "There is no such order." })))
+                    .into_response()
             }
             Some(status) => Json(json!({ "id": id, "status": status, "state": "whatever" })).into_response(),
             None => Problem::not_found("order").into_response(),

@@ -56,7 +56,7 @@ pub(super) async fn discovery(State(desk): State<Desk>, headers: HeaderMap) -> J
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:8180");
     let at = |path: &str| format!("http://{host}/realms/EventProspect/protocol/openid-connect/{path}");
     Json(json!({
-        "issuer": desk.gateway.config.issuer,
+        "issuer": desk.gateway.config.auth.issuer,
         "token_endpoint": at("token"),
         "jwks_uri": at("certs"),
         "grant_types_supported": ["password"],

@@ -37,7 +37,7 @@ impl Tokens {
     /// By the secret in the settings, or else by one that follows from the fleet's key, so that all replicas have the same.
     pub(super) fn of(config: &Config) -> Self {
         let secret =
-            if config.quartet_jwt_secret.is_empty() { &config.internal_key } else { &config.quartet_jwt_secret };
+            if config.quartet_jwt_secret.is_empty() { &config.auth.internal_key } else { &config.quartet_jwt_secret };
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
         let derived = hmac::sign(&key, b"quartet access tokens");
         if config.quartet_jwt_algorithm == JwtAlgorithm::EdDsa
