@@ -1,10 +1,14 @@
-//! One leader does at once what many asked for.
+//! Group commit: one leader executes at once what many callers asked for.
 //!
-//! Callers put items into a queue; the leader takes whatever has queued while it was busy, does it as
-//! one unit (one transaction, one remote call), and answers each caller. There is no timer: alone, an
-//! item is taken at once and pays nothing; under load, commits and calls are shared (group commit,
-//! DeWitt et al., SIGMOD 1984). The leader is a task of its own, not somebody's connection, so a caller
-//! that goes away takes nobody's work with it.
+//! Callers put items into a queue; the leader takes whatever has queued while it was busy, processes it as one unit (one
+//! transaction, one remote call), and answers each caller. There is no timer: a single item is taken at once, without delay;
+//! under load, commits and calls are shared (DeWitt et al., SIGMOD 1984). The leader is a task of its own, so a caller that is
+//! cancelled cancels nobody else's work.
+//!
+//! [`Batcher`] is the mechanism. [`CommandQueue`] adds what services with a store share: calls of many commands, and
+//! constraints that refuse one command only.
+
+mod queue;
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
@@ -13,25 +17,27 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span};
 
-/// Why an item has no answer.
+pub use queue::{CommandError, CommandExecutor, CommandQueue};
+
+/// Why an item has no result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error<E> {
-    /// The work failed; many callers may be told the same.
+    /// The work failed. All callers of the batch share the error.
     #[error(transparent)]
     Failed(Arc<E>),
-    /// The leader has stopped, or its work broke off; what was under way may be done or not.
-    #[error("the work ended without an answer")]
+    /// The leader has stopped, or its work panicked. Work in progress may have taken effect or not.
+    #[error("the work ended without a result")]
     Stopped,
 }
 
 struct Item<T, R, E> {
     value: T,
-    /// Of whoever put it in, so that work done for one caller alone belongs to his trace.
+    /// The caller's span: work for one caller alone belongs to that caller's trace.
     span: Span,
-    answer: oneshot::Sender<Result<R, Error<E>>>,
+    result: oneshot::Sender<Result<R, Error<E>>>,
 }
 
-/// Where items are put in. Cheap to clone; the leader ends when the last one is gone.
+/// The entrance of the queue. Cheap to clone; the leader ends when the last clone is dropped.
 #[derive(Debug)]
 pub struct Batcher<T, R, E> {
     queue: mpsc::Sender<Item<T, R, E>>,
@@ -55,46 +61,47 @@ where
     R: Send + 'static,
     E: Send + Sync + 'static,
 {
-    /// Starts a leader that takes at most `most` items at once and does them by `work`, which answers
-    /// with one result an item, in their order.
+    /// Starts a leader that takes at most `max_items` items at once and processes them by `work`, which returns one result
+    /// for each item, in their order.
     ///
-    /// If `work` fails as a whole it must have left no trace; its items are then tried one by one, so
-    /// that one item's failure fails that item alone.
-    pub fn start<F, W>(tasks: &TaskTracker, most: usize, work: F) -> Self
+    /// If `work` fails as a whole it must have left no trace; its items are then processed one by one, so that the failure
+    /// of one item fails that item alone.
+    pub fn start<F, W>(tasks: &TaskTracker, max_items: usize, work: F) -> Self
     where
         F: Fn(Vec<T>) -> W + Send + Sync + 'static,
         W: Future<Output = Result<Vec<R>, E>> + Send,
     {
-        Self::start_with(tasks, most, |_| true, work)
+        Self::start_with(tasks, max_items, |_| true, work)
     }
 
-    /// The same, with a say in which failures are worth trying each item alone: a time-out of a remote
-    /// call is not, since every item would wait for it again while all others queue behind.
-    pub fn start_with<F, W>(tasks: &TaskTracker, most: usize, try_alone: fn(&E) -> bool, work: F) -> Self
+    /// The same, where `retry_singly` decides after which failures the items are processed one by one. A time-out of a remote
+    /// call is none: every item would wait for it again while all others queue behind.
+    pub fn start_with<F, W>(tasks: &TaskTracker, max_items: usize, retry_singly: fn(&E) -> bool, work: F) -> Self
     where
         F: Fn(Vec<T>) -> W + Send + Sync + 'static,
         W: Future<Output = Result<Vec<R>, E>> + Send,
     {
-        let (queue, mut items) = mpsc::channel::<Item<T, R, E>>(most.max(1) * 4);
+        let (queue, mut items) = mpsc::channel::<Item<T, R, E>>(max_items.max(1) * 4);
         tasks.spawn(async move {
-            let mut batch = Vec::with_capacity(most);
-            while items.recv_many(&mut batch, most.max(1)).await > 0 {
-                // Whoever is about to run may be about to put in an item: let them, then look once more.
-                // With nobody else to run this costs nothing.
+            let mut batch = Vec::with_capacity(max_items);
+            while items.recv_many(&mut batch, max_items.max(1)).await > 0 {
+                // Tasks that are ready to run may be about to put in an item: let them run, then look once more. This
+                // costs nothing if no other task is ready.
                 tokio::task::yield_now().await;
-                while batch.len() < most
+                while batch.len() < max_items
                     && let Ok(item) = items.try_recv()
                 {
                     batch.push(item);
                 }
                 let batch = std::mem::take(&mut batch);
-                // What is done for many belongs to no one's trace.
+                // Work for many callers belongs to no single trace.
                 let span = match batch.as_slice() {
                     [one] => one.span.clone(),
                     _ => Span::none(),
                 };
-                // A panic costs its own batch an answer, not all that come after.
-                if AssertUnwindSafe(lead(&work, try_alone, batch)).catch_unwind().instrument(span).await.is_err() {
+                // A panic fails its own batch only, not those after it.
+                if AssertUnwindSafe(process(&work, retry_singly, batch)).catch_unwind().instrument(span).await.is_err()
+                {
                     tracing::error!("the work of a batch panicked");
                 }
             }
@@ -102,15 +109,15 @@ where
         Self { queue }
     }
 
-    /// Puts an item in and waits for its answer. If the caller goes away the work is done all the same.
+    /// Puts an item in and waits for its result. If the caller is cancelled the work is done nevertheless.
     pub async fn run(&self, value: T) -> Result<R, Error<E>> {
-        let (answer, answered) = oneshot::channel();
-        self.queue.send(Item { value, span: Span::current(), answer }).await.map_err(|_| Error::Stopped)?;
-        answered.await.map_err(|_| Error::Stopped)?
+        let (result, received) = oneshot::channel();
+        self.queue.send(Item { value, span: Span::current(), result }).await.map_err(|_| Error::Stopped)?;
+        received.await.map_err(|_| Error::Stopped)?
     }
 }
 
-async fn lead<T, R, E, F, W>(work: &F, try_alone: fn(&E) -> bool, batch: Vec<Item<T, R, E>>)
+async fn process<T, R, E, F, W>(work: &F, retry_singly: fn(&E) -> bool, batch: Vec<Item<T, R, E>>)
 where
     T: Clone,
     F: Fn(Vec<T>) -> W,
@@ -120,14 +127,14 @@ where
     match work(values).await {
         Ok(results) => {
             for (item, result) in batch.into_iter().zip(results) {
-                // A caller that has gone needs no answer.
-                let _ = item.answer.send(Ok(result));
+                // A caller that was cancelled needs no result.
+                let _ = item.result.send(Ok(result));
             }
         }
-        Err(error) if batch.len() == 1 || !try_alone(&error) => {
+        Err(error) if batch.len() == 1 || !retry_singly(&error) => {
             let error = Arc::new(error);
             for item in batch {
-                let _ = item.answer.send(Err(Error::Failed(Arc::clone(&error))));
+                let _ = item.result.send(Err(Error::Failed(Arc::clone(&error))));
             }
         }
         Err(_) => {
@@ -136,7 +143,7 @@ where
                     Ok(mut results) => results.pop().ok_or(Error::Stopped),
                     Err(error) => Err(Error::Failed(Arc::new(error))),
                 };
-                let _ = item.answer.send(result);
+                let _ = item.result.send(result);
             }
         }
     }
@@ -237,9 +244,9 @@ mod tests {
         for caller in callers {
             assert!(matches!(caller.await.expect("no panic"), Err(Error::Failed(_))));
         }
-        assert_eq!(calls.load(Ordering::SeqCst), 1, "nobody was tried alone");
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "no item was tried alone");
         assert!(matches!(batcher.run(7).await, Err(Error::Stopped)));
-        assert!(matches!(batcher.run(8).await, Ok(8)), "the leader goes on");
+        assert!(matches!(batcher.run(8).await, Ok(8)), "the leader continues");
     }
 
     #[tokio::test]

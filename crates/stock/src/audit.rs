@@ -1,28 +1,28 @@
-//! What the auditor is told about stock: plain facts, no schema.
+//! The facts about stock that the auditor checks, independent of the schema.
 
 use commerce::Timestamp;
 use db::{Db, Options};
 
 use crate::store;
 
-const PAGE: i64 = 1_000;
+const PAGE_SIZE: i64 = 1_000;
 
-/// Everything that the audit asks of this service.
+/// Everything that the audit reads from this service.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// Every level, with what the ledger says moved.
+    /// Every level, with the sums of its ledger entries.
     pub levels: Vec<LevelFact>,
-    /// Goods on their way to a place.
+    /// Goods in transit to a place.
     pub in_transit: Vec<TransitFact>,
-    /// The last event of each replenishment, by its id.
+    /// The number of the last event of each replenishment, by its id.
     pub replenishments: Vec<(String, i64)>,
     /// Every reservation, tombstones included.
     pub reservations: Vec<ReservationFact>,
-    /// Reservations that were released before then may have been forgotten; none if none ever was.
+    /// Reservations released before this time may have been deleted; none if none was.
     pub released_before: Option<Timestamp>,
-    /// The events that the outbox keeps.
+    /// The events in the outbox.
     pub outbox: bus::outbox::Telling,
-    /// The last event of each aggregate that took effect here.
+    /// The last event of each aggregate that took effect.
     pub heard: bus::inbox::Heard,
 }
 
@@ -33,32 +33,32 @@ pub struct LevelFact {
     pub product_id: String,
     /// The place.
     pub place_id: String,
-    /// Pieces there.
+    /// Pieces in the place.
     pub on_hand: i64,
-    /// Of these, set aside.
+    /// The pieces of these that are reserved.
     pub reserved: i64,
-    /// What was put in less what was taken out by hand, as the ledger says.
+    /// Manual adjustments according to the ledger: put in less taken out.
     pub adjusted: i64,
-    /// What was sold, as the ledger says.
+    /// Pieces sold, according to the ledger.
     pub sold: i64,
-    /// What came back, as the ledger says.
+    /// Pieces put back, according to the ledger.
     pub restocked: i64,
-    /// What left for other places, as the ledger says.
+    /// Pieces sent to other places, according to the ledger.
     pub sent: i64,
-    /// What came from other places, as the ledger says.
+    /// Pieces received from other places, according to the ledger.
     pub received: i64,
-    /// Events told about this level (subject `<place>/<product>`).
+    /// The number of the last event about this level (subject `<place>/<product>`).
     pub last_sequence: i64,
 }
 
-/// Pieces of a product that have left one place and not come to another.
+/// Pieces of a product that have left one place and not arrived at another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransitFact {
     /// The product.
     pub product_id: String,
-    /// The place that they go to.
+    /// The destination.
     pub place_id: String,
-    /// How many.
+    /// The number of pieces.
     pub pieces: i64,
 }
 
@@ -71,13 +71,13 @@ pub struct ReservationFact {
     pub place_id: Option<String>,
     /// `held`, `committed` or `released`.
     pub state: &'static str,
-    /// Its products.
+    /// Its lines, one for each product.
     pub lines: Vec<LineFact>,
-    /// Events told about this order's stock.
+    /// The number of the last event about this order's stock.
     pub last_sequence: i64,
-    /// When it was made, in microseconds since 1970.
+    /// The time of creation, in microseconds since 1970.
     pub created_at: i64,
-    /// When it last changed, in microseconds since 1970.
+    /// The time of the last change, in microseconds since 1970.
     pub updated_at: i64,
 }
 
@@ -86,18 +86,18 @@ pub struct ReservationFact {
 pub struct LineFact {
     /// The product.
     pub product_id: String,
-    /// Pieces set aside or sold.
+    /// Pieces reserved or sold.
     pub quantity: i64,
-    /// Of what was sold, what came back.
+    /// The sold pieces that were put back.
     pub restocked: i64,
 }
 
-/// Reads the facts of the store at this URL, running or not.
+/// Reads the facts from the store at this URL; the service need not run.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
     let mut facts = Facts {
-        levels: store::lists::sums(&mut tx).await?.into_iter().map(LevelFact::from).collect(),
+        levels: store::lists::level_totals(&mut tx).await?.into_iter().map(LevelFact::from).collect(),
         replenishments: store::replenishments::sequences(&mut tx).await?,
         ..Facts::default()
     };
@@ -108,7 +108,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         .collect();
     let mut after = String::new();
     loop {
-        let page = store::unit_of_work::audit_page(&mut tx, &after, PAGE).await?;
+        let page = store::unit_of_work::audit_page(&mut tx, &after, PAGE_SIZE).await?;
         let Some(last) = page.last() else { break };
         after = last.order_id.as_str().to_owned();
         facts.reservations.extend(page.into_iter().map(ReservationFact::from));
@@ -120,18 +120,18 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
 }
 
 impl From<store::lists::LevelTotals> for LevelFact {
-    fn from(sums: store::lists::LevelTotals) -> Self {
+    fn from(totals: store::lists::LevelTotals) -> Self {
         Self {
-            product_id: sums.key.product_id.into(),
-            place_id: sums.key.place_id.into(),
-            on_hand: sums.level.on_hand,
-            reserved: sums.level.reserved,
-            adjusted: sums.adjusted,
-            sold: sums.sold,
-            restocked: sums.restocked,
-            sent: sums.sent,
-            received: sums.received,
-            last_sequence: sums.level.sequence,
+            product_id: totals.key.product_id.into(),
+            place_id: totals.key.place_id.into(),
+            on_hand: totals.level.on_hand,
+            reserved: totals.level.reserved,
+            adjusted: totals.adjusted,
+            sold: totals.sold,
+            restocked: totals.restocked,
+            sent: totals.sent,
+            received: totals.received,
+            last_sequence: totals.level.sequence,
         }
     }
 }

@@ -106,7 +106,7 @@ impl Catalogue {
         if ids.is_empty() {
             return Ok(ids);
         }
-        let held = self.ask(&ids).await.map_err(|err| Error::CatalogueAway(err.into()))?;
+        let held = self.ask(&ids).await.map_err(|err| Error::CatalogueUnreachable(err.into()))?;
         Ok(ids.into_iter().zip(held).filter_map(|(id, held)| (!held).then_some(id)).collect())
     }
 

@@ -1,5 +1,5 @@
-//! What this service tells and hears. Topic `stock`: reserved, released, sold and restocked by order, adjusted
-//! and low by product and place. From topic `orders` it hears what becomes of orders.
+//! The events that this service publishes and consumes. It publishes to topic `stock`: reserved, released, sold and restocked
+//! by order, adjusted and low by product and place, and the stages of replenishments. It consumes topic `orders`.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{DomainEvent, Level, Replenishment, ReplenishmentStage, Reservation, StockKey};
 
-/// The topic of what it tells.
+/// The topic that this service publishes to.
 pub(crate) const TOPIC: &str = "stock";
 
 #[derive(Serialize)]
@@ -62,17 +62,17 @@ struct AdjustmentBody<'a> {
     at: Timestamp,
 }
 
-/// The event that tells it.
-pub(crate) fn event(told: &DomainEvent) -> NewEvent {
-    match told {
-        DomainEvent::Reserved(reservation) => of_order("souk.stock.reserved", reservation, &[], ""),
-        DomainEvent::Released(reservation) => of_order("souk.stock.released", reservation, &[], ""),
-        DomainEvent::Sold(reservation) => of_order("souk.stock.sold", reservation, &[], ""),
-        DomainEvent::Restocked(reservation, back, reason) => {
-            of_order("souk.stock.restocked", reservation, back, reason)
+/// The message of a domain event.
+pub(crate) fn event(event: &DomainEvent) -> NewEvent {
+    match event {
+        DomainEvent::Reserved(reservation) => of_order("souk.stock.reserved", event, reservation, &[], ""),
+        DomainEvent::Released(reservation) => of_order("souk.stock.released", event, reservation, &[], ""),
+        DomainEvent::Sold(reservation) => of_order("souk.stock.sold", event, reservation, &[], ""),
+        DomainEvent::Restocked { reservation, lines, reason } => {
+            of_order("souk.stock.restocked", event, reservation, lines, reason)
         }
-        DomainEvent::Low(key, level) => of_level("souk.stock.low", key, level, None),
-        DomainEvent::Adjusted(level, adjustment) => {
+        DomainEvent::Low { key, level } => of_level("souk.stock.low", event, key, level, None),
+        DomainEvent::Adjusted { level, adjustment } => {
             let request = &adjustment.request;
             let body = AdjustmentBody {
                 id: &request.id,
@@ -81,12 +81,18 @@ pub(crate) fn event(told: &DomainEvent) -> NewEvent {
                 actor: &request.actor,
                 at: adjustment.at,
             };
-            of_level("souk.stock.adjusted", &request.key, level, Some(body))
+            of_level("souk.stock.adjusted", event, &request.key, level, Some(body))
         }
     }
 }
 
-fn of_order(kind: &'static str, reservation: &Reservation, back: &[(ProductId, i64)], reason: &str) -> NewEvent {
+fn of_order(
+    kind: &'static str,
+    event: &DomainEvent,
+    reservation: &Reservation,
+    restocked: &[(ProductId, i64)],
+    reason: &str,
+) -> NewEvent {
     let lines = reservation.lines.iter().map(|(product_id, line)| LineBody {
         product_id,
         quantity: line.quantity,
@@ -97,14 +103,23 @@ fn of_order(kind: &'static str, reservation: &Reservation, back: &[(ProductId, i
         place_id: reservation.place_id.as_ref(),
         state: reservation.state.as_str(),
         lines: lines.collect(),
-        restocked: back.iter().map(|(product_id, quantity)| QuantityBody { product_id, quantity: *quantity }).collect(),
+        restocked: restocked
+            .iter()
+            .map(|(product_id, quantity)| QuantityBody { product_id, quantity: *quantity })
+            .collect(),
         reason,
         updated_at: reservation.updated_at,
     };
-    NewEvent::new(TOPIC, kind, reservation.order_id.as_str(), reservation.sequence, &body)
+    NewEvent::new(TOPIC, kind, event.subject(), event.sequence(), &body)
 }
 
-fn of_level(kind: &'static str, key: &StockKey, level: &Level, adjustment: Option<AdjustmentBody<'_>>) -> NewEvent {
+fn of_level(
+    kind: &'static str,
+    event: &DomainEvent,
+    key: &StockKey,
+    level: &Level,
+    adjustment: Option<AdjustmentBody<'_>>,
+) -> NewEvent {
     let body = LevelBody {
         product_id: &key.product_id,
         place_id: &key.place_id,
@@ -114,9 +129,7 @@ fn of_level(kind: &'static str, key: &StockKey, level: &Level, adjustment: Optio
         threshold: level.threshold,
         adjustment,
     };
-    // A slash is in no id, so that no order has the subject of a level.
-    let subject = format!("{}/{}", key.place_id, key.product_id);
-    NewEvent::new(TOPIC, kind, subject, level.sequence, &body)
+    NewEvent::new(TOPIC, kind, event.subject(), event.sequence(), &body)
 }
 
 #[derive(Serialize)]
@@ -139,38 +152,38 @@ struct ReplenishmentBody<'a> {
     at: Timestamp,
 }
 
-/// The event that tells how a replenishment stands.
-pub(crate) fn replenishment(one: &Replenishment) -> NewEvent {
-    let kind = match one.stage {
+/// The event of the stage that a replenishment has reached.
+pub(crate) fn replenishment(replenishment: &Replenishment) -> NewEvent {
+    let kind = match replenishment.stage {
         ReplenishmentStage::Requested => "souk.replenishment.requested",
         ReplenishmentStage::Approved => "souk.replenishment.approved",
         ReplenishmentStage::Refused => "souk.replenishment.refused",
-        ReplenishmentStage::InTransit if one.received == 0 => "souk.replenishment.sent",
+        ReplenishmentStage::InTransit if replenishment.received == 0 => "souk.replenishment.sent",
         ReplenishmentStage::InTransit => "souk.replenishment.partly_received",
         ReplenishmentStage::Received => "souk.replenishment.received",
     };
     let body = ReplenishmentBody {
-        id: &one.id,
-        number: one.number,
-        product_id: &one.product_id,
-        from_place_id: &one.from,
-        place_id: &one.to,
-        quantity: one.quantity,
-        stage: one.stage,
-        shipped: one.shipped,
-        received: one.received,
-        in_transit: one.in_transit(),
-        difference: one.difference(),
-        automatic: one.automatic,
-        reason: one.reason.as_deref(),
-        actor: one.history.last().map_or("", |step| step.actor.as_str()),
-        at: one.updated_at,
+        id: &replenishment.id,
+        number: replenishment.number,
+        product_id: &replenishment.product_id,
+        from_place_id: &replenishment.from,
+        place_id: &replenishment.to,
+        quantity: replenishment.quantity,
+        stage: replenishment.stage,
+        shipped: replenishment.shipped,
+        received: replenishment.received,
+        in_transit: replenishment.in_transit(),
+        difference: replenishment.difference(),
+        automatic: replenishment.automatic,
+        reason: replenishment.reason.as_deref(),
+        actor: replenishment.history.last().map_or("", |step| step.actor.as_str()),
+        at: replenishment.updated_at,
     };
-    // A slash is in no id, so that neither an order nor a level has the subject of a replenishment.
-    NewEvent::new(TOPIC, kind, format!("replenishment/{}", one.id), one.sequence, &body)
+    // Neither an order nor a level has this subject, as an id contains no slash.
+    NewEvent::new(TOPIC, kind, format!("replenishment/{}", replenishment.id), replenishment.sequence, &body)
 }
 
-/// What stock needs of an order's event; the rest is passed over.
+/// The members of an order event that stock needs; other members are ignored.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct OrderData {
     #[serde(default)]
@@ -179,24 +192,24 @@ pub(crate) struct OrderData {
     pub(crate) returned: Option<ReturnData>,
 }
 
-/// A line of an order; without a product it is no business of stock.
+/// A line of an order. Stock ignores lines without a product.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct OrderLine {
     #[serde(default)]
     pub(crate) product_id: Option<ProductId>,
 }
 
-/// What came back.
+/// A return.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ReturnData {
     pub(crate) id: String,
     #[serde(default)]
     pub(crate) lines: Vec<ReturnLine>,
-    #[serde(default = "yes")]
+    #[serde(default = "default_restock")]
     pub(crate) restock: bool,
 }
 
-/// A product that came back.
+/// A line of a return.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ReturnLine {
     #[serde(default)]
@@ -205,7 +218,7 @@ pub(crate) struct ReturnLine {
 }
 
 impl ReturnData {
-    /// Pieces by product, of the lines that are of a product.
+    /// The returned pieces by product; lines without a product are ignored.
     pub(crate) fn by_product(&self) -> BTreeMap<ProductId, i64> {
         let mut pieces = BTreeMap::new();
         for line in &self.lines {
@@ -217,6 +230,6 @@ impl ReturnData {
     }
 }
 
-const fn yes() -> bool {
+const fn default_restock() -> bool {
     true
 }

@@ -1,5 +1,5 @@
-//! Reservations past their time: the order service is asked whether they are still wanted, and only what is
-//! cancelled or unknown there is given back.
+//! Expires reservations: asks the order service whether an expired reservation is still needed, and releases it only if the
+//! order is cancelled or unknown there.
 
 use std::time::Duration;
 
@@ -10,28 +10,29 @@ use db::Db;
 
 use crate::{
     clients::{Orders, Wanted},
-    commands::{Command, StockQueue},
-    metrics, store,
+    metrics,
+    queue::StockQueue,
+    store,
 };
 
-/// Reservations looked at in one round.
-const AT_ONCE: i64 = 100;
-/// How often what is set aside is counted.
-const COUNT: Duration = Duration::from_secs(5);
+/// Reservations checked in one round.
+const PER_ROUND: i64 = 100;
+/// How often the held stock is measured.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
 
-/// What the expirer works with.
+/// Checks expired reservations from time to time.
 pub(crate) struct Expirer {
     pub(crate) db: Db,
     pub(crate) queue: StockQueue,
     pub(crate) orders: Orders,
-    /// How often it looks.
+    /// The pause between two rounds.
     pub(crate) every: Duration,
-    /// How long a reservation that is still wanted is left alone.
+    /// How long a reservation that is still needed is not checked again.
     pub(crate) pause: Duration,
 }
 
 impl Expirer {
-    /// Looks again and again until the process stops.
+    /// Runs rounds until the process stops.
     pub(crate) async fn run(self, ctx: Context) {
         let expired = metrics::expired(&ctx.metrics);
         let succeeded = upkeep::LastSuccess::of(&ctx, "expirer");
@@ -41,32 +42,32 @@ impl Expirer {
                 () = ctx.shutdown.cancelled() => return,
                 () = tokio::time::sleep(self.every) => {}
             }
-            let looked = self.look(&ctx, &expired).await;
-            if looked.is_ok() {
+            let round = self.run_round(&ctx, &expired).await;
+            if round.is_ok() {
                 succeeded.now();
             }
-            let said = looked.err().map(|err| format!("{err:#}")).unwrap_or_default();
-            if said != last && !said.is_empty() {
-                tracing::warn!(error = %said, "reservations past their time cannot be settled; they are kept");
+            let error = round.err().map(|err| format!("{err:#}")).unwrap_or_default();
+            if error != last && !error.is_empty() {
+                tracing::warn!(%error, "expired reservations cannot be checked; they are kept");
             }
-            last = said;
+            last = error;
         }
     }
 
-    /// One round. An order that cannot be settled does not stand in the way of the others; the first such is
-    /// told of, so that the same trouble again is told once.
-    async fn look(&self, ctx: &Context, expired: &prometheus::IntCounterVec) -> anyhow::Result<()> {
+    /// One round. An order that cannot be checked does not stop the others. Returns the first failure, so that a failure that
+    /// lasts is logged once.
+    async fn run_round(&self, ctx: &Context, expired: &prometheus::IntCounterVec) -> anyhow::Result<()> {
         let orders = {
             let mut tx = self.db.read().await?;
-            store::unit_of_work::expired(&mut tx, Timestamp::now(), AT_ONCE).await?
+            store::unit_of_work::expired(&mut tx, Timestamp::now(), PER_ROUND).await?
         };
         let mut first = Ok(());
         for order_id in orders {
-            let settled = tokio::select! {
+            let checked = tokio::select! {
                 () = ctx.shutdown.cancelled() => return first,
-                settled = self.settle(&order_id) => settled,
+                checked = self.check(&order_id) => checked,
             };
-            match settled {
+            match checked {
                 Ok(answer) => expired.with_label_values(&[answer]).inc(),
                 Err(err) => first = first.and(Err(err).with_context(|| format!("order {order_id}"))),
             }
@@ -74,34 +75,38 @@ impl Expirer {
         first
     }
 
-    /// Asks about one order and does what follows.
-    async fn settle(&self, order_id: &OrderId) -> anyhow::Result<&'static str> {
-        let (answer, task) = match self.orders.wants(order_id).await? {
-            Wanted::No => ("released", Command::Release(order_id.clone())),
-            Wanted::Yes => ("kept", Command::ExtendHold(order_id.clone(), self.pause)),
-        };
-        self.queue.one(task).await?;
-        Ok(answer)
+    /// Releases or keeps the reservation of one order. Returns the metric's label.
+    async fn check(&self, order_id: &OrderId) -> anyhow::Result<&'static str> {
+        match self.orders.wants(order_id).await? {
+            Wanted::No => {
+                self.queue.release(vec![order_id.clone()]).await?;
+                Ok("released")
+            }
+            Wanted::Yes => {
+                self.queue.extend_hold(order_id.clone(), self.pause).await?;
+                Ok("kept")
+            }
+        }
     }
 }
 
-/// Counts, again and again, what is set aside in the whole store.
-pub(crate) async fn count(db: Db, ctx: Context) {
+/// Measures the held stock of the whole store from time to time.
+pub(crate) async fn measure_held_stock(db: Db, ctx: Context) {
     let (held, pieces) = metrics::held(&ctx.metrics);
     loop {
-        // A gauge that is not set this time is set the next.
-        if let Ok(counted) = counted(&db).await {
-            held.set(counted.0);
-            pieces.set(counted.1);
+        // After a failure the gauges keep their values until the next round.
+        if let Ok((orders, sum)) = read_held_stock(&db).await {
+            held.set(orders);
+            pieces.set(sum);
         }
         tokio::select! {
             () = ctx.shutdown.cancelled() => return,
-            () = tokio::time::sleep(COUNT) => {}
+            () = tokio::time::sleep(MEASURE_EVERY) => {}
         }
     }
 }
 
-async fn counted(db: &Db) -> Result<(i64, i64), db::Error> {
+async fn read_held_stock(db: &Db) -> Result<(i64, i64), db::Error> {
     let mut tx = db.read().await?;
     store::unit_of_work::held(&mut tx).await
 }

@@ -10,8 +10,11 @@ mod consumer;
 mod domain;
 mod error;
 mod events;
+mod executor;
 mod expire;
 mod metrics;
+mod queue;
+mod reorder;
 mod replenish;
 mod seed;
 mod store;
@@ -31,9 +34,10 @@ pub use seed::{SeedLevel, SeedPlace, seed};
 
 use api::{Api, Cursors};
 use clients::{Catalogue, Orders};
-use commands::{Executor, StockQueue};
 use consumer::OrderEventConsumer;
+use executor::Executor;
 use expire::Expirer;
+use queue::StockQueue;
 
 /// The service's name.
 pub const NAME: &str = "stock";
@@ -73,9 +77,9 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         relay: Some(relay),
         crash: ctx.crash.clone(),
         hold: config.hold(),
-        centre: config.auto_replenish.then(|| config.logistics_place.clone()),
+        replenish_from: config.auto_replenish.then(|| config.logistics_place.clone()),
     };
-    let queue = StockQueue::open(&ctx, executor.clone());
+    let queue = StockQueue::start(&ctx, executor.clone());
     bus.subscribe(
         &ctx,
         NAME,
@@ -92,7 +96,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         pause: config.hold().min(Duration::from_secs(60)),
     };
     ctx.spawn("expirer", expirer.run(ctx.clone()));
-    ctx.spawn("held stock", expire::count(db.clone(), ctx.clone()));
+    ctx.spawn("held stock", expire::measure_held_stock(db.clone(), ctx.clone()));
     let api = Api {
         queue: queue.clone(),
         executor,
@@ -100,7 +104,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         catalogue,
         verifier,
         cursors: Cursors::derive(config.internal_key.expose().as_bytes()),
-        logistics: config.logistics_place.clone(),
+        default_place: config.logistics_place.clone(),
         reservations: metrics::reservations(&ctx.metrics),
     };
     // On the heap, since it holds a clone of all that handlers have.
@@ -118,7 +122,7 @@ pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
 /// The store as this version wants it, with the logistics centre in it.
 async fn open(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
     let db = migrated(config, ctx).await?;
-    seed::open_centre(&db, config).await?;
+    seed::create_logistics_place(&db, config).await?;
     Ok(db)
 }
 

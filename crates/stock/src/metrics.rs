@@ -1,26 +1,26 @@
-//! Names and meanings of this service's own metrics.
+//! The metrics of this service.
 
 use chassis::Metrics;
 use prometheus::{IntCounterVec, IntGauge};
 
-/// Reservations asked for, by what came of them: label `outcome`.
+/// Requested reservations by result: label `outcome`.
 const RESERVATIONS: &str = "stock_reservations_total";
-/// Reservations past their time, by what the order service said: label `answer`.
+/// Expired reservations by whether the order still needs them: label `answer`.
 const EXPIRED: &str = "stock_expired_total";
-/// Order events that found the stock in another state than they should: label `kind`.
+/// Order events that contradict the order's stock: label `kind`.
 const INCONSISTENCIES: &str = "stock_event_misfits_total";
-/// Orders that goods are set aside for. Each replica tells it of the whole store, so the highest is right and not the sum.
+/// Orders with a held reservation. Each replica reports the whole store, so the maximum is right and not the sum.
 const HELD: &str = "stock_reservations_held";
-/// Pieces that are set aside for them, as [`HELD`].
+/// Pieces reserved for them, as [`HELD`].
 const PIECES: &str = "stock_pieces_held";
 
-/// What may become of a reservation that is asked for.
+/// The values of label `outcome`.
 const OUTCOMES: [&str; 5] = ["held", "short", "released", "committed", "invalid"];
-/// What the order service may say of one past its time.
+/// The values of label `answer`.
 const ANSWERS: [&str; 2] = ["released", "kept"];
 
-/// A counter whose labels are known: each is shown as zero from the start, so that its first increase is seen.
-fn known(metrics: &Metrics, name: &str, help: &str, label: &str, values: &[&str]) -> IntCounterVec {
+/// A counter that shows all its label values as zero from the start, so that the first increase is visible.
+fn counter_from_zero(metrics: &Metrics, name: &str, help: &str, label: &str, values: &[&str]) -> IntCounterVec {
     let counter = metrics.counter(name, help, &[label]);
     for value in values {
         counter.with_label_values(&[*value]).reset();
@@ -30,18 +30,24 @@ fn known(metrics: &Metrics, name: &str, help: &str, label: &str, values: &[&str]
 
 /// [`RESERVATIONS`].
 pub(crate) fn reservations(metrics: &Metrics) -> IntCounterVec {
-    known(metrics, RESERVATIONS, "Reservations asked for, by outcome.", "outcome", &OUTCOMES)
+    counter_from_zero(metrics, RESERVATIONS, "Reservations asked for, by outcome.", "outcome", &OUTCOMES)
 }
 
 /// [`EXPIRED`].
 pub(crate) fn expired(metrics: &Metrics) -> IntCounterVec {
     let help = "Reservations past their time, by whether the order still wants them.";
-    known(metrics, EXPIRED, help, "answer", &ANSWERS)
+    counter_from_zero(metrics, EXPIRED, help, "answer", &ANSWERS)
 }
 
 /// [`INCONSISTENCIES`], of these kinds of event.
 pub(crate) fn inconsistencies(metrics: &Metrics, kinds: &[&str]) -> IntCounterVec {
-    known(metrics, INCONSISTENCIES, "Order events that did not fit what was reserved or sold.", "kind", kinds)
+    counter_from_zero(
+        metrics,
+        INCONSISTENCIES,
+        "Order events that did not fit what was reserved or sold.",
+        "kind",
+        kinds,
+    )
 }
 
 /// [`HELD`] and [`PIECES`].

@@ -1,47 +1,47 @@
-//! Sample data: places with goods in them.
+//! Loads sample data: places and their stock.
 
 use chassis::CrashPoints;
 use commerce::{PlaceId, ProductId, Timestamp};
 
 use crate::{
-    commands::{Executor, SYSTEM},
     config::Config,
     domain::{AdjustmentRequest, StockKey},
     error::Error,
+    executor::{Executor, SYSTEM},
     store::places::{self, Place},
 };
 
 /// A place of the sample data.
 #[derive(Debug, Clone)]
 pub struct SeedPlace {
-    /// Its id; the logistics centre's own is there already.
+    /// Its id. The logistics centre exists already.
     pub id: PlaceId,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// `store` or `logistics`.
     pub kind: &'static str,
-    /// Where it is.
+    /// Its city.
     pub city: Option<String>,
 }
 
-/// Goods of the sample data.
+/// A level of the sample data.
 #[derive(Debug, Clone)]
 pub struct SeedLevel {
-    /// What.
+    /// The product.
     pub product_id: ProductId,
-    /// Where.
+    /// The place.
     pub place_id: PlaceId,
-    /// Pieces.
+    /// Pieces on hand.
     pub quantity: i64,
-    /// Below how many available people are told.
+    /// The threshold below which the level is low.
     pub threshold: Option<i64>,
 }
 
 /// Levels of one transaction.
-const AT_ONCE: usize = 500;
+const LEVELS_PER_TRANSACTION: usize = 500;
 
-/// A place of that kind, if there is none of that id.
-pub(crate) async fn open_place(
+/// Creates a place, unless its id is taken.
+pub(crate) async fn create_place(
     db: &db::Db,
     id: &PlaceId,
     name: &str,
@@ -56,23 +56,23 @@ pub(crate) async fn open_place(
         address: city.map(|city| serde_json::json!({ "line1": name, "city": city }).to_string()),
     };
     let mut tx = db.write().await?;
-    places::add(&mut tx, &place, Timestamp::now()).await?;
+    places::get_or_insert(&mut tx, &place, Timestamp::now()).await?;
     tx.commit().await?;
     Ok(())
 }
 
-/// Opens these places in their order, and then puts goods into them; gives how many levels were opened now. To be
-/// called before the service is built; again, it changes nothing. What it tells waits in the outbox.
+/// Creates these places in their order, then puts goods into them. Returns how many levels are new. Must be called before the
+/// service is built; a repeat changes nothing. The events wait in the outbox.
 pub async fn seed(config: &Config, places: &[SeedPlace], levels: &[SeedLevel]) -> anyhow::Result<usize> {
     let db = crate::migrated(config, None).await?;
     for place in places {
-        open_place(&db, &place.id, &place.name, place.kind, place.city.as_deref()).await?;
+        create_place(&db, &place.id, &place.name, place.kind, place.city.as_deref()).await?;
     }
-    open_centre(&db, config).await?;
+    create_logistics_place(&db, config).await?;
     let executor =
-        Executor { db: db.clone(), relay: None, crash: CrashPoints::none(), hold: config.hold(), centre: None };
-    let mut opened = 0;
-    for levels in levels.chunks(AT_ONCE) {
+        Executor { db: db.clone(), relay: None, crash: CrashPoints::none(), hold: config.hold(), replenish_from: None };
+    let mut created = 0;
+    for levels in levels.chunks(LEVELS_PER_TRANSACTION) {
         let requests = levels.iter().map(|level| AdjustmentRequest {
             id: format!("opening:{}:{}", level.place_id, short(&level.product_id)),
             key: key(level),
@@ -80,28 +80,28 @@ pub async fn seed(config: &Config, places: &[SeedPlace], levels: &[SeedLevel]) -
             reason: "opening stock of the sample data".into(),
             actor: SYSTEM.into(),
         });
-        let now = executor.adjust(requests.collect()).await?;
-        if now > 0 {
+        let new = executor.adjust(requests.collect()).await?;
+        if new > 0 {
             for level in levels.iter().filter(|level| level.threshold.is_some()) {
                 executor.set_threshold(key(level), level.threshold).await?;
             }
         }
-        opened += now;
+        created += new;
     }
     db.close().await;
-    Ok(opened)
+    Ok(created)
 }
 
 fn key(level: &SeedLevel) -> StockKey {
-    StockKey { place_id: level.place_id.clone(), product_id: level.product_id.clone() }
+    StockKey::new(&level.place_id, &level.product_id)
 }
 
-/// The logistics centre that every fleet has.
-pub(crate) async fn open_centre(db: &db::Db, config: &Config) -> Result<(), Error> {
-    open_place(db, &config.logistics_place, "Logistics centre", "logistics", None).await
+/// Creates the logistics centre that every installation has.
+pub(crate) async fn create_logistics_place(db: &db::Db, config: &Config) -> Result<(), Error> {
+    create_place(db, &config.logistics_place, "Logistics centre", "logistics", None).await
 }
 
-/// Sample products have short ids; a long one would not fit an id of 64 letters.
+/// The adjustment's id has at most 64 characters, and sample products have short ids.
 fn short(product_id: &ProductId) -> String {
     product_id.as_str().chars().take(40).collect()
 }

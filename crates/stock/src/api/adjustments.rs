@@ -1,4 +1,4 @@
-//! `/api/stock/adjustments`: what is put in and taken out by hand.
+//! `/api/stock/adjustments`: manual changes of levels.
 
 use auth::{AdminOnly, Allow, ManagerOrAdmin};
 use axum::{
@@ -11,9 +11,8 @@ use commerce::{Id, PlaceId, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, MAX_PIECES, keyed, reason_error, require_place_access, unknown_product_error};
+use super::{Api, MAX_PIECES, keyed_request, reason_error, require_place_access, unknown_product_error};
 use crate::{
-    commands::{Command, Outcome},
     domain::{Adjustment, AdjustmentRejection, AdjustmentRequest, StockKey},
     error::Error,
     store::{
@@ -25,43 +24,49 @@ use crate::{
 /// Most adjustments of one call.
 const MAX_ADJUSTMENTS: usize = 1_000;
 
-/// What is to be put in (above zero) or taken out.
+/// A manual change of the pieces on hand of a product in a place.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"product_id": "TEA-ASSAM-250", "place_id": "store-1", "delta": -2, "reason": "broken"}))]
 pub(crate) struct NewAdjustment {
-    /// Chosen by the caller: a repeat changes nothing. Made if not given.
+    /// Chosen by the caller, 1 to 64 characters: a repeat with the same id changes nothing. Generated if absent.
     #[serde(default)]
     id: Option<String>,
     product_id: String,
     place_id: String,
+    /// Pieces to put in (above 0) or to take out (below 0), at most 1,000,000,000 either way. Refused with 409 if fewer pieces
+    /// than are reserved would be left.
     delta: i64,
+    /// Why, for the ledger; 1 to 500 characters.
     reason: String,
 }
 
-/// Many adjustments, all or none.
+/// A batch of adjustments: all are applied, or none.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustments {
-    /// 1 to 1,000, each with its id.
+    /// 1 to 1,000 adjustments, each with its id.
     adjustments: Vec<NewAdjustment>,
 }
 
-/// What was put in or taken out.
+/// An applied adjustment.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Adjustment)]
 pub(crate) struct AdjustmentBody {
     id: String,
     product_id: ProductId,
     place_id: PlaceId,
+    /// Pieces put in (above 0) or taken out (below 0).
     delta: i64,
     reason: String,
-    /// On hand after it.
+    /// Pieces on hand after the adjustment.
     balance: i64,
+    /// Who made it.
     actor: String,
     at: Timestamp,
 }
 
-/// Many of them.
+/// The applied adjustments, in the order of the request.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Adjustments {
     data: Vec<AdjustmentBody>,
@@ -83,30 +88,47 @@ impl From<Adjustment> for AdjustmentBody {
     }
 }
 
-/// Puts goods in or takes them out. For admins, and managers of the place.
-#[utoipa::path(post, path = "/api/stock/adjustments", request_body = NewAdjustment, responses((status = 201, body = AdjustmentBody), (status = 409), (status = 422), (status = 503)), tag = "stock")]
+/// Adjust a level
+///
+/// Puts pieces in or takes them out, with an entry in the ledger. For admins, and managers of the place.
+#[utoipa::path(post, path = "/api/stock/adjustments", operation_id = "adjustStock",
+    request_body = NewAdjustment,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters; a repeat with the same key gets the first response")),
+    responses((status = 201, body = AdjustmentBody),
+        (status = 409, description = "Fewer pieces than are reserved would be left, or the id was used for another adjustment"),
+        (status = 422, description = "A field breaks a rule, or the product or place does not exist"),
+        (status = 503, description = "The product service did not answer")),
+    tag = "stock")]
 pub(crate) async fn create_adjustment(
     State(api): State<Api>,
     caller: Allow<ManagerOrAdmin>,
     headers: HeaderMap,
     Json(new): Json<NewAdjustment>,
 ) -> Result<Response, Problem> {
-    let keyed = keyed(&headers, &caller, "POST /api/stock/adjustments", &new)?;
+    let keyed = keyed_request(&headers, &caller, "POST /api/stock/adjustments", &new)?;
     require_place_access(&caller, &new.place_id)?;
     let mut errors = Vec::new();
-    let request = request(new, "", &caller.actor(), &mut errors);
+    let request = parse_request(new, "", &caller.actor(), &mut errors);
     let Some(request) = request.filter(|_| errors.is_empty()) else {
         return Err(Problem::fields(errors));
     };
     let requests = vec![request];
     require_known_products(&api, &requests, keyed.as_ref(), |_| String::new()).await?;
-    let mut done = adjust(&api, requests, keyed).await?;
-    let body = done.pop().map(AdjustmentBody::from);
+    let mut applied = api.queue.adjust(requests, keyed).await?;
+    let body = applied.pop().map(AdjustmentBody::from);
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-/// Does many adjustments, all or none. For admins.
-#[utoipa::path(post, path = "/api/stock/adjustments/batch", request_body = NewAdjustments, responses((status = 201, body = Adjustments), (status = 409), (status = 422), (status = 503)), tag = "stock")]
+/// Adjust many levels
+///
+/// Applies all adjustments, or none. A problem names the one that is refused by `index`. For admins.
+#[utoipa::path(post, path = "/api/stock/adjustments/batch", operation_id = "adjustStockBatch",
+    request_body = NewAdjustments,
+    responses((status = 201, body = Adjustments),
+        (status = 409, description = "Fewer pieces than are reserved would be left, or an id was used for another adjustment"),
+        (status = 422, description = "A field breaks a rule, or a product or place does not exist"),
+        (status = 503, description = "The product service did not answer")),
+    tag = "stock")]
 pub(crate) async fn create_adjustments(
     State(api): State<Api>,
     caller: Allow<AdminOnly>,
@@ -117,36 +139,36 @@ pub(crate) async fn create_adjustments(
     }
     let mut errors = Vec::new();
     let mut requests = Vec::with_capacity(new.adjustments.len());
-    for (n, new) in new.adjustments.into_iter().enumerate() {
-        let prefix = prefix(n);
+    for (index, new) in new.adjustments.into_iter().enumerate() {
+        let prefix = field_prefix(index);
         if new.id.is_none() {
             errors.push(FieldError::new(format!("{prefix}id"), "required", "so that a repeat changes nothing"));
         }
-        requests.extend(request(new, &prefix, &caller.actor(), &mut errors));
+        requests.extend(parse_request(new, &prefix, &caller.actor(), &mut errors));
     }
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
     }
-    require_known_products(&api, &requests, None, prefix).await?;
-    let done = adjust(&api, requests, None).await.map_err(placed)?;
-    let body = Adjustments { data: done.into_iter().map(Into::into).collect() };
+    require_known_products(&api, &requests, None, field_prefix).await?;
+    let applied = api.queue.adjust(requests, None).await.map_err(with_index)?;
+    let body = Adjustments { data: applied.into_iter().map(Into::into).collect() };
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-/// Where the fields of one of many stand.
-fn prefix(n: usize) -> String {
-    format!("adjustments[{n}].")
+/// The path of the fields of one adjustment in a batch.
+fn field_prefix(index: usize) -> String {
+    format!("adjustments[{index}].")
 }
 
-/// Refuses products that the catalogue does not hold. What was done before is not asked about: a repeat hears
-/// its first answer, whatever has become of the product or its service.
+/// Refuses products that the catalogue does not contain. A repeat is not checked: it gets the first response, even if the
+/// product was deleted or the product service is unreachable.
 async fn require_known_products(
     api: &Api,
     requests: &[AdjustmentRequest],
     keyed: Option<&KeyedRequest>,
-    prefix: impl Fn(usize) -> String,
+    field_prefix: impl Fn(usize) -> String,
 ) -> Result<(), Problem> {
-    let done = async {
+    let applied = async {
         let mut tx = api.db.read().await?;
         if let Some(keyed) = keyed
             && idempotency::find(&mut tx, keyed).await?.is_some()
@@ -155,38 +177,27 @@ async fn require_known_products(
         }
         unit_of_work::known_adjustments(&mut tx, requests.iter().map(|request| request.id.as_str())).await.map(Some)
     };
-    let Some(done) = done.await.map_err(|err: Error| Problem::from(err))? else {
+    let Some(applied) = applied.await.map_err(|err: Error| Problem::from(err))? else {
         return Ok(());
     };
-    // What is there may be written off, also when the catalogue no longer sells it.
-    let new = || requests.iter().enumerate().filter(|(_, request)| request.delta > 0 && !done.contains(&request.id));
+    // Pieces of a product that is no longer in the catalogue can still be written off.
+    let new = || requests.iter().enumerate().filter(|(_, request)| request.delta > 0 && !applied.contains(&request.id));
     let missing = api.catalogue.missing(new().map(|(_, request)| &request.key.product_id).collect()).await?;
     let errors: Vec<FieldError> = new()
         .filter(|(_, request)| missing.contains(&request.key.product_id))
-        .map(|(n, request)| unknown_product_error(&prefix(n), &request.key.product_id))
+        .map(|(index, request)| unknown_product_error(&field_prefix(index), &request.key.product_id))
         .collect();
     if errors.is_empty() { Ok(()) } else { Err(Problem::fields(errors)) }
 }
 
-async fn adjust(
-    api: &Api,
-    requests: Vec<AdjustmentRequest>,
-    keyed: Option<KeyedRequest>,
-) -> Result<Vec<Adjustment>, Error> {
-    match api.queue.one(Command::Adjust(requests, keyed)).await? {
-        Outcome::Adjusted(done) => done,
-        _ => Err(Error::Corrupt("answer")),
-    }
-}
-
-/// Names the one of many that cannot be.
-fn placed(err: Error) -> Problem {
+/// Adds the index of the refused adjustment of a batch.
+fn with_index(err: Error) -> Problem {
     let index = match &err {
-        Error::Rejected(AdjustmentRejection::UnknownPlace { index, .. }) => {
-            let field = format!("adjustments[{index}].place_id");
+        Error::Adjustment(AdjustmentRejection::UnknownPlace { index, .. }) => {
+            let field = format!("{}place_id", field_prefix(*index));
             return Problem::invalid(&field, "exists", err.to_string());
         }
-        Error::Rejected(AdjustmentRejection::BelowReserved { index, .. }) => Some(*index),
+        Error::Adjustment(AdjustmentRejection::BelowReserved { index, .. }) => Some(*index),
         _ => None,
     };
     let problem = Problem::from(err);
@@ -196,13 +207,18 @@ fn placed(err: Error) -> Problem {
     }
 }
 
-fn request(new: NewAdjustment, prefix: &str, actor: &str, errors: &mut Vec<FieldError>) -> Option<AdjustmentRequest> {
+fn parse_request(
+    new: NewAdjustment,
+    prefix: &str,
+    actor: &str,
+    errors: &mut Vec<FieldError>,
+) -> Option<AdjustmentRequest> {
     errors.extend(reason_error(prefix, &new.reason));
-    let mut wrong = |field: &str, rule: &str, message: String| {
+    let mut add_error = |field: &str, rule: &str, message: String| {
         errors.push(FieldError::new(format!("{prefix}{field}"), rule, message));
     };
     if new.delta == 0 || !(-MAX_PIECES..=MAX_PIECES).contains(&new.delta) {
-        wrong("delta", "range", format!("not 0, and at most {MAX_PIECES} either way"));
+        add_error("delta", "range", format!("not 0, and at most {MAX_PIECES} either way"));
     }
     let id = match new.id {
         None => Ok(Id::<()>::new()),
@@ -213,7 +229,7 @@ fn request(new: NewAdjustment, prefix: &str, actor: &str, errors: &mut Vec<Field
         [("id", id.as_ref().err()), ("product_id", product_id.as_ref().err()), ("place_id", place_id.as_ref().err())]
     {
         if let Some(err) = err {
-            wrong(field, "id", err.to_string());
+            add_error(field, "id", err.to_string());
         }
     }
     Some(AdjustmentRequest {

@@ -1,4 +1,4 @@
-//! `souk.stock.v1.Stock`: changing calls for services, `Check` for admins too.
+//! `souk.stock.v1.Stock`: calls that change stock are for services; `Check` also for admins.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::Api;
 use crate::{
-    commands::{Command, Outcome},
-    domain::{ReservationState, Reserved, UnitOfWork},
+    domain::{ReservationRequest, ReservationState, Reserved, UnitOfWork},
     error::Error,
     store::unit_of_work::{self, LoadSet},
 };
@@ -26,25 +25,18 @@ const MAX_LINES: usize = 10_000;
 const CHANGE: &[Role] = &[Role::Service];
 const READ: &[Role] = &[Role::Service, Role::Admin];
 
-/// An order's lines as they can be worked with.
-struct Wanted {
-    order_id: OrderId,
-    place_id: PlaceId,
-    lines: BTreeMap<ProductId, i64>,
-}
-
 #[tonic::async_trait]
 impl Stock for Api {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckResponse>, Status> {
         grpc_caller(&request, READ)?;
         let orders = request.into_inner().orders;
         check_count(orders.len())?;
-        let wanted: Vec<_> = orders.iter().map(|order| self.read(order)).collect();
-        let unit = self.look(&wanted).await.map_err(Problem::from)?;
-        let results = orders.into_iter().zip(wanted).map(|(order, wanted)| {
-            let reserved = match wanted {
+        let requests: Vec<_> = orders.iter().map(|order| self.parse(order)).collect();
+        let unit = self.load(requests.iter().flatten()).await.map_err(Problem::from)?;
+        let results = orders.into_iter().zip(requests).map(|(order, request)| {
+            let reserved = match request {
                 Err(why) => Reserved::Invalid(why),
-                Ok(wanted) => unit.check(&wanted.order_id, &wanted.place_id, &wanted.lines),
+                Ok(request) => unit.check(&request),
             };
             result(order.order_id, reserved)
         });
@@ -55,25 +47,19 @@ impl Stock for Api {
         grpc_caller(&request, CHANGE)?;
         let orders = request.into_inner().orders;
         check_count(orders.len())?;
-        let wanted: Vec<_> = orders.iter().map(|order| self.read(order)).collect();
-        let mut refusals = Vec::with_capacity(wanted.len());
-        let mut tasks = Vec::with_capacity(wanted.len());
-        for wanted in wanted {
-            refusals.push(wanted.as_ref().err().cloned());
-            tasks.extend(wanted.ok().map(|Wanted { order_id, place_id, lines }| Command::Reserve {
-                order_id,
-                place_id,
-                lines,
-            }));
+        let mut refusals = Vec::with_capacity(orders.len());
+        let mut requests = Vec::with_capacity(orders.len());
+        for order in &orders {
+            let parsed = self.parse(order);
+            refusals.push(parsed.as_ref().err().cloned());
+            requests.extend(parsed);
         }
-        let mut answers = self.run(tasks).await?.into_iter();
+        let mut reserved = self.queue.reserve(requests).await.map_err(Problem::from)?.into_iter();
         let results = orders.into_iter().zip(refusals).map(|(order, refusal)| {
             let reserved = match refusal {
                 Some(why) => Reserved::Invalid(why),
-                None => match answers.next() {
-                    Some(Outcome::Reserved(reserved)) => reserved,
-                    _ => Reserved::Invalid("it could not be decided".into()),
-                },
+                // The queue returns a result for each request.
+                None => reserved.next().unwrap_or_else(|| Reserved::Invalid("it could not be decided".into())),
             };
             self.reservations.with_label_values(&[label(&reserved)]).inc();
             result(order.order_id, reserved)
@@ -83,55 +69,27 @@ impl Stock for Api {
 
     async fn release(&self, request: Request<ReleaseRequest>) -> Result<Response<ReleaseResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
-        let results = self.hold(request.into_inner().order_ids, Command::Release).await?;
+        let ids = request.into_inner().order_ids;
+        let states = self.queue.release(parse_ids(&ids)?).await.map_err(Problem::from)?;
+        let results = hold_results(ids, states.into_iter().map(Some));
         Ok(Response::new(ReleaseResponse { results }))
     }
 
     async fn commit(&self, request: Request<CommitRequest>) -> Result<Response<CommitResponse>, Status> {
         grpc_caller(&request, CHANGE)?;
-        let results = self.hold(request.into_inner().order_ids, Command::Commit).await?;
+        let ids = request.into_inner().order_ids;
+        let states = self.queue.commit(parse_ids(&ids)?).await.map_err(Problem::from)?;
+        let results = hold_results(ids, states.into_iter());
         Ok(Response::new(CommitResponse { results }))
     }
 }
 
 impl Api {
-    async fn run(&self, tasks: Vec<Command>) -> Result<Vec<Outcome>, Status> {
-        if tasks.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(self.queue.run(tasks).await.map_err(Problem::from)?)
-    }
-
-    async fn hold(&self, ids: Vec<String>, task: fn(OrderId) -> Command) -> Result<Vec<HoldResult>, Status> {
-        check_count(ids.len())?;
-        let tasks = ids
-            .iter()
-            .map(|id| OrderId::parse(id).map(task))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|err| Status::invalid_argument(err.to_string()))?;
-        let answers = self.run(tasks).await?;
-        Ok(ids
-            .into_iter()
-            .zip(answers)
-            .map(|(order_id, answer)| {
-                let state = match answer {
-                    Outcome::Reservation(Some(ReservationState::Held)) => HoldState::Held,
-                    Outcome::Reservation(Some(ReservationState::Released)) => HoldState::Released,
-                    Outcome::Reservation(Some(ReservationState::Committed)) => HoldState::Committed,
-                    _ => HoldState::Unknown,
-                };
-                HoldResult { order_id, state: state.into() }
-            })
-            .collect())
-    }
-
-    /// The books of these orders, as they stand.
-    async fn look(&self, wanted: &[Result<Wanted, String>]) -> Result<UnitOfWork, Error> {
+    /// Loads the current stock of these requests.
+    async fn load(&self, requests: impl Iterator<Item = &ReservationRequest>) -> Result<UnitOfWork, Error> {
         let mut load_set = LoadSet::default();
-        for wanted in wanted.iter().flatten() {
-            load_set.orders.insert(wanted.order_id.as_str());
-            load_set.places.insert(wanted.place_id.as_str());
-            load_set.products.extend(wanted.lines.keys().map(|id| id.as_str()));
+        for request in requests {
+            load_set.add_reservation(request);
         }
         let mut unit = UnitOfWork { now: Timestamp::now(), ..UnitOfWork::default() };
         let mut tx = self.db.snapshot().await?;
@@ -139,13 +97,13 @@ impl Api {
         Ok(unit)
     }
 
-    /// Reads an item; lines of one product count together.
-    fn read(&self, order: &OrderLines) -> Result<Wanted, String> {
+    /// Parses the lines of an order; lines of one product are added up.
+    fn parse(&self, order: &OrderLines) -> Result<ReservationRequest, String> {
         if !(1..=MAX_LINES).contains(&order.lines.len()) {
             return Err(format!("{} lines; 1 to {MAX_LINES} are taken", order.lines.len()));
         }
         let place_id = match order.place_id.as_str() {
-            "" => self.logistics.clone(),
+            "" => self.default_place.clone(),
             id => PlaceId::parse(id).map_err(|err| format!("place_id: {err}"))?,
         };
         let mut lines = BTreeMap::new();
@@ -154,12 +112,33 @@ impl Api {
             let quantity = Quantity::new(i64::from(line.quantity)).map_err(|err| format!("{product_id}: {err}"))?;
             *lines.entry(product_id).or_insert(0) += i64::from(quantity.get());
         }
-        Ok(Wanted {
+        Ok(ReservationRequest {
             order_id: OrderId::parse(&order.order_id).map_err(|err| format!("order_id: {err}"))?,
             place_id,
             lines,
         })
     }
+}
+
+/// Parses the order ids of a call; a malformed one refuses the whole call.
+fn parse_ids(ids: &[String]) -> Result<Vec<OrderId>, Status> {
+    check_count(ids.len())?;
+    ids.iter().map(|id| OrderId::parse(id).map_err(|err| Status::invalid_argument(err.to_string()))).collect()
+}
+
+fn hold_results(ids: Vec<String>, states: impl Iterator<Item = Option<ReservationState>>) -> Vec<HoldResult> {
+    ids.into_iter()
+        .zip(states)
+        .map(|(order_id, state)| {
+            let state = match state {
+                Some(ReservationState::Held) => HoldState::Held,
+                Some(ReservationState::Released) => HoldState::Released,
+                Some(ReservationState::Committed) => HoldState::Committed,
+                None => HoldState::Unknown,
+            };
+            HoldResult { order_id, state: state.into() }
+        })
+        .collect()
 }
 
 const fn label(reserved: &Reserved) -> &'static str {

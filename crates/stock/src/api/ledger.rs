@@ -1,4 +1,4 @@
-//! `/api/stock/ledger`: every movement of what is on hand, newest first.
+//! `/api/stock/ledger`: every change of the pieces on hand, newest first.
 
 use auth::{Allow, Staff};
 use axum::extract::State;
@@ -7,13 +7,13 @@ use commerce::{PlaceId, ProductId, Timestamp, page::Page};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Api, levels::LevelQuery, page_problem, require_place_access};
+use super::{Api, levels::LedgerQuery, page_problem, require_place_access};
 use crate::{
     error::Error,
     store::lists::{self, LedgerEntry},
 };
 
-/// A movement.
+/// A change of the pieces on hand of a product in a place.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = LedgerEntry)]
 pub(crate) struct LedgerEntryBody {
@@ -22,14 +22,15 @@ pub(crate) struct LedgerEntryBody {
     place_id: PlaceId,
     /// adjusted, sold, restocked, sent or received.
     kind: String,
-    /// What came in is above zero.
+    /// Pieces put in (above 0) or taken out (below 0).
     quantity: i64,
-    /// On hand after it.
+    /// Pieces on hand after the change.
     balance: i64,
-    /// The order, adjustment or replenishment.
+    /// Id of the order, adjustment or replenishment that caused it.
     cause: String,
+    /// Why; empty where no reason was given.
     reason: String,
-    /// Who did it.
+    /// Who did it; `souk` for the service itself.
     actor: String,
     at: Timestamp,
 }
@@ -51,12 +52,16 @@ impl From<LedgerEntry> for LedgerEntryBody {
     }
 }
 
-/// The ledger, newest first. For admins; staff see the places they work in.
-#[utoipa::path(get, path = "/api/stock/ledger", params(LevelQuery), responses((status = 200, body = Page<LedgerEntryBody>)), tag = "stock")]
+/// List the stock ledger
+///
+/// Entries, newest first. For admins; staff see the places that they work in.
+#[utoipa::path(get, path = "/api/stock/ledger", operation_id = "listStockLedger", params(LedgerQuery),
+    responses((status = 200, body = Page<LedgerEntryBody>), (status = 403, description = "The caller does not work in the place")),
+    tag = "stock")]
 pub(crate) async fn list_ledger(
     State(api): State<Api>,
     caller: Allow<Staff>,
-    Query(query): Query<LevelQuery>,
+    Query(query): Query<LedgerQuery>,
 ) -> Result<Json<Page<LedgerEntryBody>>, Problem> {
     let key = &api.cursors.ledger;
     let paging = query.page_query().page_request(key).map_err(page_problem)?;

@@ -1,4 +1,4 @@
-//! `/api/stock/levels`: how much of what is where.
+//! `/api/stock/levels`: the quantities of products in places.
 
 use auth::{Allow, ManagerOrAdmin, ServiceOrStaff};
 use axum::extract::State;
@@ -12,108 +12,109 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Api, MAX_PIECES, page_problem, reason_error, require_place_access, unknown_product_error};
 use crate::{
-    commands::{Command, Outcome},
     domain::{Level, StockKey},
     error::Error,
     store::{
-        lists::{self, Filter},
+        lists::{self, StockFilter},
         replenishments,
     },
 };
 
-/// How much of a product is in a place.
+/// The quantities of a product in a place.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Level)]
 pub(crate) struct LevelBody {
     product_id: ProductId,
     place_id: PlaceId,
+    /// Pieces in the place.
     on_hand: i64,
+    /// Pieces reserved for orders.
     reserved: i64,
-    /// What can still be promised: on hand less reserved.
+    /// Pieces that can still be reserved: `on_hand` less `reserved`.
     available: i64,
-    /// Pieces on their way here from another place, which belong to neither.
+    /// Pieces in transit to this place; they count in no `on_hand`.
     in_transit: i64,
-    /// Below so many available, people are told.
+    /// The level is low, which is published as an event, while fewer pieces are available. Absent: never low.
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<i64>,
 }
 
-/// Which levels.
+/// The filter and paging of a list of levels.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct LevelsQuery {
-    /// Of one of these products; at most 100 of them.
+pub(crate) struct LevelQuery {
+    /// Levels of any of these products; repeat the parameter for up to 100.
     product_id: Vec<String>,
-    /// In one of these places; at most 100 of them.
+    /// Levels in any of these places; repeat the parameter for up to 100.
     place_id: Vec<String>,
-    /// Of which at least so much can be promised.
+    /// Levels with at least this many pieces available.
     min_available: Option<i64>,
-    /// Of which at most so much can be promised.
+    /// Levels with at most this many pieces available.
     max_available: Option<i64>,
-    /// Rows wanted, 1 to 100; 20 if not said.
+    /// Rows per page, 1 to 100; 20 by default.
     limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
-    /// Numbered page, from 1.
+    /// The number of the page, from 1; instead of `cursor`.
     page: Option<u32>,
-    /// Whether the answer tells the `total`.
+    /// Whether the response contains `total`.
     include_total: Option<bool>,
 }
 
-impl LevelsQuery {
-    fn filter(&self) -> Result<Filter, Problem> {
-        let some = |field: &str, ids: &Vec<String>| match ids.len() {
+impl LevelQuery {
+    fn filter(&self) -> Result<StockFilter, Problem> {
+        let any_of = |field: &str, ids: &Vec<String>| match ids.len() {
             0 => Ok(None),
             1..=100 => Ok(Some(ids.clone())),
             _ => Err(Problem::new(Kind::Unreadable, format!("{field}: at most 100"))),
         };
-        Ok(Filter {
-            products: some("product_id", &self.product_id)?,
-            places: some("place_id", &self.place_id)?,
+        Ok(StockFilter {
+            products: any_of("product_id", &self.product_id)?,
+            places: any_of("place_id", &self.place_id)?,
             min_available: self.min_available,
             max_available: self.max_available,
         })
     }
 }
 
-/// Which lines.
+/// The filter and paging of the ledger.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct LevelQuery {
-    /// Of this product.
+pub(crate) struct LedgerQuery {
+    /// Entries of this product.
     pub(super) product_id: Option<String>,
-    /// In this place.
+    /// Entries of this place.
     pub(super) place_id: Option<String>,
-    /// Rows wanted, 1 to 100; 20 if not said.
+    /// Rows per page, 1 to 100; 20 by default.
     pub(super) limit: Option<u32>,
-    /// The `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     pub(super) cursor: Option<String>,
-    /// Numbered page, from 1.
+    /// The number of the page, from 1; instead of `cursor`.
     pub(super) page: Option<u32>,
-    /// Whether the answer tells the `total`.
+    /// Whether the response contains `total`.
     pub(super) include_total: Option<bool>,
 }
 
-/// Below how many available people are told.
+/// The threshold of a level.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Threshold {
-    /// From 0 to 1,000,000; null: nobody is told.
+    /// The level is low while fewer pieces are available; from 0 to 1,000,000. Null removes the threshold.
     threshold: Option<i64>,
 }
 
-impl LevelQuery {
+impl LedgerQuery {
     pub(super) fn page_query(&self) -> PageQuery {
         PageQuery { limit: self.limit, cursor: self.cursor.clone(), page: self.page, include_total: self.include_total }
     }
 
-    pub(super) fn filter(&self) -> Filter {
-        Filter {
+    pub(super) fn filter(&self) -> StockFilter {
+        StockFilter {
             products: self.product_id.clone().map(|product| vec![product]),
             places: self.place_id.clone().map(|place| vec![place]),
-            ..Filter::default()
+            ..StockFilter::default()
         }
     }
 }
@@ -130,12 +131,14 @@ fn body(key: StockKey, level: &Level, in_transit: i64) -> LevelBody {
     }
 }
 
-/// Levels by product and place. For staff of any place and services.
-#[utoipa::path(get, path = "/api/stock/levels", params(LevelsQuery), responses((status = 200, body = Page<LevelBody>)), tag = "stock")]
+/// List stock levels
+///
+/// Sorted by product and place. For staff of any place, and services.
+#[utoipa::path(get, path = "/api/stock/levels", operation_id = "listStockLevels", params(LevelQuery), responses((status = 200, body = Page<LevelBody>)), tag = "stock")]
 pub(crate) async fn list_levels(
     State(api): State<Api>,
     _caller: Allow<ServiceOrStaff>,
-    Query(query): Query<LevelsQuery>,
+    Query(query): Query<LevelQuery>,
 ) -> Result<Json<Page<LevelBody>>, Problem> {
     let key = &api.cursors.levels;
     let filter = query.filter()?;
@@ -154,28 +157,35 @@ pub(crate) async fn list_levels(
     let rows: Vec<LevelBody> = rows
         .into_iter()
         .map(|(key, level)| {
-            let on_their_way = in_transit.get(&key).copied().unwrap_or_default();
-            body(key, &level, on_their_way)
+            let pieces = in_transit.get(&key).copied().unwrap_or_default();
+            body(key, &level, pieces)
         })
         .collect();
     let position = |row: &LevelBody| (row.product_id.to_string(), row.place_id.to_string());
     Ok(Json(paging.page(key, rows, total, position)))
 }
 
-/// How much is to be available.
+/// The quantity that shall be available.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"available": 24, "reason": "counted"}))]
 pub(crate) struct Available {
-    /// From 0 to 1,000,000,000.
+    /// Pieces, from 0 to 1,000,000,000.
     available: i64,
-    /// Why.
+    /// Why, for the ledger; 1 to 500 characters.
     reason: String,
 }
 
-/// Puts in or takes out what makes so much available, as one who has counted says it; others may sell meanwhile. For admins,
-/// and managers of the place.
-#[utoipa::path(put, path = "/api/stock/levels/{product_id}/{place_id}/available", params(("product_id" = ProductId, Path), ("place_id" = PlaceId, Path)), request_body = Available, responses((status = 200, body = LevelBody), (status = 404), (status = 422), (status = 503)), tag = "stock")]
+/// Set the available quantity
+///
+/// Adjusts the level by the difference, after a count for example. Reserved pieces are not touched, so orders can be placed
+/// meanwhile. For admins, and managers of the place.
+#[utoipa::path(put, path = "/api/stock/levels/{product_id}/{place_id}/available", operation_id = "setAvailableStock",
+    params(("product_id" = ProductId, Path), ("place_id" = PlaceId, Path)), request_body = Available,
+    responses((status = 200, body = LevelBody), (status = 404, description = "The place does not exist"),
+        (status = 422, description = "A field breaks a rule, or the product does not exist"),
+        (status = 503, description = "The product service did not answer")),
+    tag = "stock")]
 pub(crate) async fn set_available(
     State(api): State<Api>,
     caller: Allow<ManagerOrAdmin>,
@@ -186,12 +196,13 @@ pub(crate) async fn set_available(
     if !(0..=MAX_PIECES).contains(&available) {
         return Err(Problem::invalid("available", "range", format!("from 0 to {MAX_PIECES}")));
     }
-    if let Some(wrong) = reason_error("", &reason) {
-        return Err(Problem::fields(vec![wrong]));
+    if let Some(error) = reason_error("", &reason) {
+        return Err(Problem::fields(vec![error]));
     }
     let key = StockKey { place_id, product_id };
     require_known_product(&api, &key).await?;
-    set(&api, key.clone(), Command::Available { key, available, reason, actor: caller.actor() }).await
+    let level = api.queue.set_available(key.clone(), available, reason, caller.actor()).await?;
+    body_with_transit(&api, key, level).await
 }
 
 async fn require_known_product(api: &Api, key: &StockKey) -> Result<(), Problem> {
@@ -201,20 +212,25 @@ async fn require_known_product(api: &Api, key: &StockKey) -> Result<(), Problem>
     Err(Problem::fields(vec![unknown_product_error("", &key.product_id)]))
 }
 
-/// Changes one level, and shows it.
-async fn set(api: &Api, key: StockKey, task: Command) -> Result<Json<LevelBody>, Problem> {
-    let Outcome::Threshold(level) = api.queue.one(task).await? else { return Err(Error::Corrupt("answer").into()) };
-    let level = level?;
-    let on_their_way = async {
+async fn body_with_transit(api: &Api, key: StockKey, level: Level) -> Result<Json<LevelBody>, Problem> {
+    let read = async {
         let mut tx = api.db.read().await?;
         replenishments::in_transit(&mut tx, Some(&[key.product_id.as_str()])).await
     };
-    let in_transit = on_their_way.await.map_err(Problem::from)?.get(&key).copied().unwrap_or_default();
+    let in_transit = read.await.map_err(Problem::from)?.get(&key).copied().unwrap_or_default();
     Ok(Json(body(key, &level, in_transit)))
 }
 
-/// Sets below how many available people are told. For admins, and managers of the place.
-#[utoipa::path(put, path = "/api/stock/levels/{product_id}/{place_id}/threshold", params(("product_id" = ProductId, Path), ("place_id" = PlaceId, Path)), request_body = Threshold, responses((status = 200, body = LevelBody), (status = 404), (status = 422), (status = 503)), tag = "stock")]
+/// Set the threshold of a level
+///
+/// A level below its threshold is published as an event, and requests goods from the logistics centre if the service is
+/// configured so. For admins, and managers of the place.
+#[utoipa::path(put, path = "/api/stock/levels/{product_id}/{place_id}/threshold", operation_id = "setStockThreshold",
+    params(("product_id" = ProductId, Path), ("place_id" = PlaceId, Path)), request_body = Threshold,
+    responses((status = 200, body = LevelBody), (status = 404, description = "The place does not exist"),
+        (status = 422, description = "A field breaks a rule, or the product does not exist"),
+        (status = 503, description = "The product service did not answer")),
+    tag = "stock")]
 pub(crate) async fn set_threshold(
     State(api): State<Api>,
     caller: Allow<ManagerOrAdmin>,
@@ -227,5 +243,6 @@ pub(crate) async fn set_threshold(
     }
     let key = StockKey { place_id, product_id };
     require_known_product(&api, &key).await?;
-    set(&api, key.clone(), Command::Threshold(key, wanted.threshold)).await
+    let level = api.queue.set_threshold(key.clone(), wanted.threshold).await?;
+    body_with_transit(&api, key, level).await
 }

@@ -1,19 +1,19 @@
-//! The edge. gRPC: `souk.stock.v1.Stock` (authenticated), beside health and reflection. REST:
+//! The API. gRPC: `souk.stock.v1.Stock` (authenticated), health and reflection. REST:
 //!
-//! | route | who |
+//! | route | allowed for |
 //! |---|---|
 //! | `GET /api/places`, `GET /api/places/{id}` | anyone |
 //! | `POST /api/places` | admin |
 //! | `GET /api/stock/levels` | staff, services |
-//! | `PUT /api/stock/levels/{product_id}/{place_id}/threshold` | admin; manager in his stores |
-//! | `PUT /api/stock/levels/{product_id}/{place_id}/available` | admin; manager in his stores |
-//! | `GET /api/stock/ledger` | admin; staff of their stores |
-//! | `POST /api/stock/adjustments` | admin; manager in his stores |
+//! | `PUT /api/stock/levels/{product_id}/{place_id}/threshold` | admin; manager of the place |
+//! | `PUT /api/stock/levels/{product_id}/{place_id}/available` | admin; manager of the place |
+//! | `GET /api/stock/ledger` | admin; staff, for their places |
+//! | `POST /api/stock/adjustments` | admin; manager of the place |
 //! | `POST /api/stock/adjustments/batch` | admin |
-//! | `GET /api/stock/replenishments`, `…/{id}` | admin; staff of the places concerned |
-//! | `POST /api/stock/replenishments`, `…/{id}/receive` | admin; staff of the place that asks |
+//! | `GET /api/stock/replenishments`, `…/{id}` | admin; staff of the two places |
+//! | `POST /api/stock/replenishments`, `…/{id}/receive` | admin; staff of the destination |
 //! | `POST /api/stock/replenishments/{id}/approve`, `…/refuse` | admin |
-//! | `POST /api/stock/replenishments/{id}/dispatch` | admin; staff of the place that gives |
+//! | `POST /api/stock/replenishments/{id}/dispatch` | admin; staff of the origin |
 
 mod adjustments;
 mod grpc;
@@ -37,18 +37,14 @@ use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{
-    clients::Catalogue,
-    commands::{Executor, StockQueue},
-    store::idempotency::KeyedRequest,
-};
+use crate::{clients::Catalogue, executor::Executor, queue::StockQueue, store::idempotency::KeyedRequest};
 
-/// Most pieces that one request may tell of.
+/// Most pieces in one request.
 const MAX_PIECES: i64 = 1_000_000_000;
 /// Most characters of a reason.
 const MAX_REASON_CHARS: usize = 500;
 
-/// What the handlers work with. Cheap to clone.
+/// The state of the handlers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) queue: StockQueue,
@@ -57,11 +53,12 @@ pub(crate) struct Api {
     pub(crate) catalogue: Catalogue,
     pub(crate) verifier: Verifier,
     pub(crate) cursors: Cursors,
-    pub(crate) logistics: PlaceId,
+    /// The place of reservations and replenishments that name none.
+    pub(crate) default_place: PlaceId,
     pub(crate) reservations: prometheus::IntCounterVec,
 }
 
-/// One key for each list.
+/// The keys that sign the cursors, one for each list.
 #[derive(Clone)]
 pub(crate) struct Cursors {
     places: CursorKey,
@@ -71,7 +68,7 @@ pub(crate) struct Cursors {
 }
 
 impl Cursors {
-    /// The keys that follow from the fleet's secret.
+    /// Derives the keys from the internal key.
     pub(crate) fn derive(secret: &[u8]) -> Self {
         let key = |list: &str| CursorKey::derive(secret, list);
         Self {
@@ -98,7 +95,10 @@ pub(crate) async fn grpc(api: Api) -> anyhow::Result<Routes> {
 }
 
 #[derive(OpenApi)]
-#[openapi(info(title = "Souk stock", description = "Places, levels, adjustments and the ledger. Reserving is gRPC."))]
+#[openapi(info(
+    title = "Souk stock",
+    description = "Places, stock levels, adjustments, the ledger and replenishments. Reservations are made by gRPC (`souk.stock.v1.Stock`)."
+))]
 struct Doc;
 
 fn routes() -> OpenApiRouter<Api> {
@@ -124,17 +124,18 @@ pub(crate) fn http(api: Api) -> Router {
     chassis::openapi_docs(routes().with_state(api))
 }
 
-/// The description of the HTTP side.
+/// The OpenAPI description.
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
+/// The problem (400) of paging parameters that cannot be used.
 fn page_problem(bad: BadPage) -> Problem {
     Problem::new(Kind::Unreadable, bad.to_string())
 }
 
-/// What the caller asks for under a key of his own, if he gives one.
-fn keyed(
+/// The request under its `Idempotency-Key`, if it has one.
+fn keyed_request(
     headers: &HeaderMap,
     caller: &Caller,
     route: &'static str,
@@ -147,29 +148,29 @@ fn keyed(
         Ok(key) if (1..=255).contains(&key.len()) => key.to_owned(),
         _ => return Err(Problem::new(Kind::Unreadable, "Idempotency-Key must be 1 to 255 visible characters.")),
     };
-    // Plain texts and numbers always serialise.
+    // Texts and numbers always serialise.
     let request = serde_json::to_string(request).unwrap_or_default();
     Ok(Some(KeyedRequest { subject: caller.subject.clone(), route, key, request }))
 }
 
-/// Says what is wrong with the reason of a change.
+/// The error of a malformed reason.
 fn reason_error(prefix: &str, reason: &str) -> Option<FieldError> {
-    let wrong = |rule: &str, message: String| Some(FieldError::new(format!("{prefix}reason"), rule, message));
+    let error = |rule: &str, message: String| Some(FieldError::new(format!("{prefix}reason"), rule, message));
     if reason.trim().is_empty() || reason.chars().count() > MAX_REASON_CHARS {
-        return wrong("length", format!("1 to {MAX_REASON_CHARS} characters"));
+        return error("length", format!("1 to {MAX_REASON_CHARS} characters"));
     }
     if reason.chars().any(|char| char.is_control() && !matches!(char, '\n' | '\r' | '\t')) {
-        return wrong("characters", "no control characters".into());
+        return error("characters", "no control characters".into());
     }
     None
 }
 
-/// Says that the catalogue does not hold a product.
+/// The error of a product that the catalogue does not contain.
 fn unknown_product_error(prefix: &str, product_id: &ProductId) -> FieldError {
     FieldError::new(format!("{prefix}product_id"), "exists", format!("there is no product {product_id}"))
 }
 
-/// Refuses staff of other places.
+/// Refuses a caller who may not act in the place.
 fn require_place_access(caller: &Caller, place_id: &str) -> Result<(), Problem> {
     if caller.may_act_in(place_id) {
         return Ok(());

@@ -14,7 +14,7 @@ use commerce::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, keyed, page_problem};
+use super::{Api, keyed_request, page_problem};
 use crate::{
     error::Error,
     store::{
@@ -23,23 +23,24 @@ use crate::{
     },
 };
 
+/// Most characters of a name or a line of an address.
 const MAX_CHARS: usize = 200;
 
-/// Where goods are and are sold.
+/// A place that has stock: a store or a logistics centre.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Place)]
 pub(crate) struct PlaceBody {
     id: PlaceId,
-    /// What people call it.
+    /// The number that people use, from 1.
     number: i64,
     name: String,
-    /// store or logistics.
+    /// `store` or `logistics`.
     kind: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<Address>,
 }
 
-/// Where a place is.
+/// A postal address. Each part has 1 to 200 characters.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Address {
@@ -56,15 +57,17 @@ pub(crate) struct Address {
     country: Option<String>,
 }
 
-/// A place to be.
+/// A place to create.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({"id": "store-1", "name": "Harbour Street", "kind": "store"}))]
 pub(crate) struct NewPlace {
-    /// Chosen by the caller, or made.
+    /// Chosen by the caller, 1 to 64 characters; generated if absent.
     #[serde(default)]
     id: Option<String>,
+    /// 1 to 200 characters.
     name: String,
-    /// store or logistics.
+    /// `store` or `logistics`.
     kind: String,
     #[serde(default)]
     address: Option<Address>,
@@ -77,14 +80,16 @@ impl From<Place> for PlaceBody {
             number: place.number,
             name: place.name,
             kind: place.kind,
-            // Written by this version or one before it from the same type.
+            // Stored from the same type, by this version or an earlier one.
             address: place.address.and_then(|text| serde_json::from_str(&text).ok()),
         }
     }
 }
 
-/// Places by number.
-#[utoipa::path(get, path = "/api/places", params(PageQuery), responses((status = 200, body = Page<PlaceBody>)), tag = "places")]
+/// List places
+///
+/// Sorted by number. No token is needed.
+#[utoipa::path(get, path = "/api/places", operation_id = "listPlaces", params(PageQuery), responses((status = 200, body = Page<PlaceBody>)), tag = "places")]
 pub(crate) async fn list_places(
     State(api): State<Api>,
     Query(query): Query<PageQuery>,
@@ -101,8 +106,10 @@ pub(crate) async fn list_places(
     Ok(Json(paging.page(&api.cursors.places, rows, total, |place| place.number)))
 }
 
-/// One place.
-#[utoipa::path(get, path = "/api/places/{id}", params(("id" = PlaceId, Path)), responses((status = 200, body = PlaceBody), (status = 404)), tag = "places")]
+/// Get a place
+///
+/// No token is needed.
+#[utoipa::path(get, path = "/api/places/{id}", operation_id = "getPlace", params(("id" = PlaceId, Path)), responses((status = 200, body = PlaceBody), (status = 404)), tag = "places")]
 pub(crate) async fn get_place(State(api): State<Api>, Path(id): Path<PlaceId>) -> Result<Json<PlaceBody>, Problem> {
     let place = async {
         let mut tx = api.db.read().await?;
@@ -112,36 +119,48 @@ pub(crate) async fn get_place(State(api): State<Api>, Path(id): Path<PlaceId>) -
     place.map(|place| Json(place.into())).ok_or_else(|| Problem::not_found("place"))
 }
 
-/// Opens a place.
-#[utoipa::path(post, path = "/api/places", request_body = NewPlace, responses((status = 201, body = PlaceBody), (status = 409), (status = 422)), tag = "places")]
+/// Create a place
+///
+/// A repeat with the same id and content gets 200 and the existing place. For admins.
+#[utoipa::path(post, path = "/api/places", operation_id = "createPlace", request_body = NewPlace,
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters; a repeat with the same key gets the first response")),
+    responses((status = 201, body = PlaceBody), (status = 200, body = PlaceBody, description = "The place exists already"),
+        (status = 409, description = "A different place has this id"), (status = 422, description = "A field breaks a rule")),
+    tag = "places")]
 pub(crate) async fn create_place(
     State(api): State<Api>,
     caller: Allow<AdminOnly>,
     headers: HeaderMap,
     Json(new): Json<NewPlace>,
 ) -> Result<Response, Problem> {
-    let keyed = keyed(&headers, &caller, "POST /api/places", &new)?;
-    let place = check(new)?;
-    let (body, created) = save(&api, &place, keyed.as_ref()).await?;
+    let keyed = keyed_request(&headers, &caller, "POST /api/places", &new)?;
+    let place = parse_place(new)?;
+    let Saved { body, status } = save(&api, &place, keyed.as_ref()).await?;
     let id = place.id.as_str();
-    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let headers =
         [(header::CONTENT_TYPE, "application/json".to_owned()), (header::LOCATION, format!("/api/places/{id}"))];
     Ok((status, headers, body).into_response())
 }
 
-/// Gives the answer's body, and whether it is the first answer (or says the same again to its key).
-async fn save(api: &Api, place: &Place, keyed: Option<&KeyedRequest>) -> Result<(String, bool), Error> {
+/// The response of a create.
+struct Saved {
+    /// The place, as JSON.
+    body: String,
+    /// Created, also for a repeat under the same idempotency key; or OK if the place existed before.
+    status: StatusCode,
+}
+
+async fn save(api: &Api, place: &Place, keyed: Option<&KeyedRequest>) -> Result<Saved, Error> {
     let mut tx = api.db.write().await?;
     if let Some(keyed) = keyed
         && let Some(body) = idempotency::find(&mut tx, keyed).await?
     {
-        return Ok((body, true));
+        return Ok(Saved { body, status: StatusCode::CREATED });
     }
     tx.lock([format!("place/{}", place.id)]).await?;
     let now = Timestamp::now();
     let before = places::get(&mut tx, &place.id).await?;
-    let after = places::add(&mut tx, place, now).await?;
+    let after = places::get_or_insert(&mut tx, place, now).await?;
     let same = Place { number: place.number, ..after.clone() } == *place;
     if !same {
         return Err(Error::PlaceExists(place.id.to_string()));
@@ -151,10 +170,11 @@ async fn save(api: &Api, place: &Place, keyed: Option<&KeyedRequest>) -> Result<
         idempotency::remember(&mut tx, keyed, &body, now).await?;
     }
     tx.commit().await?;
-    Ok((body, before.is_none()))
+    let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(Saved { body, status })
 }
 
-fn check(new: NewPlace) -> Result<Place, Problem> {
+fn parse_place(new: NewPlace) -> Result<Place, Problem> {
     let mut errors = Vec::new();
     let mut length = |field: &str, text: Option<&String>| {
         if text.is_some_and(|text| text.trim().is_empty() || text.chars().count() > MAX_CHARS) {

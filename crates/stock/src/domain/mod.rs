@@ -1,4 +1,4 @@
-//! What stock is and what may be done with it. No I/O, no clock and no random of its own.
+//! The types and rules of stock. No I/O, no clock and no randomness: the caller provides both.
 
 mod level;
 mod replenishment;
@@ -11,5 +11,5 @@ pub(crate) use level::{Adjustment, AdjustmentRejection, AdjustmentRequest, Level
 pub(crate) use replenishment::{
     GoodsMovement, Replenishment, ReplenishmentStage, ReplenishmentStep, Transition, TransitionError,
 };
-pub(crate) use reservation::{Reservation, ReservationLine, ReservationState};
+pub(crate) use reservation::{Reservation, ReservationLine, ReservationRequest, ReservationState};
 pub(crate) use unit_of_work::{DomainEvent, Reserved, UnitOfWork};

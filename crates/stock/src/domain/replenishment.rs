@@ -1,5 +1,5 @@
-//! Goods that one place asks of another: requested, approved or refused, in transit, received. What is in transit belongs
-//! to neither place.
+//! Goods that a place requests from another one: requested, approved or refused, in transit, received. Pieces in transit
+//! are in neither level.
 
 use commerce::{PlaceId, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::level::StockKey;
 
-/// How far it has come.
+/// The stage of a replenishment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ReplenishmentStage {
@@ -21,7 +21,7 @@ pub(crate) enum ReplenishmentStage {
 impl ReplenishmentStage {
     pub(crate) const ALL: [Self; 5] = [Self::Requested, Self::Approved, Self::Refused, Self::InTransit, Self::Received];
 
-    /// The word on the wire and in the store.
+    /// The name on the wire and in the store.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Requested => "requested",
@@ -32,52 +32,55 @@ impl ReplenishmentStage {
         }
     }
 
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|stage| stage.as_str() == word)
+    /// Reads a name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|stage| stage.as_str() == name)
     }
 }
 
-/// One request for goods and what became of it.
+/// A request for goods, with its history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replenishment {
     pub(crate) id: String,
-    /// Counts them from 1.
+    /// The number that people use, from 1.
     pub(crate) number: i64,
     pub(crate) product_id: ProductId,
     pub(crate) from: PlaceId,
     pub(crate) to: PlaceId,
-    /// Pieces asked for.
+    /// The requested pieces.
     pub(crate) quantity: i64,
     pub(crate) stage: ReplenishmentStage,
-    /// Pieces that left.
+    /// The pieces that have left.
     pub(crate) shipped: i64,
-    /// Pieces counted on arrival so far.
+    /// The pieces counted on arrival so far.
     pub(crate) received: i64,
-    /// Made because the level was low, not by a person.
+    /// Requested by the service because the level was low, not by a person.
     pub(crate) automatic: bool,
     pub(crate) reason: Option<String>,
     pub(crate) history: Vec<ReplenishmentStep>,
-    /// Counts changes from 1, and its events.
+    /// The number of changes, and of the last event.
     pub(crate) sequence: i64,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
 }
 
-/// What was done with it, when and by whom.
+/// A step in the history of a replenishment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct ReplenishmentStep {
-    /// Where it stood then.
+    /// The stage after this step.
     pub(crate) stage: ReplenishmentStage,
     pub(crate) at: Timestamp,
+    /// Who did it.
     pub(crate) actor: String,
-    /// Pieces sent or received with this step.
+    /// The pieces sent or received with this step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) quantity: Option<i64>,
+    /// Why it was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
 }
 
-/// What somebody wants done with it.
+/// A transition that a person asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Transition {
     Approve,
@@ -85,7 +88,7 @@ pub(crate) enum Transition {
         reason: String,
     },
     Dispatch,
-    /// So many arrived; `last`: no more will; `may_differ`: who counted may say that it is more or less than had left.
+    /// Pieces have arrived. `last`: no more will follow; `may_differ`: the person may book a difference to what had left.
     Receive {
         quantity: i64,
         last: bool,
@@ -93,30 +96,32 @@ pub(crate) enum Transition {
     },
 }
 
-/// What a move does to the goods of the two places.
+/// What a transition does to the levels of the two places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GoodsMovement {
-    /// Nothing.
-    Stay,
-    /// So many leave the one place.
+    None,
+    /// These pieces leave the one place.
     Leave(i64),
-    /// So many of those that left arrive at the other; then what was counted differs from it by `difference`.
-    Arrive { booked: i64, difference: i64 },
+    /// `booked` of the pieces in transit arrive at the other; the count differs from them by `difference`.
+    Arrive {
+        booked: i64,
+        difference: i64,
+    },
 }
 
-/// Why a move cannot be made.
+/// Why a transition is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TransitionError {
-    /// Its stage does not allow it.
+    /// The stage does not allow it.
     #[error("a replenishment that is {} cannot be {what}", .stage.as_str())]
     Stage { stage: ReplenishmentStage, what: &'static str },
-    /// What was counted differs from what had left, and who counted may not say so.
+    /// The count differs from what had left, and the person may not book a difference.
     #[error("{open} pieces are in transit; a difference is for the store's manager")]
     Differs { open: i64 },
-    /// Far more was counted than had left.
-    #[error("{open} pieces are in transit, and far more are said to have come")]
+    /// Far more pieces were counted than had left.
+    #[error("{open} pieces are in transit, and far more were counted")]
     TooMany { open: i64 },
-    /// There are not enough pieces to send.
+    /// Too few pieces are available to send.
     #[error("{available} of {quantity} pieces of {product_id} are available at {place_id}")]
     Short { product_id: ProductId, place_id: PlaceId, quantity: i64, available: i64 },
 }
@@ -150,17 +155,17 @@ impl Replenishment {
         }
     }
 
-    /// Pieces that have left and not arrived.
+    /// The pieces that have left and not arrived.
     pub(crate) fn in_transit(&self) -> i64 {
         if self.stage == ReplenishmentStage::InTransit { self.shipped - self.received } else { 0 }
     }
 
-    /// Pieces counted more (or, below zero, less) than had left, once all is received.
+    /// How many pieces more (below zero: less) than had left were counted, once all are received.
     pub(crate) fn difference(&self) -> i64 {
         if self.stage == ReplenishmentStage::Received { self.received - self.shipped } else { 0 }
     }
 
-    /// Makes a move; nothing where it was made before. Goods that leave must be there, which the caller sees to.
+    /// Applies a transition. Returns nothing where it was applied before. The caller checks that goods that leave are available.
     pub(crate) fn apply(
         &mut self,
         wanted: &Transition,
@@ -173,10 +178,10 @@ impl Replenishment {
             | (Transition::Refuse { .. }, ReplenishmentStage::Refused)
             | (Transition::Dispatch, ReplenishmentStage::InTransit) => return Ok(None),
             (Transition::Approve, ReplenishmentStage::Requested) => {
-                (ReplenishmentStage::Approved, GoodsMovement::Stay, None, None)
+                (ReplenishmentStage::Approved, GoodsMovement::None, None, None)
             }
             (Transition::Refuse { reason }, ReplenishmentStage::Requested | ReplenishmentStage::Approved) => {
-                (ReplenishmentStage::Refused, GoodsMovement::Stay, None, Some(reason.clone()))
+                (ReplenishmentStage::Refused, GoodsMovement::None, None, Some(reason.clone()))
             }
             (Transition::Dispatch, ReplenishmentStage::Approved) => {
                 self.shipped = self.quantity;

@@ -1,17 +1,17 @@
-//! No unit appears or vanishes, however people move goods about.
+//! No piece appears or vanishes, whatever the order of transitions.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{AdjustmentRequest, UnitOfWork};
+use crate::domain::{AdjustmentRequest, ReservationRequest, UnitOfWork};
 
 const PLACES: u8 = 3;
 
-/// Something that somebody does.
+/// One random step.
 #[derive(Debug, Clone)]
-enum Act {
+enum Action {
     Request { from: u8, to: u8, quantity: i64 },
     Transition { which: usize, wanted: Transition },
     Sell { place: u8, order: u8, quantity: i64 },
@@ -31,7 +31,7 @@ fn product() -> ProductId {
     ProductId::trusted("g".into())
 }
 
-fn acts() -> impl Strategy<Value = Vec<Act>> {
+fn actions() -> impl Strategy<Value = Vec<Action>> {
     let wanted = prop_oneof![
         Just(Transition::Approve),
         Just(Transition::Refuse { reason: "no".into() }),
@@ -42,28 +42,28 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
             may_differ
         }),
     ];
-    let act = prop_oneof![
-        (0..PLACES, 0..PLACES, 1..12_i64).prop_map(|(from, to, quantity)| Act::Request { from, to, quantity }),
-        (0..6_usize, wanted.clone()).prop_map(|(which, wanted)| Act::Transition { which, wanted }),
-        (0..6_usize, wanted).prop_map(|(which, wanted)| Act::Transition { which, wanted }),
-        (0..PLACES, 0..8_u8, 1..6_i64).prop_map(|(place, order, quantity)| Act::Sell { place, order, quantity }),
-        (0..8_u8).prop_map(|order| Act::Cancel { order }),
-        (0..PLACES, -4..9_i64).prop_map(|(place, delta)| Act::Adjust { place, delta }),
+    let action = prop_oneof![
+        (0..PLACES, 0..PLACES, 1..12_i64).prop_map(|(from, to, quantity)| Action::Request { from, to, quantity }),
+        (0..6_usize, wanted.clone()).prop_map(|(which, wanted)| Action::Transition { which, wanted }),
+        (0..6_usize, wanted).prop_map(|(which, wanted)| Action::Transition { which, wanted }),
+        (0..PLACES, 0..8_u8, 1..6_i64).prop_map(|(place, order, quantity)| Action::Sell { place, order, quantity }),
+        (0..8_u8).prop_map(|order| Action::Cancel { order }),
+        (0..PLACES, -4..9_i64).prop_map(|(place, delta)| Action::Adjust { place, delta }),
     ];
-    prop::collection::vec(act, 1..60)
+    prop::collection::vec(action, 1..60)
 }
 
-/// Does it all, and gives what is there, what is under way, and what was put in and sold.
-fn run(acts: &[Act]) -> (UnitOfWork, Vec<Replenishment>) {
+/// Performs all actions. Returns the unit of work and the replenishments.
+fn run(actions: &[Action]) -> (UnitOfWork, Vec<Replenishment>) {
     let mut unit = UnitOfWork { places: (0..PLACES).map(place).collect(), ..UnitOfWork::default() };
     let mut all: Vec<Replenishment> = Vec::new();
-    for (n, act) in acts.iter().enumerate() {
-        match act {
-            Act::Request { from, to, quantity } if from != to => {
+    for (n, action) in actions.iter().enumerate() {
+        match action {
+            Action::Request { from, to, quantity } if from != to => {
                 let id = format!("r{n}");
                 all.push(Replenishment::requested(id, place(*from), key(*to), *quantity, "a", unit.now));
             }
-            Act::Transition { which, wanted } => {
+            Action::Transition { which, wanted } => {
                 let count = all.len().max(1);
                 let Some(one) = all.get_mut(which % count) else { continue };
                 let before = one.clone();
@@ -80,13 +80,17 @@ fn run(acts: &[Act]) -> (UnitOfWork, Vec<Replenishment>) {
                     _ => {}
                 }
             }
-            Act::Sell { place: at, order, quantity } => {
+            Action::Sell { place: at, order, quantity } => {
                 let order = commerce::OrderId::trusted(format!("o{order}"));
-                unit.reserve(&order, &place(*at), &BTreeMap::from([(product(), *quantity)]));
+                unit.reserve(&ReservationRequest {
+                    order_id: order.clone(),
+                    place_id: place(*at),
+                    lines: BTreeMap::from([(product(), *quantity)]),
+                });
                 unit.commit(&order, "a");
             }
-            Act::Cancel { order } => unit.cancel(&commerce::OrderId::trusted(format!("o{order}")), "a"),
-            Act::Adjust { place, delta } if *delta != 0 => {
+            Action::Cancel { order } => unit.cancel(&commerce::OrderId::trusted(format!("o{order}")), "a"),
+            Action::Adjust { place, delta } if *delta != 0 => {
                 let request = AdjustmentRequest {
                     id: format!("a{n}"),
                     key: key(*place),
@@ -94,10 +98,10 @@ fn run(acts: &[Act]) -> (UnitOfWork, Vec<Replenishment>) {
                     reason: "r".into(),
                     actor: "a".into(),
                 };
-                // One that would go below what is reserved is refused, and changes nothing.
+                // An adjustment below what is reserved is refused, and changes nothing.
                 let _ = unit.adjust(&[request]);
             }
-            Act::Request { .. } | Act::Adjust { .. } => {}
+            Action::Request { .. } | Action::Adjust { .. } => {}
         }
     }
     (unit, all)
@@ -105,15 +109,15 @@ fn run(acts: &[Act]) -> (UnitOfWork, Vec<Replenishment>) {
 
 proptest! {
     #[test]
-    fn every_unit_is_in_a_place_on_its_way_sold_or_written_off(acts in acts()) {
-        let (unit, all) = run(&acts);
+    fn every_unit_is_in_a_place_on_its_way_sold_or_written_off(actions in actions()) {
+        let (unit, all) = run(&actions);
         let moved = |kind| unit.movements.iter().filter(|m| m.kind == kind).map(|m| m.quantity).sum::<i64>();
         use crate::domain::MovementKind::{Adjusted, Received, Restocked, Sent, Sold};
         let on_hand: i64 = unit.levels.values().map(|level| level.on_hand).sum();
         let in_transit: i64 = all.iter().map(Replenishment::in_transit).sum();
         prop_assert_eq!(on_hand + in_transit, moved(Adjusted) + moved(Sold) + moved(Restocked));
         prop_assert_eq!(-moved(Sent) - moved(Received), in_transit);
-        // What was counted differently on arrival is in the books as such.
+        // A difference counted on arrival is a movement of its own.
         let differences: i64 = all.iter().map(Replenishment::difference).sum();
         let booked: i64 = unit
             .movements
@@ -137,7 +141,7 @@ fn what_is_refused_or_received_is_over() {
     let mut one = Replenishment::requested("r".into(), place(0), key(1), 5, "a", Timestamp::from_micros(0));
     let now = Timestamp::from_micros(1);
     assert!(one.apply(&Transition::Dispatch, "a", now).is_err());
-    assert_eq!(one.apply(&Transition::Approve, "a", now), Ok(Some(GoodsMovement::Stay)));
+    assert_eq!(one.apply(&Transition::Approve, "a", now), Ok(Some(GoodsMovement::None)));
     assert_eq!(one.apply(&Transition::Approve, "a", now), Ok(None));
     assert_eq!(one.apply(&Transition::Dispatch, "a", now), Ok(Some(GoodsMovement::Leave(5))));
     assert!(one.apply(&Transition::Refuse { reason: "late".into() }, "a", now).is_err());

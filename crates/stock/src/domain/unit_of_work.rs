@@ -1,5 +1,5 @@
-//! The part of the books that one transaction works on: it is loaded, changed in memory by these rules, and
-//! what changed is saved. The caller holds the rows, so that nobody else changes them meanwhile.
+//! The unit of work of one transaction: the levels, reservations and adjustments that it loads, the rules that change them in
+//! memory, and notes of what has to be saved. The transaction holds the rows, so that no other one changes them meanwhile.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -10,41 +10,78 @@ use commerce::{OrderId, PlaceId, ProductId, Timestamp};
 
 use super::{
     level::{Adjustment, AdjustmentRejection, AdjustmentRequest, Level, Movement, MovementKind, StockKey},
-    reservation::{Reservation, ReservationLine, ReservationState, Shortage},
+    reservation::{Reservation, ReservationLine, ReservationRequest, ReservationState, Shortage},
 };
 
-/// What the ids begin with under which programs outside the house set goods aside.
-const OUTSIDE: &str = "legacy:";
+/// The prefix of reservation ids that belong to other programs, not to orders.
+const EXTERNAL_PREFIX: &str = "legacy:";
 
-/// What others are told, as things stood then.
+/// A change that the service publishes, with the state after it.
 #[derive(Debug, Clone)]
 pub(crate) enum DomainEvent {
     Reserved(Reservation),
     Released(Reservation),
     Sold(Reservation),
-    /// With what came back, and why.
-    Restocked(Reservation, Vec<(ProductId, i64)>, String),
-    Adjusted(Level, Adjustment),
-    Low(StockKey, Level),
+    Restocked {
+        reservation: Reservation,
+        lines: Vec<(ProductId, i64)>,
+        reason: String,
+    },
+    Adjusted {
+        level: Level,
+        adjustment: Adjustment,
+    },
+    /// The level has fallen below its threshold.
+    Low {
+        key: StockKey,
+        level: Level,
+    },
 }
 
-/// What a reserve answers.
+impl DomainEvent {
+    /// The subject of the event: the order id, or `place/product`. An id contains no slash, so no order has the subject of a
+    /// level.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Self::Reserved(reservation)
+            | Self::Released(reservation)
+            | Self::Sold(reservation)
+            | Self::Restocked { reservation, .. } => reservation.order_id.to_string(),
+            Self::Adjusted { adjustment, .. } => adjustment.request.key.to_string(),
+            Self::Low { key, .. } => key.to_string(),
+        }
+    }
+
+    /// The number of the event among those of its subject, from 1.
+    pub(crate) fn sequence(&self) -> i64 {
+        match self {
+            Self::Reserved(reservation)
+            | Self::Released(reservation)
+            | Self::Sold(reservation)
+            | Self::Restocked { reservation, .. } => reservation.sequence,
+            Self::Adjusted { level, .. } | Self::Low { level, .. } => level.sequence,
+        }
+    }
+}
+
+/// The result of a reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reserved {
     Held,
     Short(Vec<Shortage>),
-    /// A release came first.
+    /// The order was released before.
     Released,
+    /// The order's stock is sold already.
     Committed,
-    /// Other lines or another place than before, or no such place.
+    /// The order has other lines or another place than before, or the place does not exist.
     Invalid(String),
 }
 
-/// Levels and reservations in hand, with notes of what changed.
+/// What one transaction has loaded and changed.
 #[derive(Debug, Default)]
 pub(crate) struct UnitOfWork {
     pub(crate) now: Timestamp,
-    /// How long goods are set aside before somebody asks.
+    /// How long goods are reserved before the order service is asked whether the order still needs them.
     pub(crate) hold: Duration,
     pub(crate) places: BTreeSet<PlaceId>,
     pub(crate) levels: BTreeMap<StockKey, Level>,
@@ -65,12 +102,12 @@ impl UnitOfWork {
         self.changed_levels.is_empty() && self.changed_reservations.is_empty()
     }
 
-    /// What is missing for these lines.
-    pub(crate) fn shortages(&self, place_id: &PlaceId, lines: &BTreeMap<ProductId, i64>) -> Vec<Shortage> {
-        lines
+    fn shortages(&self, request: &ReservationRequest) -> Vec<Shortage> {
+        request
+            .lines
             .iter()
             .filter_map(|(product_id, requested)| {
-                let key = key(place_id, product_id);
+                let key = StockKey::new(&request.place_id, product_id);
                 let available = self.levels.get(&key).map_or(0, Level::available);
                 (available < *requested).then(|| Shortage {
                     product_id: product_id.clone(),
@@ -81,65 +118,61 @@ impl UnitOfWork {
             .collect()
     }
 
-    /// What a reserve would answer; changes nothing.
-    pub(crate) fn check(&self, order_id: &OrderId, place_id: &PlaceId, lines: &BTreeMap<ProductId, i64>) -> Reserved {
-        if let Some(known) = self.reservations.get(order_id).filter(|known| !is_free_again(known)) {
+    /// What [`Self::reserve`] would return; changes nothing.
+    pub(crate) fn check(&self, request: &ReservationRequest) -> Reserved {
+        if let Some(known) = self.reservations.get(&request.order_id).filter(|known| !may_reserve_again(known)) {
             return match known.state {
                 ReservationState::Released => Reserved::Released,
                 ReservationState::Committed => Reserved::Committed,
-                ReservationState::Held if is_same(known, place_id, lines) => Reserved::Held,
+                ReservationState::Held if is_same(known, request) => Reserved::Held,
                 ReservationState::Held => Reserved::Invalid("the order holds other lines already".into()),
             };
         }
-        if !self.places.contains(place_id) {
-            return Reserved::Invalid(format!("there is no place {place_id}"));
+        if !self.places.contains(&request.place_id) {
+            return Reserved::Invalid(format!("there is no place {}", request.place_id));
         }
-        match self.shortages(place_id, lines) {
+        match self.shortages(request) {
             short if short.is_empty() => Reserved::Held,
             short => Reserved::Short(short),
         }
     }
 
-    /// Sets all lines aside for an order, or none.
-    pub(crate) fn reserve(
-        &mut self,
-        order_id: &OrderId,
-        place_id: &PlaceId,
-        lines: &BTreeMap<ProductId, i64>,
-    ) -> Reserved {
-        let answer = self.check(order_id, place_id, lines);
+    /// Reserves all lines of an order, or none.
+    pub(crate) fn reserve(&mut self, request: &ReservationRequest) -> Reserved {
+        let result = self.check(request);
+        let ReservationRequest { order_id, place_id, lines } = request;
         let before = self.reservations.get(order_id);
-        if answer != Reserved::Held || before.is_some_and(|known| known.state != ReservationState::Released) {
-            return answer;
+        if result != Reserved::Held || before.is_some_and(|known| known.state != ReservationState::Released) {
+            return result;
         }
         if let Some(before) = before {
-            // What it was of before is no longer so.
+            // Lines of the released reservation that the new one does not have.
             let gone = before.lines.keys().filter(|product_id| !lines.contains_key(*product_id));
             self.removed_lines.extend(gone.map(|product_id| (order_id.clone(), product_id.clone())));
         }
         let (sequence, created_at) = before.map_or((1, self.now), |before| (before.sequence + 1, before.created_at));
-        let kept = |quantity: i64| ReservationLine { quantity, restocked: 0 };
+        let line = |quantity: i64| ReservationLine { quantity, restocked: 0 };
         let reservation = Reservation {
             order_id: order_id.clone(),
             place_id: Some(place_id.clone()),
             state: ReservationState::Held,
-            lines: lines.iter().map(|(id, quantity)| (id.clone(), kept(*quantity))).collect(),
+            lines: lines.iter().map(|(id, quantity)| (id.clone(), line(*quantity))).collect(),
             sequence,
             expires_at: self.now.plus(self.hold),
             created_at,
             updated_at: self.now,
         };
         for (product_id, quantity) in lines {
-            self.change_level(key(place_id, product_id), |level| level.reserved += quantity);
+            self.change_level(StockKey::new(place_id, product_id), |level| level.reserved += quantity);
             self.changed_lines.insert((order_id.clone(), product_id.clone()));
         }
         self.events.push(DomainEvent::Reserved(reservation.clone()));
         self.changed_reservations.insert(order_id.clone());
         self.reservations.insert(order_id.clone(), reservation);
-        answer
+        result
     }
 
-    /// Gives back what an order holds. Before the reserve it leaves a tombstone.
+    /// Releases what an order holds. A release that comes before the reserve inserts a tombstone.
     pub(crate) fn release(&mut self, order_id: &OrderId) -> ReservationState {
         let Some(mut reservation) = self.reservations.remove(order_id) else {
             self.insert_tombstone(order_id);
@@ -148,10 +181,10 @@ impl UnitOfWork {
         if reservation.state == ReservationState::Held {
             if let Some(place_id) = &reservation.place_id {
                 for (product_id, line) in &reservation.lines {
-                    self.change_level(key(place_id, product_id), |level| level.reserved -= line.quantity);
+                    self.change_level(StockKey::new(place_id, product_id), |level| level.reserved -= line.quantity);
                 }
             }
-            self.advance_reservation(&mut reservation, ReservationState::Released);
+            self.update_reservation(&mut reservation, ReservationState::Released);
             self.events.push(DomainEvent::Released(reservation.clone()));
         }
         let state = reservation.state;
@@ -159,13 +192,13 @@ impl UnitOfWork {
         state
     }
 
-    /// Turns what an order holds into a sale; nothing where it was never reserved.
+    /// Turns what an order holds into a sale. Returns nothing where nothing was ever reserved.
     pub(crate) fn commit(&mut self, order_id: &OrderId, actor: &str) -> Option<ReservationState> {
         let mut reservation = self.reservations.remove(order_id)?;
         if reservation.state == ReservationState::Held {
             if let Some(place_id) = reservation.place_id.clone() {
                 for (product_id, line) in &reservation.lines {
-                    let key = key(&place_id, product_id);
+                    let key = StockKey::new(&place_id, product_id);
                     self.change_level(key.clone(), |level| {
                         level.reserved -= line.quantity;
                         level.on_hand -= line.quantity;
@@ -173,7 +206,7 @@ impl UnitOfWork {
                     self.record_movement(key, MovementKind::Sold, -line.quantity, order_id, "", actor);
                 }
             }
-            self.advance_reservation(&mut reservation, ReservationState::Committed);
+            self.update_reservation(&mut reservation, ReservationState::Committed);
             self.events.push(DomainEvent::Sold(reservation.clone()));
         }
         let state = reservation.state;
@@ -181,8 +214,8 @@ impl UnitOfWork {
         Some(state)
     }
 
-    /// Puts sold goods back: these lines, or everything that has not come back. Never more than was sold;
-    /// gives what could not be put back.
+    /// Puts sold goods back: these lines, or everything that was not put back yet. Never more than was sold; returns the
+    /// pieces that were not put back.
     pub(crate) fn restock(
         &mut self,
         order_id: &OrderId,
@@ -190,15 +223,15 @@ impl UnitOfWork {
         reason: &str,
         actor: &str,
     ) -> Vec<(ProductId, i64)> {
-        let wanted = |lines: &BTreeMap<ProductId, i64>| lines.clone().into_iter().collect::<Vec<_>>();
+        let listed = |lines: &BTreeMap<ProductId, i64>| lines.clone().into_iter().collect::<Vec<_>>();
         let Some(mut reservation) = self.reservations.remove(order_id) else {
-            return lines.map(wanted).unwrap_or_default();
+            return lines.map(listed).unwrap_or_default();
         };
-        let lines = lines.map(wanted).unwrap_or_else(|| {
-            let left = |line: &ReservationLine| line.quantity - line.restocked;
-            reservation.lines.iter().map(|(id, line)| (id.clone(), left(line))).collect()
+        let lines = lines.map(listed).unwrap_or_else(|| {
+            let remaining = |line: &ReservationLine| line.quantity - line.restocked;
+            reservation.lines.iter().map(|(id, line)| (id.clone(), remaining(line))).collect()
         });
-        let mut back = Vec::new();
+        let mut restocked = Vec::new();
         let mut refused = Vec::new();
         let place_id = reservation.place_id.clone().filter(|_| reservation.state == ReservationState::Committed);
         for (product_id, quantity) in lines {
@@ -206,26 +239,31 @@ impl UnitOfWork {
             let fits = line.as_ref().map_or(0, |line| quantity.min(line.quantity - line.restocked));
             if let (Some(line), Some(place_id), true) = (line, &place_id, fits > 0) {
                 line.restocked += fits;
-                let key = key(place_id, &product_id);
+                let key = StockKey::new(place_id, &product_id);
                 self.change_level(key.clone(), |level| level.on_hand += fits);
                 self.record_movement(key, MovementKind::Restocked, fits, order_id, reason, actor);
                 self.changed_lines.insert((order_id.clone(), product_id.clone()));
-                back.push((product_id.clone(), fits));
+                restocked.push((product_id.clone(), fits));
             }
             if fits < quantity {
                 refused.push((product_id, quantity - fits));
             }
         }
-        if !back.is_empty() {
+        if !restocked.is_empty() {
             let state = reservation.state;
-            self.advance_reservation(&mut reservation, state);
-            self.events.push(DomainEvent::Restocked(reservation.clone(), back, reason.to_owned()));
+            self.update_reservation(&mut reservation, state);
+            let event = DomainEvent::Restocked {
+                reservation: reservation.clone(),
+                lines: restocked,
+                reason: reason.to_owned(),
+            };
+            self.events.push(event);
         }
         self.reservations.insert(order_id.clone(), reservation);
         refused
     }
 
-    /// An order is cancelled: what it holds is released, what was sold to it comes back.
+    /// Releases what a cancelled order holds, and restocks what was sold to it.
     pub(crate) fn cancel(&mut self, order_id: &OrderId, actor: &str) {
         match self.reservations.get(order_id).map(|known| known.state) {
             Some(ReservationState::Committed) => {
@@ -237,7 +275,7 @@ impl UnitOfWork {
         }
     }
 
-    /// Asks again later whether a reservation is still wanted.
+    /// Postpones the expiry of a reservation.
     pub(crate) fn extend_hold(&mut self, order_id: &OrderId, pause: Duration) {
         let until = self.now.plus(pause);
         if let Some(known) = self.reservations.get_mut(order_id).filter(|known| known.state == ReservationState::Held) {
@@ -246,45 +284,39 @@ impl UnitOfWork {
         }
     }
 
-    /// Does all requests or none. What was done before under the same ids is not done again.
+    /// Applies all adjustments or none. Those that were applied before under the same ids are not applied again.
     pub(crate) fn adjust(&mut self, requests: &[AdjustmentRequest]) -> Result<Vec<Adjustment>, AdjustmentRejection> {
         self.check_adjustments(requests)?;
-        let mut done = Vec::with_capacity(requests.len());
+        let mut adjustments = Vec::with_capacity(requests.len());
         for request in requests {
             if let Some(known) = self.adjustments.get(&request.id) {
-                done.push(known.clone());
+                adjustments.push(known.clone());
                 continue;
             }
             self.change_level(request.key.clone(), |level| level.on_hand += request.delta);
             let mut level = self.levels.get(&request.key).cloned().unwrap_or_default();
             let adjustment = Adjustment { request: request.clone(), balance: level.on_hand, at: self.now };
-            self.record_movement(
-                request.key.clone(),
-                MovementKind::Adjusted,
-                request.delta,
-                &request.id,
-                &request.reason,
-                &request.actor,
-            );
-            level.sequence = self.next_sequence(&request.key);
-            self.events.push(DomainEvent::Adjusted(level, adjustment.clone()));
+            let AdjustmentRequest { id, key, delta, reason, actor } = request;
+            self.record_movement(key.clone(), MovementKind::Adjusted, *delta, id, reason, actor);
+            level.sequence = self.next_sequence(key);
+            self.events.push(DomainEvent::Adjusted { level, adjustment: adjustment.clone() });
             self.new_adjustments.push(adjustment.clone());
-            self.adjustments.insert(request.id.clone(), adjustment.clone());
-            done.push(adjustment);
+            self.adjustments.insert(id.clone(), adjustment.clone());
+            adjustments.push(adjustment);
         }
-        Ok(done)
+        Ok(adjustments)
     }
 
-    /// Goes through the requests without changing anything, since all are done or none.
+    /// Checks all requests before any is applied, since all are applied or none.
     fn check_adjustments(&self, requests: &[AdjustmentRequest]) -> Result<(), AdjustmentRejection> {
         let mut scratch: BTreeMap<&StockKey, Level> = BTreeMap::new();
         let mut ids: HashMap<&str, &AdjustmentRequest> = HashMap::new();
         for (index, request) in requests.iter().enumerate() {
             let known = self.adjustments.get(&request.id).map(|known| &known.request);
             if let Some(known) = known.or(ids.insert(&request.id, request)) {
-                // Who asks is no part of what is asked for.
+                // The actor may differ: another person may repeat a request.
                 if (&known.key, known.delta, &known.reason) != (&request.key, request.delta, &request.reason) {
-                    return Err(AdjustmentRejection::Reused { id: request.id.clone() });
+                    return Err(AdjustmentRejection::IdReused { id: request.id.clone() });
                 }
                 continue;
             }
@@ -305,7 +337,7 @@ impl UnitOfWork {
         Ok(())
     }
 
-    /// Goods leave a place for another; refused, with what is available, where there are not enough.
+    /// Takes goods that leave for another place out of a level. Refused with the available pieces if these are too few.
     pub(crate) fn send(&mut self, key: &StockKey, quantity: i64, cause: &str, actor: &str) -> Result<(), i64> {
         let available = self.levels.get(key).map_or(0, Level::available);
         if available < quantity {
@@ -316,7 +348,7 @@ impl UnitOfWork {
         Ok(())
     }
 
-    /// Goods arrive from another place. Where more or less was counted than had left, that is a movement of its own.
+    /// Puts goods that arrived from another place into a level. A difference to what had left is a movement of its own.
     pub(crate) fn receive(&mut self, key: &StockKey, booked: i64, difference: i64, cause: &str, actor: &str) {
         for (kind, quantity, reason) in [
             (MovementKind::Received, booked, ""),
@@ -329,18 +361,18 @@ impl UnitOfWork {
         }
     }
 
-    /// What is to be put in or taken out, so that so much can be promised; nothing if it is so already.
+    /// The adjustment that makes this quantity available; 0 if it is available already.
     pub(crate) fn delta_to_available(&self, key: &StockKey, available: i64) -> i64 {
         available - self.levels.get(key).map_or(0, Level::available)
     }
 
-    /// Sets below how many available people are told; tells at once if it is so already.
+    /// Sets the threshold of a level. The event that the level is low follows at once where it is.
     pub(crate) fn set_threshold(&mut self, key: &StockKey, threshold: Option<i64>) -> Level {
         self.change_level(key.clone(), |level| level.threshold = threshold);
         self.levels.get(key).cloned().unwrap_or_default()
     }
 
-    /// Every change of a level goes through here, so that none is forgotten and a low level is always told.
+    /// The only way to change a level, so that each change is saved and a low level is always published.
     fn change_level(&mut self, key: StockKey, change: impl FnOnce(&mut Level)) {
         let level = self.levels.entry(key.clone()).or_default();
         let was_low = level.is_low();
@@ -348,7 +380,7 @@ impl UnitOfWork {
         let is_low = level.is_low();
         if is_low && !was_low {
             level.sequence += 1;
-            self.events.push(DomainEvent::Low(key.clone(), level.clone()));
+            self.events.push(DomainEvent::Low { key: key.clone(), level: level.clone() });
         }
         self.changed_levels.insert(key);
     }
@@ -380,14 +412,14 @@ impl UnitOfWork {
         });
     }
 
-    fn advance_reservation(&mut self, reservation: &mut Reservation, state: ReservationState) {
+    fn update_reservation(&mut self, reservation: &mut Reservation, state: ReservationState) {
         reservation.state = state;
         reservation.sequence += 1;
         reservation.updated_at = self.now;
         self.changed_reservations.insert(reservation.order_id.clone());
     }
 
-    /// This order will never hold stock.
+    /// A tombstone refuses every later reserve of the order.
     fn insert_tombstone(&mut self, order_id: &OrderId) {
         let tombstone = Reservation {
             order_id: order_id.clone(),
@@ -404,20 +436,17 @@ impl UnitOfWork {
     }
 }
 
-fn key(place_id: &PlaceId, product_id: &ProductId) -> StockKey {
-    StockKey { place_id: place_id.clone(), product_id: product_id.clone() }
+/// Whether a released reservation may be made again. The release of an order is final, since it has to refuse a late reserve;
+/// reservations of other programs have no saga behind them, live in a namespace of their own, and are made again.
+fn may_reserve_again(known: &Reservation) -> bool {
+    known.state == ReservationState::Released && known.order_id.as_str().starts_with(EXTERNAL_PREFIX)
 }
 
-/// Whether goods may be set aside again under an id after they were given back. An order's release is for ever, since it
-/// refuses a late reserve; ids from outside, which no saga stands behind, live in a namespace of their own and come again.
-fn is_free_again(known: &Reservation) -> bool {
-    known.state == ReservationState::Released && known.order_id.as_str().starts_with(OUTSIDE)
-}
-
-fn is_same(known: &Reservation, place_id: &PlaceId, lines: &BTreeMap<ProductId, i64>) -> bool {
-    known.place_id.as_ref() == Some(place_id)
-        && known.lines.len() == lines.len()
-        && lines.iter().all(|(id, quantity)| known.lines.get(id).is_some_and(|line| line.quantity == *quantity))
+fn is_same(known: &Reservation, request: &ReservationRequest) -> bool {
+    let has = |id: &ProductId, quantity: i64| known.lines.get(id).is_some_and(|line| line.quantity == quantity);
+    known.place_id.as_ref() == Some(&request.place_id)
+        && known.lines.len() == request.lines.len()
+        && request.lines.iter().all(|(id, quantity)| has(id, *quantity))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The rules under every order of events.
+//! The rules hold under every order of commands.
 
 use proptest::prelude::*;
 
@@ -20,8 +20,18 @@ fn lines(lines: &[(u8, i64)]) -> BTreeMap<ProductId, i64> {
     lines.iter().map(|(n, quantity)| (product(*n), *quantity)).collect()
 }
 
+fn wanted(order_id: &OrderId, place_id: &PlaceId, of: &[(u8, i64)]) -> ReservationRequest {
+    ReservationRequest { order_id: order_id.clone(), place_id: place_id.clone(), lines: lines(of) }
+}
+
 fn request(id: &str, n: u8, delta: i64) -> AdjustmentRequest {
-    AdjustmentRequest { id: id.into(), key: key(&place(), &product(n)), delta, reason: "r".into(), actor: "a".into() }
+    AdjustmentRequest {
+        id: id.into(),
+        key: StockKey::new(&place(), &product(n)),
+        delta,
+        reason: "r".into(),
+        actor: "a".into(),
+    }
 }
 
 fn unit(stock: &[i64]) -> UnitOfWork {
@@ -33,47 +43,51 @@ fn unit(stock: &[i64]) -> UnitOfWork {
 }
 
 fn level(unit: &UnitOfWork, n: u8) -> (i64, i64) {
-    let level = &unit.levels[&key(&place(), &product(n))];
+    let level = &unit.levels[&StockKey::new(&place(), &product(n))];
     (level.on_hand, level.reserved)
 }
 
 #[test]
-fn an_order_gets_all_its_lines_or_none_and_hears_what_is_missing() {
+fn an_order_gets_all_its_lines_or_none_and_the_result_names_what_is_missing() {
     let mut unit = unit(&[5, 1]);
-    let short = unit.reserve(&order(1), &place(), &lines(&[(0, 5), (1, 2), (2, 1)]));
+    let short = unit.reserve(&wanted(&order(1), &place(), &[(0, 5), (1, 2), (2, 1)]));
     let missing = |n, requested, available| Shortage { product_id: product(n), requested, available };
     assert_eq!(short, Reserved::Short(vec![missing(1, 2, 1), missing(2, 1, 0)]));
     assert_eq!(level(&unit, 0), (5, 0));
-    assert_eq!(unit.reserve(&order(1), &place(), &lines(&[(0, 5), (1, 1)])), Reserved::Held);
-    assert_eq!(unit.reserve(&order(1), &place(), &lines(&[(0, 5), (1, 1)])), Reserved::Held);
-    assert!(matches!(unit.reserve(&order(1), &place(), &lines(&[(0, 4)])), Reserved::Invalid(_)));
+    assert_eq!(unit.reserve(&wanted(&order(1), &place(), &[(0, 5), (1, 1)])), Reserved::Held);
+    assert_eq!(unit.reserve(&wanted(&order(1), &place(), &[(0, 5), (1, 1)])), Reserved::Held);
+    assert!(matches!(unit.reserve(&wanted(&order(1), &place(), &[(0, 4)])), Reserved::Invalid(_)));
     assert_eq!((level(&unit, 0), level(&unit, 1)), ((5, 5), (1, 1)));
     let elsewhere = PlaceId::trusted("nowhere".into());
-    assert!(matches!(unit.reserve(&order(2), &elsewhere, &lines(&[(0, 1)])), Reserved::Invalid(_)));
+    assert!(matches!(unit.reserve(&wanted(&order(2), &elsewhere, &[(0, 1)])), Reserved::Invalid(_)));
 }
 
 #[test]
-fn what_is_set_aside_from_outside_is_taken_given_back_and_taken_again() {
+fn what_another_program_reserves_is_released_and_reserved_again() {
     let mut unit = unit(&[5]);
-    let outside = OrderId::trusted("legacy:77".into());
-    assert_eq!(unit.release(&outside), ReservationState::Released, "it was not there yet");
+    let external = OrderId::trusted("legacy:77".into());
+    assert_eq!(unit.release(&external), ReservationState::Released, "it was not there yet");
     for _ in 0..2 {
-        assert_eq!(unit.reserve(&outside, &place(), &lines(&[(0, 4)])), Reserved::Held);
-        assert_eq!(unit.reserve(&outside, &place(), &lines(&[(0, 4)])), Reserved::Held, "a repeat takes nothing more");
+        assert_eq!(unit.reserve(&wanted(&external, &place(), &[(0, 4)])), Reserved::Held);
+        assert_eq!(
+            unit.reserve(&wanted(&external, &place(), &[(0, 4)])),
+            Reserved::Held,
+            "a repeat takes nothing more"
+        );
         assert_eq!(level(&unit, 0), (5, 4));
-        assert_eq!(unit.release(&outside), ReservationState::Released);
+        assert_eq!(unit.release(&external), ReservationState::Released);
         assert_eq!(level(&unit, 0), (5, 0));
     }
     assert_eq!(
-        unit.reserve(&outside, &place(), &lines(&[(1, 3)])),
+        unit.reserve(&wanted(&external, &place(), &[(1, 3)])),
         Reserved::Short(vec![Shortage { product_id: product(1), requested: 3, available: 0 }])
     );
-    assert_eq!(unit.reserve(&outside, &place(), &lines(&[(0, 3)])), Reserved::Held, "of other pieces than before");
-    assert_eq!((level(&unit, 0), unit.release(&outside)), ((5, 3), ReservationState::Released));
+    assert_eq!(unit.reserve(&wanted(&external, &place(), &[(0, 3)])), Reserved::Held, "of other pieces than before");
+    assert_eq!((level(&unit, 0), unit.release(&external)), ((5, 3), ReservationState::Released));
     let sequences: Vec<i64> = unit
         .events
         .iter()
-        .filter_map(|told| match told {
+        .filter_map(|event| match event {
             DomainEvent::Reserved(reservation) | DomainEvent::Released(reservation) => Some(reservation.sequence),
             _ => None,
         })
@@ -85,7 +99,7 @@ fn what_is_set_aside_from_outside_is_taken_given_back_and_taken_again() {
 fn a_release_that_comes_first_refuses_the_late_reserve() {
     let mut unit = unit(&[5]);
     assert_eq!(unit.release(&order(1)), ReservationState::Released);
-    assert_eq!(unit.reserve(&order(1), &place(), &lines(&[(0, 1)])), Reserved::Released);
+    assert_eq!(unit.reserve(&wanted(&order(1), &place(), &[(0, 1)])), Reserved::Released);
     assert_eq!(unit.commit(&order(1), "a"), Some(ReservationState::Released));
     assert_eq!(unit.commit(&order(2), "a"), None);
     assert_eq!(level(&unit, 0), (5, 0));
@@ -94,7 +108,7 @@ fn a_release_that_comes_first_refuses_the_late_reserve() {
 #[test]
 fn what_was_sold_comes_back_once_and_never_more_of_it() {
     let mut unit = unit(&[5]);
-    unit.reserve(&order(1), &place(), &lines(&[(0, 4)]));
+    unit.reserve(&wanted(&order(1), &place(), &[(0, 4)]));
     assert_eq!(unit.commit(&order(1), "a"), Some(ReservationState::Committed));
     assert_eq!(unit.release(&order(1)), ReservationState::Committed);
     assert_eq!(level(&unit, 0), (1, 0));
@@ -109,31 +123,31 @@ fn what_was_sold_comes_back_once_and_never_more_of_it() {
 #[test]
 fn adjustments_are_done_together_or_not_at_all_and_never_below_what_is_reserved() {
     let mut unit = unit(&[5]);
-    unit.reserve(&order(1), &place(), &lines(&[(0, 4)]));
+    unit.reserve(&wanted(&order(1), &place(), &[(0, 4)]));
     let refused = unit.adjust(&[request("a", 1, 7), request("b", 0, -2)]);
     assert!(matches!(refused, Err(AdjustmentRejection::BelowReserved { index: 1, .. })));
-    assert!(!unit.levels.contains_key(&key(&place(), &product(1))));
+    assert!(!unit.levels.contains_key(&StockKey::new(&place(), &product(1))));
     let first = unit.adjust(&[request("a", 1, 7), request("b", 0, -1)]).expect("fits");
     assert_eq!(unit.adjust(&[request("a", 1, 7), request("b", 0, -1)]), Ok(first));
     assert_eq!((level(&unit, 0), level(&unit, 1)), ((4, 4), (7, 0)));
-    assert_eq!(unit.adjust(&[request("a", 1, 8)]), Err(AdjustmentRejection::Reused { id: "a".into() }));
+    assert_eq!(unit.adjust(&[request("a", 1, 8)]), Err(AdjustmentRejection::IdReused { id: "a".into() }));
 }
 
 #[test]
-fn people_are_told_once_when_a_level_falls_below_its_threshold() {
+fn a_level_that_falls_below_its_threshold_is_published_once() {
     let mut unit = unit(&[5]);
-    unit.set_threshold(&key(&place(), &product(0)), Some(4));
-    let low = |unit: &UnitOfWork| unit.events.iter().filter(|told| matches!(told, DomainEvent::Low(..))).count();
-    unit.reserve(&order(1), &place(), &lines(&[(0, 1)]));
+    unit.set_threshold(&StockKey::new(&place(), &product(0)), Some(4));
+    let low = |unit: &UnitOfWork| unit.events.iter().filter(|event| matches!(event, DomainEvent::Low { .. })).count();
+    unit.reserve(&wanted(&order(1), &place(), &[(0, 1)]));
     assert_eq!(low(&unit), 0);
-    unit.reserve(&order(2), &place(), &lines(&[(0, 1)]));
-    unit.reserve(&order(3), &place(), &lines(&[(0, 1)]));
+    unit.reserve(&wanted(&order(2), &place(), &[(0, 1)]));
+    unit.reserve(&wanted(&order(3), &place(), &[(0, 1)]));
     assert_eq!(low(&unit), 1);
     unit.release(&order(2));
     unit.release(&order(3));
-    unit.reserve(&order(4), &place(), &lines(&[(0, 2)]));
+    unit.reserve(&wanted(&order(4), &place(), &[(0, 2)]));
     assert_eq!(low(&unit), 2);
-    // Selling what was set aside changes nothing that could be promised.
+    // Selling what was reserved changes nothing in what is available.
     unit.commit(&order(4), "a");
     assert_eq!(low(&unit), 2);
 }
@@ -161,7 +175,7 @@ fn steps() -> impl Strategy<Value = Step> {
 
 fn take(unit: &mut UnitOfWork, step: Step) {
     match step {
-        Step::Reserve(o, l) => drop(unit.reserve(&order(o), &place(), &lines(&l))),
+        Step::Reserve(o, l) => drop(unit.reserve(&wanted(&order(o), &place(), &l))),
         Step::Release(o) => drop(unit.release(&order(o))),
         Step::Commit(o) => drop(unit.commit(&order(o), "a")),
         Step::Cancel(o) => unit.cancel(&order(o), "a"),
@@ -171,7 +185,7 @@ fn take(unit: &mut UnitOfWork, step: Step) {
     }
 }
 
-/// What the schema demands and the audit asks.
+/// The invariants that the schema enforces and the audit checks.
 fn holds(unit: &UnitOfWork) {
     for (key, level) in &unit.levels {
         assert!(level.reserved >= 0 && level.reserved <= level.on_hand, "{key:?} {level:?}");
@@ -210,7 +224,7 @@ proptest! {
         for step in steps {
             take(&mut unit, step.clone());
             holds(&unit);
-            // A repeat of what orders ask for changes nothing; a return is told apart by its event.
+            // A repeated command of an order changes nothing; the inbox drops a repeated return.
             if !matches!(step, Step::Restock(..) | Step::Reserve(..)) {
                 let before = (unit.levels.clone(), unit.events.len());
                 take(&mut unit, step);
@@ -218,11 +232,11 @@ proptest! {
                 prop_assert_eq!(before, after);
             }
         }
-        // Every aggregate's events are counted without a gap.
+        // The events of every subject are numbered without a gap.
         let mut last: HashMap<String, i64> = HashMap::new();
-        for event in unit.events.iter().map(crate::events::event) {
-            let before = last.insert(event.subject.clone(), event.sequence).unwrap_or(0);
-            prop_assert_eq!(event.sequence, before + 1);
+        for event in &unit.events {
+            let before = last.insert(event.subject(), event.sequence()).unwrap_or(0);
+            prop_assert_eq!(event.sequence(), before + 1);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Lists of levels and of the ledger, page by page, and the sums that the audit asks for.
+//! Pages of levels and of the ledger, and the totals that the audit compares.
 
 use commerce::{Timestamp, page::PageRequest};
 use db::{Row, Tx};
@@ -9,20 +9,20 @@ use crate::{
     error::Error,
 };
 
-/// What a list is narrowed to.
+/// The filter of a list.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    /// One of these products; any where none is named.
+pub(crate) struct StockFilter {
+    /// Any of these products; none: all.
     pub(crate) products: Option<Vec<String>>,
-    /// One of these places; any where none is named.
+    /// Any of these places; none: all.
     pub(crate) places: Option<Vec<String>>,
-    /// Levels only: so much available, or more.
+    /// Levels only: at least this quantity is available.
     pub(crate) min_available: Option<i64>,
-    /// Levels only: so much available, or less.
+    /// Levels only: at most this quantity is available.
     pub(crate) max_available: Option<i64>,
 }
 
-impl Filter {
+impl StockFilter {
     fn conditions(&self) -> db::Filter {
         let mut filter = db::Filter::new("1 = 1");
         if let Some(products) = &self.products {
@@ -41,7 +41,7 @@ impl Filter {
     }
 }
 
-/// A line of the ledger as it is shown.
+/// A stored entry of the ledger.
 #[derive(Debug, Clone)]
 pub(crate) struct LedgerEntry {
     pub(crate) id: String,
@@ -55,7 +55,7 @@ pub(crate) struct LedgerEntry {
     pub(crate) at: Timestamp,
 }
 
-/// What the audit wants to know of a level.
+/// A level with the sums of its ledger entries, by kind.
 #[derive(Debug, Clone)]
 pub(crate) struct LevelTotals {
     pub(crate) key: StockKey,
@@ -70,7 +70,7 @@ pub(crate) struct LevelTotals {
 /// A page of levels, by product and place.
 pub(crate) async fn levels(
     tx: &mut Tx,
-    filter: &Filter,
+    filter: &StockFilter,
     paging: &PageRequest<(String, String)>,
 ) -> Result<Vec<(StockKey, Level)>, Error> {
     let mut conditions = filter.conditions();
@@ -85,15 +85,15 @@ pub(crate) async fn levels(
     rows.iter().map(unit_of_work::level).collect()
 }
 
-/// How many levels the filter leaves.
-pub(crate) async fn count_levels(tx: &mut Tx, filter: &Filter) -> Result<u64, Error> {
+/// The number of levels that match.
+pub(crate) async fn count_levels(tx: &mut Tx, filter: &StockFilter) -> Result<u64, Error> {
     Ok(filter.conditions().count("levels", tx).await?)
 }
 
 /// A page of the ledger, newest first.
 pub(crate) async fn ledger(
     tx: &mut Tx,
-    filter: &Filter,
+    filter: &StockFilter,
     paging: &PageRequest<String>,
 ) -> Result<Vec<LedgerEntry>, Error> {
     let mut conditions = filter.conditions();
@@ -106,13 +106,13 @@ pub(crate) async fn ledger(
     rows.iter().map(entry).collect()
 }
 
-/// How many lines of the ledger the filter leaves.
-pub(crate) async fn count_ledger(tx: &mut Tx, filter: &Filter) -> Result<u64, Error> {
+/// The number of ledger entries that match.
+pub(crate) async fn count_ledger(tx: &mut Tx, filter: &StockFilter) -> Result<u64, Error> {
     Ok(filter.conditions().count("ledger", tx).await?)
 }
 
-/// All levels with what the ledger says moved, for the audit.
-pub(crate) async fn sums(tx: &mut Tx) -> Result<Vec<LevelTotals>, Error> {
+/// All levels with their totals, for the audit.
+pub(crate) async fn level_totals(tx: &mut Tx) -> Result<Vec<LevelTotals>, Error> {
     let rows = db::query(
         "select l.product_id, l.place_id, l.on_hand, l.reserved, l.threshold, l.sequence,
            coalesce(m.adjusted, 0) as adjusted, coalesce(m.sold, 0) as sold,

@@ -1,4 +1,4 @@
-//! What this service asks of its database. All SQL stands here; rows become domain types before they leave.
+//! The SQL of this service. Rows become domain types here and do not leave.
 
 pub(crate) mod idempotency;
 pub(crate) mod lists;
@@ -6,14 +6,14 @@ pub(crate) mod places;
 pub(crate) mod replenishments;
 pub(crate) mod unit_of_work;
 
-/// The schema's steps, numbered past those of the shared tables.
+/// The migrations of this service. Versions below 100 belong to the shared tables.
 pub(crate) const MIGRATIONS: &[db::Migration] = &[
     db::Migration { version: 101, name: "stock", sql: include_str!("../../migrations/0001_init.sql") },
     db::Migration { version: 102, name: "age", sql: include_str!("../../migrations/0002_age.sql") },
     db::Migration { version: 103, name: "replenishment", sql: include_str!("../../migrations/0003_replenishment.sql") },
 ];
 
-/// What is forgotten in time.
+/// The rows that are deleted after a time.
 pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
     let tombstones = upkeep::days(config.tombstone_days);
     vec![
@@ -25,7 +25,7 @@ pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
             old: "at < $1",
             keep: upkeep::hours(config.idempotency_hours),
         },
-        // What was released stays a while to refuse a late reserve. First what hangs on it.
+        // A released reservation refuses a late reserve and stays for a while. Its lines refer to it, so they go first.
         upkeep::Prune {
             table: "reservation_lines",
             key: "order_id, product_id",

@@ -5,7 +5,7 @@ use db::{Row, Tx};
 
 use crate::error::Error;
 
-/// A place as it is kept.
+/// A stored place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) id: PlaceId,
@@ -13,13 +13,13 @@ pub(crate) struct Place {
     pub(crate) name: String,
     /// `store` or `logistics`.
     pub(crate) kind: String,
-    /// JSON, as it is shown.
+    /// JSON, as it is returned.
     pub(crate) address: Option<String>,
 }
 
-/// Adds a place, unless its id is taken; gives the place that has the id now.
-pub(crate) async fn add(tx: &mut Tx, new: &Place, now: Timestamp) -> Result<Place, Error> {
-    // Replicas that start at once each open the logistics centre.
+/// Inserts a place, unless its id is taken. Returns the place that has the id now.
+pub(crate) async fn get_or_insert(tx: &mut Tx, new: &Place, now: Timestamp) -> Result<Place, Error> {
+    // Replicas that start at the same time each create the logistics centre.
     tx.lock([format!("place/{}", new.id)]).await?;
     if let Some(known) = get(tx, &new.id).await? {
         return Ok(known);
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn replicas_that_start_at_once_open_a_place_once() {
+    async fn replicas_that_start_at_once_create_a_place_once() {
         let store = testkit::store().await.expect("a database");
         let db = store.open(&[bus::MIGRATIONS, crate::store::MIGRATIONS].concat()).await.expect("migrates");
         let place = Place {
@@ -96,13 +96,13 @@ mod tests {
                 let (db, place) = (db.clone(), place.clone());
                 tokio::spawn(async move {
                     let mut tx = db.write().await?;
-                    add(&mut tx, &place, Timestamp::now()).await?;
+                    get_or_insert(&mut tx, &place, Timestamp::now()).await?;
                     Ok::<_, Error>(tx.commit().await?)
                 })
             })
             .collect();
         for start in starts {
-            start.await.expect("no panic").expect("is open");
+            start.await.expect("no panic").expect("is created");
         }
         let mut tx = db.read().await.expect("reads");
         assert_eq!(count(&mut tx).await.expect("counts"), 1);

@@ -1,4 +1,4 @@
-//! Replenishments as they are kept.
+//! Stored replenishments.
 
 use std::collections::HashMap;
 
@@ -28,18 +28,18 @@ const COLUMNS: &[&str] = &[
     "updated_at",
 ];
 
-/// What a list is narrowed to.
+/// The filter of a list.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct ReplenishmentFilter {
     pub(crate) stage: Option<ReplenishmentStage>,
     pub(crate) product_id: Option<String>,
     pub(crate) place_id: Option<String>,
     pub(crate) number: Option<i64>,
-    /// Going to or coming from one of these places; any where none is named.
+    /// To or from one of these places; none: any place.
     pub(crate) places: Option<Vec<String>>,
 }
 
-impl Wanted {
+impl ReplenishmentFilter {
     fn conditions(&self) -> db::Filter {
         let mut filter = db::Filter::new("1 = 1");
         if let Some(stage) = self.stage {
@@ -62,13 +62,13 @@ impl Wanted {
     }
 }
 
-/// One of them, for whoever decides about it until the transaction ends.
-pub(crate) async fn take(tx: &mut Tx, id: &str) -> Result<Option<Replenishment>, Error> {
+/// Finds a replenishment, and locks its id until the transaction ends.
+pub(crate) async fn lock(tx: &mut Tx, id: &str) -> Result<Option<Replenishment>, Error> {
     tx.lock([format!("replenishment/{id}")]).await?;
     get(tx, id).await
 }
 
-/// One of them.
+/// Finds a replenishment.
 pub(crate) async fn get(tx: &mut Tx, id: &str) -> Result<Option<Replenishment>, Error> {
     let row = db::query(format!("select {} from replenishments where id = $1", COLUMNS.join(", ")))
         .bind(id)
@@ -77,9 +77,13 @@ pub(crate) async fn get(tx: &mut Tx, id: &str) -> Result<Option<Replenishment>, 
     row.as_ref().map(read).transpose()
 }
 
-/// A page of them, newest first.
-pub(crate) async fn list(tx: &mut Tx, wanted: &Wanted, paging: &PageRequest<i64>) -> Result<Vec<Replenishment>, Error> {
-    let mut conditions = wanted.conditions();
+/// A page of replenishments, newest first.
+pub(crate) async fn list(
+    tx: &mut Tx,
+    filter: &ReplenishmentFilter,
+    paging: &PageRequest<i64>,
+) -> Result<Vec<Replenishment>, Error> {
+    let mut conditions = filter.conditions();
     if let Some(before) = paging.after {
         conditions.and("number < ?", before);
     }
@@ -91,13 +95,13 @@ pub(crate) async fn list(tx: &mut Tx, wanted: &Wanted, paging: &PageRequest<i64>
     rows.iter().map(read).collect()
 }
 
-/// How many there are.
-pub(crate) async fn count(tx: &mut Tx, wanted: &Wanted) -> Result<u64, Error> {
-    Ok(wanted.conditions().count("replenishments", tx).await?)
+/// The number of replenishments that match.
+pub(crate) async fn count(tx: &mut Tx, filter: &ReplenishmentFilter) -> Result<u64, Error> {
+    Ok(filter.conditions().count("replenishments", tx).await?)
 }
 
-/// Whether the level has asked by itself for goods that have not come yet. The caller holds the level's row.
-pub(crate) async fn has_asked(tx: &mut Tx, key: &StockKey) -> Result<bool, Error> {
+/// Whether an automatic request of this level is open. The caller holds the lock on the level's row.
+pub(crate) async fn has_open_request(tx: &mut Tx, key: &StockKey) -> Result<bool, Error> {
     let row = db::query(
         "select 1 as there from replenishments where product_id = $1 and place_id = $2 and automatic = 1
          and stage in ('requested', 'approved', 'in_transit')",
@@ -109,8 +113,8 @@ pub(crate) async fn has_asked(tx: &mut Tx, key: &StockKey) -> Result<bool, Error
     Ok(row.is_some())
 }
 
-/// Adds one, and gives it its number.
-pub(crate) async fn add(tx: &mut Tx, new: &mut Replenishment) -> Result<(), Error> {
+/// Inserts a replenishment, and sets its number.
+pub(crate) async fn insert(tx: &mut Tx, new: &mut Replenishment) -> Result<(), Error> {
     let row = db::query("update counters set value = value + 1 where name = 'replenishment' returning value")
         .fetch_one(tx)
         .await?;
@@ -118,25 +122,25 @@ pub(crate) async fn add(tx: &mut Tx, new: &mut Replenishment) -> Result<(), Erro
     save(tx, new).await
 }
 
-/// Writes one as it is now.
-pub(crate) async fn save(tx: &mut Tx, one: &Replenishment) -> Result<(), Error> {
+/// Saves a replenishment.
+pub(crate) async fn save(tx: &mut Tx, saved: &Replenishment) -> Result<(), Error> {
     let row = vec![
-        one.id.as_str().into(),
-        one.number.into(),
-        one.product_id.as_str().into(),
-        one.from.as_str().into(),
-        one.to.as_str().into(),
-        one.quantity.into(),
-        one.stage.as_str().into(),
-        one.shipped.into(),
-        one.received.into(),
-        i64::from(one.automatic).into(),
-        one.reason.as_deref().into(),
-        // Plain words and numbers always serialise.
-        serde_json::to_string(&one.history).unwrap_or_default().into(),
-        one.sequence.into(),
-        one.created_at.micros().into(),
-        one.updated_at.micros().into(),
+        saved.id.as_str().into(),
+        saved.number.into(),
+        saved.product_id.as_str().into(),
+        saved.from.as_str().into(),
+        saved.to.as_str().into(),
+        saved.quantity.into(),
+        saved.stage.as_str().into(),
+        saved.shipped.into(),
+        saved.received.into(),
+        i64::from(saved.automatic).into(),
+        saved.reason.as_deref().into(),
+        // Texts and numbers always serialise.
+        serde_json::to_string(&saved.history).unwrap_or_default().into(),
+        saved.sequence.into(),
+        saved.created_at.micros().into(),
+        saved.updated_at.micros().into(),
     ];
     db::insert("replenishments", COLUMNS, [row])
         .suffix(
@@ -149,15 +153,15 @@ pub(crate) async fn save(tx: &mut Tx, one: &Replenishment) -> Result<(), Error> 
     Ok(())
 }
 
-/// Pieces in transit of these products, or of all, by the place that they go to.
+/// The pieces in transit of these products (none: of all), by product and destination.
 pub(crate) async fn in_transit(tx: &mut Tx, products: Option<&[&str]>) -> Result<HashMap<StockKey, i64>, Error> {
     if products.is_some_and(<[_]>::is_empty) {
         return Ok(HashMap::new());
     }
-    let these = if products.is_some() { "and product_id in {list $1}" } else { "" };
+    let condition = if products.is_some() { "and product_id in {list $1}" } else { "" };
     let query = db::query(format!(
         "select product_id, place_id, cast(sum(shipped - received) as bigint) as pieces from replenishments
-         where stage = 'in_transit' {these} group by product_id, place_id"
+         where stage = 'in_transit' {condition} group by product_id, place_id"
     ));
     let query = match products {
         Some(products) => query.list(products.iter().copied()),
@@ -167,7 +171,7 @@ pub(crate) async fn in_transit(tx: &mut Tx, products: Option<&[&str]>) -> Result
     rows.iter().map(|row| Ok((super::unit_of_work::key(row)?, row.get("pieces")?))).collect()
 }
 
-/// The last event that each of them told.
+/// The number of the last event of each replenishment.
 pub(crate) async fn sequences(tx: &mut Tx) -> Result<Vec<(String, i64)>, Error> {
     let rows = db::query("select id, sequence from replenishments order by id").fetch_all(tx).await?;
     rows.iter().map(|row| Ok((row.get("id")?, row.get("sequence")?))).collect()

@@ -1,4 +1,4 @@
-//! Levels, reservations and adjustments, loaded and saved for one transaction in few statements.
+//! Loads and saves the unit of work of a transaction in few statements.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use db::{Row, Tx, Value};
 
 use crate::{
     domain::{
-        Adjustment, AdjustmentRequest, Level, Movement, Reservation, ReservationLine, ReservationState, StockKey,
-        UnitOfWork,
+        Adjustment, AdjustmentRequest, Level, Movement, Reservation, ReservationLine, ReservationRequest,
+        ReservationState, StockKey, UnitOfWork,
     },
     error::Error,
 };
@@ -19,21 +19,37 @@ pub(super) const LEVEL: &str = "product_id, place_id, on_hand, reserved, thresho
 const RESERVATION: &str = "order_id, place_id, state, sequence, expires_at, created_at, updated_at";
 const ADJUSTMENT: &str = "id, product_id, place_id, delta, reason, balance, actor, at";
 
-/// Which part of the books a transaction load_set.
+/// The rows that a transaction loads.
 #[derive(Debug, Default)]
 pub(crate) struct LoadSet<'a> {
     pub(crate) orders: BTreeSet<&'a str>,
     pub(crate) places: BTreeSet<&'a str>,
     pub(crate) products: BTreeSet<&'a str>,
     pub(crate) adjustments: BTreeSet<&'a str>,
-    /// Levels that may be made.
+    /// Levels that the transaction may create.
     pub(crate) new_levels: BTreeSet<StockKey>,
 }
 
-/// Loads what is needed, and the levels that the orders' own reservations concern.
+impl<'a> LoadSet<'a> {
+    /// Adds what a reservation reads.
+    pub(crate) fn add_reservation(&mut self, request: &'a ReservationRequest) {
+        self.orders.insert(request.order_id.as_str());
+        self.places.insert(request.place_id.as_str());
+        self.products.extend(request.lines.keys().map(|id| id.as_str()));
+    }
+
+    /// Adds a level that the transaction changes, and creates where it does not exist.
+    pub(crate) fn add_level(&mut self, key: &'a StockKey) {
+        self.places.insert(key.place_id.as_str());
+        self.products.insert(key.product_id.as_str());
+        self.new_levels.insert(key.clone());
+    }
+}
+
+/// Loads the load set, and the levels of the orders' reservations.
 ///
-/// Nobody else decides about the same orders, levels or adjustments until the transaction ends: an order by its
-/// name, since its reservation may not be there yet; a level by its row, or by its name where it has none.
+/// No other transaction changes the same orders, levels or adjustments until this one ends: an order is locked by its name,
+/// since its reservation may not exist yet; a level by its row, or by its name where it has none.
 pub(crate) async fn load(tx: &mut Tx, load_set: LoadSet<'_>, unit: &mut UnitOfWork) -> Result<(), Error> {
     let names = load_set.orders.iter().map(|id| format!("order/{id}"));
     tx.lock(names.chain(load_set.adjustments.iter().map(|id| format!("adjustment/{id}")))).await?;
@@ -51,7 +67,7 @@ pub(crate) async fn load(tx: &mut Tx, load_set: LoadSet<'_>, unit: &mut UnitOfWo
     }
     if !products.is_empty() {
         load_levels(tx, &places, &products, unit).await?;
-        // A level that is to be made: two replicas must not both begin it at nothing.
+        // Two replicas must not both create a level with nothing in it.
         let new = load_set.new_levels.iter().filter(|key| !unit.levels.contains_key(key));
         let new: BTreeSet<&StockKey> = new.collect();
         if !new.is_empty() {
@@ -61,7 +77,7 @@ pub(crate) async fn load(tx: &mut Tx, load_set: LoadSet<'_>, unit: &mut UnitOfWo
             load_levels(tx, &places, &products, unit).await?;
         }
     }
-    // A place with a level of ours is there; only others have to be looked up.
+    // A place with a loaded level exists; only the others have to be looked up.
     let unknown: Vec<&str> =
         load_set.places.iter().copied().filter(|id| !unit.places.iter().any(|known| known.as_str() == *id)).collect();
     if !unknown.is_empty() {
@@ -108,7 +124,7 @@ async fn load_levels(
     products: &BTreeSet<String>,
     unit: &mut UnitOfWork,
 ) -> Result<(), Error> {
-    // Ordered, so that every replica takes the rows' locks in one order.
+    // Ordered, so that every replica locks the rows in the same order.
     let rows = db::query(format!(
         "select {LEVEL} from levels where product_id in {{list $1}} and place_id in {{list $2}}
          order by place_id, product_id {{locked}}"
@@ -145,7 +161,7 @@ async fn load_adjustments(tx: &mut Tx, ids: &BTreeSet<&str>, unit: &mut UnitOfWo
     Ok(())
 }
 
-/// Which of these adjustments were made before.
+/// The ids of these adjustments that were applied before.
 pub(crate) async fn known_adjustments(
     tx: &mut Tx,
     ids: impl IntoIterator<Item = &str>,
@@ -154,12 +170,12 @@ pub(crate) async fn known_adjustments(
     rows.iter().map(|row| Ok(row.get("id")?)).collect()
 }
 
-/// Loads one adjustment more.
+/// Loads one more adjustment.
 pub(crate) async fn load_adjustment(tx: &mut Tx, id: &str, unit: &mut UnitOfWork) -> Result<(), Error> {
     load_adjustments(tx, &[id].into(), unit).await
 }
 
-/// Writes what changed.
+/// Saves what changed.
 pub(crate) async fn save(tx: &mut Tx, unit: &UnitOfWork) -> Result<(), Error> {
     save_levels(tx, unit).await?;
     save_reservations(tx, unit).await?;
@@ -256,7 +272,7 @@ async fn save_reservations(tx: &mut Tx, unit: &UnitOfWork) -> Result<(), Error> 
 async fn save_movements(tx: &mut Tx, movements: &[Movement], now: Timestamp) -> Result<(), Error> {
     let rows = movements.iter().map(|movement| -> Vec<Value> {
         vec![
-            // Made here and not by the engine: they sort by time on every engine alike.
+            // Not generated by the engine: these ids sort by time on every engine.
             Id::<()>::new().as_str().into(),
             movement.key.product_id.as_str().into(),
             movement.key.place_id.as_str().into(),
@@ -279,7 +295,7 @@ async fn save_movements(tx: &mut Tx, movements: &[Movement], now: Timestamp) -> 
     Ok(())
 }
 
-/// Orders whose reservation is past its time.
+/// Orders whose reservation has expired.
 pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
     let rows = db::query(
         "select order_id from reservations where state = 'held' and expires_at <= $1
@@ -292,8 +308,8 @@ pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<V
     rows.iter().map(|row| Ok(OrderId::trusted(row.get("order_id")?))).collect()
 }
 
-/// How many orders goods are set aside for, and how many pieces. Reads the index of reservations that are held, and their
-/// lines.
+/// The number of orders with a held reservation, and of the pieces reserved for them. Reads the index of held reservations,
+/// and their lines.
 pub(crate) async fn held(tx: &mut Tx) -> Result<(i64, i64), db::Error> {
     let row = db::query(
         "select (select count(*) from reservations where state = 'held') as orders,
@@ -315,7 +331,7 @@ pub(crate) async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<V
     let ids = rows.iter().map(|row| row.get("order_id")).collect::<Result<Vec<String>, _>>()?;
     let mut unit = UnitOfWork::default();
     load_reservations(tx, &ids.iter().map(String::as_str).collect(), &mut unit).await?;
-    // In the order of the database, which is not that of bytes: the next page goes on after the last one.
+    // In the order of the database, which is not that of bytes: the next page starts after the last one.
     Ok(ids.into_iter().filter_map(|id| unit.reservations.remove(&OrderId::trusted(id))).collect())
 }
 
