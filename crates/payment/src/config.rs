@@ -1,16 +1,11 @@
 //! What is special to this service's configuration.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{IpAddr, Ipv4Addr},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
-use auth::AuthConfig;
-use chassis::{Secret, config::ConfigError};
+use chassis::config::ConfigError;
 use commerce::{Amount, Currency};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use service::Common;
 
 use crate::domain::sandbox;
 
@@ -18,24 +13,11 @@ use crate::domain::sandbox;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
-    /// Address to listen on.
-    pub bind: IpAddr,
-    /// Port of health, readiness and metrics.
-    pub port: u16,
+    /// Address, port, store, bus and tokens.
+    #[serde(flatten)]
+    pub common: Common,
     /// Port of gRPC.
     pub grpc_port: u16,
-    /// Where payments are kept: `sqlite:PATH`.
-    pub database_url: String,
-    /// Where events go.
-    pub bus_url: String,
-    /// Who issues access tokens.
-    pub issuer: String,
-    /// Where the issuer's keys are.
-    pub jwks_url: String,
-    /// The fleet's own key.
-    pub internal_key: Secret,
-    /// Issuers outside the house whose tokens are believed too; none.
-    pub trusted_issuers: Vec<auth::TrustedIssuer>,
     /// Where the order service is: it knows which ids are orders of this house.
     pub order_url: String,
     /// The currency of payments from the older fleet, which names none.
@@ -69,15 +51,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port: 8089,
+            common: Common::of(crate::NAME, 8089),
             grpc_port: 50051,
-            database_url: "sqlite:souk-data/payment.db".into(),
-            bus_url: "embedded:souk-data/bus.db".into(),
-            issuer: "http://127.0.0.1:8085".into(),
-            jwks_url: "http://127.0.0.1:8085/.well-known/jwks.json".into(),
-            internal_key: Secret::default(),
-            trusted_issuers: Vec::new(),
             order_url: "http://127.0.0.1:8087".into(),
             currency: Currency::EUR,
             sandbox_limit: None,
@@ -98,20 +73,11 @@ impl Default for Config {
 
 impl chassis::Settings for Config {
     fn bind(&self) -> (IpAddr, u16, Option<u16>) {
-        (self.bind, self.port, Some(self.grpc_port))
+        (self.common.bind, self.common.port, Some(self.grpc_port))
     }
 }
 
 impl Config {
-    /// Who may call.
-    pub fn auth(&self) -> AuthConfig {
-        AuthConfig {
-            issuer: self.issuer.clone(),
-            jwks_url: self.jwks_url.clone(),
-            internal_key: self.internal_key.clone(),
-        }
-    }
-
     /// Says which field is out of range.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for (name, rate) in [
@@ -182,5 +148,11 @@ impl<'de> Deserialize<'de> for Money {
             }
         }
         deserializer.deserialize_any(Digits)
+    }
+}
+
+impl service::Settings for Config {
+    fn common(&mut self) -> &mut Common {
+        &mut self.common
     }
 }

@@ -18,12 +18,12 @@ mod unit_of_work;
 use std::sync::Arc;
 
 use auth::{InternalKey, Verifier};
-use bus::{Bus, Relay, SqlOutbox};
-use chassis::{App, Context};
-use commerce::page::CursorKey;
-use db::{Db, Options};
+use bus::{Relay, SqlOutbox};
+use chassis::App;
 
 pub use audit::{Facts, PaymentFact, audit_facts};
+use service::{Deps, Service};
+
 pub use config::{Config, Money};
 
 use api::Api;
@@ -44,60 +44,51 @@ pub const CRASH_POINTS: &[&str] = &[
     "payment.refund.after_commit",
 ];
 
-/// What it is built from.
-pub struct Deps {
-    /// The process around it.
-    pub ctx: Context,
-    /// Where its events go.
-    pub bus: Bus,
-}
+/// The service, for [`service::main`] and `souk`.
+#[derive(Debug)]
+pub struct Payment;
 
-/// Wires the service.
-pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
-    let Deps { ctx, bus } = deps;
-    config.check()?;
-    let verifier = Verifier::new(&config.auth())?.trusting(&config.trusted_issuers)?;
-    let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    upkeep::prune(&ctx, &db, store::prunes(&config));
-    let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus);
-    let sandbox = Sandbox::new(&config, db.clone());
-    let provider = Provider {
-        local: (!config.sandbox_is_remote()).then(|| sandbox.clone()),
-        remote: Arc::new(sandbox),
-        timeout: config.provider_timeout(),
-    };
-    let settling = Settling::new(&config, &ctx, db.clone(), provider.clone());
-    let queue = PaymentQueue::open(
-        &ctx,
-        &db,
-        relay,
-        provider,
-        settling,
-        metrics::MoneyMetrics::new(&ctx.metrics, config.currency),
-    );
-    ctx.spawn("resolver", resolver::resolve_for_ever(queue.clone(), ctx.clone()));
-    let api = Api {
-        queue,
-        orders: Orders::new(&config.order_url, InternalKey::parse(&config.internal_key)?, &ctx.metrics)?,
-        db: db.clone(),
-        cursors: CursorKey::derive(config.internal_key.expose().as_bytes(), "payments"),
-        currency: config.currency,
-    };
-    Ok(App {
-        http: api::http(),
-        grpc: Some(api::grpc(api, verifier).await?),
-        ready: chassis::ready_if(move || {
-            let db = db.clone();
-            async move { db.ping().await }
-        }),
-    })
-}
+impl Service for Payment {
+    const NAME: &'static str = NAME;
+    const CRASH_POINTS: &'static [&'static str] = CRASH_POINTS;
+    type Config = Config;
 
-/// Opens what the configuration names, and wires the service.
-pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
-    let bus = Bus::open(&config.bus_url, &ctx).await?;
-    build(config, Deps { ctx, bus }).await
+    async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
+        let Deps { ctx, bus } = deps;
+        config.check()?;
+        let verifier = Verifier::new(&config.common.auth)?;
+        let db = service::open_db(NAME, &config.common.database_url, store::MIGRATIONS, Some(&ctx)).await?;
+        upkeep::prune(&ctx, &db, store::prunes(&config));
+        let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus);
+        let sandbox = Sandbox::new(&config, db.clone());
+        let provider = Provider {
+            local: (!config.sandbox_is_remote()).then(|| sandbox.clone()),
+            remote: Arc::new(sandbox),
+            timeout: config.provider_timeout(),
+        };
+        let settling = Settling::new(&config, &ctx, db.clone(), provider.clone());
+        let queue = PaymentQueue::open(
+            &ctx,
+            &db,
+            relay,
+            provider,
+            settling,
+            metrics::MoneyMetrics::new(&ctx.metrics, config.currency),
+        );
+        ctx.spawn("resolver", resolver::resolve_for_ever(queue.clone(), ctx.clone()));
+        let api = Api {
+            queue,
+            orders: Orders::new(
+                &config.order_url,
+                InternalKey::parse(&config.common.auth.internal_key)?,
+                &ctx.metrics,
+            )?,
+            db: db.clone(),
+            cursors: config.common.cursor_key("payments"),
+            currency: config.currency,
+        };
+        Ok(App { http: api::http(), grpc: Some(api::grpc(api, verifier).await?), ready: service::ready_if_db(db) })
+    }
 }
 
 /// The description of the HTTP side.

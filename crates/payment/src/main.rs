@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    chassis::main(payment::NAME, payment::CRASH_POINTS, payment::start)
+    service::main::<payment::Payment>()
 }

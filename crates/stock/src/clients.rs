@@ -3,29 +3,22 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use auth::InternalKey;
-use chassis::{Metrics, Peer};
+use chassis::Metrics;
 use commerce::{OrderId, ProductId};
-use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
+use service::RestPeer;
 
 use crate::error::Error;
 
-/// A question takes no longer than a step of a checkout.
+/// Time for one call: no longer than a step of a checkout.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// What the order service says of an order that it does not know.
-const NO_ORDER: &str = "There is no such order.";
 
 /// Asks the order service. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Orders {
-    http: reqwest::Client,
-    base: String,
-    key: InternalKey,
-    who: Peer,
-}
+pub(crate) struct Orders(RestPeer);
 
 /// What an order wants of its reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,31 +34,17 @@ struct OrderBody {
     status: String,
 }
 
-/// The client of both services.
-pub(crate) fn http() -> anyhow::Result<reqwest::Client> {
-    Ok(reqwest::Client::builder().timeout(TIMEOUT).build()?)
-}
-
 impl Orders {
     /// The order service at this URL.
-    pub(crate) fn new(http: reqwest::Client, base: &str, key: InternalKey, metrics: &Metrics) -> Self {
-        let who = Peer::new("order", TIMEOUT, metrics);
-        Self { http, base: base.trim_end_matches('/').to_owned(), key: key.for_service(crate::NAME), who }
+    pub(crate) fn new(url: &str, key: InternalKey, metrics: &Metrics) -> anyhow::Result<Self> {
+        Ok(Self(RestPeer::new("order", url, TIMEOUT, metrics)?.with_key(key.for_service(crate::NAME))))
     }
 
-    /// Whether the order still wants what is set aside for it.
+    /// Whether the order still wants what is reserved for it.
     pub(crate) async fn wants(&self, order_id: &OrderId) -> anyhow::Result<Wanted> {
-        let request = self.http.get(format!("{}/api/orders/{order_id}", self.base));
-        let answer = self.who.send(request.bearer_auth(self.key.mint(crate::NAME)?)).await?;
-        if answer.status() == StatusCode::NOT_FOUND {
-            // Anybody's 404 is about a path; goods are given back only on the order service's own word.
-            return match chassis::refusal(answer).await {
-                Some(said) if said == NO_ORDER => Ok(Wanted::No),
-                _ => bail!("404, but not the order service's"),
-            };
-        }
-        let order: OrderBody = answer.error_for_status()?.json().await?;
-        Ok(if order.status == "cancelled" { Wanted::No } else { Wanted::Yes })
+        let request = self.0.get(&format!("/api/orders/{order_id}"));
+        let order = self.0.find::<OrderBody>(request, "order.not_found").await?;
+        Ok(if order.is_some_and(|order| order.status != "cancelled") { Wanted::Yes } else { Wanted::No })
     }
 }
 
@@ -74,11 +53,7 @@ const PRODUCTS: &str = "query($ids:[ID!]!){productsByIds(ids:$ids){id}}";
 
 /// Asks the product service. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Catalogue {
-    http: reqwest::Client,
-    url: String,
-    who: Peer,
-}
+pub(crate) struct Catalogue(RestPeer);
 
 #[derive(Deserialize)]
 struct ProductsBody {
@@ -96,9 +71,8 @@ struct ProductBody {}
 
 impl Catalogue {
     /// The product service at this URL.
-    pub(crate) fn new(http: reqwest::Client, base: &str, metrics: &Metrics) -> Self {
-        let who = Peer::new("product", TIMEOUT, metrics);
-        Self { http, url: format!("{}/graphql", base.trim_end_matches('/')), who }
+    pub(crate) fn new(url: &str, metrics: &Metrics) -> anyhow::Result<Self> {
+        Ok(Self(RestPeer::new("product", url, TIMEOUT, metrics)?))
     }
 
     /// Which of these (at most 1,000) the catalogue does not hold.
@@ -112,9 +86,8 @@ impl Catalogue {
 
     async fn ask(&self, ids: &BTreeSet<&ProductId>) -> anyhow::Result<Vec<bool>> {
         let question = json!({ "query": PRODUCTS, "variables": { "ids": ids } });
-        let answer = self.who.send(self.http.post(&self.url).json(&question)).await?;
         // A failure inside GraphQL comes with 200 and without data, and cannot be read as an answer.
-        let products = answer.error_for_status()?.json::<ProductsBody>().await?.data.products;
+        let products = self.0.json::<ProductsBody>(self.0.post("/graphql").json(&question)).await?.data.products;
         ensure!(products.len() == ids.len(), "{} answers to {} ids", products.len(), ids.len());
         Ok(products.iter().map(Option::is_some).collect())
     }

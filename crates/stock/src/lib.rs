@@ -1,5 +1,5 @@
-//! The stock service: how much of what is where, set aside for orders all or nothing, sold when they are
-//! confirmed, put back when they are cancelled or returned, with a ledger line for every movement.
+//! The stock service: levels of products in places. Stock is reserved for orders, all or nothing, sold when they are confirmed,
+//! and put back when they are cancelled or returned; each movement has an entry in the ledger.
 
 mod api;
 mod audit;
@@ -19,14 +19,13 @@ mod replenish;
 mod seed;
 mod store;
 
-use std::time::Duration;
-
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use auth::{InternalKey, Verifier};
-use bus::{Bus, Relay, SqlOutbox};
+use bus::{Relay, SqlOutbox};
 use chassis::{App, Context};
-use db::{Db, Options};
+use db::Db;
+use service::{Deps, Service};
 
 pub use audit::{Facts, LevelFact, LineFact, ReservationFact, TransitFact, audit_facts};
 pub use config::Config;
@@ -42,7 +41,7 @@ use queue::StockQueue;
 /// The service's name.
 pub const NAME: &str = "stock";
 
-/// Where a test may have the process die.
+/// Points where a test can make the process abort.
 pub const CRASH_POINTS: &[&str] = &[
     "stock.reserve.before_commit",
     "stock.reserve.after_commit",
@@ -54,72 +53,66 @@ pub const CRASH_POINTS: &[&str] = &[
     "stock.restock.after_commit",
 ];
 
-/// What it is built from.
-pub struct Deps {
-    /// The process around it.
-    pub ctx: Context,
-    /// Where its events go and come from.
-    pub bus: Bus,
+/// The service, for [`service::main`] and `souk`.
+#[derive(Debug)]
+pub struct Stock;
+
+impl Service for Stock {
+    const NAME: &'static str = NAME;
+    const CRASH_POINTS: &'static [&'static str] = CRASH_POINTS;
+    type Config = Config;
+
+    async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
+        let Deps { ctx, bus } = deps;
+        let verifier = Verifier::new(&config.common.auth)?;
+        let catalogue = Catalogue::new(&config.product_url, &ctx.metrics)?;
+        let orders =
+            Orders::new(&config.order_url, InternalKey::parse(&config.common.auth.internal_key)?, &ctx.metrics)?;
+        let db = open(&config, Some(&ctx)).await?;
+        upkeep::prune(&ctx, &db, store::prunes(&config));
+        let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
+        let executor = Executor {
+            db: db.clone(),
+            relay: Some(relay),
+            crash: ctx.crash.clone(),
+            hold: config.hold(),
+            replenish_from: config.auto_replenish.then(|| config.logistics_place.clone()),
+        };
+        let queue = StockQueue::start(&ctx, executor.clone());
+        bus.subscribe(
+            &ctx,
+            NAME,
+            OrderEventConsumer {
+                executor: executor.clone(),
+                inconsistencies: metrics::inconsistencies(&ctx.metrics, consumer::KINDS),
+            },
+        )?;
+        let expirer = Expirer {
+            db: db.clone(),
+            queue: queue.clone(),
+            orders,
+            every: config.expire_every(),
+            pause: config.hold().min(Duration::from_secs(60)),
+        };
+        ctx.spawn("expirer", expirer.run(ctx.clone()));
+        ctx.spawn("held stock", expire::measure_held_stock(db.clone(), ctx.clone()));
+        let api = Api {
+            queue: queue.clone(),
+            executor,
+            db: db.clone(),
+            catalogue,
+            verifier,
+            cursors: Cursors::derive(config.common.auth.internal_key.expose().as_bytes()),
+            default_place: config.logistics_place.clone(),
+            reservations: metrics::reservations(&ctx.metrics),
+        };
+        // On the heap: the future holds a clone of the state of all handlers.
+        let grpc = Box::pin(api::grpc(api.clone())).await?;
+        Ok(App { http: api::http(api).merge(bus.routes()), grpc: Some(grpc), ready: service::ready_if_db(db) })
+    }
 }
 
-/// Wires the service.
-pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
-    let Deps { ctx, bus } = deps;
-    let verifier = Verifier::new(&config.auth())?.trusting(&config.trusted_issuers)?;
-    let client = clients::http()?;
-    let catalogue = Catalogue::new(client.clone(), &config.product_url, &ctx.metrics);
-    let orders = Orders::new(client, &config.order_url, InternalKey::parse(&config.internal_key)?, &ctx.metrics);
-    let db = open(&config, Some(&ctx)).await?;
-    upkeep::prune(&ctx, &db, store::prunes(&config));
-    let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
-    let executor = Executor {
-        db: db.clone(),
-        relay: Some(relay),
-        crash: ctx.crash.clone(),
-        hold: config.hold(),
-        replenish_from: config.auto_replenish.then(|| config.logistics_place.clone()),
-    };
-    let queue = StockQueue::start(&ctx, executor.clone());
-    bus.subscribe(
-        &ctx,
-        NAME,
-        OrderEventConsumer {
-            executor: executor.clone(),
-            inconsistencies: metrics::inconsistencies(&ctx.metrics, consumer::KINDS),
-        },
-    )?;
-    let expirer = Expirer {
-        db: db.clone(),
-        queue: queue.clone(),
-        orders,
-        every: config.expire_every(),
-        pause: config.hold().min(Duration::from_secs(60)),
-    };
-    ctx.spawn("expirer", expirer.run(ctx.clone()));
-    ctx.spawn("held stock", expire::measure_held_stock(db.clone(), ctx.clone()));
-    let api = Api {
-        queue: queue.clone(),
-        executor,
-        db: db.clone(),
-        catalogue,
-        verifier,
-        cursors: Cursors::derive(config.internal_key.expose().as_bytes()),
-        default_place: config.logistics_place.clone(),
-        reservations: metrics::reservations(&ctx.metrics),
-    };
-    // On the heap, since it holds a clone of all that handlers have.
-    let grpc = Box::pin(api::grpc(api.clone())).await?;
-    Ok(App {
-        http: api::http(api).merge(bus.routes()),
-        grpc: Some(grpc),
-        ready: chassis::ready_if(move || {
-            let db = db.clone();
-            async move { db.ping().await }
-        }),
-    })
-}
-
-/// The store as this version wants it, with the logistics centre in it.
+/// Opens the store, brings its schema up to date, and creates the logistics centre.
 async fn open(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
     let db = migrated(config, ctx).await?;
     seed::create_logistics_place(&db, config).await?;
@@ -127,19 +120,10 @@ async fn open(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
 }
 
 async fn migrated(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
-    let registry = ctx.map(|ctx| ctx.metrics.registry());
-    let db = Db::open(&config.database_url, &Options::of(NAME), registry).await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    Ok(db)
+    service::open_db(NAME, &config.common.database_url, store::MIGRATIONS, ctx).await
 }
 
-/// Opens what the configuration names, and wires the service.
-pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
-    let bus = Bus::open(&config.bus_url, &ctx).await?;
-    build(config, Deps { ctx, bus }).await
-}
-
-/// The description of the HTTP side.
+/// The OpenAPI description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     api::openapi()
 }

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    chassis::main(stock::NAME, stock::CRASH_POINTS, stock::start)
+    service::main::<stock::Stock>()
 }

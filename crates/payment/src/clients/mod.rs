@@ -10,7 +10,7 @@ use commerce::CustomerId;
 
 use crate::domain::{Payment, ProviderRequest, Resolution};
 
-pub(crate) use orders::{Standing, Orders};
+pub(crate) use orders::{Orders, Standing};
 pub(crate) use sandbox::{Sandbox, SandboxBalances};
 
 /// One demand on a provider, with the key that makes it happen once.

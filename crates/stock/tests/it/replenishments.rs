@@ -38,7 +38,7 @@ async fn goods_go_from_the_centre_to_a_store_and_what_is_missing_is_booked() {
     let (_, sent) = step(&service, &admin, &id, "dispatch", None).await;
     assert_eq!((&sent["stage"], &sent["in_transit"]), (&json!("in_transit"), &json!(8)));
     assert_eq!(service.level("g").await, (2, 0));
-    let facts = stock::audit_facts(&service.config().database_url).await.expect("reads");
+    let facts = stock::audit_facts(&service.config().common.database_url).await.expect("reads");
     assert_eq!(facts.in_transit.iter().map(|transit| transit.pieces).sum::<i64>(), 8);
 
     // Counted twice by mistake under one key, it came once.
