@@ -1,47 +1,47 @@
-//! Plain facts about orders, for an auditor who knows no schema.
+//! Facts about orders for the audit, which compares the stores of a fleet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use commerce::{Amount, Timestamp};
 use db::{Db, Options};
 
-use crate::domain::{RefundStatus, Status, Work};
+use crate::domain::{PendingWork, RefundStatus, Status};
 use crate::store;
 
-/// What is to be known of an order.
+/// An order as the audit sees it.
 #[derive(Debug, Clone)]
 pub struct OrderFact {
-    /// The order.
+    /// The order's id.
     pub id: String,
-    /// Whose stock it takes.
+    /// The place whose stock the order uses.
     pub place_id: String,
-    /// Where people have moved it: pending, confirmed, processing, shipped, delivered, cancelled.
+    /// The status: pending, confirmed, processing, shipped, delivered, cancelled.
     pub status: String,
-    /// Whether the saga confirmed it at some time.
+    /// Whether the order was confirmed, even if it was cancelled later.
     pub was_confirmed: bool,
     /// card, cash or on_account.
     pub payment_method: String,
-    /// What is to be captured.
+    /// The total.
     pub total: Amount,
-    /// Whether something is still to be done for it.
+    /// Whether the order has pending work.
     pub open: bool,
-    /// Until when somebody drives it.
+    /// The end of its lease.
     pub lease_until: Timestamp,
-    /// When it was taken.
+    /// When the order was stored.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// When the order last changed.
     pub updated_at: Timestamp,
-    /// When its last event was made, as far as the order itself shows.
+    /// The time of its last event, as far as the order itself shows it.
     pub told_at: Timestamp,
     /// Pieces bought, by product.
     pub goods: BTreeMap<String, i64>,
-    /// Pieces that came back to be put on the shelf, by product.
+    /// Returned pieces that were put back into stock, by product.
     pub restocked: BTreeMap<String, i64>,
-    /// What its returns gave back.
+    /// The amount that its returns refunded.
     pub refunded: Amount,
-    /// Refunds that are decided and not done.
+    /// Number of pending refunds.
     pub refunds_pending: usize,
-    /// Events told so far.
+    /// The sequence of its last event.
     pub last_sequence: i64,
 }
 
@@ -50,38 +50,38 @@ pub struct OrderFact {
 pub struct Facts {
     /// The orders.
     pub orders: Vec<OrderFact>,
-    /// What was written to be published.
+    /// The outbox.
     pub outbox: bus::outbox::Telling,
-    /// The summaries of sales beside the orders.
+    /// The summaries of sales, compared with the orders.
     pub reports: crate::reports::Compared,
 }
 
-/// Reads the facts of a store, running or not.
+/// Reads the facts of the store at `url`. The service may be running.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
     let mut restocked = returned_goods(&mut tx).await?;
-    let held = store::everything(&mut tx).await?;
-    let mut orders = Vec::with_capacity(held.len());
-    for held in held {
-        let order = &held.order;
+    let all = store::all_orders(&mut tx).await?;
+    let mut orders = Vec::with_capacity(all.len());
+    for stored in all {
+        let order = &stored.order;
         let returns = restocked.remove(order.id.as_str()).unwrap_or_default();
         orders.push(OrderFact {
             id: order.id.to_string(),
             place_id: order.place_id.to_string(),
             status: order.status.as_str().into(),
-            was_confirmed: order.states.iter().any(|s| s.state == crate::domain::State::Confirmed),
+            was_confirmed: order.states.iter().any(|s| s.state == crate::domain::SagaState::Confirmed),
             payment_method: order.payment.method.as_str().into(),
             total: order.total,
-            open: held.work.is_some() || order.status == Status::Pending,
-            lease_until: held.lease.until,
+            open: stored.work.is_some() || order.status == Status::Pending,
+            lease_until: stored.lease.until,
             created_at: order.created_at,
             updated_at: order.updated_at,
-            told_at: order.history.iter().map(|moved| moved.at).chain(returns.last).max().unwrap_or(order.created_at),
+            told_at: order.history.iter().map(|change| change.at).chain(returns.last).max().unwrap_or(order.created_at),
             goods: order.goods().into_iter().map(|(id, n)| (id.to_string(), i64::from(n))).collect(),
             restocked: returns.goods,
             refunded: returns.refunded,
-            refunds_pending: returns.pending + usize::from(matches!(held.work, Some(Work::Cancel { .. }))),
+            refunds_pending: returns.pending + usize::from(matches!(stored.work, Some(PendingWork::Cancel { .. }))),
             last_sequence: order.sequence,
         });
     }
@@ -97,12 +97,12 @@ struct ReturnedGoods {
     goods: BTreeMap<String, i64>,
     refunded: Amount,
     pending: usize,
-    /// When something last came back.
+    /// When the last return was created.
     last: Option<Timestamp>,
 }
 
-async fn returned_goods(tx: &mut db::Tx) -> anyhow::Result<std::collections::HashMap<String, ReturnedGoods>> {
-    let mut all: std::collections::HashMap<String, ReturnedGoods> = std::collections::HashMap::new();
+async fn returned_goods(tx: &mut db::Tx) -> anyhow::Result<HashMap<String, ReturnedGoods>> {
+    let mut all: HashMap<String, ReturnedGoods> = HashMap::new();
     for made in store::all_returns(tx).await? {
         let entry = all.entry(made.order_id.to_string()).or_default();
         entry.last = entry.last.max(Some(made.created_at));

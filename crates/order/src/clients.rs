@@ -1,4 +1,4 @@
-//! What the order service asks of others: ports, time-outs, and calls that many orders share.
+//! Clients of the peer services: time-outs, and calls that many orders share.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -21,33 +21,33 @@ use crate::config::Config;
 
 mod places;
 
-pub(crate) use places::{Bound, Level};
+pub(crate) use places::{AvailabilityBound, Level};
 use places::{Levels, Places};
 
-/// How long one call may take.
-pub(crate) const STEP: Duration = Duration::from_secs(2);
+/// Time-out of one call.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most orders in one call.
-const SHARED: usize = 256;
-/// Most products that the catalogue is asked for at once.
-const CATALOGUE_PAGE: usize = 1_000;
-/// Most customers that are asked for at once.
-const CUSTOMER_PAGE: usize = 100;
+const MAX_BATCH: usize = 256;
+/// Most products in one request to the catalogue.
+const MAX_PRODUCTS: usize = 1_000;
+/// Most customers in one request.
+const MAX_CUSTOMERS: usize = 100;
 
-/// A neighbour did not answer, or not in its language.
+/// A call that brought no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// By gRPC.
+    /// gRPC failed.
     #[error("the {0} service did not answer")]
     Grpc(&'static str, #[source] Box<Status>),
-    /// By HTTP.
+    /// HTTP failed.
     #[error("the {0} service did not answer")]
     Http(&'static str, #[source] reqwest::Error),
-    /// It answered, but not what was asked.
+    /// The peer answered with an error, or with something unexpected.
     #[error("the {0} service answered {1}")]
-    Answer(&'static str, String),
-    /// It is spared, or took too long.
+    Unexpected(&'static str, String),
+    /// The circuit breaker is open, or the call timed out.
     #[error("{0}")]
-    Silent(String),
+    NotCalled(String),
     /// No internal token could be made.
     #[error("no internal token")]
     Token(#[from] auth::AuthError),
@@ -57,14 +57,14 @@ impl From<CallError<Error>> for Error {
     fn from(why: CallError<Error>) -> Self {
         match why {
             CallError::Failed(error) => error,
-            silent => Self::Silent(silent.to_string()),
+            other => Self::NotCalled(other.to_string()),
         }
     }
 }
 
-type Shared<T> = Result<T, batch::Error<Error>>;
+type BatchResult<T> = Result<T, batch::Error<Error>>;
 
-/// A product as the catalogue sells it now.
+/// A product at its present price.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Product {
     pub(crate) id: String,
@@ -74,7 +74,7 @@ pub(crate) struct Product {
     pub(crate) active: bool,
 }
 
-/// All neighbours. Cheap to clone.
+/// The clients of all peer services. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Clients {
     products: Batcher<Vec<String>, HashMap<String, Product>, Error>,
@@ -90,153 +90,159 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn new(config: &Config, ctx: &Context, key: &InternalKey) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(STEP).connect_timeout(STEP).build()?;
-        let neighbour = |name| Peer::new(name, STEP, &ctx.metrics);
-        let web = |name| Web { http: http.clone(), key: key.clone(), who: neighbour(name), name };
-        let (catalogue, customers, places) = (web("product"), web("customer"), web("stock"));
-        let calls = |name| Calls { key: key.clone(), who: neighbour(name), name };
-        let stock = StockCalls { spread: ChannelPool::new(&config.stock_grpc_url, STEP)?, calls: calls("stock gRPC") };
-        let pay =
-            PaymentCalls { spread: ChannelPool::new(&config.payment_grpc_url, STEP)?, calls: calls("payment gRPC") };
+        let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).connect_timeout(CALL_TIMEOUT).build()?;
+        let peer = |name| Peer::new(name, CALL_TIMEOUT, &ctx.metrics);
+        let rest = |name| Rest { http: http.clone(), key: key.clone(), peer: peer(name), name };
+        let (catalogue, customers, stock_rest) = (rest("product"), rest("customer"), rest("stock"));
+        let grpc = |name| Grpc { key: key.clone(), peer: peer(name), name };
+        let stock =
+            StockCalls { channels: ChannelPool::new(&config.stock_grpc_url, CALL_TIMEOUT)?, grpc: grpc("stock gRPC") };
+        let pay = PaymentCalls {
+            channels: ChannelPool::new(&config.payment_grpc_url, CALL_TIMEOUT)?,
+            grpc: grpc("payment gRPC"),
+        };
         let tasks = &ctx.tasks;
         Ok(Self {
             products: {
-                let (web, url) = (catalogue, format!("{}/graphql", config.product_url));
-                Batcher::start_with(tasks, SHARED, answered, move |asked| {
-                    let (web, url) = (web.clone(), url.clone());
-                    async move { web.products(&url, asked).await }
+                let (rest, url) = (catalogue, format!("{}/graphql", config.product_url));
+                Batcher::start_with(tasks, MAX_BATCH, is_answer, move |requests| {
+                    let (rest, url) = (rest.clone(), url.clone());
+                    async move { rest.products(&url, requests).await }
                 })
             },
             customers: {
-                let (web, url) = (customers, format!("{}/api/customers", config.customer_url));
-                Batcher::start_with(tasks, CUSTOMER_PAGE, answered, move |asked| {
-                    let (web, url) = (web.clone(), url.clone());
-                    async move { web.customers(&url, asked).await }
+                let (rest, url) = (customers, format!("{}/api/customers", config.customer_url));
+                Batcher::start_with(tasks, MAX_CUSTOMERS, is_answer, move |ids| {
+                    let (rest, url) = (rest.clone(), url.clone());
+                    async move { rest.customers(&url, ids).await }
                 })
             },
             reserve: {
                 let stock = stock.clone();
-                Batcher::start_with(tasks, SHARED, answered, move |orders| stock.clone().reserve(orders))
+                Batcher::start_with(tasks, MAX_BATCH, is_answer, move |orders| stock.clone().reserve(orders))
             },
-            release: Batcher::start_with(tasks, SHARED, answered, move |ids| stock.clone().release(ids)),
+            release: Batcher::start_with(tasks, MAX_BATCH, is_answer, move |ids| stock.clone().release(ids)),
             authorise: {
                 let pay = pay.clone();
-                Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().authorise(items))
+                Batcher::start_with(tasks, MAX_BATCH, is_answer, move |items| pay.clone().authorise(items))
             },
             void: {
                 let pay = pay.clone();
-                Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().void(items))
+                Batcher::start_with(tasks, MAX_BATCH, is_answer, move |items| pay.clone().void(items))
             },
-            refund: Batcher::start_with(tasks, SHARED, answered, move |items| pay.clone().refund(items)),
-            levels: Levels::new(places.clone(), &config.stock_url),
-            places: Places::new(places, &config.stock_url),
+            refund: Batcher::start_with(tasks, MAX_BATCH, is_answer, move |items| pay.clone().refund(items)),
+            levels: Levels::new(stock_rest.clone(), &config.stock_url),
+            places: Places::new(stock_rest, &config.stock_url),
         })
     }
 
-    /// Products by their ids; those that the catalogue does not hold are missing.
-    pub(crate) async fn products(&self, ids: Vec<String>) -> Shared<HashMap<String, Product>> {
+    /// Products by their ids; those that the catalogue does not have are missing.
+    pub(crate) async fn products(&self, ids: Vec<String>) -> BatchResult<HashMap<String, Product>> {
         self.products.run(ids).await
     }
 
-    /// Whether there is such a customer.
-    pub(crate) async fn customer_exists(&self, id: String) -> Shared<bool> {
+    /// Whether a customer exists.
+    pub(crate) async fn customer_exists(&self, id: String) -> BatchResult<bool> {
         self.customers.run(id).await
     }
 
-    /// Whether there is such a place.
+    /// Whether a place exists.
     pub(crate) async fn place_exists(&self, id: &str) -> Result<bool, Error> {
         Ok(self.places.kind(id).await?.is_some())
     }
 
-    /// Whether there is such a place, and it is a store.
+    /// Whether a place exists and is a store.
     pub(crate) async fn store_exists(&self, id: &str) -> Result<bool, Error> {
         Ok(self.places.kind(id).await?.as_deref() == Some("store"))
     }
 
-    /// Pieces of products that a place can promise; those that it has never had are missing.
+    /// Available pieces of products at a place; products that it never had are missing.
     pub(crate) async fn available(&self, place_id: &str, ids: &[String]) -> Result<HashMap<String, i64>, Error> {
         self.levels.available(place_id, ids).await
     }
 
-    /// All levels of which at least or at most so much can be promised, in one of these places where some are named; and
-    /// whether there are more than are worth asking for.
-    pub(crate) async fn levels(&self, bound: Bound, places: Option<&Vec<String>>) -> Result<(Vec<Level>, bool), Error> {
-        self.levels.all(bound, places).await
+    /// The stock levels within a bound, in these places or in all; and whether there are more than were read.
+    pub(crate) async fn levels(
+        &self,
+        bound: AvailabilityBound,
+        places: Option<&[String]>,
+    ) -> Result<(Vec<Level>, bool), Error> {
+        self.levels.list(bound, places).await
     }
 
-    /// Holds the goods of an order, all or none.
-    pub(crate) async fn reserve(&self, order: stock::OrderLines) -> Shared<stock::ReserveResult> {
+    /// Reserves the goods of an order, all or none.
+    pub(crate) async fn reserve(&self, order: stock::OrderLines) -> BatchResult<stock::ReserveResult> {
         self.reserve.run(order).await
     }
 
-    /// Gives back what an order holds, and refuses what it may still ask for.
-    pub(crate) async fn release(&self, order_id: String) -> Shared<stock::HoldResult> {
+    /// Releases the reservation of an order; a later reservation for it is refused.
+    pub(crate) async fn release(&self, order_id: String) -> BatchResult<stock::HoldResult> {
         self.release.run(order_id).await
     }
 
-    /// Takes an order's money.
-    pub(crate) async fn authorise(&self, item: payment::Authorization) -> Shared<payment::OperationResult> {
+    /// Authorises and captures the payment of an order.
+    pub(crate) async fn authorise(&self, item: payment::Authorization) -> BatchResult<payment::OperationResult> {
         self.authorise.run(item).await
     }
 
-    /// Gives an order's money back whole, and refuses a late charge.
-    pub(crate) async fn void(&self, item: payment::Operation) -> Shared<payment::OperationResult> {
+    /// Voids the payment of an order; a later charge is refused.
+    pub(crate) async fn void(&self, item: payment::Operation) -> BatchResult<payment::OperationResult> {
         self.void.run(item).await
     }
 
-    /// Gives a part of an order's money back.
-    pub(crate) async fn refund(&self, item: payment::Operation) -> Shared<payment::OperationResult> {
+    /// Refunds a part of the payment of an order.
+    pub(crate) async fn refund(&self, item: payment::Operation) -> BatchResult<payment::OperationResult> {
         self.refund.run(item).await
     }
 }
 
-/// Whether a failure was an answer, so that each item is worth trying alone. Silence is not: every item
-/// would wait for it again while all others queue.
-fn answered(error: &Error) -> bool {
+/// Whether a failure was an answer, so that each item of the batch is tried by itself. After a time-out every item would
+/// wait for it again, while all others queue.
+fn is_answer(error: &Error) -> bool {
     match error {
         Error::Grpc(_, status) => !matches!(
             status.code(),
             tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown
         ),
         Error::Http(_, error) => !(error.is_timeout() || error.is_connect() || error.is_request()),
-        Error::Answer(..) => true,
-        Error::Token(_) | Error::Silent(_) => false,
+        Error::Unexpected(..) => true,
+        Error::Token(_) | Error::NotCalled(_) => false,
     }
 }
 
-/// Whether a failure counts against the neighbour: silence, and an edge or a service that says it cannot.
-fn is_away(error: &Error) -> bool {
+/// Whether a failure counts for the circuit breaker: no answer, or the status of an unavailable service.
+fn is_unavailable(error: &Error) -> bool {
     match error {
-        Error::Answer(_, status) => ["502", "503", "504"].iter().any(|away| status.starts_with(away)),
+        Error::Unexpected(_, status) => ["502", "503", "504"].iter().any(|code| status.starts_with(code)),
         Error::Token(_) => false,
-        error => !answered(error),
+        error => !is_answer(error),
     }
 }
 
 #[derive(Clone)]
-struct Web {
+struct Rest {
     http: reqwest::Client,
     key: InternalKey,
-    who: Peer,
+    peer: Peer,
     name: &'static str,
 }
 
-impl Web {
+impl Rest {
     async fn json<T: serde::de::DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Error> {
-        let request = request.headers(self.who.headers()).bearer_auth(self.key.mint(crate::NAME)?);
+        let request = request.headers(self.peer.headers()).bearer_auth(self.key.mint(crate::NAME)?);
         let call = async {
-            let answer = request.send().await.map_err(|error| Error::Http(self.name, error))?;
-            if !answer.status().is_success() {
-                return Err(Error::Answer(self.name, answer.status().to_string()));
+            let response = request.send().await.map_err(|error| Error::Http(self.name, error))?;
+            if !response.status().is_success() {
+                return Err(Error::Unexpected(self.name, response.status().to_string()));
             }
-            answer.json().await.map_err(|error| Error::Http(self.name, error))
+            response.json().await.map_err(|error| Error::Http(self.name, error))
         };
-        Ok(self.who.call(is_away, call).await?)
+        Ok(self.peer.call(is_unavailable, call).await?)
     }
 
-    async fn products(&self, url: &str, asked: Vec<Vec<String>>) -> Result<Vec<HashMap<String, Product>>, Error> {
+    async fn products(&self, url: &str, requests: Vec<Vec<String>>) -> Result<Vec<HashMap<String, Product>>, Error> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             data: Option<Data>,
             #[serde(default)]
             errors: Vec<serde_json::Value>,
@@ -246,19 +252,19 @@ impl Web {
             #[serde(rename = "productsByIds")]
             products: Vec<Option<Product>>,
         }
-        let wanted: HashSet<&String> = asked.iter().flatten().collect();
+        let wanted: HashSet<&String> = requests.iter().flatten().collect();
         let wanted: Vec<&String> = wanted.into_iter().collect();
         let mut found: HashMap<String, Product> = HashMap::with_capacity(wanted.len());
-        for ids in wanted.chunks(CATALOGUE_PAGE) {
-            let body = json!({
+        for ids in wanted.chunks(MAX_PRODUCTS) {
+            let query = json!({
                 "query": "query($ids:[ID!]!){productsByIds(ids:$ids){id name price currency active}}",
                 "variables": {"ids": ids},
             });
-            let answer: Answer = self.json(self.http.post(url).json(&body)).await?;
-            let data = answer.data.ok_or_else(|| Error::Answer("product", format!("{:?}", answer.errors)))?;
+            let body: Body = self.json(self.http.post(url).json(&query)).await?;
+            let data = body.data.ok_or_else(|| Error::Unexpected("product", format!("{:?}", body.errors)))?;
             found.extend(data.products.into_iter().flatten().map(|product| (product.id.clone(), product)));
         }
-        Ok(asked
+        Ok(requests
             .iter()
             .map(|ids| {
                 ids.iter().filter_map(|id| found.get_key_value(id)).map(|(id, p)| (id.clone(), p.clone())).collect()
@@ -266,9 +272,9 @@ impl Web {
             .collect())
     }
 
-    async fn customers(&self, url: &str, asked: Vec<String>) -> Result<Vec<bool>, Error> {
+    async fn customers(&self, url: &str, ids: Vec<String>) -> Result<Vec<bool>, Error> {
         #[derive(Deserialize)]
-        struct Answer {
+        struct Body {
             data: Vec<Customer>,
         }
         #[derive(Deserialize)]
@@ -277,27 +283,27 @@ impl Web {
             #[serde(default)]
             anonymised_at: Option<String>,
         }
-        let wanted: HashSet<&str> = asked.iter().map(String::as_str).collect();
+        let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
         let query: Vec<(&str, &str)> = wanted.into_iter().map(|id| ("id", id)).chain([("limit", "100")]).collect();
-        let answer: Answer = self.json(self.http.get(url).query(&query)).await?;
+        let body: Body = self.json(self.http.get(url).query(&query)).await?;
         let found: HashSet<&str> =
-            answer.data.iter().filter(|c| c.anonymised_at.is_none()).map(|c| c.id.as_str()).collect();
-        Ok(asked.iter().map(|id| found.contains(id.as_str())).collect())
+            body.data.iter().filter(|c| c.anonymised_at.is_none()).map(|c| c.id.as_str()).collect();
+        Ok(ids.iter().map(|id| found.contains(id.as_str())).collect())
     }
 }
 
-/// gRPC calls of one neighbour.
+/// gRPC calls to one peer service.
 #[derive(Clone)]
-struct Calls {
+struct Grpc {
     key: InternalKey,
-    who: Peer,
+    peer: Peer,
     name: &'static str,
 }
 
-impl Calls {
+impl Grpc {
     fn request<T>(&self, message: T) -> Result<Request<T>, Error> {
         let mut request = Request::new(message);
-        request.set_timeout(self.who.timeout());
+        request.set_timeout(self.peer.timeout());
         chassis::trace::inject_grpc(request.metadata_mut());
         let token = format!("Bearer {}", self.key.mint(crate::NAME)?);
         // A token is letters, digits and dots, so it is a header's value.
@@ -309,68 +315,68 @@ impl Calls {
 
     async fn answer<T>(&self, call: impl Future<Output = Result<tonic::Response<T>, Status>>) -> Result<T, Error> {
         let call = async { call.await.map_err(|status| Error::Grpc(self.name, status.into())) };
-        Ok(self.who.call(is_away, call).await?.into_inner())
+        Ok(self.peer.call(is_unavailable, call).await?.into_inner())
     }
 }
 
-/// One result an item, or the answer is none.
-fn all<R>(who: &'static str, asked: usize, results: Vec<R>) -> Result<Vec<R>, Error> {
-    if results.len() == asked {
+/// Checks that there is one result for each item.
+fn check_count<R>(name: &'static str, items: usize, results: Vec<R>) -> Result<Vec<R>, Error> {
+    if results.len() == items {
         Ok(results)
     } else {
-        Err(Error::Answer(who, format!("{} results to {asked} items", results.len())))
+        Err(Error::Unexpected(name, format!("{} results to {items} items", results.len())))
     }
 }
 
 #[derive(Clone)]
 struct StockCalls {
-    spread: ChannelPool,
-    calls: Calls,
+    channels: ChannelPool,
+    grpc: Grpc,
 }
 
 impl StockCalls {
     async fn reserve(self, orders: Vec<stock::OrderLines>) -> Result<Vec<stock::ReserveResult>, Error> {
-        let asked = orders.len();
-        let request = self.calls.request(stock::ReserveRequest { orders })?;
-        let answer = self.calls.answer(StockClient::new(self.spread.channel()).reserve(request)).await?;
-        all("stock", asked, answer.results)
+        let items = orders.len();
+        let request = self.grpc.request(stock::ReserveRequest { orders })?;
+        let answer = self.grpc.answer(StockClient::new(self.channels.channel()).reserve(request)).await?;
+        check_count("stock", items, answer.results)
     }
 
     async fn release(self, order_ids: Vec<String>) -> Result<Vec<stock::HoldResult>, Error> {
-        let asked = order_ids.len();
-        let request = self.calls.request(stock::ReleaseRequest { order_ids })?;
-        let answer = self.calls.answer(StockClient::new(self.spread.channel()).release(request)).await?;
-        all("stock", asked, answer.results)
+        let items = order_ids.len();
+        let request = self.grpc.request(stock::ReleaseRequest { order_ids })?;
+        let answer = self.grpc.answer(StockClient::new(self.channels.channel()).release(request)).await?;
+        check_count("stock", items, answer.results)
     }
 }
 
 #[derive(Clone)]
 struct PaymentCalls {
-    spread: ChannelPool,
-    calls: Calls,
+    channels: ChannelPool,
+    grpc: Grpc,
 }
 
 type Operations = Result<Vec<payment::OperationResult>, Error>;
 
 impl PaymentCalls {
     async fn authorise(self, items: Vec<payment::Authorization>) -> Operations {
-        let asked = items.len();
-        let request = self.calls.request(payment::AuthorizeRequest { items })?;
-        let answer = self.calls.answer(PaymentsClient::new(self.spread.channel()).authorize(request)).await?;
-        all("payment", asked, answer.results)
+        let count = items.len();
+        let request = self.grpc.request(payment::AuthorizeRequest { items })?;
+        let answer = self.grpc.answer(PaymentsClient::new(self.channels.channel()).authorize(request)).await?;
+        check_count("payment", count, answer.results)
     }
 
     async fn void(self, items: Vec<payment::Operation>) -> Operations {
-        let asked = items.len();
-        let request = self.calls.request(payment::OperateRequest { items })?;
-        let answer = self.calls.answer(PaymentsClient::new(self.spread.channel()).void(request)).await?;
-        all("payment", asked, answer.results)
+        let count = items.len();
+        let request = self.grpc.request(payment::OperateRequest { items })?;
+        let answer = self.grpc.answer(PaymentsClient::new(self.channels.channel()).void(request)).await?;
+        check_count("payment", count, answer.results)
     }
 
     async fn refund(self, items: Vec<payment::Operation>) -> Operations {
-        let asked = items.len();
-        let request = self.calls.request(payment::OperateRequest { items })?;
-        let answer = self.calls.answer(PaymentsClient::new(self.spread.channel()).refund(request)).await?;
-        all("payment", asked, answer.results)
+        let count = items.len();
+        let request = self.grpc.request(payment::OperateRequest { items })?;
+        let answer = self.grpc.answer(PaymentsClient::new(self.channels.channel()).refund(request)).await?;
+        check_count("payment", count, answer.results)
     }
 }

@@ -1,19 +1,24 @@
-//! What can go wrong here, and what kind of failure each is.
+//! The error of the order service, and the kind of each failure.
+
+use std::sync::Arc;
 
 use chassis::{Kind, Problem};
 
 /// A failure of the order service.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Own store.
+    /// The own store.
     #[error("the order store failed")]
-    Store(#[source] std::sync::Arc<db::Error>),
-    /// A neighbour.
-    #[error("a neighbour failed")]
-    Client(#[source] std::sync::Arc<crate::clients::Error>),
-    /// What the caller asked for cannot be; says why.
+    Store(#[source] Arc<db::Error>),
+    /// A peer service.
+    #[error("a peer service failed")]
+    Client(#[source] Arc<crate::clients::Error>),
+    /// The request is refused.
     #[error(transparent)]
     Refused(#[from] Problem),
+    /// A defect: the row lock of an order did not keep others from changing it.
+    #[error("an order changed while its row was locked")]
+    LockedOrderChanged,
     /// The process stops.
     #[error("the process is stopping")]
     Stopped,
@@ -51,15 +56,16 @@ impl From<batch::Error<crate::clients::Error>> for Error {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let away = |what: String| Self::new(Kind::Unavailable, what).retry_after(1);
+        let unavailable = |detail: String| Self::new(Kind::Unavailable, detail).retry_after(1);
         match error {
             Error::Refused(problem) => problem,
             Error::Store(cause) if cause.is_away() => {
-                away("The order store does not answer; try again.".into()).because(cause)
+                unavailable("The order store does not answer; try again.".into()).because(cause)
             }
             Error::Store(cause) => Self::internal(cause),
-            Error::Client(cause) => away(format!("{cause}; try again.")).because(cause),
-            Error::Stopped => away("This replica is stopping; try again.".into()),
+            Error::Client(cause) => unavailable(format!("{cause}; try again.")).because(cause),
+            Error::LockedOrderChanged => Self::internal(error),
+            Error::Stopped => unavailable("This replica is stopping; try again.".into()),
         }
     }
 }

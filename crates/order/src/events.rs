@@ -1,5 +1,5 @@
-//! What the order service publishes: events on `orders`, one sequence an order; and for listeners that know no events
-//! the plain JSON of an order, on `new-order` when it is placed and on `order-processed` when it is confirmed.
+//! What the order service publishes: events on `orders`, with a sequence for each order; and plain JSON messages for
+//! programs without the event envelope, on `new-order` when an order is placed and on `order-processed` when it is confirmed.
 
 use bus::{Message, NewEvent};
 use commerce::{CustomerId, OrderId, ProductId, Timestamp};
@@ -8,13 +8,12 @@ use serde::Serialize;
 use crate::domain::{Order, Return, Status};
 
 const TOPIC: &str = "orders";
-/// The topic on which orders stand as plain JSON when they are placed: our own, and those of other programs. Also the actor of
-/// the latter.
-pub(crate) const NEW_ORDERS: &str = "new-order";
-/// Where the buyer's id is kept if it is none of a customer.
-pub(crate) const BUYER: &str = "user_id";
+/// The topic of placed orders as plain JSON: those of this service, and those of other programs. Also the actor of the latter.
+pub(crate) const NEW_ORDER_TOPIC: &str = "new-order";
+/// The metadata entry for the user id of another program that is not a customer id.
+pub(crate) const EXTERNAL_USER: &str = "user_id";
 
-/// The order's public shape, plus what changed.
+/// The payload of an event: the order, and what changed.
 #[derive(Serialize)]
 struct Data<'a> {
     #[serde(flatten)]
@@ -31,46 +30,48 @@ fn event(kind: &'static str, order: &Order, data: Data<'_>) -> NewEvent {
     NewEvent::new(TOPIC, kind, order.id.as_str(), order.sequence, &data)
 }
 
-fn plain(order: &Order) -> Data<'_> {
+fn data(order: &Order) -> Data<'_> {
     Data { order, previous_status: None, actor: None, returned: None }
 }
 
 pub(crate) fn placed(order: &Order) -> NewEvent {
-    event("souk.order.placed", order, plain(order))
+    event("souk.order.placed", order, data(order))
 }
 
 pub(crate) fn confirmed(order: &Order) -> NewEvent {
-    event("souk.order.confirmed", order, plain(order))
+    event("souk.order.confirmed", order, data(order))
 }
 
 pub(crate) fn cancelled(order: &Order, previous: Status) -> NewEvent {
-    event("souk.order.cancelled", order, Data { previous_status: Some(previous), ..plain(order) })
+    event("souk.order.cancelled", order, Data { previous_status: Some(previous), ..data(order) })
 }
 
 pub(crate) fn status_changed(order: &Order, previous: Status, actor: &str) -> NewEvent {
-    let data = Data { previous_status: Some(previous), actor: Some(actor), ..plain(order) };
-    event("souk.order.status_changed", order, data)
+    event(
+        "souk.order.status_changed",
+        order,
+        Data { previous_status: Some(previous), actor: Some(actor), ..data(order) },
+    )
 }
 
 pub(crate) fn amended(order: &Order, actor: &str) -> NewEvent {
-    event("souk.order.amended", order, Data { actor: Some(actor), ..plain(order) })
+    event("souk.order.amended", order, Data { actor: Some(actor), ..data(order) })
 }
 
-pub(crate) fn returned(order: &Order, made: &Return, actor: &str) -> NewEvent {
-    let data = Data { returned: Some(made), actor: Some(actor), ..plain(order) };
-    event("souk.order.returned", order, data)
+pub(crate) fn returned(order: &Order, created: &Return, actor: &str) -> NewEvent {
+    event("souk.order.returned", order, Data { returned: Some(created), actor: Some(actor), ..data(order) })
 }
 
-/// An order as `new-order` and `order-processed` tell it. The names are those that their listeners know.
+/// An order on `new-order` and `order-processed`, with the field names of their contract.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Plain<'a> {
+struct PlainOrder<'a> {
     id: &'a OrderId,
     user_id: Option<&'a str>,
-    /// The first product, and how many of it.
+    /// The first product and its quantity.
     product_id: Option<&'a ProductId>,
     quantity: u32,
-    /// All of them, where there are several.
+    /// All products, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     products: Vec<PlainProduct<'a>>,
     status: &'static str,
@@ -84,13 +85,17 @@ struct PlainProduct<'a> {
     quantity: u32,
 }
 
-fn outgoing(topic: &str, order: &Order, status: &'static str) -> Message {
-    let goods = order.goods_as_bought();
-    // Who buys only what the catalogue does not hold still buys so many pieces.
+fn plain_message(topic: &str, order: &Order, status: &'static str) -> Message {
+    let goods = order.goods_in_line_order();
+    // An order with ad-hoc lines only has no product, but a quantity.
     let pieces = || order.lines.iter().fold(0_u32, |sum, line| sum.saturating_add(line.quantity.get()));
-    let plain = Plain {
+    let plain = PlainOrder {
         id: &order.id,
-        user_id: order.customer_id.as_ref().map(CustomerId::as_str).or(order.metadata.get(BUYER).map(String::as_str)),
+        user_id: order
+            .customer_id
+            .as_ref()
+            .map(CustomerId::as_str)
+            .or(order.metadata.get(EXTERNAL_USER).map(String::as_str)),
         product_id: goods.first().map(|(product, _)| *product),
         quantity: goods.first().map_or_else(pieces, |(_, quantity)| *quantity),
         products: if goods.len() > 1 {
@@ -106,12 +111,13 @@ fn outgoing(topic: &str, order: &Order, status: &'static str) -> Message {
     Message { topic: topic.into(), key: order.id.to_string(), payload }
 }
 
-/// Nothing of an order that another program put there: whoever listens has heard of it.
-pub(crate) fn placed_plainly(order: &Order) -> Option<Message> {
-    let is_heard = order.history.first().is_some_and(|moved| moved.actor.as_deref() == Some(NEW_ORDERS));
-    (!is_heard).then(|| outgoing(NEW_ORDERS, order, "pending"))
+/// The message of a placed order; `None` for one that came from `new-order` itself.
+pub(crate) fn placed_message(order: &Order) -> Option<Message> {
+    let is_external = order.history.first().is_some_and(|change| change.actor.as_deref() == Some(NEW_ORDER_TOPIC));
+    (!is_external).then(|| plain_message(NEW_ORDER_TOPIC, order, "pending"))
 }
 
-pub(crate) fn confirmed_plainly(order: &Order) -> Message {
-    outgoing("order-processed", order, "processed")
+/// The message of a confirmed order.
+pub(crate) fn confirmed_message(order: &Order) -> Message {
+    plain_message("order-processed", order, "processed")
 }

@@ -1,36 +1,36 @@
-//! Made-up orders, written straight into the order store: to see how reports do with many. They are confirmed or cancelled
-//! from the start, and nobody is told of them, so a store with such orders is nothing to be audited with others.
+//! Generated orders, written straight into the order store to measure reports. They are confirmed or cancelled from the
+//! start and have no events, so a store with generated orders does not pass the audit of a fleet.
 
 use commerce::{Amount, Currency, Id, OrderId, Quantity, Timestamp};
 use db::{Db, Options};
 
 use crate::{
-    domain::{Channel, Line, Order, Payment, PaymentMethod, State, StateAt, Status},
-    store::{self, Lease, Placement},
+    domain::{Channel, Line, Order, Payment, PaymentMethod, SagaState, StateAt, Status},
+    store::{self, Lease, OrderInsert},
 };
 
-/// Orders that go in together.
+/// Orders in one transaction.
 const BATCH: u64 = 2_000;
-/// How long the orders took to be placed, in microseconds: three years.
+/// The time from the first to the last order in microseconds: three years.
 const SPAN: u64 = 3 * 365 * 86_400_000_000;
 
-/// What is to be made.
+/// What to generate.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// Orders.
+    /// Number of orders.
     pub count: u64,
-    /// Products that they are of: `p1`, `p2` and so on.
+    /// Number of products: `p1`, `p2` and so on.
     pub products: u64,
-    /// Stores where they are placed, `store-1` and so on, beside `logistics`.
+    /// Number of stores: `store-1` and so on, besides `logistics`.
     pub stores: u64,
-    /// When the last one was placed.
+    /// When the last order was placed.
     pub until: Timestamp,
 }
 
-/// Numbers without a pattern, the same at every run (<https://prng.di.unimi.it/splitmix64.c>).
-struct Chance(u64);
+/// Pseudo-random numbers, the same at every run (<https://prng.di.unimi.it/splitmix64.c>).
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -40,39 +40,39 @@ impl Chance {
     }
 }
 
-/// Writes the orders into the store at `url`; `said` is called after each batch with how many there are.
-pub async fn orders(url: &str, wanted: Wanted, said: impl Fn(u64) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Writes orders into the store at `url`. Calls `progress` after each batch with the number of orders so far.
+pub async fn orders(url: &str, wanted: Wanted, progress: impl Fn(u64) -> anyhow::Result<()>) -> anyhow::Result<()> {
     let db = Db::open(url, &Options::of("generate"), None).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    let mut chance = Chance(wanted.count);
+    let mut random = Random(wanted.count);
     let mut made = 0;
     while made < wanted.count {
-        let many = BATCH.min(wanted.count - made);
-        let placements = (made..made + many).map(|n| placement(&mut chance, &wanted, n)).collect();
+        let count = BATCH.min(wanted.count - made);
+        let orders = (made..made + count).map(|n| generate(&mut random, &wanted, n)).collect();
         let mut tx = db.write().await?;
-        store::insert_done(&mut tx, placements).await?;
+        store::insert_terminal(&mut tx, orders).await?;
         tx.commit().await?;
-        made += many;
-        said(made)?;
+        made += count;
+        progress(made)?;
     }
     db.close().await;
     Ok(())
 }
 
-fn placement(chance: &mut Chance, wanted: &Wanted, n: u64) -> Placement {
+fn generate(random: &mut Random, wanted: &Wanted, n: u64) -> OrderInsert {
     let small = |number: u64| i64::try_from(number).unwrap_or(0);
-    // In the order of time, as orders come.
+    // Oldest first.
     let ago = u128::from(SPAN) * u128::from(wanted.count - n) / u128::from(wanted.count.max(1));
     let at = Timestamp::from_micros(wanted.until.micros() - i64::try_from(ago).unwrap_or(0));
-    let place = match chance.below(wanted.stores + 1) {
+    let place = match random.below(wanted.stores + 1) {
         0 => "logistics".to_owned(),
         store => format!("store-{store}"),
     };
-    let many = 1 + chance.below(3);
-    let lines: Vec<Line> = (1..=many)
+    let line_count = 1 + random.below(3);
+    let lines: Vec<Line> = (1..=line_count)
         .filter_map(|position| {
-            let product = 1 + chance.below(wanted.products);
-            let pieces = 1 + chance.below(4);
+            let product = 1 + random.below(wanted.products);
+            let pieces = 1 + random.below(4);
             let unit_price = Amount::from_minor(small(100 + product * 37 % 9_900));
             let quantity = Quantity::new(small(pieces)).ok()?;
             Some(Line {
@@ -80,17 +80,17 @@ fn placement(chance: &mut Chance, wanted: &Wanted, n: u64) -> Placement {
                 product_id: Some(Id::trusted(format!("p{product}"))),
                 name: format!("Product {product}"),
                 quantity,
-                // One line in fifty came back.
-                returned: if chance.below(50) == 0 { quantity.get() } else { 0 },
+                // One line in fifty is returned.
+                returned: if random.below(50) == 0 { quantity.get() } else { 0 },
                 unit_price,
                 subtotal: unit_price.checked_mul(quantity).unwrap_or(Amount::ZERO),
             })
         })
         .collect();
     let total = Amount::sum(lines.iter().map(|line| line.subtotal)).unwrap_or(Amount::ZERO);
-    let sold = chance.below(33) != 0;
+    let sold = random.below(33) != 0;
     let (state, status) =
-        if sold { (State::Confirmed, Status::Delivered) } else { (State::Cancelled, Status::Cancelled) };
+        if sold { (SagaState::Confirmed, Status::Delivered) } else { (SagaState::Cancelled, Status::Cancelled) };
     let order = Order {
         id: OrderId::new(),
         number: 0,
@@ -99,7 +99,7 @@ fn placement(chance: &mut Chance, wanted: &Wanted, n: u64) -> Placement {
         place_id: Id::trusted(place),
         state,
         status,
-        states: vec![StateAt { state: State::Created, at }, StateAt { state, at }],
+        states: vec![StateAt { state: SagaState::Created, at }, StateAt { state, at }],
         history: Vec::new(),
         lines,
         adjustments: Vec::new(),
@@ -118,7 +118,7 @@ fn placement(chance: &mut Chance, wanted: &Wanted, n: u64) -> Placement {
         sequence: 2,
         cart_id: None,
     };
-    Placement {
+    OrderInsert {
         order,
         id_chosen: false,
         payload_hash: String::new(),

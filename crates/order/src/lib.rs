@@ -1,42 +1,34 @@
 //! Orders and the checkout saga.
 //!
-//! Takes orders over REST, drives each through the saga (`domain/saga.rs`, pure; `checkout.rs`, its
-//! driver) against the stock and payment services, and publishes what became of it.
+//! The service takes orders over REST, drives each through the saga (`domain/saga.rs`, pure; `app/saga_driver.rs`, its
+//! driver) against the stock and payment services, and publishes the results.
 
-mod accept;
-mod amend;
 mod api;
+mod app;
 pub mod audit;
-mod cancel;
-mod carts;
-mod checkout;
 mod clients;
 mod config;
+mod consumer;
 mod domain;
 mod error;
 mod events;
-mod follow;
-mod fulfil;
 pub mod generate;
-mod leases;
 pub mod metrics;
 pub mod reports;
-mod restitution;
 mod store;
 
 use std::sync::Arc;
 
-use bus::{Bus, Relay, SqlOutbox};
-use chassis::{App, Context};
-use commerce::page::CursorKey;
-use db::{Db, Options};
+use bus::{Relay, SqlOutbox};
+use chassis::App;
+use service::{Deps, Service};
 
 pub use config::Config;
 
 /// The service's name.
 pub const NAME: &str = "order";
 
-/// Where tests have the process die: around each durable write and each send of the saga.
+/// Points where a test can make the process abort: around each durable write and each call of the saga.
 pub const CRASH_POINTS: &[&str] = &[
     "order.place.before",
     "order.place.after",
@@ -64,52 +56,43 @@ pub const CRASH_POINTS: &[&str] = &[
     "order.status.after",
 ];
 
-/// What the service gets from its process.
-#[derive(Debug, Clone)]
-pub struct Deps {
-    /// Its surroundings.
-    pub ctx: Context,
-    /// Where it publishes.
-    pub bus: Bus,
-}
+/// The service, for [`service::main`] and `souk`.
+#[derive(Debug)]
+pub struct Order;
 
-/// Wires the service.
-pub async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
-    let Deps { ctx, bus } = deps;
-    let auth = config.auth();
-    let verifier = auth::Verifier::new(&auth)?.trusting(&config.trusted_issuers)?;
-    let key = auth::InternalKey::parse(&auth.internal_key)?.for_service(NAME);
-    let db = Db::open(&config.database_url, &Options::of(NAME), Some(ctx.metrics.registry())).await?;
-    db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
-    let jobs = store::prunes(&config).into_iter().map(|prune| prune.job(db.clone()));
-    upkeep::start(&ctx, Arc::new(upkeep::SqlLeases(db.clone())), jobs.chain([reports::job(db.clone())]).collect());
-    let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
-    let clients = clients::Clients::new(&config, &ctx, &key)?;
-    let cursors = CursorKey::derive(config.internal_key.expose().as_bytes(), "orders");
-    let cart_cursors = CursorKey::derive(config.internal_key.expose().as_bytes(), "carts");
-    let checkout = checkout::Checkout::new(db.clone(), ctx.clone(), Arc::new(config), clients, relay.clone());
-    bus.subscribe(&ctx, NAME, follow::Follower { checkout: checkout.clone() })?;
-    ctx.spawn("leases", leases::keep(checkout.clone()));
-    ctx.spawn("open sagas", leases::count(checkout.clone()));
-    let state = api::State { checkout, verifier, cursors, cart_cursors };
-    Ok(App {
-        http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),
-        grpc: None,
-        ready: chassis::ready_telling(
-            move || {
-                let db = db.clone();
-                async move { db.ping().await }
-            },
-            // A broker that is away is shown, and no reason to take the service out.
-            move || serde_json::json!({"store": "answers", "unpublished_seconds": relay.unpublished_seconds()}),
-        ),
-    })
-}
+impl Service for Order {
+    const NAME: &'static str = NAME;
+    const CRASH_POINTS: &'static [&'static str] = CRASH_POINTS;
+    type Config = Config;
 
-/// Opens what the service needs by its URLs, and wires it.
-pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
-    let bus = Bus::open(&config.bus_url, &ctx).await?;
-    build(config, Deps { ctx, bus }).await
+    async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
+        let Deps { ctx, bus } = deps;
+        let verifier = auth::Verifier::new(&config.common.auth)?;
+        let key = auth::InternalKey::parse(&config.common.auth.internal_key)?.for_service(NAME);
+        let db = service::open_db(NAME, &config.common.database_url, store::MIGRATIONS, Some(&ctx)).await?;
+        let jobs = store::prunes(&config).into_iter().map(|prune| prune.job(db.clone()));
+        upkeep::start(&ctx, Arc::new(upkeep::SqlLeases(db.clone())), jobs.chain([reports::job(db.clone())]).collect());
+        let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
+        let clients = clients::Clients::new(&config, &ctx, &key)?;
+        let (order_cursors, cart_cursors) = (config.common.cursor_key("orders"), config.common.cursor_key("carts"));
+        let app = app::App::new(db.clone(), ctx.clone(), Arc::new(config), clients, relay.clone());
+        bus.subscribe(&ctx, NAME, consumer::Consumer { app: app.clone() })?;
+        ctx.spawn("leases", app::leases::run(app.clone()));
+        ctx.spawn("open sagas", app::leases::count_open(app.clone()));
+        let state = api::ApiState { app, verifier, order_cursors, cart_cursors };
+        Ok(App {
+            http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),
+            grpc: None,
+            ready: chassis::ready_telling(
+                move || {
+                    let db = db.clone();
+                    async move { db.ping().await }
+                },
+                // An unreachable broker is shown, and does not make the service unready.
+                move || serde_json::json!({"store": "answers", "unpublished_seconds": relay.unpublished_seconds()}),
+            ),
+        })
+    }
 }
 
 /// The API's description.

@@ -1,5 +1,7 @@
-//! The order service as a process of its own.
+//! Starts the order service in a process of its own.
 
-fn main() -> std::process::ExitCode {
-    chassis::main(order::NAME, &[order::CRASH_POINTS, bus::CRASH_POINTS].concat(), order::start)
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    service::main::<order::Order>()
 }

@@ -1,4 +1,4 @@
-//! The summaries of sales as a whole: kept up by a job, compared with the orders, and put right.
+//! Maintenance of the summaries of sales: a job, the comparison with the orders, and the rebuild.
 
 use std::time::Duration;
 
@@ -12,44 +12,44 @@ use crate::{
     store::{self, sales},
 };
 
-/// The lease under which summaries are put right, so that nobody does the same at the same time.
+/// The lease that keeps two rebuilds from running at the same time.
 const LEASE: &str = "reports rebuild";
-/// Rows that are put right in one transaction.
-const CHUNK: usize = 2_000;
+/// Rows corrected in one transaction.
+const BATCH: usize = 2_000;
 
-/// What was found, and put right unless it was only to be compared.
+/// The result of a comparison or rebuild.
 #[derive(Debug, Clone)]
 pub struct Compared {
     /// Rows that the summaries should have.
     pub rows: usize,
-    /// Confirmed orders that were not summed yet: from before there were summaries.
+    /// Confirmed orders that the summaries did not contain: those of a version without summaries. A rebuild adds them.
     pub added: u64,
-    /// Rows that differ, each in words.
+    /// Descriptions of the rows that differ. A rebuild corrects them.
     pub differences: Vec<String>,
 }
 
-/// Adds to the summaries what was confirmed before there were any, or by an older version meanwhile.
+/// The job that adds orders to the summaries which a version without summaries confirmed.
 pub(crate) fn job(db: Db) -> upkeep::Job {
     upkeep::Job::new("sales summaries", move || {
         let db = db.clone();
-        async move { Ok(catch_up(&db).await?) }
+        async move { Ok(sum_unsummed(&db).await?) }
     })
 }
 
-async fn catch_up(db: &Db) -> db::Result<u64> {
+async fn sum_unsummed(db: &Db) -> db::Result<u64> {
     let mut tx = db.read().await?;
-    // A replica with nothing to do does not write.
-    if !sales::is_behind(&mut tx).await? {
+    // A replica with nothing to do opens no write transaction.
+    if !sales::has_unsummed(&mut tx).await? {
         return Ok(0);
     }
     drop(tx);
     let mut tx = db.write().await?;
-    let added = sales::catch_up(&mut tx, upkeep::BATCH).await?;
+    let added = sales::sum_unsummed(&mut tx, upkeep::BATCH).await?;
     tx.commit().await?;
     Ok(added)
 }
 
-/// Compares the summaries of the store at `url` with its orders, running or not.
+/// Compares the summaries of the store at `url` with its orders. The service may be running.
 pub async fn compare(url: &str) -> anyhow::Result<Compared> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
@@ -59,33 +59,33 @@ pub async fn compare(url: &str) -> anyhow::Result<Compared> {
     Ok(compared)
 }
 
-/// The same within a snapshot.
+/// Compares within a snapshot.
 pub(crate) async fn compare_in(tx: &mut db::Tx) -> anyhow::Result<Compared> {
     let (drift, rows) = sales::drift(tx).await?;
-    let behind = sales::behind(tx).await?;
-    Ok(Compared { rows, added: behind, differences: in_words(&drift) })
+    let unsummed = sales::count_unsummed(tx).await?;
+    Ok(Compared { rows, added: unsummed, differences: describe(&drift) })
 }
 
-/// Puts the summaries of the store at `url` right, whatever is sold meanwhile: what is missing or too much is read in one
-/// snapshot and added, which is right whenever it is done.
+/// Corrects the summaries of the store at `url`. The service may be running: the differences are read in one snapshot and
+/// added, which stays right while orders are confirmed and cancelled.
 pub async fn rebuild(url: &str) -> anyhow::Result<Compared> {
     let db = Db::open(url, &Options::of("reports"), None).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
     let (leases, owner) = (upkeep::SqlLeases(db.clone()), chassis::Context::new_instance());
     let now = Timestamp::now();
     if !leases.take(LEASE, &owner, now, now.plus(Duration::from_secs(3_600))).await? {
-        bail!("somebody else is rebuilding the reports of this store");
+        bail!("another rebuild of this store is running");
     }
-    let done = put_right(&db).await;
+    let rebuilt = correct(&db).await;
     leases.release(LEASE, &owner).await?;
     db.close().await;
-    done
+    rebuilt
 }
 
-async fn put_right(db: &Db) -> anyhow::Result<Compared> {
+async fn correct(db: &Db) -> anyhow::Result<Compared> {
     let mut added = 0;
     loop {
-        match catch_up(db).await? {
+        match sum_unsummed(db).await? {
             0 => break,
             more => added += more,
         }
@@ -93,27 +93,27 @@ async fn put_right(db: &Db) -> anyhow::Result<Compared> {
     let mut tx = db.snapshot().await?;
     let (drift, rows) = sales::drift(&mut tx).await?;
     drop(tx);
-    let differences = in_words(&drift);
+    let differences = describe(&drift);
     let mut changes = drift.0.into_iter().peekable();
     while changes.peek().is_some() {
-        let chunk = Deltas(changes.by_ref().take(CHUNK).collect());
+        let batch = Deltas(changes.by_ref().take(BATCH).collect());
         let mut tx = db.write().await?;
-        sales::add(&mut tx, chunk).await?;
+        sales::add(&mut tx, batch).await?;
         tx.commit().await?;
     }
     Ok(Compared { rows, added, differences })
 }
 
-fn in_words(drift: &Deltas) -> Vec<String> {
-    let one = |((grain, starts, place, product), sums): (&crate::domain::SummaryRow, &crate::domain::Sums)| {
+fn describe(drift: &Deltas) -> Vec<String> {
+    let describe_row = |((grain, starts, place, product), sums): (&crate::domain::SummaryKey, &crate::domain::Sums)| {
         let what = if product.is_empty() { "orders".to_owned() } else { format!("product {product}") };
         format!(
-            "{what} at {place} in the {} of {starts}: the orders say {} orders, {} pieces, {} minor units more",
+            "{what} at {place} in the {} of {starts}: the orders have {} orders, {} pieces, {} minor units more",
             grain.as_str(),
             sums.orders,
             sums.quantity,
             sums.revenue
         )
     };
-    drift.0.iter().map(one).collect()
+    drift.0.iter().map(describe_row).collect()
 }

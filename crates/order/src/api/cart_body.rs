@@ -1,4 +1,4 @@
-//! Carts as they are shown, and what is said to change them.
+//! The bodies of requests and responses about carts.
 
 use aws_lc_rs::rand;
 use chassis::Problem;
@@ -6,18 +6,18 @@ use commerce::{Amount, Currency, CustomerId, Id, OrderId, PlaceId, ProductId, Qu
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::orders::NewPayment;
-use crate::domain::{Address, Cart, CartId, Change, Item, ItemId};
+use super::orders::PaymentChoice;
+use crate::domain::{Address, Cart, CartId, Item, ItemChange, ItemId};
 
-/// How the ids of guests' carts begin.
-pub(super) const GUEST: &str = "guest-";
+/// The prefix of the ids of guests' carts.
+pub(super) const GUEST_PREFIX: &str = "guest-";
 
-/// An id that nobody guesses: 128 random bits.
-pub(super) fn guest_id() -> Result<CartId, Problem> {
+/// The id of a new guest's cart: 128 random bits, since the id is all that is needed to use the cart.
+pub(super) fn new_guest_id() -> Result<CartId, Problem> {
     let mut secret = [0_u8; 16];
     rand::fill(&mut secret).map_err(|_| Problem::internal(std::io::Error::other("no random numbers")))?;
     let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Id::trusted(format!("{GUEST}{digits}")))
+    Ok(Id::trusted(format!("{GUEST_PREFIX}{digits}")))
 }
 
 /// A cart.
@@ -28,74 +28,74 @@ pub(super) fn guest_id() -> Result<CartId, Problem> {
         "unit_price": 4.5, "subtotal": 9, "available": 40, "changes": [{"field": "price", "was": 4, "now": 4.5}]}],
     "total": 9, "currency": "EUR", "version": 3, "updated_at": "2026-01-31T12:00:00.000000Z"}))]
 pub(crate) struct CartBody {
-    /// The customer's id; of a guest's cart `guest-` and a secret.
+    /// The cart's id: the customer's id, or `guest-` and a secret.
     id: CartId,
-    /// Whose it is; none of a guest.
+    /// The owner; missing for a guest's cart.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<CustomerId>,
-    /// Whose stock it would take, once somebody has said.
+    /// The place whose stock the cart uses, once it is chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     place_id: Option<PlaceId>,
-    /// One a product, as added.
+    /// The items: one for each product, in the order of their addition.
     items: Vec<ItemBody>,
-    /// Of what the catalogue still sells.
+    /// The price of the items that the catalogue still sells.
     total: Amount,
-    /// Of all amounts here.
+    /// The currency of all amounts of the cart.
     currency: Currency,
-    /// The order that it is becoming now; until that is known nothing in it changes.
+    /// The order of a running checkout. Until its outcome the cart cannot be edited.
     #[serde(skip_serializing_if = "Option::is_none")]
     order_id: Option<OrderId>,
-    /// The last confirmed order that was made of it.
+    /// The last confirmed order that was made of the cart.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_order_id: Option<OrderId>,
-    /// Counts changes; the `ETag`. 0 before the first.
+    /// The version; also the `ETag`. 0 before the first change.
     version: i64,
-    /// When it last changed.
+    /// When the cart last changed.
     updated_at: Timestamp,
 }
 
-/// A product in a cart.
+/// An item of a cart.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = CartItem)]
 pub(crate) struct ItemBody {
-    /// Names it.
+    /// The item's id.
     item_id: ItemId,
-    /// Counts the items of all carts from 1.
+    /// The item's number, counted over all carts from 1.
     number: i64,
     /// The product.
     product_id: ProductId,
-    /// Its name.
+    /// The product's name.
     name: String,
     /// Pieces.
     quantity: Quantity,
-    /// Price of a piece.
+    /// Price of one piece.
     unit_price: Amount,
-    /// Price of the pieces.
+    /// Price of the item: quantity times unit price.
     subtotal: Amount,
-    /// Pieces that can be promised; null while nobody knows.
+    /// Available pieces; null while unknown.
     available: Option<i64>,
-    /// Whether the catalogue no longer sells it, so that the cart cannot be checked out.
+    /// Whether the catalogue no longer sells the product. Then the cart cannot be checked out.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     gone: bool,
-    /// What is different from when it was added or last seen.
+    /// The changes since the item was added or the cart was last read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    changes: Vec<Change>,
+    changes: Vec<ItemChange>,
 }
 
-/// An item, and the cart that it is in.
+/// An item after an edit, with its cart.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = CartItemAnswer)]
-pub(crate) struct ItemAnswer {
+#[schema(as = EditedItem)]
+pub(crate) struct EditedItem {
     #[serde(flatten)]
     item: ItemBody,
-    /// The cart.
+    /// The cart's id.
     cart_id: CartId,
-    /// The cart's version now.
+    /// The cart's version after the edit.
     version: i64,
 }
 
 impl ItemBody {
-    fn new(item: &Item, changes: Vec<Change>) -> Self {
+    fn new(item: &Item, changes: Vec<ItemChange>) -> Self {
         Self {
             item_id: item.id.clone(),
             number: item.number,
@@ -103,7 +103,7 @@ impl ItemBody {
             name: item.name.clone(),
             quantity: item.quantity,
             unit_price: item.unit_price,
-            // What is beyond all money cannot be bought either; the checkout says so.
+            // The checkout refuses an item whose price exceeds the largest amount.
             subtotal: item.subtotal().unwrap_or(Amount::ZERO),
             available: item.available,
             gone: item.gone,
@@ -112,15 +112,15 @@ impl ItemBody {
     }
 }
 
-impl ItemAnswer {
-    pub(super) fn new(cart: &Cart, at: usize) -> Self {
-        let item = ItemBody::new(&cart.items[at], Vec::new());
+impl EditedItem {
+    pub(super) fn new(cart: &Cart, index: usize) -> Self {
+        let item = ItemBody::new(&cart.items[index], Vec::new());
         Self { item, cart_id: cart.id.clone(), version: cart.version }
     }
 }
 
 impl CartBody {
-    pub(super) fn new(cart: &Cart, changes: Vec<Vec<Change>>, currency: Currency) -> Self {
+    pub(super) fn new(cart: &Cart, changes: Vec<Vec<ItemChange>>, currency: Currency) -> Self {
         let changes = changes.into_iter().chain(std::iter::repeat_with(Vec::new));
         Self {
             id: cart.id.clone(),
@@ -137,59 +137,59 @@ impl CartBody {
     }
 }
 
-/// A new cart of a guest.
+/// A new guest's cart.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({}))]
 pub(crate) struct NewCart {
-    /// Whose stock it would take; the logistics centre if not said.
+    /// The place whose stock the cart uses; the logistics centre if missing.
     #[serde(default)]
     pub(super) place_id: Option<PlaceId>,
 }
 
-/// Pieces of a product.
+/// Pieces of a product to add to a cart.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"product_id": "1", "quantity": 2}))]
 pub(crate) struct NewItem {
-    /// The SKU.
+    /// The product.
     pub(super) product_id: ProductId,
     /// Pieces, from 1 to 1,000,000.
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub(super) quantity: i64,
 }
 
-/// How many pieces there are to be.
+/// The new quantity of an item.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"quantity": 3}))]
-pub(crate) struct NewQuantity {
+pub(crate) struct QuantityUpdate {
     /// Pieces, from 1 to 1,000,000.
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub(super) quantity: i64,
 }
 
-/// A guest's cart to be taken over.
+/// A guest's cart whose items are moved.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"guest_id": "guest-9f86d081884c7d659a2feaa0c55ad015"}))]
-pub(crate) struct NewClaim {
-    /// Its id.
+pub(crate) struct ClaimRequest {
+    /// The id of the guest's cart.
     pub(super) guest_id: String,
 }
 
-/// How a cart is bought.
+/// The options of a checkout.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"shipping_address": {"line1": "1 Main Street", "city": "Paris"}}))]
-pub(crate) struct NewCheckout {
-    /// Whose stock; that which the cart names, or the logistics centre, if not said.
+pub(crate) struct CheckoutOptions {
+    /// The place whose stock the order uses. If missing: the place of the cart, or the logistics centre.
     #[serde(default)]
     pub(super) place_id: Option<PlaceId>,
-    /// By card if not said.
+    /// The payment; by card if missing.
     #[serde(default)]
-    pub(super) payment: Option<NewPayment>,
-    /// Where it goes.
+    pub(super) payment: Option<PaymentChoice>,
+    /// The shipping address.
     #[serde(default)]
     pub(super) shipping_address: Option<Address>,
     /// At most 2,000 characters.

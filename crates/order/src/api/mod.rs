@@ -1,11 +1,12 @@
-//! The edge: every route on one screen. Handlers parse, authorise, call and answer; rules live below.
+//! The REST API. Handlers parse, authorise, call a use case and answer.
 
 mod cart_body;
 mod carts;
-mod moves;
+mod lifecycle;
 mod orders;
 mod reports;
 mod request;
+mod response;
 mod returns;
 mod sales;
 
@@ -16,47 +17,47 @@ use commerce::page::CursorKey;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{checkout::Checkout, domain::Order};
+use crate::{app::App, domain::Order};
 
 /// What handlers need.
 #[derive(Clone)]
-pub(crate) struct State {
-    pub(crate) checkout: Checkout,
+pub(crate) struct ApiState {
+    pub(crate) app: App,
     pub(crate) verifier: Verifier,
-    pub(crate) cursors: CursorKey,
+    pub(crate) order_cursors: CursorKey,
     pub(crate) cart_cursors: CursorKey,
 }
 
-impl FromRef<State> for Verifier {
-    fn from_ref(state: &State) -> Self {
+impl FromRef<ApiState> for Verifier {
+    fn from_ref(state: &ApiState) -> Self {
         state.verifier.clone()
     }
 }
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Souk orders", description = "Orders and the checkout saga, carts, sales at tills, reports."),
+    info(title = "Souk orders", description = "Orders and their checkout, carts, sales in stores, reports."),
     tags(
-        (name = "orders", description = "Place, read, move, cancel and return orders."),
-        (name = "carts", description = "Fill carts and make orders of them."),
-        (name = "sales", description = "Sell at a till."),
-        (name = "reports", description = "What was sold, and what is short or too much."),
+        (name = "orders", description = "Place, read, change, cancel and return orders."),
+        (name = "carts", description = "Fill carts and check them out."),
+        (name = "sales", description = "Sell in a store."),
+        (name = "reports", description = "Sales, shortages and overstock."),
     )
 )]
 struct Docs;
 
 /// All routes.
-pub(crate) fn router() -> OpenApiRouter<State> {
+pub(crate) fn router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(Docs::openapi())
         .routes(routes!(orders::create, orders::list))
-        .routes(routes!(orders::get, moves::archive, moves::amend))
-        .routes(routes!(moves::set_status))
-        .routes(routes!(moves::cancel))
+        .routes(routes!(orders::get, lifecycle::archive, lifecycle::amend))
+        .routes(routes!(lifecycle::set_status))
+        .routes(routes!(lifecycle::cancel))
         .routes(routes!(returns::create, returns::list))
         .routes(routes!(carts::create, carts::list))
         .routes(routes!(carts::get, carts::clear))
-        .routes(routes!(carts::add))
-        .routes(routes!(carts::set, carts::remove))
+        .routes(routes!(carts::add_item))
+        .routes(routes!(carts::set_quantity, carts::remove_item))
         .routes(routes!(carts::check_out))
         .routes(routes!(carts::claim))
         .routes(routes!(sales::create))
@@ -67,21 +68,21 @@ pub(crate) fn router() -> OpenApiRouter<State> {
         .routes(routes!(reports::overstock))
 }
 
-/// The order, if the caller may see it: another's is not there.
-fn visible(caller: &Caller, order: Order) -> Result<Order, Problem> {
-    let may = caller.is_service()
+/// The order, if the caller may see it; 404 otherwise.
+fn require_visible(caller: &Caller, order: Order) -> Result<Order, Problem> {
+    let visible = caller.is_service()
         || caller.may_act_in(order.place_id.as_str())
         || order.customer_id.as_ref().is_some_and(|id| caller.is_customer(id.as_str()));
-    if may { Ok(order) } else { Err(Problem::not_found("order")) }
+    if visible { Ok(order) } else { Err(Problem::not_found("order")) }
 }
 
-/// 403 for a customer who asks for what only staff may.
-fn staff_only(caller: &Caller, what: &str) -> Result<(), Problem> {
+/// 403 for a customer who requests what only staff may do.
+fn require_staff(caller: &Caller, what: &str) -> Result<(), Problem> {
     if caller.is_staff() { Ok(()) } else { Err(Problem::forbidden(format!("Only staff may {what}."))) }
 }
 
-/// Whether a caller is staff of that place, or has no staff role to be bound by.
-fn own_place(caller: &Caller, place_id: &str) -> Result<(), Problem> {
+/// 403 for staff of other places than this one.
+fn require_own_place(caller: &Caller, place_id: &str) -> Result<(), Problem> {
     if !caller.is_staff() || caller.may_act_in(place_id) {
         Ok(())
     } else {
@@ -89,32 +90,32 @@ fn own_place(caller: &Caller, place_id: &str) -> Result<(), Problem> {
     }
 }
 
-/// Who is a clerk and nothing else never takes goods back.
-fn returns_at_all(caller: &Caller) -> Result<(), Problem> {
+/// 403 for clerks who have no other role: they may return nothing, not even unknown orders.
+fn require_return_role(caller: &Caller) -> Result<(), Problem> {
     if [Role::Admin, Role::Manager, Role::Customer].into_iter().any(|role| caller.is(role)) {
         Ok(())
     } else {
-        Err(Problem::forbidden("Returns are for the store's manager."))
+        Err(returns_forbidden())
     }
 }
 
-/// A clerk may not take goods back, unless they are his own.
-fn manager_if_staff(caller: &Caller, order: &Order) -> Result<(), Problem> {
+/// 403 for clerks, unless they return an order of their own.
+fn require_manager_or_buyer(caller: &Caller, order: &Order) -> Result<(), Problem> {
     let own = order.customer_id.as_ref().is_some_and(|id| caller.is_customer(id.as_str()));
-    if own || caller.is_admin() || caller.is(Role::Manager) {
-        Ok(())
-    } else {
-        Err(Problem::forbidden("Returns are for the store's manager."))
-    }
+    if own || caller.is_admin() || caller.is(Role::Manager) { Ok(()) } else { Err(returns_forbidden()) }
 }
 
-/// Other services read orders; what becomes of one is for people to say.
-fn people_only(caller: &Caller) -> Result<(), Problem> {
-    if caller.is_service() { Err(Problem::forbidden("This is for people.")) } else { Ok(()) }
+fn returns_forbidden() -> Problem {
+    Problem::forbidden("Only managers of the store and the buyer may return goods.")
 }
 
-/// Refuses a change based on a version that is no longer the present one.
-fn if_match(headers: &http::HeaderMap, version: i64) -> Result<(), Problem> {
+/// 403 for services: they read orders and change none.
+fn require_user(caller: &Caller) -> Result<(), Problem> {
+    if caller.is_service() { Err(Problem::forbidden("Services may not do this; only users may.")) } else { Ok(()) }
+}
+
+/// 412 when `If-Match` names another version than the order's.
+fn check_if_match(headers: &http::HeaderMap, version: i64) -> Result<(), Problem> {
     match headers.get(http::header::IF_MATCH).map(http::HeaderValue::to_str) {
         None => Ok(()),
         Some(Ok(tag)) if tag == "*" || tag.trim_matches('"') == version.to_string() => Ok(()),

@@ -1,10 +1,10 @@
-//! Orders.
+//! Placing, listing and reading orders.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use auth::{Allow, AnyUser, Caller};
 use axum::{
-    extract::State as AxumState,
+    extract::State,
     response::{IntoResponse, Response},
 };
 use chassis::{FieldError, Json, Kind, Path, Problem, Query};
@@ -17,129 +17,133 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{State, own_place, request, staff_only, visible};
+use super::{
+    ApiState,
+    request::{self, bad_query, check_text},
+    require_own_place, require_staff, require_visible, response,
+};
 use crate::{
-    accept::{Asked, AskedLine, Outcome},
-    domain::{Address, Adjustment, Channel, Order, PaymentMethod, Status},
-    store::{self, Filter},
+    app::{
+        OrderFilter,
+        outcome::Outcome,
+        place_order::{LineRequest, OrderRequest, place_order},
+        queries, routes,
+    },
+    domain::{Address, Adjustment, Channel, Order, PaymentMethod, SagaState, Status},
 };
 
-const MOST_LINES: usize = 1_000;
+const MAX_LINES: usize = 1_000;
+const MAX_ADJUSTMENTS: usize = 100;
 
 /// A new order.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"lines": [{"product_id": "1", "quantity": 2}]}))]
 pub(crate) struct NewOrder {
-    /// DeadLetterFilter by the client; the same id never makes a second order.
+    /// The order's id, chosen by the client; a repeat with the same id makes no second order. Generated if missing.
     #[serde(default)]
     pub(super) id: Option<OrderId>,
-    /// Who buys; a customer himself if he does not say, a walk-in if staff does not.
+    /// The customer who buys. If missing: the calling customer; for staff, a walk-in sale.
     #[serde(default)]
     pub(super) customer_id: Option<CustomerId>,
-    /// Whose stock; the logistics centre if not said.
+    /// The place whose stock the order uses; the logistics centre if missing.
     #[serde(default)]
     pub(super) place_id: Option<PlaceId>,
-    /// When it was placed; staff only.
+    /// When the order was placed; now if missing. Staff only.
     #[serde(default)]
     pub(super) placed_at: Option<Timestamp>,
-    /// EUR if not said.
+    /// The currency; EUR if missing.
     #[serde(default)]
     pub(super) currency: Option<Currency>,
-    /// By card if not said.
+    /// The payment; by card if missing.
     #[serde(default)]
-    pub(super) payment: Option<NewPayment>,
-    /// 1 to 1,000 of them.
+    pub(super) payment: Option<PaymentChoice>,
+    /// 1 to 1,000 lines.
     pub(super) lines: Vec<NewLine>,
-    /// Discounts and fees; staff only.
+    /// At most 100 discounts and fees. Staff only.
     #[serde(default)]
     pub(super) adjustments: Vec<Adjustment>,
-    /// Where it goes.
+    /// The shipping address.
     #[serde(default)]
     pub(super) shipping_address: Option<Address>,
     /// At most 2,000 characters.
     #[serde(default)]
     pub(super) notes: Option<String>,
-    /// What the client wants to find with it again: at most 20 entries of at most 500 characters.
+    /// The client's own data: at most 20 entries with names of at most 40 and values of at most 500 characters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) metadata: BTreeMap<String, String>,
 }
 
-/// How it is paid.
+/// The payment of a new order.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NewPayment {
-    /// card, cash or on_account.
+pub(crate) struct PaymentChoice {
+    /// card, cash or on_account. Customers may only pay by card.
     pub(super) method: PaymentMethod,
 }
 
-/// A line: `product_id`, or `name` and `unit_price` (staff only).
+/// A line of a new order: either `product_id`, or `name` with `unit_price`.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewLine {
-    /// The SKU.
+    /// The product of a catalogue line.
     #[serde(default)]
     product_id: Option<ProductId>,
-    /// Of an ad-hoc line.
+    /// The name of an ad-hoc line, 1 to 200 characters.
     #[serde(default)]
     name: Option<String>,
     /// Pieces, from 1 to 1,000,000.
     #[schema(value_type = i64, minimum = 1, maximum = 1_000_000)]
     quantity: i64,
-    /// Instead of the catalogue's price; staff only.
+    /// The price of one piece, instead of the catalogue's. Staff only.
     #[serde(default)]
     unit_price: Option<Amount>,
 }
 
 impl NewOrder {
-    pub(super) fn check(self, caller: &Caller, headers: &HeaderMap, channel: Channel) -> Result<Asked, Problem> {
+    pub(super) fn check(self, caller: &Caller, headers: &HeaderMap, channel: Channel) -> Result<OrderRequest, Problem> {
         let buyer = buyer(caller, self.customer_id.clone())?;
-        // Who buys belongs to what is asked for: the same words from somebody else are another order. So does where.
+        // The buyer and the channel are part of the request: the same body from another customer is another order.
         let (payload_hash, route) = match channel {
-            Channel::Web => (request::payload_hash(&(&buyer, &self)), store::ORDERS_ROUTE),
-            Channel::Store => (request::payload_hash(&(&buyer, &self, "store")), store::SALES_ROUTE),
+            Channel::Web => (request::payload_hash(&(&buyer, &self)), routes::ORDERS),
+            Channel::Store => (request::payload_hash(&(&buyer, &self, "store")), routes::SALES),
         };
         let key = request::key(headers, &caller.subject, route)?;
         let mut errors = Vec::new();
-        if !(1..=MOST_LINES).contains(&self.lines.len()) {
-            errors.push(FieldError::new("lines", "length", format!("1 to {MOST_LINES} lines")));
+        if !(1..=MAX_LINES).contains(&self.lines.len()) {
+            errors.push(FieldError::new("lines", "length", format!("1 to {MAX_LINES} lines")));
         }
         let lines = self
             .lines
             .into_iter()
             .enumerate()
-            .filter_map(|(position, line)| line.check(position, caller, &mut errors).transpose())
-            .collect::<Result<Vec<AskedLine>, Problem>>()?;
-        // What is said to be paid must have been seen to be paid, and credit is for the shop to give.
+            .filter_map(|(index, line)| line.check(index, caller, &mut errors).transpose())
+            .collect::<Result<Vec<LineRequest>, Problem>>()?;
+        // Cash is recorded as captured, and an order on account is not charged: both need the trust of staff.
         if self.payment.as_ref().is_some_and(|payment| payment.method != PaymentMethod::Card) {
-            staff_only(caller, "take cash or put an order on account")?;
+            require_staff(caller, "take cash or put an order on account")?;
         }
         if !self.adjustments.is_empty() {
-            staff_only(caller, "adjust the total")?;
+            require_staff(caller, "adjust the total")?;
         }
-        for (position, adjustment) in self.adjustments.iter().enumerate().take(MOST_LINES) {
-            request::text(&mut errors, &format!("adjustments[{position}].label"), &adjustment.label, 1..=200);
-        }
-        if self.adjustments.len() > 100 {
-            errors.push(FieldError::new("adjustments", "length", "at most 100"));
-        }
+        check_adjustments(&mut errors, &self.adjustments);
         if self.placed_at.is_some() {
-            staff_only(caller, "say when an order was placed")?;
+            require_staff(caller, "set when an order was placed")?;
         }
         if let Some(notes) = &self.notes {
-            request::text(&mut errors, "notes", notes, 0..=2_000);
+            check_text(&mut errors, "notes", notes, 0..=2_000);
         }
         check_metadata(&mut errors, &self.metadata);
         if let Some(address) = &self.shipping_address {
             check_address(&mut errors, address);
         }
         if self.id.as_ref().is_some_and(|id| id.as_str().starts_with("legacy:")) {
-            errors.push(FieldError::new("id", "reserved", "ids that begin with `legacy:` are of an older fleet"));
+            errors.push(FieldError::new("id", "reserved", "the prefix `legacy:` is reserved"));
         }
         if !errors.is_empty() {
             return Err(Problem::fields(errors));
         }
-        Ok(Asked {
+        Ok(OrderRequest {
             id: self.id,
             customer_id: buyer,
             place_id: self.place_id,
@@ -160,7 +164,15 @@ impl NewOrder {
     }
 }
 
-/// Names are short, and there are few.
+pub(super) fn check_adjustments(errors: &mut Vec<FieldError>, adjustments: &[Adjustment]) {
+    if adjustments.len() > MAX_ADJUSTMENTS {
+        errors.push(FieldError::new("adjustments", "length", format!("at most {MAX_ADJUSTMENTS}")));
+    }
+    for (index, adjustment) in adjustments.iter().enumerate().take(MAX_LINES) {
+        check_text(errors, &format!("adjustments[{index}].label"), &adjustment.label, 1..=200);
+    }
+}
+
 pub(super) fn check_metadata<'a, V: AsRef<str> + 'a>(
     errors: &mut Vec<FieldError>,
     metadata: impl IntoIterator<Item = (&'a String, &'a V)>,
@@ -168,22 +180,38 @@ pub(super) fn check_metadata<'a, V: AsRef<str> + 'a>(
     let mut count = 0;
     for (name, value) in metadata {
         count += 1;
-        request::text(errors, "metadata", name, 1..=40);
-        request::text(errors, &format!("metadata.{name}"), value.as_ref(), 0..=500);
+        check_text(errors, "metadata", name, 1..=40);
+        check_text(errors, &format!("metadata.{name}"), value.as_ref(), 0..=500);
     }
     if count > 20 {
         errors.push(FieldError::new("metadata", "length", "at most 20 entries"));
     }
 }
 
+pub(super) fn check_address(errors: &mut Vec<FieldError>, address: &Address) {
+    check_text(errors, "shipping_address.line1", &address.line1, 1..=200);
+    let optional = [
+        ("line2", &address.line2),
+        ("city", &address.city),
+        ("state", &address.state),
+        ("postal_code", &address.postal_code),
+        ("country", &address.country),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value {
+            check_text(errors, &format!("shipping_address.{name}"), value, 0..=200);
+        }
+    }
+}
+
 impl NewLine {
     fn check(
         self,
-        position: usize,
+        index: usize,
         caller: &Caller,
         errors: &mut Vec<FieldError>,
-    ) -> Result<Option<AskedLine>, Problem> {
-        let field = |name: &str| format!("lines[{position}].{name}");
+    ) -> Result<Option<LineRequest>, Problem> {
+        let field = |name: &str| format!("lines[{index}].{name}");
         let quantity = match Quantity::new(self.quantity) {
             Ok(quantity) => quantity,
             Err(invalid) => {
@@ -195,93 +223,88 @@ impl NewLine {
             errors.push(FieldError::new(field("unit_price"), "range", "0 or more"));
         }
         if self.unit_price.is_some() {
-            staff_only(caller, "set prices")?;
+            require_staff(caller, "set prices")?;
         }
         Ok(match (self.product_id, self.name, self.unit_price) {
-            (Some(id), None, unit_price) => Some(AskedLine::Product { id, quantity, unit_price }),
+            (Some(id), None, unit_price) => Some(LineRequest::Product { id, quantity, unit_price }),
             (None, Some(name), Some(unit_price)) => {
-                request::text(errors, &field("name"), &name, 1..=200);
-                Some(AskedLine::AdHoc { name, quantity, unit_price })
+                check_text(errors, &field("name"), &name, 1..=200);
+                Some(LineRequest::AdHoc { name, quantity, unit_price })
             }
             _ => {
                 let message = "either product_id, or name with unit_price";
-                errors.push(FieldError::new(format!("lines[{position}]"), "shape", message));
+                errors.push(FieldError::new(format!("lines[{index}]"), "shape", message));
                 None
             }
         })
     }
 }
 
-/// Who buys: a customer only for himself, staff for anybody or a walk-in.
-fn buyer(caller: &Caller, asked: Option<CustomerId>) -> Result<Option<CustomerId>, Problem> {
+/// The customer of an order: customers order for themselves, staff for any customer or a walk-in.
+fn buyer(caller: &Caller, requested: Option<CustomerId>) -> Result<Option<CustomerId>, Problem> {
     if caller.is_staff() {
-        return Ok(asked);
+        return Ok(requested);
     }
-    let own = caller.customer_id.as_deref().and_then(|id| CustomerId::parse(id).ok());
-    match (asked, own) {
-        (asked, Some(own)) if asked.as_ref().is_none_or(|asked| *asked == own) => Ok(Some(own)),
-        _ => Err(Problem::forbidden("A customer may order only for himself.")),
-    }
-}
-
-pub(super) fn check_address(errors: &mut Vec<FieldError>, address: &Address) {
-    request::text(errors, "shipping_address.line1", &address.line1, 1..=200);
-    let optional = [
-        ("line2", &address.line2),
-        ("city", &address.city),
-        ("state", &address.state),
-        ("postal_code", &address.postal_code),
-        ("country", &address.country),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            request::text(errors, &format!("shipping_address.{name}"), value, 0..=200);
-        }
+    match (requested, own_customer_id(caller)) {
+        (requested, Some(own)) if requested.as_ref().is_none_or(|requested| *requested == own) => Ok(Some(own)),
+        _ => Err(not_own_order()),
     }
 }
 
-/// Where an order that is still running is to be asked for.
+pub(super) fn own_customer_id(caller: &Caller) -> Option<CustomerId> {
+    caller.customer_id.as_deref().and_then(|id| CustomerId::parse(id).ok())
+}
+
+pub(super) fn not_own_order() -> Problem {
+    Problem::forbidden("Customers may only order for themselves.")
+}
+
+/// An order whose checkout or cancellation still runs. Request `status_url` for its outcome.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Running {
+pub(crate) struct OrderInProgress {
+    /// The order's id.
     id: OrderId,
-    state: crate::domain::State,
+    /// The present state.
+    state: SagaState,
+    /// The present status.
     status: Status,
+    /// The path of the order.
     status_url: String,
 }
 
-/// Takes an order and answers with its outcome, or 202 when that takes longer (or `Prefer: respond-async`).
-#[utoipa::path(post, path = "/api/orders", tag = "orders", request_body = NewOrder,
+/// Places an order and answers with its outcome.
+///
+/// Prices come from the catalogue. Refused with 409 when the stock is short and with 402 when the payment is refused; both
+/// name the cancelled order. Answers with 202 when the checkout takes longer than the request waits, or with
+/// `Prefer: respond-async`. A repeat under the same `Idempotency-Key` or id gets the outcome of the first request.
+#[utoipa::path(post, path = "/api/orders", operation_id = "createOrder", tag = "orders", request_body = NewOrder,
     params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 201, body = Order), (status = 202, body = Running), (status = 402), (status = 409), (status = 422)))]
+    responses((status = 201, body = Order), (status = 202, body = OrderInProgress), (status = 402), (status = 409),
+        (status = 422)))]
 pub(super) async fn create(
-    AxumState(state): AxumState<State>,
+    State(state): State<ApiState>,
     caller: Allow<AnyUser>,
     headers: HeaderMap,
     Json(new): Json<NewOrder>,
 ) -> Result<Response, Problem> {
-    let asked = new.check(&caller, &headers, Channel::Web)?;
-    let place = asked.place_id.as_ref().map_or(state.checkout.config.default_place.as_str(), |id| id.as_str());
-    own_place(&caller, place)?;
-    let outcome = state.checkout.accept(asked, deadline(&state, &headers)).await.map_err(Problem::from)?;
-    respond(outcome)
+    let request = new.check(&caller, &headers, Channel::Web)?;
+    let place = request.place_id.as_ref().map_or(state.app.config.default_place.as_str(), |id| id.as_str());
+    require_own_place(&caller, place)?;
+    outcome_response(place_order(&state.app, request, deadline(&state, &headers)).await?)
 }
 
-/// Until when the client waits for its answer.
-pub(super) fn deadline(state: &State, headers: &HeaderMap) -> Instant {
-    let patience = if request::respond_async(headers) { Duration::ZERO } else { state.checkout.patience() };
-    Instant::now() + patience
+/// The time until which a request waits for the outcome of its order.
+pub(super) fn deadline(state: &ApiState, headers: &HeaderMap) -> Instant {
+    let timeout = if request::respond_async(headers) { Duration::ZERO } else { state.app.checkout_timeout() };
+    Instant::now() + timeout
 }
 
-/// What a request for an order is answered with.
-pub(super) fn respond(outcome: Outcome) -> Result<Response, Problem> {
+/// The response to a request for an order.
+pub(super) fn outcome_response(outcome: Outcome) -> Result<Response, Problem> {
     Ok(match outcome {
-        Outcome::Final(id, answer) => request::stored(&path(&id), answer),
-        Outcome::Known(order) => {
-            let mut response = request::order_response(StatusCode::OK, &order);
-            request::locate(&mut response, &path(&order.id));
-            response
-        }
-        Outcome::Running(id, at, status) => running(id, at, status),
+        Outcome::Final(id, answer) => response::stored(&path(&id), answer),
+        Outcome::Existing(order) => response::with_location(response::order(StatusCode::OK, &order), &path(&order.id)),
+        Outcome::InProgress { id, state, status } => in_progress(id, state, status),
         Outcome::CartChanged => return Err(Problem::new(Kind::Conflict, "The cart was changed meanwhile; try again.")),
     })
 }
@@ -290,85 +313,81 @@ pub(super) fn path(id: &OrderId) -> String {
     format!("/api/orders/{id}")
 }
 
-pub(super) fn running(id: OrderId, state: crate::domain::State, status: Status) -> Response {
+/// 202 with the path of an order that still runs.
+pub(super) fn in_progress(id: OrderId, state: SagaState, status: Status) -> Response {
     let path = path(&id);
-    let body = Running { id, state, status, status_url: path.clone() };
+    let body = OrderInProgress { id, state, status, status_url: path.clone() };
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    request::locate(&mut response, &path);
-    response
+    response::with_location(response, &path)
 }
 
-/// Which orders.
+/// Filter and paging of the list of orders.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// Of this customer.
+    /// Only orders of this customer.
     customer_id: Option<String>,
-    /// pending, confirmed, processing, shipped, delivered, cancelled.
+    /// Only orders of this status: pending, confirmed, processing, shipped, delivered or cancelled.
     status: Option<String>,
-    /// Of this place.
+    /// Only orders of this place.
     place_id: Option<String>,
-    /// web, store.
+    /// Only orders of this channel: web or store.
     channel: Option<String>,
-    /// The one of this number.
+    /// Only the order with this number.
     number: Option<i64>,
-    /// Placed then or later.
+    /// Only orders placed at this time or later.
     placed_from: Option<Timestamp>,
-    /// Placed earlier.
+    /// Only orders placed before this time.
     placed_to: Option<Timestamp>,
-    /// `-number` (newest first) or `number`.
+    /// `-number` (newest first, the default) or `number`.
     sort: Option<String>,
-    /// Rows wanted, 1 to 100; 20 if not said.
+    /// Rows in the page, 1 to 100; 20 if missing.
     limit: Option<u32>,
-    /// Where the page before ended.
+    /// The `next_cursor` of the page before.
     cursor: Option<String>,
-    /// Numbered page, from 1, down to 10,000 rows.
+    /// The number of the page, from 1; pages reach the first 10,000 rows.
     page: Option<u32>,
-    /// Whether the answer tells the `total`.
+    /// Whether the response contains `total`.
     include_total: Option<bool>,
 }
 
-pub(super) fn bad(field: &str, message: impl Into<String>) -> Problem {
-    Problem::new(Kind::Unreadable, format!("{field}: {}", message.into()))
-}
-
 impl ListQuery {
-    fn filter(&self, caller: &Caller) -> Result<Filter, Problem> {
+    fn filter(&self, caller: &Caller) -> Result<OrderFilter, Problem> {
         let status = match &self.status {
             None => None,
             Some(text) => Some(Status::parse(text).ok_or_else(|| {
-                bad("status", format!("`{text}` is none of {}", Status::ALL.map(Status::as_str).join(", ")))
+                bad_query("status", format!("`{text}` is none of {}", Status::ALL.map(Status::as_str).join(", ")))
             })?),
         };
         let channel = match self.channel.as_deref() {
             None => None,
-            Some(text) => {
-                Some(Channel::parse(text).ok_or_else(|| bad("channel", format!("`{text}` is none of web, store")))?)
-            }
+            Some(text) => Some(
+                Channel::parse(text).ok_or_else(|| bad_query("channel", format!("`{text}` is none of web, store")))?,
+            ),
         };
         let ascending = match self.sort.as_deref() {
             None | Some("-number") => false,
             Some("number") => true,
-            Some(_) => return Err(bad("sort", "number or -number")),
+            Some(_) => return Err(bad_query("sort", "number or -number")),
         };
-        let mut filter = Filter {
+        let mut filter = OrderFilter {
             customer_id: self.customer_id.clone(),
             status,
             place_id: self.place_id.clone(),
-            places: None,
+            visible_places: None,
             channel,
             number: self.number,
-            from: self.placed_from,
-            to: self.placed_to,
+            placed_from: self.placed_from,
+            placed_to: self.placed_to,
             ascending,
         };
         if caller.is_staff() && !caller.is_admin() {
-            filter.places = Some(caller.stores.clone());
+            filter.visible_places = Some(caller.stores.clone());
         } else if !caller.is_staff() && !caller.is_service() {
             let own = caller.customer_id.clone().unwrap_or_default();
-            if filter.customer_id.as_ref().is_some_and(|asked| *asked != own) {
+            if filter.customer_id.as_ref().is_some_and(|requested| *requested != own) {
                 return Err(Problem::not_found("customer"));
             }
             filter.customer_id = Some(own);
@@ -377,51 +396,45 @@ impl ListQuery {
     }
 }
 
-/// Orders that the caller may see.
-#[utoipa::path(get, path = "/api/orders", tag = "orders", params(ListQuery), responses((status = 200, body = Page<Order>)))]
+/// Lists orders, newest first unless `sort` differs.
+///
+/// Customers get their own orders, clerks and managers those of their stores. Archived orders are left out.
+#[utoipa::path(get, path = "/api/orders", operation_id = "listOrders", tag = "orders", params(ListQuery),
+    responses((status = 200, body = Page<Order>)))]
 pub(super) async fn list(
-    AxumState(state): AxumState<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Json<Page<Order>>, Problem> {
     let filter = query.filter(&caller)?;
     let paging =
         PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window =
-        paging.page_request::<i64>(&state.cursors).map_err(|BadPage { field, message }| bad(field, message))?;
-    let db = &state.checkout.db;
-    let page = async {
-        let mut tx = db.snapshot().await?;
-        let held = store::list(&mut tx, &filter, &window).await?;
-        let total = if window.include_total { Some(store::count(&mut tx, &filter).await?) } else { None };
-        Ok::<_, crate::error::Error>((held, total))
-    };
-    let (held, total) = page.await.map_err(Problem::from)?;
-    let orders = held.into_iter().map(|held| held.order).collect();
-    Ok(Json(window.page(&state.cursors, orders, total, |order: &Order| order.number)))
+    let page = paging
+        .page_request::<i64>(&state.order_cursors)
+        .map_err(|BadPage { field, message }| bad_query(field, message))?;
+    let (orders, total) = queries::list_orders(&state.app, &filter, &page).await?;
+    Ok(Json(page.page(&state.order_cursors, orders, total, |order: &Order| order.number)))
 }
 
-/// An order by id, with its history.
-#[utoipa::path(get, path = "/api/orders/{id}", tag = "orders", params(("id" = String, Path)),
+/// Reads an order.
+///
+/// 404 for orders of other customers, and for staff of other stores.
+#[utoipa::path(get, path = "/api/orders/{id}", operation_id = "getOrder", tag = "orders",
+    params(("id" = String, Path)),
     responses((status = 200, body = Order), (status = 404)))]
 pub(super) async fn get(
-    AxumState(state): AxumState<State>,
+    State(state): State<ApiState>,
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let order = find(&state, &caller, &id).await?;
-    Ok(request::order_response(StatusCode::OK, &order))
+    Ok(response::order(StatusCode::OK, &order))
 }
 
-/// The order, if it is there and the caller may see it.
-pub(super) async fn find(state: &State, caller: &Caller, id: &str) -> Result<Order, Problem> {
-    let read = async {
-        let mut tx = state.checkout.db.snapshot().await?;
-        Ok::<_, crate::error::Error>(store::find(&mut tx, id).await?)
-    };
-    let held = read.await.map_err(Problem::from)?;
-    match held {
-        Some(held) if !held.order.archived || caller.is_admin() || caller.is_service() => visible(caller, held.order),
+/// The order, if it exists and the caller may see it; 404 otherwise.
+pub(super) async fn find(state: &ApiState, caller: &Caller, id: &str) -> Result<Order, Problem> {
+    match queries::find_order(&state.app, id).await? {
+        Some(order) if !order.archived || caller.is_admin() || caller.is_service() => require_visible(caller, order),
         _ => Err(Problem::not_found("order")),
     }
 }

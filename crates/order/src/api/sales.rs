@@ -1,9 +1,9 @@
-//! Sales at a till: orders whose goods leave with the buyer.
+//! Sales in a store: orders whose goods the buyer takes along.
 
 use std::collections::BTreeMap;
 
 use auth::{Allow, Caller, Staff};
-use axum::{extract::State as AxumState, response::Response};
+use axum::{extract::State, response::Response};
 use chassis::{Json, Path, Problem};
 use commerce::{CustomerId, OrderId, PlaceId};
 use http::HeaderMap;
@@ -11,37 +11,40 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    State,
-    orders::{NewLine, NewOrder, NewPayment, Running, deadline, respond},
-    own_place,
+    ApiState,
+    orders::{NewLine, NewOrder, OrderInProgress, PaymentChoice, deadline, outcome_response},
+    require_own_place,
 };
 use crate::{
-    accept::Asked,
+    app::{
+        place_order::{OrderRequest, place_order},
+        queries,
+    },
     domain::{Channel, Order, PaymentMethod},
 };
 
-/// A sale at a till.
+/// A sale in a store.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"lines": [{"product_id": "1", "quantity": 1}], "payment": {"method": "cash"}}))]
 pub(crate) struct NewSale {
-    /// DeadLetterFilter by the till; the same id never makes a second sale.
+    /// The order's id, chosen by the client; a repeat with the same id makes no second sale. Generated if missing.
     #[serde(default)]
     id: Option<OrderId>,
-    /// Who buys; a walk-in if not said.
+    /// The customer who buys; missing for a walk-in sale.
     #[serde(default)]
     customer_id: Option<CustomerId>,
-    /// 1 to 1,000 of them.
+    /// 1 to 1,000 lines.
     lines: Vec<NewLine>,
-    /// cash or card.
-    payment: NewPayment,
+    /// The payment: cash or card.
+    payment: PaymentChoice,
     /// At most 2,000 characters.
     #[serde(default)]
     notes: Option<String>,
 }
 
 impl NewSale {
-    fn check(self, store: PlaceId, caller: &Caller, headers: &HeaderMap) -> Result<Asked, Problem> {
+    fn check(self, store: PlaceId, caller: &Caller, headers: &HeaderMap) -> Result<OrderRequest, Problem> {
         if self.payment.method == PaymentMethod::OnAccount {
             return Err(Problem::invalid("payment.method", "enum", "cash or card"));
         }
@@ -62,25 +65,25 @@ impl NewSale {
     }
 }
 
-/// Sells goods of a store at its till. The order is delivered as soon as it is confirmed. For clerks and managers of the store,
-/// and admins.
-#[utoipa::path(post, path = "/api/stores/{id}/sales", tag = "sales", request_body = NewSale,
+/// Sells goods of a store at the counter.
+///
+/// The order is delivered as soon as it is confirmed. For clerks and managers of the store, and admins.
+#[utoipa::path(post, path = "/api/stores/{id}/sales", operation_id = "createSale", tag = "sales", request_body = NewSale,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 201, body = Order), (status = 202, body = Running), (status = 402), (status = 403), (status = 404),
-        (status = 409), (status = 422)))]
+    responses((status = 201, body = Order), (status = 202, body = OrderInProgress), (status = 402), (status = 403),
+        (status = 404), (status = 409), (status = 422)))]
 pub(super) async fn create(
-    AxumState(state): AxumState<State>,
+    State(state): State<ApiState>,
     caller: Allow<Staff>,
     Path(id): Path<String>,
     headers: HeaderMap,
     Json(new): Json<NewSale>,
 ) -> Result<Response, Problem> {
     let place = PlaceId::parse(&id).map_err(|_| Problem::not_found("store"))?;
-    own_place(&caller, place.as_str())?;
-    let known = state.checkout.clients.store_exists(place.as_str()).await.map_err(crate::error::Error::from)?;
-    if !known {
+    require_own_place(&caller, place.as_str())?;
+    if !queries::store_exists(&state.app, place.as_str()).await? {
         return Err(Problem::not_found("store"));
     }
-    let asked = new.check(place, &caller, &headers)?;
-    respond(state.checkout.accept(asked, deadline(&state, &headers)).await.map_err(Problem::from)?)
+    let request = new.check(place, &caller, &headers)?;
+    outcome_response(place_order(&state.app, request, deadline(&state, &headers)).await?)
 }

@@ -1,4 +1,4 @@
-//! What the stock service says over REST: places, and how much of what is where.
+//! The REST API of the stock service: places and stock levels.
 
 use std::{
     collections::HashMap,
@@ -7,58 +7,58 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Error, Web};
+use super::{Error, Rest};
 
-/// Most levels that are asked for at once.
-const LEVEL_PAGE: usize = 100;
-/// Most pages of levels that a report asks for.
-const MOST_PAGES: usize = 100;
+/// Most products or places in one request for levels, and most levels in one answer.
+const MAX_LEVELS: usize = 100;
+/// Most answers that a report reads.
+const MAX_ANSWERS: usize = 100;
 
-/// The places, which are few, never go, and are asked for again when one is not known.
+/// The places. Places are few and never deleted, so known ones are cached; unknown ones are requested each time.
 #[derive(Clone)]
 pub(super) struct Places {
-    web: Web,
+    rest: Rest,
     url: String,
-    /// What kind each is.
-    known: Arc<RwLock<HashMap<String, String>>>,
+    /// The kind of each known place.
+    kinds: Arc<RwLock<HashMap<String, String>>>,
 }
 
 impl Places {
-    pub(super) fn new(web: Web, stock_url: &str) -> Self {
-        Self { web, url: format!("{stock_url}/api/places"), known: Arc::default() }
+    pub(super) fn new(rest: Rest, stock_url: &str) -> Self {
+        Self { rest, url: format!("{stock_url}/api/places"), kinds: Arc::default() }
     }
 
-    /// What kind of place it is; none where there is no such place.
+    /// The kind of a place; `None` when it does not exist.
     pub(super) async fn kind(&self, id: &str) -> Result<Option<String>, Error> {
         #[derive(Deserialize)]
         struct Place {
             #[serde(default)]
             kind: String,
         }
-        if let Some(kind) = self.known.read().ok().and_then(|known| known.get(id).cloned()) {
+        if let Some(kind) = self.kinds.read().ok().and_then(|kinds| kinds.get(id).cloned()) {
             return Ok(Some(kind));
         }
-        match self.web.json::<Place>(self.web.http.get(format!("{}/{id}", self.url))).await {
+        match self.rest.json::<Place>(self.rest.http.get(format!("{}/{id}", self.url))).await {
             Ok(Place { kind }) => {
-                if let Ok(mut known) = self.known.write() {
-                    known.insert(id.to_owned(), kind.clone());
+                if let Ok(mut kinds) = self.kinds.write() {
+                    kinds.insert(id.to_owned(), kind.clone());
                 }
                 Ok(Some(kind))
             }
-            Err(Error::Answer(_, status)) if status.starts_with("404") => Ok(None),
+            Err(Error::Unexpected(_, status)) if status.starts_with("404") => Ok(None),
             Err(error) => Err(error),
         }
     }
 }
 
-/// How much of what is where.
+/// The stock levels.
 #[derive(Clone)]
 pub(super) struct Levels {
-    web: Web,
+    rest: Rest,
     url: String,
 }
 
-/// How much of a product a place can promise.
+/// The stock level of a product at a place.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Level {
     pub(crate) product_id: String,
@@ -68,55 +68,66 @@ pub(crate) struct Level {
 }
 
 #[derive(Deserialize)]
-struct LevelPage {
+struct LevelList {
     data: Vec<Level>,
     next_cursor: Option<String>,
 }
 
-/// Which levels.
+/// Which levels, by their available pieces.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Bound {
-    /// Of which at least so much can be promised.
-    Least(i64),
-    /// Of which at most so much can be promised.
-    Most(i64),
+pub(crate) enum AvailabilityBound {
+    AtLeast(i64),
+    AtMost(i64),
 }
 
 impl Levels {
-    pub(super) fn new(web: Web, stock_url: &str) -> Self {
-        Self { web, url: format!("{stock_url}/api/stock/levels") }
+    pub(super) fn new(rest: Rest, stock_url: &str) -> Self {
+        Self { rest, url: format!("{stock_url}/api/stock/levels") }
     }
 
-    /// All levels within a bound; and whether there are more than are worth asking for.
-    pub(super) async fn all(&self, bound: Bound, places: Option<&Vec<String>>) -> Result<(Vec<Level>, bool), Error> {
+    /// The levels within a bound, in these places or in all; and whether there are more than were read.
+    pub(super) async fn list(
+        &self,
+        bound: AvailabilityBound,
+        places: Option<&[String]>,
+    ) -> Result<(Vec<Level>, bool), Error> {
         let (name, number) = match bound {
-            Bound::Least(number) => ("min_available", number.to_string()),
-            Bound::Most(number) => ("max_available", number.to_string()),
+            AvailabilityBound::AtLeast(number) => ("min_available", number.to_string()),
+            AvailabilityBound::AtMost(number) => ("max_available", number.to_string()),
         };
+        // Without places one request has no `place_id`, which means all.
+        let groups: Vec<&[String]> = places.map_or_else(|| vec![&[][..]], |places| places.chunks(MAX_LEVELS).collect());
         let mut found = Vec::new();
-        let mut cursor: Option<String> = None;
-        for _ in 0..MOST_PAGES {
-            let mut query: Vec<(&str, &str)> = vec![(name, &number), ("limit", "100")];
-            query.extend(places.into_iter().flatten().take(LEVEL_PAGE).map(|place| ("place_id", place.as_str())));
-            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-            let page: LevelPage = self.web.json(self.web.http.get(&self.url).query(&query)).await?;
-            found.extend(page.data);
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                return Ok((found, false));
+        let mut answers = 0;
+        for group in groups {
+            let mut cursor: Option<String> = None;
+            loop {
+                if answers == MAX_ANSWERS {
+                    return Ok((found, true));
+                }
+                let mut query: Vec<(&str, &str)> = vec![(name, &number), ("limit", "100")];
+                query.extend(group.iter().map(|place| ("place_id", place.as_str())));
+                query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+                let list: LevelList = self.rest.json(self.rest.http.get(&self.url).query(&query)).await?;
+                answers += 1;
+                found.extend(list.data);
+                cursor = list.next_cursor;
+                if cursor.is_none() {
+                    break;
+                }
             }
         }
-        Ok((found, true))
+        Ok((found, false))
     }
 
-    /// Pieces that can be promised; products that the place never had are missing.
+    /// Available pieces of products at a place; products that it never had are missing.
     pub(super) async fn available(&self, place_id: &str, ids: &[String]) -> Result<HashMap<String, i64>, Error> {
         let mut found = HashMap::with_capacity(ids.len());
-        for ids in ids.chunks(LEVEL_PAGE) {
-            let asked = ids.iter().map(|id| ("product_id", id.as_str()));
-            let query: Vec<(&str, &str)> = asked.chain([("place_id", place_id), ("limit", "100")]).collect();
-            let page: LevelPage = self.web.json(self.web.http.get(&self.url).query(&query)).await?;
-            found.extend(page.data.into_iter().map(|level| (level.product_id, level.available)));
+        for ids in ids.chunks(MAX_LEVELS) {
+            let products = ids.iter().map(|id| ("product_id", id.as_str()));
+            let query: Vec<(&str, &str)> = products.chain([("place_id", place_id), ("limit", "100")]).collect();
+            let list: LevelList = self.rest.json(self.rest.http.get(&self.url).query(&query)).await?;
+            found.extend(list.data.into_iter().map(|level| (level.product_id, level.available)));
         }
         Ok(found)
     }

@@ -1,4 +1,4 @@
-//! The cart: what somebody means to buy, until it becomes an order.
+//! The cart: items that a customer or guest collects until a checkout makes an order of them.
 
 use std::collections::HashMap;
 
@@ -13,118 +13,118 @@ pub enum CartKind {}
 #[derive(Debug)]
 pub enum ItemKind {}
 
-/// A cart: the id of the customer whose it is, or `guest-` and a secret.
+/// The id of a cart: the customer's id, or `guest-` and a secret.
 pub type CartId = Id<CartKind>;
-/// A product in a cart.
+/// The id of an item in a cart.
 pub type ItemId = Id<ItemKind>;
 
-/// Most products in a cart: an order has no more lines.
-pub const MOST_ITEMS: usize = 1_000;
+/// Most items in a cart: as many as an order may have lines.
+pub const MAX_ITEMS: usize = 1_000;
 
 /// A cart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cart {
-    /// Names it.
+    /// The cart's id.
     pub id: CartId,
-    /// Whose it is; none of a guest.
+    /// The owner; `None` for a guest.
     pub customer_id: Option<CustomerId>,
-    /// Whose stock it would take, once somebody has said.
+    /// The place whose stock the cart uses, once it is chosen.
     pub place_id: Option<PlaceId>,
-    /// What is in it, one item a product, as added.
+    /// One item for each product, in the order of their addition.
     pub items: Vec<Item>,
-    /// The order that its next checkout makes: chosen before, so that two checkouts at once make one order.
+    /// The id of the order that the next checkout makes. It is fixed in advance, so that concurrent checkouts make one order.
     pub order_id: OrderId,
-    /// Whether it is becoming that order now; then nothing in it changes.
+    /// Whether a checkout is making that order; then the cart cannot be edited.
     pub checking_out: bool,
-    /// The last order that was made of it and confirmed.
+    /// The last confirmed order that was made of the cart.
     pub last_order_id: Option<OrderId>,
-    /// When it was made.
+    /// When the cart was created.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// When the cart last changed.
     pub updated_at: Timestamp,
-    /// Counts changes; 0 of a cart that nobody has put anything into yet.
+    /// The version; 0 before the first change.
     pub version: i64,
 }
 
-/// A product in a cart, as it was when somebody last looked.
+/// An item of a cart, with the values of the last refresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// Names it.
+    /// The item's id.
     pub id: ItemId,
-    /// Counts the items of all carts from 1.
+    /// The item's number, counted over all carts from 1.
     pub number: i64,
     /// The product.
     pub product_id: ProductId,
-    /// Its name.
+    /// The product's name.
     pub name: String,
     /// Pieces.
     pub quantity: Quantity,
-    /// Price of a piece.
+    /// Price of one piece.
     pub unit_price: Amount,
-    /// Pieces that could be promised; none while nobody knows.
+    /// Available pieces; `None` while unknown.
     pub available: Option<i64>,
     /// Whether the catalogue no longer sells it.
     pub gone: bool,
 }
 
-/// What the catalogue says of a product that it sells.
+/// A product that the catalogue sells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// Its name.
+    /// The product's name.
     pub name: String,
-    /// Price of a piece.
+    /// Price of one piece.
     pub unit_price: Amount,
 }
 
-/// What is different from when the item was added or last seen.
+/// A change of an item since it was added or the cart was last read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "field", rename_all = "lowercase")]
-pub enum Change {
-    /// The price of a piece.
+pub enum ItemChange {
+    /// The price of one piece.
     Price {
-        /// Then.
+        /// The value before.
         was: Amount,
-        /// Now.
+        /// The present value.
         now: Amount,
     },
     /// The product's name.
     Name {
-        /// Then.
+        /// The value before.
         was: String,
-        /// Now.
+        /// The present value.
         now: String,
     },
-    /// Pieces that can be promised.
+    /// The available pieces.
     Available {
-        /// Then.
+        /// The value before.
         was: i64,
-        /// Now.
+        /// The present value.
         now: i64,
     },
-    /// Whether the catalogue has stopped selling it.
+    /// Whether the catalogue no longer sells the product.
     Gone {
-        /// Then.
+        /// The value before.
         was: bool,
-        /// Now.
+        /// The present value.
         now: bool,
     },
 }
 
-/// Why a cart cannot be changed.
+/// Why a cart cannot be edited.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CartRefused {
-    /// It is becoming this order.
+pub enum CartError {
+    /// The cart is being checked out as this order.
     CheckingOut(OrderId),
-    /// There is no such item in it.
-    NoItem,
-    /// So many pieces of one product are too many.
+    /// The cart has no such item.
+    UnknownItem,
+    /// Too many pieces of one product.
     TooMany,
-    /// So many products are too many.
+    /// Too many products.
     Full,
 }
 
 impl Item {
-    /// Price of the item; none where it is beyond all money.
+    /// Price of the item; `None` if it exceeds the largest amount.
     pub fn subtotal(&self) -> Option<Amount> {
         self.unit_price.checked_mul(self.quantity)
     }
@@ -147,7 +147,7 @@ impl Cart {
         }
     }
 
-    /// What can be bought of it, in money; none where it is beyond all money.
+    /// Price of the items that the catalogue still sells; `None` if it exceeds the largest amount.
     pub fn total(&self) -> Option<Amount> {
         self.items
             .iter()
@@ -155,107 +155,107 @@ impl Cart {
             .try_fold(Amount::ZERO, |sum, item| item.subtotal().and_then(|subtotal| sum.checked_add(subtotal)))
     }
 
-    /// Nothing may be changed while the cart is becoming an order.
-    pub fn changeable(&self) -> Result<(), CartRefused> {
-        if self.checking_out { Err(CartRefused::CheckingOut(self.order_id.clone())) } else { Ok(()) }
+    /// Refuses edits while the cart is being checked out.
+    pub fn check_editable(&self) -> Result<(), CartError> {
+        if self.checking_out { Err(CartError::CheckingOut(self.order_id.clone())) } else { Ok(()) }
     }
 
-    /// Whether the product is in it.
-    pub fn holds(&self, product_id: &ProductId) -> bool {
+    /// Whether the cart contains the product.
+    pub fn contains(&self, product_id: &ProductId) -> bool {
         self.items.iter().any(|item| item.product_id == *product_id)
     }
 
-    /// Puts pieces into it: on top of those that are there, or as the new item. Gives where they are.
-    pub fn put(&mut self, new: Item) -> Result<usize, CartRefused> {
-        self.changeable()?;
-        if let Some(at) = self.items.iter().position(|item| item.product_id == new.product_id) {
-            let item = &mut self.items[at];
+    /// Adds pieces to the item of the same product, or as a new item. Returns the item's index.
+    pub fn add(&mut self, new: Item) -> Result<usize, CartError> {
+        self.check_editable()?;
+        if let Some(index) = self.items.iter().position(|item| item.product_id == new.product_id) {
+            let item = &mut self.items[index];
             let pieces = i64::from(item.quantity.get()) + i64::from(new.quantity.get());
-            item.quantity = Quantity::new(pieces).map_err(|_| CartRefused::TooMany)?;
-            return Ok(at);
+            item.quantity = Quantity::new(pieces).map_err(|_| CartError::TooMany)?;
+            return Ok(index);
         }
-        if self.items.len() >= MOST_ITEMS {
-            return Err(CartRefused::Full);
+        if self.items.len() >= MAX_ITEMS {
+            return Err(CartError::Full);
         }
         self.items.push(new);
         Ok(self.items.len() - 1)
     }
 
-    /// Sets how many pieces of an item there are. Gives where it is.
-    pub fn set(&mut self, id: &str, quantity: Quantity) -> Result<usize, CartRefused> {
-        self.changeable()?;
-        let at = self.at(id)?;
-        self.items[at].quantity = quantity;
-        Ok(at)
+    /// Sets the quantity of an item. Returns the item's index.
+    pub fn set_quantity(&mut self, id: &str, quantity: Quantity) -> Result<usize, CartError> {
+        self.check_editable()?;
+        let index = self.index_of(id)?;
+        self.items[index].quantity = quantity;
+        Ok(index)
     }
 
-    /// Takes an item out.
-    pub fn take(&mut self, id: &str) -> Result<Item, CartRefused> {
-        self.changeable()?;
-        let at = self.at(id)?;
-        Ok(self.items.remove(at))
+    /// Removes an item.
+    pub fn remove(&mut self, id: &str) -> Result<Item, CartError> {
+        self.check_editable()?;
+        let index = self.index_of(id)?;
+        Ok(self.items.remove(index))
     }
 
-    /// Takes everything out.
-    pub fn clear(&mut self) -> Result<(), CartRefused> {
-        self.changeable()?;
+    /// Removes all items.
+    pub fn clear(&mut self) -> Result<(), CartError> {
+        self.check_editable()?;
         self.items.clear();
         Ok(())
     }
 
-    /// Moves everything of another cart into this one. Where that does not go, both stay as they are.
-    pub fn claim(&mut self, other: &mut Self) -> Result<(), CartRefused> {
-        other.changeable()?;
+    /// Moves all items of another cart into this one. If one does not fit, both carts stay as they are.
+    pub fn claim(&mut self, other: &mut Self) -> Result<(), CartError> {
+        other.check_editable()?;
         let mut filled = self.clone();
-        filled.changeable()?;
+        filled.check_editable()?;
         for item in &other.items {
-            filled.put(item.clone())?;
+            filled.add(item.clone())?;
         }
         *self = filled;
         other.items.clear();
         Ok(())
     }
 
-    fn at(&self, id: &str) -> Result<usize, CartRefused> {
-        self.items.iter().position(|item| item.id.as_str() == id).ok_or(CartRefused::NoItem)
+    fn index_of(&self, id: &str) -> Result<usize, CartError> {
+        self.items.iter().position(|item| item.id.as_str() == id).ok_or(CartError::UnknownItem)
     }
 
-    /// Takes over what the catalogue and the shelf say now, where they said anything, and tells for each item what is
-    /// different. A product that the catalogue does not name is gone; of one that the shelf does not name there is none.
+    /// Updates the items from catalogue and stock, as far as they answered, and returns the changes of each item. A product
+    /// that is missing in `offers` is gone; of one that is missing in `available` there are 0 pieces.
     pub fn refresh(
         &mut self,
         offers: Option<&HashMap<String, Offer>>,
         available: Option<&HashMap<String, i64>>,
-    ) -> Vec<Vec<Change>> {
-        let one = |item: &mut Item| {
+    ) -> Vec<Vec<ItemChange>> {
+        let refresh_item = |item: &mut Item| {
             let mut changes = Vec::new();
             if let Some(offers) = offers {
                 let offer = offers.get(item.product_id.as_str());
                 if let Some(offer) = offer {
                     if offer.unit_price != item.unit_price {
-                        changes.push(Change::Price { was: item.unit_price, now: offer.unit_price });
+                        changes.push(ItemChange::Price { was: item.unit_price, now: offer.unit_price });
                         item.unit_price = offer.unit_price;
                     }
                     if offer.name != item.name {
-                        changes.push(Change::Name { was: item.name.clone(), now: offer.name.clone() });
+                        changes.push(ItemChange::Name { was: item.name.clone(), now: offer.name.clone() });
                         item.name.clone_from(&offer.name);
                     }
                 }
                 if item.gone != offer.is_none() {
-                    changes.push(Change::Gone { was: item.gone, now: offer.is_none() });
+                    changes.push(ItemChange::Gone { was: item.gone, now: offer.is_none() });
                     item.gone = offer.is_none();
                 }
             }
             if let Some(available) = available {
                 let now = available.get(item.product_id.as_str()).copied().unwrap_or(0);
                 if let Some(was) = item.available.filter(|was| *was != now) {
-                    changes.push(Change::Available { was, now });
+                    changes.push(ItemChange::Available { was, now });
                 }
                 item.available = Some(now);
             }
             changes
         };
-        self.items.iter_mut().map(one).collect()
+        self.items.iter_mut().map(refresh_item).collect()
     }
 }
 

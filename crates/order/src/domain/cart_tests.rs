@@ -1,4 +1,4 @@
-//! The cart's rules, for whatever is done with carts in whatever order.
+//! The cart's rules, for edits in any order.
 
 use std::collections::BTreeMap;
 
@@ -25,13 +25,13 @@ fn cart(id: &str) -> Cart {
 
 #[derive(Debug, Clone)]
 enum Act {
-    Put(u8, u32),
-    Set(usize, u32),
-    Take(usize),
+    Add(u8, u32),
+    SetQuantity(usize, u32),
+    Remove(usize),
     Clear,
-    /// Somebody else's items come in.
+    /// The items of another cart are moved in.
     Claim(Vec<(u8, u32)>),
-    /// The checkout begins, or ends with the goods sold or not.
+    /// The checkout begins, or ends with the order confirmed or refused.
     Begin,
     Sold,
     Refused,
@@ -40,9 +40,9 @@ enum Act {
 fn act() -> impl Strategy<Value = Act> {
     let quantity = || prop_oneof![9 => 1_u32..5, 1 => 999_990_u32..=1_000_000];
     prop_oneof![
-        6 => (0_u8..6, quantity()).prop_map(|(product, quantity)| Act::Put(product, quantity)),
-        2 => (0_usize..6, quantity()).prop_map(|(at, quantity)| Act::Set(at, quantity)),
-        2 => (0_usize..6).prop_map(Act::Take),
+        6 => (0_u8..6, quantity()).prop_map(|(product, quantity)| Act::Add(product, quantity)),
+        2 => (0_usize..6, quantity()).prop_map(|(index, quantity)| Act::SetQuantity(index, quantity)),
+        2 => (0_usize..6).prop_map(Act::Remove),
         1 => Just(Act::Clear),
         1 => prop::collection::vec((0_u8..6, quantity()), 0..4).prop_map(Act::Claim),
         1 => Just(Act::Begin),
@@ -51,7 +51,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// What a cart is, told by pieces of each product alone.
+/// A cart as pieces of each product.
 type Model = BTreeMap<String, u32>;
 
 fn pieces(cart: &Cart) -> Model {
@@ -68,26 +68,26 @@ proptest! {
             let before = cart.clone();
             let open = !cart.checking_out;
             let done = match &act {
-                Act::Put(product, quantity) => {
+                Act::Add(product, quantity) => {
                     number += 1;
-                    let put = cart.put(item(*product, number, *quantity));
-                    if put.is_ok() {
+                    let added = cart.add(item(*product, number, *quantity));
+                    if added.is_ok() {
                         *model.entry(format!("p{product}")).or_default() += quantity;
                     }
-                    put.map(|_| ())
+                    added.map(|_| ())
                 }
-                Act::Set(at, quantity) => {
-                    let id = cart.items.get(*at).map(|item| (item.id.clone(), item.product_id.to_string()));
+                Act::SetQuantity(index, quantity) => {
+                    let id = cart.items.get(*index).map(|item| (item.id.clone(), item.product_id.to_string()));
                     let name = id.as_ref().map_or("none", |(id, _)| id.as_str()).to_owned();
-                    let set = cart.set(&name, Quantity::new(i64::from(*quantity)).expect("a quantity"));
+                    let set = cart.set_quantity(&name, Quantity::new(i64::from(*quantity)).expect("a quantity"));
                     if let (Ok(_), Some((_, product))) = (&set, id) {
                         model.insert(product, *quantity);
                     }
                     set.map(|_| ())
                 }
-                Act::Take(at) => {
-                    let id = cart.items.get(*at).map_or_else(|| Id::trusted("none".into()), |item| item.id.clone());
-                    let taken = cart.take(id.as_str());
+                Act::Remove(index) => {
+                    let id = cart.items.get(*index).map_or_else(|| Id::trusted("none".into()), |item| item.id.clone());
+                    let taken = cart.remove(id.as_str());
                     if let Ok(taken) = &taken {
                         model.remove(taken.product_id.as_str());
                     }
@@ -98,7 +98,7 @@ proptest! {
                     let mut other = self::cart("guest");
                     for (product, quantity) in items {
                         number += 1;
-                        let _ = other.put(item(*product, number, *quantity));
+                        let _ = other.add(item(*product, number, *quantity));
                     }
                     let brought = pieces(&other);
                     let claimed = cart.claim(&mut other);
@@ -120,7 +120,7 @@ proptest! {
                 prop_assert_eq!(&cart, &before, "what is refused changes nothing: {:?}", act);
             }
             if !open && !matches!(act, Act::Begin | Act::Sold | Act::Refused) {
-                prop_assert_eq!(done, Err(CartRefused::CheckingOut(cart.order_id.clone())));
+                prop_assert_eq!(done, Err(CartError::CheckingOut(cart.order_id.clone())));
             }
             prop_assert_eq!(pieces(&cart), model.clone());
             prop_assert_eq!(cart.items.len(), model.len(), "one item a product");
@@ -135,19 +135,19 @@ proptest! {
         prices in prop::collection::vec((0_i64..3, 0_i64..3, prop::option::of(0_i64..3)), 1..5),
     ) {
         let mut cart = cart("c");
-        cart.put(item(1, 1, 2)).expect("goes in");
+        cart.add(item(1, 1, 2)).expect("goes in");
         for (price, available, renamed) in prices {
             let name = renamed.map_or_else(|| "Product 1".to_owned(), |n| format!("Renamed {n}"));
             let offers = HashMap::from([("p1".to_owned(), Offer { name, unit_price: Amount::from_minor(price) })]);
-            let shelf = HashMap::from([("p1".to_owned(), available)]);
+            let available_pieces = HashMap::from([("p1".to_owned(), available)]);
             let was = cart.items[0].clone();
-            let told = cart.refresh(Some(&offers), Some(&shelf)).remove(0);
+            let changes = cart.refresh(Some(&offers), Some(&available_pieces)).remove(0);
             let now = &cart.items[0];
-            prop_assert_eq!(told.iter().any(|c| matches!(c, Change::Price { .. })), was.unit_price != now.unit_price);
-            prop_assert_eq!(told.iter().any(|c| matches!(c, Change::Name { .. })), was.name != now.name);
+            prop_assert_eq!(changes.iter().any(|c| matches!(c, ItemChange::Price { .. })), was.unit_price != now.unit_price);
+            prop_assert_eq!(changes.iter().any(|c| matches!(c, ItemChange::Name { .. })), was.name != now.name);
             let seen = was.available.is_some() && was.available != now.available;
-            prop_assert_eq!(told.iter().any(|c| matches!(c, Change::Available { .. })), seen);
-            prop_assert_eq!(cart.refresh(Some(&offers), Some(&shelf)), vec![Vec::new()], "it is remembered");
+            prop_assert_eq!(changes.iter().any(|c| matches!(c, ItemChange::Available { .. })), seen);
+            prop_assert_eq!(cart.refresh(Some(&offers), Some(&available_pieces)), vec![Vec::new()], "the new values are kept");
         }
     }
 }
@@ -155,15 +155,15 @@ proptest! {
 #[test]
 fn what_is_no_longer_sold_is_kept_and_not_counted() {
     let mut cart = cart("c");
-    cart.put(item(1, 1, 2)).expect("goes in");
-    cart.put(item(2, 2, 1)).expect("goes in");
+    cart.add(item(1, 1, 2)).expect("goes in");
+    cart.add(item(2, 2, 1)).expect("goes in");
     let offer = Offer { name: "Product 2".into(), unit_price: Amount::from_minor(200) };
     let offers = HashMap::from([("p2".to_owned(), offer)]);
-    let told = cart.refresh(Some(&offers), None);
-    assert_eq!(told, [vec![Change::Gone { was: false, now: true }], Vec::new()]);
+    let changes = cart.refresh(Some(&offers), None);
+    assert_eq!(changes, [vec![ItemChange::Gone { was: false, now: true }], Vec::new()]);
     assert_eq!((cart.items.len(), cart.total()), (2, Some(Amount::from_minor(200))));
-    assert_eq!(cart.refresh(None, None), [Vec::new(), Vec::new()], "who does not answer says nothing");
+    assert_eq!(cart.refresh(None, None), [Vec::new(), Vec::new()], "without answers nothing changes");
     assert!(cart.items[0].gone);
-    let shown = serde_json::to_value(&told[0]).expect("JSON");
+    let shown = serde_json::to_value(&changes[0]).expect("JSON");
     assert_eq!(shown, serde_json::json!([{ "field": "gone", "was": false, "now": true }]));
 }

@@ -7,8 +7,10 @@ pub mod saga;
 mod sales;
 mod status;
 
-pub use cart::{Cart, CartId, CartRefused, Change, Item, ItemId, MOST_ITEMS, Offer};
-pub use order::{Address, Adjustment, Channel, Line, Moved, Order, Payment, PaymentMethod, StateAt, Undo, Work};
-pub use returns::{RefundStatus, Return, ReturnRefused, WantedReturn, plan_return};
-pub use sales::{Day, Deltas, Grain, Row as SummaryRow, Segment, SoldLine, Sums, segments};
-pub use status::{State, Status};
+pub use cart::{Cart, CartError, CartId, Item, ItemChange, ItemId, MAX_ITEMS, Offer};
+pub use order::{
+    Address, Adjustment, Channel, Line, Order, Payment, PaymentMethod, PendingWork, StateAt, StatusChange, Undo,
+};
+pub use returns::{RefundStatus, Return, ReturnDraft, ReturnError, plan_return};
+pub use sales::{Day, Deltas, Grain, Segment, SoldLine, SummaryKey, Sums, segments};
+pub use status::{SagaState, Status};

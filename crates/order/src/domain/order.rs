@@ -6,83 +6,83 @@ use commerce::{Amount, Currency, CustomerId, LineId, OrderId, PaymentId, PlaceId
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{CartId, State, Status, saga::Refusal};
+use super::{CartId, SagaState, Status, saga::CancelReason};
 
-/// An order, in the shape in which everybody sees it.
+/// An order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Order {
-    /// Opaque, or chosen by the client.
+    /// The order's id: generated, or chosen by the client.
     pub id: OrderId,
-    /// Counts orders from 1.
+    /// The order's number, counted from 1.
     pub number: i64,
-    /// Who buys; none of a walk-in.
+    /// The customer who buys; null for a walk-in sale.
     pub customer_id: Option<CustomerId>,
-    /// Whose stock it takes.
+    /// The place whose stock the order uses.
     pub place_id: PlaceId,
-    /// Where it was taken.
+    /// Where the order was placed.
     pub channel: Channel,
-    /// How far the saga has come.
-    pub state: State,
-    /// Where people have moved it.
+    /// The state of the checkout.
+    pub state: SagaState,
+    /// The status, which staff changes after the confirmation.
     pub status: Status,
-    /// Each state with its time.
+    /// The states that the checkout has reached, with their times.
     pub states: Vec<StateAt>,
-    /// Where its status stood from when on, and who moved it.
-    pub history: Vec<Moved>,
-    /// What is bought; never merged.
+    /// The changes of the status, oldest first.
+    pub history: Vec<StatusChange>,
+    /// The lines, as requested; lines of one product are not merged.
     pub lines: Vec<Line>,
-    /// What changes the total beside the lines.
+    /// Discounts and fees.
     pub adjustments: Vec<Adjustment>,
-    /// Lines and adjustments together.
+    /// The sum of lines and adjustments.
     pub total: Amount,
-    /// Of all amounts here.
+    /// The currency of all amounts of the order, as ISO 4217 code.
     pub currency: Currency,
-    /// How it is paid.
+    /// The payment.
     pub payment: Payment,
-    /// Why it was cancelled.
+    /// Why the order was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Where it goes.
+    /// The shipping address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shipping_address: Option<Address>,
-    /// Said with it.
+    /// Notes of the client or staff.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notes: Option<String>,
-    /// What clients keep with it in their own words.
+    /// The client's own data.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
-    /// Whether it is out of sight; only head office and other services still see it.
+    /// Whether the order is archived: hidden from all but admins and services.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub archived: bool,
-    /// When it was placed, as the shop says.
+    /// When the order was placed, as the request gives it.
     pub placed_at: Timestamp,
-    /// When Souk took it.
+    /// When the order was stored.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// When the order last changed.
     pub updated_at: Timestamp,
-    /// Counts changes from 1; the `ETag`.
+    /// The version, counted from 1; also the `ETag`.
     pub version: i64,
-    /// Counts its events.
+    /// The sequence of the order's last event.
     #[serde(skip)]
     pub sequence: i64,
-    /// The cart of which it was made, which is let go when it is terminal.
+    /// The cart that the order was made of; its checkout ends when the order is terminal.
     #[serde(skip)]
     pub cart_id: Option<CartId>,
 }
 
-/// Where an order was taken.
+/// Where an order was placed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
-    /// From afar: its goods are sent.
+    /// Online: the goods are shipped.
     #[default]
     Web,
-    /// At a till: its goods leave with the buyer.
+    /// In a store: the buyer takes the goods along.
     Store,
 }
 
 impl Channel {
-    /// As it is written.
+    /// The wire name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Web => "web",
@@ -90,79 +90,79 @@ impl Channel {
         }
     }
 
-    /// Reads what [`Channel::as_str`] writes.
+    /// Parses a wire name.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Web, Self::Store].into_iter().find(|channel| channel.as_str() == text)
     }
 }
 
-/// A state and when it was reached.
+/// A state that the checkout has reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StateAt {
     /// The state.
-    pub state: State,
-    /// When.
+    pub state: SagaState,
+    /// When it was reached.
     pub at: Timestamp,
 }
 
-/// A move of an order's status.
+/// A change of an order's status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Moved {
-    /// Where to.
+pub struct StatusChange {
+    /// The new status.
     pub status: Status,
-    /// When.
+    /// When it changed.
     pub at: Timestamp,
-    /// Who; the saga itself where it is not said.
+    /// The user or program that changed it; missing when the checkout did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// Why, where it was said.
+    /// The reason, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
-/// A line: a product of the catalogue, or an ad-hoc line by name, which takes no stock.
+/// A line of an order: a product of the catalogue, or an ad-hoc line by name, which uses no stock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Line {
-    /// Names the line within its order.
+    /// The line's id within the order: its position from 1.
     pub line_id: LineId,
-    /// None of an ad-hoc line.
+    /// The product; missing in an ad-hoc line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub product_id: Option<ProductId>,
-    /// As it was when bought.
+    /// The product's name when it was bought, or the name of the ad-hoc line.
     pub name: String,
     /// Pieces bought.
     pub quantity: Quantity,
-    /// Pieces that came back.
+    /// Pieces returned.
     pub returned: u32,
-    /// Price of a piece.
+    /// Price of one piece.
     pub unit_price: Amount,
-    /// Price of the line.
+    /// Price of the line: quantity times unit price.
     pub subtotal: Amount,
 }
 
-/// What changes the total beside the lines: a discount, a fee.
+/// A discount or fee on the total.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Adjustment {
-    /// What it is.
+    /// What it is for, 1 to 200 characters.
     pub label: String,
-    /// Below zero for a discount.
+    /// The amount; negative for a discount.
     pub amount: Amount,
 }
 
-/// Where goods go.
+/// A postal address. Each field has at most 200 characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Address {
     /// Street and number.
     pub line1: String,
-    /// More of it.
+    /// Second line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line2: Option<String>,
-    /// Town.
+    /// City.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub city: Option<String>,
-    /// State, region.
+    /// State or region.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Postal code.
@@ -173,21 +173,21 @@ pub struct Address {
     pub country: Option<String>,
 }
 
-/// How an order is paid.
+/// The payment method of an order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentMethod {
-    /// Charged by the payment service.
+    /// By card: charged by the payment service.
     #[default]
     Card,
-    /// Captured by being said.
+    /// In cash: recorded as captured at once. Staff only.
     Cash,
-    /// Nothing is charged.
+    /// On account: nothing is charged. Staff only.
     OnAccount,
 }
 
 impl PaymentMethod {
-    /// As it is written.
+    /// The wire name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Card => "card",
@@ -196,61 +196,61 @@ impl PaymentMethod {
         }
     }
 
-    /// Reads what [`PaymentMethod::as_str`] writes.
+    /// Parses a wire name.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Card, Self::Cash, Self::OnAccount].into_iter().find(|method| method.as_str() == text)
     }
 }
 
-/// The money of an order.
+/// The payment of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Payment {
-    /// How.
+    /// The payment method.
     pub method: PaymentMethod,
-    /// As the payment service says; `none` before it was asked, or where it never is.
+    /// The status of the payment in the payment service, such as `captured`; `none` before it is charged or when nothing is.
     pub status: String,
-    /// The payment service's id of it.
+    /// The id of the payment in the payment service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<PaymentId>,
 }
 
-/// What is still to be done for an order, written on it before it is done.
+/// What is still to be done for an order. It is stored with the order before it is done, so that another replica can resume it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Work {
+pub enum PendingWork {
     /// The checkout.
     Checkout,
-    /// It was decided to cancel: what is to be undone, and why.
+    /// A cancellation that is decided.
     Cancel {
-        /// What is to be undone.
+        /// What to undo.
         undo: Undo,
         /// Why.
-        refusal: Refusal,
-        /// Who wants it; the saga itself where it is not said.
+        refusal: CancelReason,
+        /// Who cancelled; `None`: the saga.
         actor: Option<String>,
     },
-    /// Money of returns is to be given back.
+    /// The refunds of returns.
     Refund,
 }
 
-/// What cancelling has to undo.
+/// What a cancellation has to undo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Undo {
-    /// Give held stock back. Not of a confirmed order: its stock follows the event.
+    /// Release the reserved stock. False for a confirmed order, whose stock follows the event.
     pub release: bool,
-    /// Give the money back.
+    /// Void the payment.
     pub void: bool,
 }
 
 impl Order {
-    /// Whether the payment service is to be asked: nothing is charged on account, nor where nothing is due.
+    /// Whether the payment service charges the order: not on account, and not if the total is 0.
     pub fn is_charged(&self) -> bool {
         self.payment.method != PaymentMethod::OnAccount && self.total > Amount::ZERO
     }
 
-    /// Products and pieces to hold: lines of one product count together, ad-hoc lines not at all.
+    /// Products and pieces to reserve: lines of one product are added up, ad-hoc lines left out.
     pub fn goods(&self) -> Vec<(ProductId, u32)> {
-        let mut goods: std::collections::BTreeMap<&ProductId, u32> = std::collections::BTreeMap::new();
+        let mut goods: BTreeMap<&ProductId, u32> = BTreeMap::new();
         for line in &self.lines {
             if let Some(product) = &line.product_id {
                 let pieces = goods.entry(product).or_default();
@@ -260,12 +260,12 @@ impl Order {
         goods.into_iter().map(|(product, pieces)| (product.clone(), pieces)).collect()
     }
 
-    /// The same in the order in which they stand on the order.
-    pub fn goods_as_bought(&self) -> Vec<(&ProductId, u32)> {
+    /// The same, in the order of the lines.
+    pub fn goods_in_line_order(&self) -> Vec<(&ProductId, u32)> {
         let mut goods: Vec<(&ProductId, u32)> = Vec::new();
         for line in &self.lines {
             let Some(product) = &line.product_id else { continue };
-            match goods.iter_mut().find(|(known, _)| *known == product) {
+            match goods.iter_mut().find(|(other, _)| *other == product) {
                 Some((_, pieces)) => *pieces = pieces.saturating_add(line.quantity.get()),
                 None => goods.push((product, line.quantity.get())),
             }
@@ -273,33 +273,33 @@ impl Order {
         goods
     }
 
-    /// Notes that the saga reached a state.
-    pub fn reach(&mut self, state: State, now: Timestamp) {
+    /// Records a state that the saga has reached.
+    pub fn reach_state(&mut self, state: SagaState, now: Timestamp) {
         self.state = state;
         self.states.push(StateAt { state, at: now });
     }
 
-    /// Moves its status, and notes who did and why.
-    pub fn move_to(&mut self, status: Status, now: Timestamp, actor: Option<String>, reason: Option<String>) {
+    /// Changes the status, and records who did and why.
+    pub fn set_status(&mut self, status: Status, now: Timestamp, actor: Option<String>, reason: Option<String>) {
         self.status = status;
-        self.history.push(Moved { status, at: now, actor, reason });
+        self.history.push(StatusChange { status, at: now, actor, reason });
     }
 
-    /// Moves its status as a confirmation does: goods that are sold at a till leave with the buyer at once.
+    /// Confirms the order. One that is sold in a store is delivered at once.
     pub fn confirm(&mut self, now: Timestamp) {
-        self.move_to(Status::Confirmed, now, None, None);
+        self.set_status(Status::Confirmed, now, None, None);
         if self.channel == Channel::Store {
-            self.move_to(Status::Delivered, now, None, Some("sold at the till".into()));
+            self.set_status(Status::Delivered, now, None, Some("sold at the till".into()));
         }
-        self.reach(State::Confirmed, now);
+        self.reach_state(SagaState::Confirmed, now);
     }
 
-    /// Whether something of it came back.
+    /// Whether some pieces were returned.
     pub fn has_returns(&self) -> bool {
         self.lines.iter().any(|line| line.returned > 0)
     }
 
-    /// Notes a change that is about to be stored, with one event that tells of it.
+    /// Counts a change that is stored with one event.
     pub fn touch(&mut self, now: Timestamp) {
         self.version += 1;
         self.sequence += 1;

@@ -1,4 +1,4 @@
-//! Goods that come back, and the money for them.
+//! Returned goods and their refunds.
 
 use commerce::{Amount, LineId, OrderId, ProductId, Quantity, ReturnId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -6,63 +6,63 @@ use utoipa::ToSchema;
 
 use super::Order;
 
-/// A return, in the shape in which everybody sees it.
+/// A return of goods.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Return {
-    /// Opaque, or chosen by the client.
+    /// The return's id: generated, or chosen by the client.
     pub id: ReturnId,
-    /// Of which order.
+    /// The order.
     pub order_id: OrderId,
-    /// What came back.
+    /// The returned lines.
     pub lines: Vec<ReturnLine>,
-    /// Why.
+    /// The reason, if one was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Whether the goods go back on the shelf.
+    /// Whether the goods are put back into stock.
     pub restock: bool,
-    /// The money.
+    /// The refund.
     pub refund: Refund,
-    /// When.
+    /// When the return was created.
     pub created_at: Timestamp,
 }
 
-/// Pieces of a line that came back.
+/// Returned pieces of a line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReturnLine {
-    /// Which line.
+    /// The line of the order.
     pub line_id: LineId,
-    /// Its product, if it is of the catalogue.
+    /// The product; missing for an ad-hoc line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product_id: Option<ProductId>,
-    /// How many.
+    /// Returned pieces.
     pub quantity: Quantity,
 }
 
-/// The money of a return.
+/// The refund of a return.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refund {
-    /// What is given back: the pieces' price, never more than is left of what was captured.
+    /// The refunded amount: the price of the pieces, at most what is left of the captured payment.
     pub amount: Amount,
-    /// Where it stands.
+    /// The status of the refund.
     pub status: RefundStatus,
 }
 
-/// Where a refund stands.
+/// The status of a refund.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundStatus {
-    /// Nothing was charged, so nothing is given back.
+    /// Nothing was charged, so nothing is refunded.
     None,
-    /// Decided, not yet done.
+    /// The refund is requested.
     Pending,
-    /// The money is back.
+    /// The refund is done.
     Done,
-    /// The payment service refused for good; a person has to look.
+    /// The payment service refused the refund; staff has to resolve it.
     Refused,
 }
 
 impl RefundStatus {
-    /// As it is written.
+    /// The wire name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -73,51 +73,51 @@ impl RefundStatus {
     }
 }
 
-/// What somebody wants to bring back.
+/// A return before it is checked against its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WantedReturn {
+pub struct ReturnDraft {
     /// The return's id.
     pub id: ReturnId,
     /// Lines and pieces.
     pub lines: Vec<(LineId, Quantity)>,
-    /// Why.
+    /// The reason.
     pub reason: Option<String>,
-    /// Whether the goods go back on the shelf.
+    /// Whether the goods are put back into stock.
     pub restock: bool,
 }
 
-/// Why goods cannot come back.
+/// Why goods cannot be returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReturnRefused {
-    /// The order's status takes no returns.
+pub enum ReturnError {
+    /// The order's status does not allow returns.
     Status,
-    /// The order has no such line: position in the request.
+    /// The order has no such line: index in the request.
     UnknownLine(usize),
-    /// More than was bought less what came back: position in the request, and what is left.
+    /// More pieces than are left: index in the request, and what is left.
     TooMany(usize, u32),
 }
 
-/// Takes the pieces back on the order and says what is refunded, given what earlier returns refund.
+/// Records the returned pieces on the order and makes the return. `refunded` is the amount that earlier returns refund.
 pub fn plan_return(
     order: &mut Order,
-    wanted: WantedReturn,
+    draft: ReturnDraft,
     refunded: Amount,
     now: Timestamp,
-) -> Result<Return, ReturnRefused> {
+) -> Result<Return, ReturnError> {
     if !order.status.may_return() {
-        return Err(ReturnRefused::Status);
+        return Err(ReturnError::Status);
     }
     let mut price = Amount::ZERO;
-    let mut lines = Vec::with_capacity(wanted.lines.len());
-    for (position, (line_id, quantity)) in wanted.lines.into_iter().enumerate() {
+    let mut lines = Vec::with_capacity(draft.lines.len());
+    for (index, (line_id, quantity)) in draft.lines.into_iter().enumerate() {
         let line =
-            order.lines.iter_mut().find(|line| line.line_id == line_id).ok_or(ReturnRefused::UnknownLine(position))?;
+            order.lines.iter_mut().find(|line| line.line_id == line_id).ok_or(ReturnError::UnknownLine(index))?;
         let left = line.quantity.get() - line.returned;
         if quantity.get() > left {
-            return Err(ReturnRefused::TooMany(position, left));
+            return Err(ReturnError::TooMany(index, left));
         }
         line.returned += quantity.get();
-        // A part of a line that fits an amount fits one too.
+        // The price of the whole line fits an amount, so that of a part does.
         let part = line.unit_price.checked_mul(quantity).unwrap_or(Amount::ZERO);
         price = price.checked_add(part).unwrap_or(price);
         lines.push(ReturnLine { line_id, product_id: line.product_id.clone(), quantity });
@@ -125,11 +125,11 @@ pub fn plan_return(
     let left = order.total.checked_sub(refunded).unwrap_or(Amount::ZERO).max(Amount::ZERO);
     let refund = if order.is_charged() { price.min(left) } else { Amount::ZERO };
     Ok(Return {
-        id: wanted.id,
+        id: draft.id,
         order_id: order.id.clone(),
         lines,
-        reason: wanted.reason,
-        restock: wanted.restock,
+        reason: draft.reason,
+        restock: draft.restock,
         refund: Refund {
             amount: refund,
             status: if refund > Amount::ZERO { RefundStatus::Pending } else { RefundStatus::None },

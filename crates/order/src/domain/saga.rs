@@ -1,66 +1,66 @@
 //! The checkout saga as a pure state machine: `step(saga, event) -> (saga, effect)`.
 //!
-//! It knows no database, clock or network; a driver performs each effect and feeds its result back.
-//! Every effect may be performed twice, and every event may come after a crash lost what was between:
-//! the services make repeats harmless, and this machine only ever decides to undo after the decision
-//! is durable. From any point it ends in CONFIRMED with everything or CANCELLED with nothing.
+//! It has no database, clock or network: a driver performs each effect and feeds its result back. Every effect may be
+//! performed twice, and a crash may lose everything between two events. The peer services make repeats harmless, and the
+//! machine undoes nothing before the decision to cancel is durable. From any point it ends in CONFIRMED with everything
+//! done, or in CANCELLED with nothing.
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, Undo};
+use super::{SagaState, Undo};
 
-/// Where one checkout stands.
+/// One checkout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saga {
-    /// What the order needs.
-    pub needs: Needs,
-    /// Where it stands.
+    /// What the order requires.
+    pub requirements: Requirements,
+    /// The present phase.
     pub phase: Phase,
-    /// The states reached since it was last stored, in their order.
-    pub reached: Vec<State>,
-    /// Whether a process that is gone drove it before, and may have charged.
+    /// The states that were reached since the start of this run, in their order.
+    pub reached: Vec<SagaState>,
+    /// Whether an earlier run ended without a result; it may have charged.
     pub resumed: bool,
 }
 
-/// What an order needs before it can be confirmed.
+/// What an order requires before it can be confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Needs {
-    /// It has lines that take stock.
+pub struct Requirements {
+    /// Its lines use stock.
     pub stock: bool,
-    /// It has something to charge.
+    /// Something is charged.
     pub payment: bool,
 }
 
 /// What the saga waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Phase {
-    /// The stock service's answer.
+    /// The reservation.
     Reserving,
-    /// The payment service's answer.
+    /// The charge.
     Charging,
-    /// That the confirmation is durable.
+    /// The confirmation to be durable.
     Confirming,
-    /// That the decision to cancel is durable.
-    Deciding(Undo, Refusal),
-    /// That the money is back.
-    Voiding(Undo, Refusal),
-    /// That the stock is back.
-    Releasing(Refusal),
-    /// That the cancellation is durable.
-    Cancelling(Refusal),
+    /// The decision to cancel to be durable.
+    Deciding(Undo, CancelReason),
+    /// The payment to be voided.
+    Voiding(Undo, CancelReason),
+    /// The stock to be released.
+    Releasing(CancelReason),
+    /// The cancellation to be durable.
+    Cancelling(CancelReason),
     /// Nothing: the order is confirmed.
     Confirmed,
     /// Nothing: the order is cancelled.
-    Cancelled(Refusal),
-    /// Nothing: somebody else drives the order now.
-    Lost,
+    Cancelled(CancelReason),
+    /// Nothing: another replica has the lease.
+    LeaseLost,
 }
 
 /// Why an order is cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Refusal {
-    /// Not enough stock: of what.
+pub enum CancelReason {
+    /// Not enough stock of these products.
     Stock(Vec<Shortage>),
     /// The payment was refused.
     Payment(String),
@@ -68,20 +68,20 @@ pub enum Refusal {
     Other(String),
 }
 
-/// A product of which there is not enough.
+/// A product with too little stock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortage {
     /// The product.
     pub product_id: String,
-    /// Pieces wanted.
+    /// Requested pieces.
     pub requested: u32,
-    /// Pieces there are.
+    /// Available pieces.
     pub available: u32,
 }
 
-impl Refusal {
-    /// In words.
-    pub fn reason(&self) -> String {
+impl CancelReason {
+    /// The reason as text.
+    pub fn text(&self) -> String {
         match self {
             Self::Stock(_) => "not enough stock".into(),
             Self::Payment(reason) => format!("payment refused: {reason}"),
@@ -90,72 +90,71 @@ impl Refusal {
     }
 }
 
-/// What happened.
+/// The result of an effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The stock is held.
+    /// The stock is reserved.
     Reserved,
-    /// The stock is not to be had; nothing is held.
-    NotReserved(Refusal),
-    /// The money is captured.
+    /// The reservation was refused; nothing is reserved.
+    NotReserved(CancelReason),
+    /// The payment is captured.
     Charged,
-    /// The payment is refused; nothing is charged.
+    /// The payment was refused; nothing is charged.
     NotCharged(String),
-    /// No answer: it may have happened or not.
+    /// No answer: the effect may have happened or not.
     NoAnswer,
     /// No answer for longer than an order waits.
-    GivenUp(String),
-    /// What was to be stored is durable.
+    TimedOut(String),
+    /// The write is durable.
     Stored,
-    /// What was to be stored was not: the lease is somebody else's.
-    LostLease,
-    /// The money is back, or was never taken and never will be.
+    /// Nothing was written: the lease was lost.
+    LeaseLost,
+    /// The payment is voided; a late charge is refused.
     Voided,
-    /// The stock is back, or was never held and never will be.
+    /// The stock is released; a late reservation is refused.
     Released,
 }
 
-/// What is to be done next.
+/// What the driver has to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Ask the stock service to hold the goods.
+    /// Reserve the stock.
     Reserve,
-    /// Ask the payment service to take the money.
+    /// Charge the payment.
     Charge,
-    /// Make the confirmation durable, with its event.
+    /// Store the confirmation with its event.
     StoreConfirmed,
-    /// Make the decision to cancel durable.
+    /// Store the decision to cancel.
     StoreDecision,
-    /// Ask the payment service to give the money back, or to refuse a late charge.
+    /// Void the payment, or have a late charge refused.
     Void,
-    /// Ask the stock service to give the goods back, or to refuse a late hold.
+    /// Release the stock, or have a late reservation refused.
     Release,
-    /// Make the cancellation durable, with its event.
+    /// Store the cancellation with its event.
     StoreCancelled,
-    /// Nothing more.
+    /// Nothing: the saga has ended.
     Stop,
 }
 
 impl Saga {
-    /// A checkout from its beginning.
-    pub fn start(needs: Needs) -> Self {
-        let saga = Self { needs, phase: Phase::Reserving, reached: Vec::new(), resumed: false };
-        if needs.stock { saga } else { saga.reserved() }
+    /// A new checkout.
+    pub fn start(requirements: Requirements) -> Self {
+        let saga = Self { requirements, phase: Phase::Reserving, reached: Vec::new(), resumed: false };
+        if requirements.stock { saga } else { saga.reserved() }
     }
 
-    /// A checkout that a process which is gone began: its order is stored as CREATED, and all that may
-    /// have happened since is asked for again.
-    pub fn resume(needs: Needs) -> Self {
-        Self { resumed: true, ..Self::start(needs) }
+    /// A checkout whose earlier run ended without a result. Its order is stored as CREATED, and all effects are repeated.
+    pub fn resume(requirements: Requirements) -> Self {
+        Self { resumed: true, ..Self::start(requirements) }
     }
 
     /// A cancellation whose decision is durable.
-    pub fn decided(undo: Undo, refusal: Refusal) -> Self {
-        let needs = Needs { stock: undo.release, payment: undo.void };
-        Self { needs, phase: undoing(undo, refusal), reached: Vec::new(), resumed: true }
+    pub fn decided(undo: Undo, reason: CancelReason) -> Self {
+        let requirements = Requirements { stock: undo.release, payment: undo.void };
+        Self { requirements, phase: undoing(undo, reason), reached: Vec::new(), resumed: true }
     }
 
-    /// What is to be done now.
+    /// The effect that the present phase waits for.
     pub fn effect(&self) -> Effect {
         match &self.phase {
             Phase::Reserving => Effect::Reserve,
@@ -165,57 +164,59 @@ impl Saga {
             Phase::Voiding(..) => Effect::Void,
             Phase::Releasing(_) => Effect::Release,
             Phase::Cancelling(_) => Effect::StoreCancelled,
-            Phase::Confirmed | Phase::Cancelled(_) | Phase::Lost => Effect::Stop,
+            Phase::Confirmed | Phase::Cancelled(_) | Phase::LeaseLost => Effect::Stop,
         }
     }
 
-    /// What an event makes of it. An event that the phase does not wait for changes nothing.
+    /// The saga after an event. An event that the phase does not wait for changes nothing.
     #[must_use]
     pub fn step(self, event: Event) -> Self {
         match (self.phase.clone(), event) {
             (Phase::Reserving, Event::Reserved) => self.reserved(),
-            // A refused hold leaves nothing; what an earlier process may have charged goes back.
-            (Phase::Reserving, Event::NotReserved(refusal)) => {
-                let undo = Undo { release: false, void: self.resumed && self.needs.payment };
-                self.reach(State::StockChecked).cancel(undo, refusal)
+            // A refused reservation leaves nothing to release; an earlier run may have charged.
+            (Phase::Reserving, Event::NotReserved(reason)) => {
+                let undo = Undo { release: false, void: self.resumed && self.requirements.payment };
+                self.reach(SagaState::StockChecked).cancel(undo, reason)
             }
-            (Phase::Reserving, Event::GivenUp(reason)) => {
-                let undo = Undo { release: true, void: self.resumed && self.needs.payment };
-                self.cancel(undo, Refusal::Other(reason))
+            (Phase::Reserving, Event::TimedOut(reason)) => {
+                let undo = Undo { release: true, void: self.resumed && self.requirements.payment };
+                self.cancel(undo, CancelReason::Other(reason))
             }
-            (Phase::Charging, Event::Charged) => self.reach(State::Paid).to(Phase::Confirming),
+            (Phase::Charging, Event::Charged) => self.reach(SagaState::Paid).to(Phase::Confirming),
             (Phase::Charging, Event::NotCharged(reason)) => {
-                let undo = Undo { release: self.needs.stock, void: false };
-                self.cancel(undo, Refusal::Payment(reason))
+                let undo = Undo { release: self.requirements.stock, void: false };
+                self.cancel(undo, CancelReason::Payment(reason))
             }
-            (Phase::Charging, Event::GivenUp(reason)) => {
-                let undo = Undo { release: self.needs.stock, void: true };
-                self.cancel(undo, Refusal::Other(reason))
+            (Phase::Charging, Event::TimedOut(reason)) => {
+                let undo = Undo { release: self.requirements.stock, void: true };
+                self.cancel(undo, CancelReason::Other(reason))
             }
             (Phase::Confirming, Event::Stored) => self.to(Phase::Confirmed),
-            (Phase::Deciding(undo, refusal), Event::Stored) => self.to(undoing(undo, refusal)),
-            (Phase::Voiding(undo, refusal), Event::Voided) => self.to(undoing(Undo { void: false, ..undo }, refusal)),
-            (Phase::Releasing(refusal), Event::Released) => self.to(Phase::Cancelling(refusal)),
-            (Phase::Cancelling(refusal), Event::Stored) => self.to(Phase::Cancelled(refusal)),
-            (Phase::Confirming | Phase::Deciding(..) | Phase::Cancelling(_), Event::LostLease) => self.to(Phase::Lost),
+            (Phase::Deciding(undo, reason), Event::Stored) => self.to(undoing(undo, reason)),
+            (Phase::Voiding(undo, reason), Event::Voided) => self.to(undoing(Undo { void: false, ..undo }, reason)),
+            (Phase::Releasing(reason), Event::Released) => self.to(Phase::Cancelling(reason)),
+            (Phase::Cancelling(reason), Event::Stored) => self.to(Phase::Cancelled(reason)),
+            (Phase::Confirming | Phase::Deciding(..) | Phase::Cancelling(_), Event::LeaseLost) => {
+                self.to(Phase::LeaseLost)
+            }
             _ => self,
         }
     }
 
     fn reserved(self) -> Self {
-        let next = if self.needs.payment { Phase::Charging } else { Phase::Confirming };
-        self.reach(State::StockChecked).reach(State::StockReserved).to(next)
+        let next = if self.requirements.payment { Phase::Charging } else { Phase::Confirming };
+        self.reach(SagaState::StockChecked).reach(SagaState::StockReserved).to(next)
     }
 
-    fn cancel(self, undo: Undo, refusal: Refusal) -> Self {
+    fn cancel(self, undo: Undo, reason: CancelReason) -> Self {
         if undo.release || undo.void {
-            self.to(Phase::Deciding(undo, refusal))
+            self.to(Phase::Deciding(undo, reason))
         } else {
-            self.to(Phase::Cancelling(refusal))
+            self.to(Phase::Cancelling(reason))
         }
     }
 
-    fn reach(mut self, state: State) -> Self {
+    fn reach(mut self, state: SagaState) -> Self {
         self.reached.push(state);
         self
     }
@@ -226,12 +227,12 @@ impl Saga {
     }
 }
 
-/// Money first: a customer waits more for his money than a shelf for its goods.
-fn undoing(undo: Undo, refusal: Refusal) -> Phase {
+/// The payment is undone before the stock: refunds matter more to the customer.
+fn undoing(undo: Undo, reason: CancelReason) -> Phase {
     match undo {
-        Undo { void: true, .. } => Phase::Voiding(undo, refusal),
-        Undo { release: true, .. } => Phase::Releasing(refusal),
-        _ => Phase::Cancelling(refusal),
+        Undo { void: true, .. } => Phase::Voiding(undo, reason),
+        Undo { release: true, .. } => Phase::Releasing(reason),
+        _ => Phase::Cancelling(reason),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The saga against a world that fails, repeats and crashes: it must always end whole.
+//! The saga against a peers that fails, repeats and crashes: it must always end whole.
 
 use proptest::prelude::*;
 
@@ -35,7 +35,7 @@ fn fate() -> impl Strategy<Value = Fate> {
 /// What stock, payment and the order's own store remember. Their rules are those of the contract:
 /// repeats change nothing, and an undo that comes first refuses what comes late.
 #[derive(Debug, Clone, Default)]
-struct World {
+struct FakePeers {
     enough_stock: bool,
     enough_money: bool,
     held: bool,
@@ -51,20 +51,20 @@ struct World {
 enum Stored {
     #[default]
     Checkout,
-    Decided(Undo, Refusal),
+    Decided(Undo, CancelReason),
     Confirmed,
     Cancelled,
 }
 
-impl World {
+impl FakePeers {
     fn perform(&mut self, effect: &Effect, saga: &Saga) -> Event {
         match effect {
             Effect::Reserve => {
                 if self.released {
-                    return Event::NotReserved(Refusal::Other("released".into()));
+                    return Event::NotReserved(CancelReason::Other("released".into()));
                 }
                 if !self.enough_stock {
-                    return Event::NotReserved(Refusal::Stock(Vec::new()));
+                    return Event::NotReserved(CancelReason::Stock(Vec::new()));
                 }
                 self.held = true;
                 Event::Reserved
@@ -110,10 +110,10 @@ impl World {
     }
 
     /// Where a new process goes on.
-    fn resume(&self, needs: Needs) -> Saga {
+    fn resume(&self, requirements: Requirements) -> Saga {
         match &self.stored {
             Stored::Decided(undo, refusal) => Saga::decided(*undo, refusal.clone()),
-            _ => Saga::resume(needs),
+            _ => Saga::resume(requirements),
         }
     }
 
@@ -129,17 +129,17 @@ fn is_store(effect: &Effect) -> bool {
 }
 
 /// Runs a saga through its fates, then to its end with neighbours that answer.
-fn run(needs: Needs, mut world: World, fates: Vec<Fate>, give_up_at: Option<usize>) -> World {
-    let mut saga = Saga::start(needs);
+fn run(requirements: Requirements, mut peers: FakePeers, fates: Vec<Fate>, give_up_at: Option<usize>) -> FakePeers {
+    let mut saga = Saga::start(requirements);
     let mut fates = fates.into_iter();
     for turn in 0.. {
-        assert!(turn < 500, "the saga ends: {saga:?} {world:?}");
+        assert!(turn < 500, "the saga ends: {saga:?} {peers:?}");
         let effect = saga.effect();
         if effect == Effect::Stop {
             break;
         }
         if give_up_at == Some(turn) {
-            saga = saga.step(Event::GivenUp("away".into()));
+            saga = saga.step(Event::TimedOut("away".into()));
             continue;
         }
         let fate = fates.next().unwrap_or(Fate::Done);
@@ -150,50 +150,50 @@ fn run(needs: Needs, mut world: World, fates: Vec<Fate>, give_up_at: Option<usiz
         };
         match fate {
             Fate::Done => {
-                let event = world.perform(&effect, &saga);
-                world.arrive_late(&saga);
+                let event = peers.perform(&effect, &saga);
+                peers.arrive_late(&saga);
                 saga = saga.step(event);
             }
             Fate::DoneButSilent => {
-                let _ = world.perform(&effect, &saga);
+                let _ = peers.perform(&effect, &saga);
                 saga = saga.step(Event::NoAnswer);
             }
             Fate::Lost => saga = saga.step(Event::NoAnswer),
             Fate::Late => {
-                world.late.push(effect);
+                peers.late.push(effect);
                 saga = saga.step(Event::NoAnswer);
             }
-            Fate::CrashBefore => saga = restarted(&world, needs),
+            Fate::CrashBefore => saga = restarted(&peers, requirements),
             Fate::CrashAfter => {
-                let _ = world.perform(&effect, &saga);
-                saga = restarted(&world, needs);
+                let _ = peers.perform(&effect, &saga);
+                saga = restarted(&peers, requirements);
             }
         }
     }
-    world.arrive_late(&saga);
-    world
+    peers.arrive_late(&saga);
+    peers
 }
 
 /// After a crash a terminal order has no saga any more.
-fn restarted(world: &World, needs: Needs) -> Saga {
-    let mut saga = world.resume(needs);
-    if matches!(world.stored, Stored::Confirmed | Stored::Cancelled) {
-        saga.phase = Phase::Lost;
+fn restarted(peers: &FakePeers, requirements: Requirements) -> Saga {
+    let mut saga = peers.resume(requirements);
+    if matches!(peers.stored, Stored::Confirmed | Stored::Cancelled) {
+        saga.phase = Phase::LeaseLost;
     }
     saga
 }
 
-fn whole(needs: Needs, world: &World) {
-    assert!(world.charged <= 1 || !world.captured, "charged twice: {world:?}");
-    match world.stored {
+fn whole(requirements: Requirements, peers: &FakePeers) {
+    assert!(peers.charged <= 1 || !peers.captured, "charged twice: {peers:?}");
+    match peers.stored {
         Stored::Confirmed => {
-            assert_eq!(world.held, needs.stock, "{world:?}");
-            assert_eq!(world.captured, needs.payment, "{world:?}");
+            assert_eq!(peers.held, requirements.stock, "{peers:?}");
+            assert_eq!(peers.captured, requirements.payment, "{peers:?}");
         }
         Stored::Cancelled => {
-            assert!(!world.held && !world.captured, "{world:?}");
+            assert!(!peers.held && !peers.captured, "{peers:?}");
         }
-        _ => panic!("not terminal: {world:?}"),
+        _ => panic!("not terminal: {peers:?}"),
     }
 }
 
@@ -206,10 +206,10 @@ proptest! {
         fates in prop::collection::vec(fate(), 0..24),
         give_up_at in prop::option::of(0_usize..12),
     ) {
-        let needs = Needs { stock, payment };
-        let world = World { enough_stock, enough_money, ..World::default() };
-        let world = run(needs, world, fates, give_up_at);
-        whole(needs, &world);
+        let requirements = Requirements { stock, payment };
+        let peers = FakePeers { enough_stock, enough_money, ..FakePeers::default() };
+        let peers = run(requirements, peers, fates, give_up_at);
+        whole(requirements, &peers);
     }
 
     #[test]
@@ -218,44 +218,44 @@ proptest! {
         after in prop::collection::vec(fate(), 0..12),
         turns in 0_usize..6,
     ) {
-        let needs = Needs { stock: true, payment: true };
-        let mut world = World { enough_stock: true, enough_money: true, ..World::default() };
-        let mut saga = Saga::start(needs);
+        let requirements = Requirements { stock: true, payment: true };
+        let mut peers = FakePeers { enough_stock: true, enough_money: true, ..FakePeers::default() };
+        let mut saga = Saga::start(requirements);
         for (_, fate) in (0..turns).zip(before.into_iter().chain(std::iter::repeat(Fate::Done))) {
             let effect = saga.effect();
             if is_store(&effect) { break; }
-            let event = world.perform(&effect, &saga);
+            let event = peers.perform(&effect, &saga);
             if let Fate::Done = fate { saga = saga.step(event) }
         }
         // The canceller takes the lease: the old driver writes nothing more, its last call comes late.
-        world.late.push(saga.effect());
-        world.late.retain(|effect| !is_store(effect));
+        peers.late.push(saga.effect());
+        peers.late.retain(|effect| !is_store(effect));
         let undo = Undo { release: true, void: true };
-        world.stored = Stored::Decided(undo, Refusal::Other("cancelled".into()));
-        let mut saga = world.resume(needs);
+        peers.stored = Stored::Decided(undo, CancelReason::Other("cancelled".into()));
+        let mut saga = peers.resume(requirements);
         let mut fates = after.into_iter().filter(|fate| !matches!(fate, Fate::Late));
         while saga.effect() != Effect::Stop {
             let effect = saga.effect();
             match fates.next().unwrap_or(Fate::Done) {
-                Fate::CrashBefore => saga = restarted(&world, needs),
+                Fate::CrashBefore => saga = restarted(&peers, requirements),
                 Fate::Lost => {}
-                Fate::CrashAfter => { let _ = world.perform(&effect, &saga); saga = restarted(&world, needs); }
-                Fate::DoneButSilent if !is_store(&effect) => { let _ = world.perform(&effect, &saga); }
-                _ => { let event = world.perform(&effect, &saga); saga = saga.step(event); }
+                Fate::CrashAfter => { let _ = peers.perform(&effect, &saga); saga = restarted(&peers, requirements); }
+                Fate::DoneButSilent if !is_store(&effect) => { let _ = peers.perform(&effect, &saga); }
+                _ => { let event = peers.perform(&effect, &saga); saga = saga.step(event); }
             }
         }
-        world.arrive_late(&saga);
-        whole(needs, &world);
-        prop_assert_eq!(world.stored, Stored::Cancelled);
+        peers.arrive_late(&saga);
+        whole(requirements, &peers);
+        prop_assert_eq!(peers.stored, Stored::Cancelled);
     }
 }
 
 #[test]
 fn a_resumed_checkout_that_finds_no_stock_gives_back_what_may_have_been_charged() {
-    let needs = Needs { stock: true, payment: true };
-    let refused = || Event::NotReserved(Refusal::Stock(Vec::new()));
-    assert_eq!(Saga::start(needs).step(refused()).effect(), Effect::StoreCancelled);
-    let resumed = Saga::resume(needs).step(refused());
+    let requirements = Requirements { stock: true, payment: true };
+    let refused = || Event::NotReserved(CancelReason::Stock(Vec::new()));
+    assert_eq!(Saga::start(requirements).step(refused()).effect(), Effect::StoreCancelled);
+    let resumed = Saga::resume(requirements).step(refused());
     assert_eq!(resumed.effect(), Effect::StoreDecision);
     assert_eq!(resumed.step(Event::Stored).effect(), Effect::Void);
 }
@@ -263,7 +263,7 @@ fn a_resumed_checkout_that_finds_no_stock_gives_back_what_may_have_been_charged(
 #[test]
 fn every_phase_takes_every_event_and_only_the_awaited_one_moves_it() {
     let undo = Undo { release: true, void: true };
-    let refusal = || Refusal::Other("x".into());
+    let refusal = || CancelReason::Other("x".into());
     let phases = [
         Phase::Reserving,
         Phase::Charging,
@@ -274,25 +274,25 @@ fn every_phase_takes_every_event_and_only_the_awaited_one_moves_it() {
         Phase::Cancelling(refusal()),
         Phase::Confirmed,
         Phase::Cancelled(refusal()),
-        Phase::Lost,
+        Phase::LeaseLost,
     ];
     let events = [
         Event::Reserved,
-        Event::NotReserved(Refusal::Stock(Vec::new())),
+        Event::NotReserved(CancelReason::Stock(Vec::new())),
         Event::Charged,
         Event::NotCharged("no".into()),
         Event::NoAnswer,
-        Event::GivenUp("away".into()),
+        Event::TimedOut("away".into()),
         Event::Stored,
-        Event::LostLease,
+        Event::LeaseLost,
         Event::Voided,
         Event::Released,
     ];
-    let needs = Needs { stock: true, payment: true };
+    let requirements = Requirements { stock: true, payment: true };
     let moves: Vec<(usize, usize)> = (0..phases.len())
         .flat_map(|p| (0..events.len()).map(move |e| (p, e)))
         .filter(|(p, e)| {
-            let saga = Saga { needs, phase: phases[*p].clone(), reached: Vec::new(), resumed: false };
+            let saga = Saga { requirements, phase: phases[*p].clone(), reached: Vec::new(), resumed: false };
             saga.clone().step(events[*e].clone()).phase != saga.phase
         })
         .collect();

@@ -1,7 +1,8 @@
-//! What was sold, by day, month and year: what each order adds, and which rows a range of days is made of.
+//! Summaries of sales by day, month and year: what each order adds, and which rows a range of days is made of.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
+use chrono::{Datelike, Days, Months, NaiveDate};
 use commerce::{Amount, PlaceId, ProductId, Timestamp};
 
 use super::Order;
@@ -9,7 +10,7 @@ use super::Order;
 /// Microseconds of a day.
 const DAY: i64 = 86_400_000_000;
 
-/// A day of UTC, counted from 1970-01-01.
+/// A day in UTC, counted from 1970-01-01.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub i64);
 
@@ -19,46 +20,35 @@ impl Day {
         Self(time.micros().div_euclid(DAY))
     }
 
-    /// The next one.
+    /// The day after.
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 
-    /// Year, month and day of the month (<https://howardhinnant.github.io/date_algorithms.html>).
-    const fn civil(self) -> (i64, i64, i64) {
-        let z = self.0 + 719_468;
-        let era = z.div_euclid(146_097);
-        let of_era = z.rem_euclid(146_097);
-        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let shifted = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * shifted + 2) / 5 + 1;
-        let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-        let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
-        (year, month, day)
+    /// The calendar date; every day of a [`Timestamp`] has one.
+    fn date(self) -> NaiveDate {
+        let days = Days::new(self.0.unsigned_abs());
+        if self.0 < 0 {
+            NaiveDate::default().checked_sub_days(days).unwrap_or(NaiveDate::MIN)
+        } else {
+            NaiveDate::default().checked_add_days(days).unwrap_or(NaiveDate::MAX)
+        }
     }
 
-    const fn from_civil(year: i64, month: i64, day: i64) -> Self {
-        let year = if month <= 2 { year - 1 } else { year };
-        let era = year.div_euclid(400);
-        let of_era = year.rem_euclid(400);
-        let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
-        Self(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+    fn from_date(date: NaiveDate) -> Self {
+        Self(date.signed_duration_since(NaiveDate::default()).num_days())
     }
 
     /// The first day of its month.
-    pub const fn month(self) -> Self {
-        let (year, month, _) = self.civil();
-        Self::from_civil(year, month, 1)
+    pub fn month(self) -> Self {
+        Self(self.0 - i64::from(self.date().day0()))
     }
 
-    const fn next_month(self) -> Self {
-        let (year, month, _) = self.civil();
-        if month == 12 { Self::from_civil(year + 1, 1, 1) } else { Self::from_civil(year, month + 1, 1) }
+    fn next_month(self) -> Self {
+        self.month().plus_months(1)
     }
 
-    /// The first of the months that lie whole between this day and `end`, and where they end; nothing lies between where
-    /// there are none.
+    /// The first and the end of the months that lie whole between this day and `end`; both are `end` if there are none.
     pub fn whole_months(self, end: Self) -> (Self, Self) {
         let first = if self.month() == self { self } else { self.next_month() };
         let last = end.month();
@@ -66,18 +56,21 @@ impl Day {
     }
 
     /// The first day of its year.
-    pub const fn year(self) -> Self {
-        Self::from_civil(self.civil().0, 1, 1)
+    pub fn year(self) -> Self {
+        Self(self.0 - i64::from(self.date().ordinal0()))
     }
 
-    const fn next_year(self) -> Self {
-        Self::from_civil(self.civil().0 + 1, 1, 1)
+    fn next_year(self) -> Self {
+        self.year().plus_months(12)
+    }
+
+    fn plus_months(self, months: u32) -> Self {
+        Self::from_date(self.date().checked_add_months(Months::new(months)).unwrap_or(NaiveDate::MAX))
     }
 
     /// The Monday of its week.
-    pub const fn week(self) -> Self {
-        // 1970-01-01 was a Thursday.
-        Self(self.0 - (self.0 + 3).rem_euclid(7))
+    pub fn week(self) -> Self {
+        Self(self.0 - i64::from(self.date().weekday().num_days_from_monday()))
     }
 
     fn nearer(self, before: Self, after: Self) -> Self {
@@ -87,33 +80,29 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = self.civil();
-        write!(f, "{year:04}-{month:02}-{day:02}")
+        let date = self.date();
+        write!(f, "{:04}-{:02}-{:02}", date.year(), date.month(), date.day())
     }
 }
 
 impl FromStr for Day {
     type Err = String;
 
+    /// Parses YYYY-MM-DD.
     fn from_str(text: &str) -> Result<Self, String> {
-        let shown = || format!("`{}` is no day: YYYY-MM-DD", text.chars().take(20).collect::<String>());
-        let mut parts = text.split('-');
-        let mut part = |digits: usize| -> Option<i64> {
-            let part = parts.next().filter(|part| part.len() == digits && part.bytes().all(|b| b.is_ascii_digit()))?;
-            part.parse().ok()
-        };
-        let (year, month, day) = (part(4), part(2), part(2));
-        let (Some(year), Some(month), Some(day), None) = (year, month, day, parts.next()) else { return Err(shown()) };
-        if year < 1 || !(1..=12).contains(&month) {
-            return Err(shown());
-        }
-        let found = Self::from_civil(year, month, day);
-        // A day that its month does not have is another's.
-        if found.civil() == (year, month, day) { Ok(found) } else { Err(shown()) }
+        // chrono also accepts a sign, and fewer digits.
+        let is_shaped = text.len() == 10
+            && text
+                .bytes()
+                .enumerate()
+                .all(|(n, byte)| if matches!(n, 4 | 7) { byte == b'-' } else { byte.is_ascii_digit() });
+        let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().filter(|date| is_shaped && date.year() > 0);
+        date.map(Self::from_date)
+            .ok_or_else(|| format!("`{}` is not a day as YYYY-MM-DD", text.chars().take(20).collect::<String>()))
     }
 }
 
-/// What a row of the summary covers.
+/// The period that a row of the summaries covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Grain {
     /// A day.
@@ -125,10 +114,10 @@ pub enum Grain {
 }
 
 impl Grain {
-    /// All of them.
+    /// All grains.
     pub const ALL: [Self; 3] = [Self::Day, Self::Month, Self::Year];
 
-    /// As it is written.
+    /// The name in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Day => "day",
@@ -137,8 +126,8 @@ impl Grain {
         }
     }
 
-    /// The first day of the row that a day is in.
-    const fn start(self, day: Day) -> Day {
+    /// The first day of the period that a day is in.
+    fn start(self, day: Day) -> Day {
         match self {
             Self::Day => day,
             Self::Month => day.month(),
@@ -147,140 +136,183 @@ impl Grain {
     }
 }
 
-/// Rows of one grain that start from `from` on and before `to`, to be added, or taken off again.
+/// Rows of one grain that start from `from` on and before `to`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
-    /// Which rows.
+    /// The grain of the rows.
     pub grain: Grain,
-    /// The first of them.
+    /// The start of the first row.
     pub from: Day,
-    /// Where they end.
+    /// The end of the last row.
     pub to: Day,
-    /// Whether they are taken off.
-    pub minus: bool,
+    /// Whether the rows are subtracted instead of added.
+    pub subtracted: bool,
 }
 
-/// What the days from `from` on and before `to` are made of: years to the nearest ends, set right by at most six months and
-/// sixteen days at either end.
+/// The segments that add up to the days from `from` on and before `to`: the years between the nearest year starts, corrected
+/// at either end by at most six months and sixteen days.
 pub fn segments(from: Day, to: Day) -> Vec<Segment> {
     let month = |day: Day| day.nearer(day.month(), day.month().next_month());
     let year = |day: Day| day.nearer(day.year(), day.year().next_year());
     let (months, mut found) = ((month(from), month(to)), Vec::with_capacity(5));
     let years = (year(months.0), year(months.1));
-    let mut signed = |grain, from: Day, to: Day| {
-        let (minus, from, to) = if from <= to { (false, from, to) } else { (true, to, from) };
+    let mut push = |grain, from: Day, to: Day| {
+        let (subtracted, from, to) = if from <= to { (false, from, to) } else { (true, to, from) };
         if from < to {
-            found.push(Segment { grain, from, to, minus });
+            found.push(Segment { grain, from, to, subtracted });
         }
     };
-    signed(Grain::Year, years.0, years.1);
-    // Of what one end adds and the other takes off nothing need be read.
+    push(Grain::Year, years.0, years.1);
+    // Rows that one end adds and the other subtracts are not read.
     if years.0 == years.1 {
-        signed(Grain::Month, months.0, months.1);
+        push(Grain::Month, months.0, months.1);
     } else {
-        signed(Grain::Month, months.0, years.0);
-        signed(Grain::Month, years.1, months.1);
+        push(Grain::Month, months.0, years.0);
+        push(Grain::Month, years.1, months.1);
     }
     if months.0 == months.1 {
-        signed(Grain::Day, from, to);
+        push(Grain::Day, from, to);
     } else {
-        signed(Grain::Day, from, months.0);
-        signed(Grain::Day, months.1, to);
+        push(Grain::Day, from, months.0);
+        push(Grain::Day, months.1, to);
     }
     found
 }
 
-/// What was sold.
+/// Sums of sales.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
-    /// Confirmed orders; of a product, those that hold it.
+    /// Confirmed orders; of a product, the orders that contain it.
     pub orders: i64,
-    /// Pieces, less those that came back.
+    /// Pieces, without returned ones.
     pub quantity: i64,
-    /// Minor units, less those of what came back.
+    /// Minor units, without those of returned pieces.
     pub revenue: i64,
 }
 
 impl Sums {
-    /// Both together, or the first without the second.
-    pub const fn plus(self, other: Self, minus: bool) -> Self {
-        let sign = if minus { -1 } else { 1 };
-        Self {
-            orders: self.orders + sign * other.orders,
-            quantity: self.quantity + sign * other.quantity,
-            revenue: self.revenue + sign * other.revenue,
+    /// Adds other sums.
+    pub const fn add(&mut self, other: Self) {
+        self.orders += other.orders;
+        self.quantity += other.quantity;
+        self.revenue += other.revenue;
+    }
+
+    /// Subtracts other sums.
+    pub const fn subtract(&mut self, other: Self) {
+        self.orders -= other.orders;
+        self.quantity -= other.quantity;
+        self.revenue -= other.revenue;
+    }
+
+    /// The total of many sums.
+    pub fn total<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut total = Self::default();
+        for sums in all {
+            total.add(*sums);
         }
+        total
     }
 }
 
-/// A row of the summary: grain, first day, place, and product or nothing for whole orders.
-pub type Row = (Grain, Day, String, String);
+/// The key of a row of the summaries: grain, first day, place, and product; the product is empty for whole orders.
+pub type SummaryKey = (Grain, Day, String, String);
 
-/// What is to be added to the summary, in the order in which everybody adds it.
+/// What is added to the summaries. Its order is that in which every transaction writes the rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deltas(pub BTreeMap<Row, Sums>);
+pub struct Deltas(pub BTreeMap<SummaryKey, Sums>);
 
-/// A line as the summary counts it.
+/// A line of a confirmed order.
 #[derive(Debug, Clone)]
 pub struct SoldLine<'a> {
-    /// Its product, if it is of the catalogue.
+    /// The product; `None` for an ad-hoc line.
     pub product_id: Option<&'a str>,
     /// Pieces bought.
     pub quantity: i64,
-    /// Pieces that came back.
+    /// Pieces returned.
     pub returned: i64,
-    /// Minor units a piece.
+    /// Minor units for one piece.
     pub unit_price: i64,
 }
 
 impl Deltas {
-    /// Adds a confirmed order, or takes it off again.
-    pub fn order(&mut self, order: &Order, minus: bool) {
-        let lines = order.lines.iter().map(|line| SoldLine {
-            product_id: line.product_id.as_ref().map(ProductId::as_str),
-            quantity: i64::from(line.quantity.get()),
-            returned: i64::from(line.returned),
-            unit_price: line.unit_price.minor(),
-        });
-        self.sold(Day::of(order.placed_at), &order.place_id, order.total, lines, minus);
+    /// Adds a confirmed order.
+    pub fn add_order(&mut self, order: &Order) {
+        self.add_sale(Day::of(order.placed_at), &order.place_id, order.total, sold_lines(order));
     }
 
-    /// The same, told in parts.
-    pub fn sold<'a>(
+    /// Subtracts an order that was added before.
+    pub fn subtract_order(&mut self, order: &Order) {
+        self.subtract_sale(Day::of(order.placed_at), &order.place_id, order.total, sold_lines(order));
+    }
+
+    /// Adds a confirmed order by its parts.
+    pub fn add_sale<'a>(
         &mut self,
         day: Day,
         place: &PlaceId,
         total: Amount,
         lines: impl Iterator<Item = SoldLine<'a>>,
-        minus: bool,
     ) {
-        let mut products: BTreeMap<&str, Sums> = BTreeMap::new();
-        let (mut pieces, mut back) = (0, 0);
-        for line in lines {
-            let kept = line.quantity - line.returned;
-            pieces += kept;
-            back += line.returned * line.unit_price;
-            if let Some(product) = line.product_id {
-                let sums = products.entry(product).or_insert(Sums { orders: 1, ..Sums::default() });
-                sums.quantity += kept;
-                sums.revenue += kept * line.unit_price;
-            }
-        }
-        // A return gives back at most what is left of the total, as with a discount.
-        let whole = Sums { orders: 1, quantity: pieces, revenue: (total.minor() - back).max(0) };
-        for (product, sums) in products.into_iter().chain([("", whole)]) {
-            for grain in Grain::ALL {
-                let row = (grain, grain.start(day), place.to_string(), product.to_owned());
-                let entry = self.0.entry(row).or_default();
-                *entry = entry.plus(sums, minus);
-            }
+        for (key, sums) in sale_sums(day, place, total, lines) {
+            self.0.entry(key).or_default().add(sums);
         }
     }
 
-    /// Those that change something.
-    pub fn changes(self) -> impl Iterator<Item = (Row, Sums)> {
+    /// Subtracts an order by its parts.
+    pub fn subtract_sale<'a>(
+        &mut self,
+        day: Day,
+        place: &PlaceId,
+        total: Amount,
+        lines: impl Iterator<Item = SoldLine<'a>>,
+    ) {
+        for (key, sums) in sale_sums(day, place, total, lines) {
+            self.0.entry(key).or_default().subtract(sums);
+        }
+    }
+
+    /// The rows that change.
+    pub fn changes(self) -> impl Iterator<Item = (SummaryKey, Sums)> {
         self.0.into_iter().filter(|(_, sums)| *sums != Sums::default())
     }
+}
+
+fn sold_lines(order: &Order) -> impl Iterator<Item = SoldLine<'_>> {
+    order.lines.iter().map(|line| SoldLine {
+        product_id: line.product_id.as_ref().map(ProductId::as_str),
+        quantity: i64::from(line.quantity.get()),
+        returned: i64::from(line.returned),
+        unit_price: line.unit_price.minor(),
+    })
+}
+
+/// The sums of one order, in each row that contains it.
+fn sale_sums<'a>(
+    day: Day,
+    place: &PlaceId,
+    total: Amount,
+    lines: impl Iterator<Item = SoldLine<'a>>,
+) -> Vec<(SummaryKey, Sums)> {
+    let mut products: BTreeMap<&str, Sums> = BTreeMap::new();
+    let (mut pieces, mut refunded) = (0, 0);
+    for line in lines {
+        let kept = line.quantity - line.returned;
+        pieces += kept;
+        refunded += line.returned * line.unit_price;
+        if let Some(product) = line.product_id {
+            let sums = products.entry(product).or_insert(Sums { orders: 1, ..Sums::default() });
+            sums.quantity += kept;
+            sums.revenue += kept * line.unit_price;
+        }
+    }
+    // A return refunds at most what is left of the total, which a discount can make less than the price of its pieces.
+    let whole = Sums { orders: 1, quantity: pieces, revenue: (total.minor() - refunded).max(0) };
+    let rows = products.into_iter().chain([("", whole)]);
+    rows.flat_map(|(product, sums)| {
+        Grain::ALL.map(|grain| ((grain, grain.start(day), place.to_string(), product.to_owned()), sums))
+    })
+    .collect()
 }
 
 #[cfg(test)]

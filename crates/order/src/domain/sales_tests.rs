@@ -1,4 +1,4 @@
-//! Ranges are made of the right rows, and orders add and take off the right sums.
+//! Ranges are made of the right rows, and orders add and subtract the right sums.
 
 use proptest::prelude::*;
 
@@ -34,7 +34,7 @@ proptest! {
                     Grain::Year => start.next_year(),
                 };
                 for day in start.0..end.0 {
-                    *counted.entry(Day(day)).or_default() += if segment.minus { -1 } else { 1 };
+                    *counted.entry(Day(day)).or_default() += if segment.subtracted { -1 } else { 1 };
                 }
                 rows += 1;
                 start = end;
@@ -78,7 +78,7 @@ proptest! {
         let total = Amount::from_minor((bought + adjustment).max(0));
         let place = PlaceId::trusted("s1".into());
         let mut deltas = Deltas::default();
-        deltas.sold(Day(day), &place, total, lines.iter().cloned(), false);
+        deltas.add_sale(Day(day), &place, total, lines.iter().cloned());
         for grain in Grain::ALL {
             let of = |product: &str| deltas.0.get(&(grain, grain.start(Day(day)), "s1".into(), product.into())).copied();
             let whole = of("").expect("a row of the whole order");
@@ -88,7 +88,7 @@ proptest! {
             let pieces: i64 = names.iter().filter_map(|name| of(name)).map(|sums| sums.quantity).sum();
             prop_assert!(pieces <= whole.quantity);
         }
-        deltas.sold(Day(day), &place, total, lines.into_iter(), true);
+        deltas.subtract_sale(Day(day), &place, total, lines.into_iter());
         prop_assert_eq!(deltas.changes().count(), 0);
     }
 }

@@ -1,28 +1,28 @@
-//! Where an order stands: `state` is the saga's, `status` is what people move.
+//! State and status of an order: the saga sets the state, staff changes the status.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How far the checkout saga has come.
+/// The state of an order's checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum State {
-    /// Accepted and durable.
+pub enum SagaState {
+    /// The order is stored.
     Created,
-    /// The stock was looked at; what reserving finds.
+    /// The stock was checked, by the attempt to reserve it.
     StockChecked,
-    /// The stock is held for this order.
+    /// The stock is reserved.
     StockReserved,
-    /// The money is captured. Skipped where nothing is charged.
+    /// The payment is captured. Skipped when nothing is charged.
     Paid,
-    /// Final: everything is the customer's.
+    /// Final: stock and payment are settled.
     Confirmed,
-    /// Final: nothing is held and nothing charged.
+    /// Final: nothing is reserved and nothing charged.
     Cancelled,
 }
 
-impl State {
-    /// As it is written.
+impl SagaState {
+    /// The wire name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "CREATED",
@@ -34,7 +34,7 @@ impl State {
         }
     }
 
-    /// Reads what [`State::as_str`] writes.
+    /// Parses a wire name.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Created, Self::StockChecked, Self::StockReserved, Self::Paid, Self::Confirmed, Self::Cancelled]
             .into_iter()
@@ -42,13 +42,13 @@ impl State {
     }
 }
 
-/// What people see and move.
+/// The status of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// The saga is running.
+    /// The checkout is running.
     Pending,
-    /// Stock and money are settled; only the saga sets this.
+    /// Stock and payment are settled. Set by the checkout only.
     Confirmed,
     /// Being packed.
     Processing,
@@ -56,16 +56,16 @@ pub enum Status {
     Shipped,
     /// With the customer.
     Delivered,
-    /// Undone.
+    /// Cancelled: stock and payment are undone.
     Cancelled,
 }
 
 impl Status {
-    /// All, in the order of an order's life.
+    /// All, in the order in which an order passes them.
     pub const ALL: [Self; 6] =
         [Self::Pending, Self::Confirmed, Self::Processing, Self::Shipped, Self::Delivered, Self::Cancelled];
 
-    /// As it is written.
+    /// The wire name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -77,13 +77,13 @@ impl Status {
         }
     }
 
-    /// Reads what [`Status::as_str`] writes.
+    /// Parses a wire name.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.as_str() == text)
     }
 
-    /// Whether people may move an order from here to `to`. Cancelling has rules of its own
-    /// ([`Status::may_cancel`]); only the saga confirms.
+    /// Whether staff may change this status to `to`. Cancellation has a rule of its own ([`Status::may_cancel`]); only the
+    /// saga confirms.
     pub const fn may_become(self, to: Self) -> bool {
         matches!(
             (self, to),
@@ -91,12 +91,12 @@ impl Status {
         )
     }
 
-    /// Whether an order that stands here may still be cancelled.
+    /// Whether an order of this status may be cancelled.
     pub const fn may_cancel(self) -> bool {
         matches!(self, Self::Pending | Self::Confirmed | Self::Processing)
     }
 
-    /// Whether goods of an order that stands here may come back.
+    /// Whether goods of an order of this status may be returned.
     pub const fn may_return(self) -> bool {
         matches!(self, Self::Confirmed | Self::Processing | Self::Shipped | Self::Delivered)
     }
@@ -107,14 +107,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn people_move_an_order_one_step_forward_and_nowhere_else() {
-        let moves: Vec<(Status, Status)> = Status::ALL
+    fn staff_moves_an_order_one_step_forward_and_nowhere_else() {
+        let changes: Vec<(Status, Status)> = Status::ALL
             .into_iter()
             .flat_map(|from| Status::ALL.map(|to| (from, to)))
             .filter(|(from, to)| from.may_become(*to))
             .collect();
         assert_eq!(
-            moves,
+            changes,
             [
                 (Status::Confirmed, Status::Processing),
                 (Status::Processing, Status::Shipped),
@@ -128,7 +128,7 @@ mod tests {
         for status in Status::ALL {
             assert_eq!(Status::parse(status.as_str()), Some(status));
         }
-        assert_eq!(State::parse("STOCK_RESERVED"), Some(State::StockReserved));
-        assert_eq!(State::parse("stock_reserved"), None);
+        assert_eq!(SagaState::parse("STOCK_RESERVED"), Some(SagaState::StockReserved));
+        assert_eq!(SagaState::parse("stock_reserved"), None);
     }
 }

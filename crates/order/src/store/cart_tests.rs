@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use commerce::{Amount, Id, Quantity, Timestamp};
 use db::{Db, query};
 
-use super::tests::{confirmation, fresh, placement};
+use super::tests::{confirmation, fresh, order_insert};
 use super::*;
 use crate::{
-    domain::{Cart, Item, State, Status},
+    domain::{Cart, Item, SagaState, Status},
     events,
 };
 
@@ -43,24 +43,24 @@ async fn found(db: &Db, id: &str) -> Option<Cart> {
     carts::find(&mut db.read().await.expect("reads"), id).await.expect("reads")
 }
 
-/// The placement of a cart's order, as it was read.
-fn press(cart: &Cart) -> Placement {
-    let mut placement = placement(cart.order_id.as_str(), "h", None);
-    placement.order.cart_id = Some(cart.id.clone());
-    placement.cart_version = Some(cart.version);
-    placement
+/// The order_insert of a cart's order, as it was read.
+fn press(cart: &Cart) -> OrderInsert {
+    let mut order_insert = order_insert(cart.order_id.as_str(), "h", None);
+    order_insert.order.cart_id = Some(cart.id.clone());
+    order_insert.cart_version = Some(cart.version);
+    order_insert
 }
 
-async fn pressed(db: &Db, presses: Vec<Placement>) -> Vec<Placed> {
+async fn pressed(db: &Db, presses: Vec<OrderInsert>) -> Vec<InsertOutcome> {
     let mut tx = db.write().await.expect("begins");
-    let placed = place(&mut tx, presses, events::placed, events::placed_plainly).await.expect("places");
+    let placed = insert_orders(&mut tx, presses, events::placed, events::placed_message).await.expect("places");
     tx.commit().await.expect("commits");
     placed
 }
 
-async fn settled(db: &Db, settlement: Settlement) -> bool {
+async fn settled(db: &Db, update: OrderUpdate) -> bool {
     let mut tx = db.write().await.expect("begins");
-    let written = settle(&mut tx, vec![settlement]).await.expect("settles");
+    let written = apply_updates(&mut tx, vec![update]).await.expect("settles");
     tx.commit().await.expect("commits");
     written[0]
 }
@@ -71,7 +71,7 @@ async fn only_what_was_read_is_written() {
     let mut cart = cart("c1", Some("c1"), Timestamp::from_micros(1));
     assert!(saved(&db, &cart, 0).await);
     assert!(!saved(&db, &cart, 0).await, "it is there already");
-    cart.put(item(1)).expect("goes in");
+    cart.add(item(1)).expect("goes in");
     cart.version = 2;
     assert!(saved(&db, &cart, 1).await);
     assert!(!saved(&db, &cart, 1).await, "that version is gone");
@@ -86,27 +86,27 @@ async fn only_what_was_read_is_written() {
 async fn a_cart_becomes_one_order_and_is_let_go_of_as_that_ends() {
     let (_dir, db) = fresh().await;
     let mut cart = cart("c1", Some("c1"), Timestamp::from_micros(1));
-    cart.put(item(1)).expect("goes in");
+    cart.add(item(1)).expect("goes in");
     assert!(saved(&db, &cart, 0).await);
-    let stale = Placement { cart_version: Some(7), ..press(&cart) };
+    let stale = OrderInsert { cart_version: Some(7), ..press(&cart) };
     let placed = pressed(&db, vec![stale, press(&cart), press(&cart)]).await;
-    assert!(matches!(placed[0], Placed::CartChanged));
-    assert!(matches!(placed[1], Placed::New(_)));
-    assert!(matches!(placed[2], Placed::KnownId { .. }));
-    let Placed::New(order) = &placed[1] else { panic!("new") };
+    assert!(matches!(placed[0], InsertOutcome::CartChanged));
+    assert!(matches!(placed[1], InsertOutcome::Inserted(_)));
+    assert!(matches!(placed[2], InsertOutcome::ExistingId { .. }));
+    let InsertOutcome::Inserted(order) = &placed[1] else { panic!("new") };
     let becoming = found(&db, "c1").await.expect("there");
     assert!(becoming.checking_out && becoming.version == 2 && becoming.place_id.is_some());
     assert!(!saved(&db, &Cart { version: 3, ..becoming.clone() }, 2).await, "nothing changes meanwhile");
     // Refused: the cart keeps what it holds, and will be another order.
     let mut refused = confirmation(order, 1);
-    (refused.order.state, refused.order.status) = (State::Cancelled, Status::Cancelled);
+    (refused.order.state, refused.order.status) = (SagaState::Cancelled, Status::Cancelled);
     assert!(settled(&db, refused).await);
     let mended = found(&db, "c1").await.expect("there");
     assert_eq!((mended.checking_out, mended.items.len(), mended.last_order_id.clone()), (false, 1, None));
     assert_ne!(mended.order_id, becoming.order_id);
     // Sold: it is empty, and knows what it became.
     let placed = pressed(&db, vec![press(&mended)]).await;
-    let Placed::New(order) = &placed[0] else { panic!("new") };
+    let InsertOutcome::Inserted(order) = &placed[0] else { panic!("new") };
     assert!(settled(&db, confirmation(order, 1)).await);
     let sold = found(&db, "c1").await.expect("there");
     assert_eq!((sold.checking_out, sold.items.len()), (false, 0));
@@ -118,7 +118,7 @@ async fn abandoned_carts_of_guests_are_forgotten() {
     let (_dir, db) = fresh().await;
     let (now, old) = (Timestamp::now(), Timestamp::now().minus(Duration::from_secs(40 * 86_400)));
     let mut abandoned = cart("guest-old", None, old);
-    abandoned.put(item(1)).expect("goes in");
+    abandoned.add(item(1)).expect("goes in");
     let busy = cart("guest-busy", None, old);
     for cart in [&abandoned, &busy, &cart("guest-new", None, now), &cart("c1", Some("c1"), old)] {
         assert!(saved(&db, cart, 0).await);

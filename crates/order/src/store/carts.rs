@@ -1,34 +1,33 @@
-//! Carts and what is in them.
+//! Carts and their items.
 //!
-//! Whoever changes a cart takes its name ([`name`]) first and writes it as he read it ([`save`]). Only what became of its
-//! order is written without the name, since nobody else changes a cart that is checking out.
+//! A change of a cart locks its name ([`lock_name`]) and writes it at the version that it read ([`save`]). Only the end of a
+//! checkout is written without the lock: no request changes a cart that is being checked out.
 
 use std::collections::HashMap;
 
 use commerce::{Amount, Id, OrderId, Quantity, Timestamp, page::PageRequest};
 use db::{Result, Row, Tx, insert, query};
 
-use super::Placement;
-use crate::domain::{Cart, CartId, Item, Order, State};
+use super::OrderInsert;
+use crate::domain::{Cart, CartId, Item, Order, SagaState};
 
 const COLUMNS: &str =
     "id, customer_id, place_id, order_id, checking_out, last_order_id, created_at, updated_at, version";
 
-/// The name to be locked before a cart is changed.
-pub(crate) fn name(id: &str) -> String {
+/// The name to lock before a cart is changed.
+pub(crate) fn lock_name(id: &str) -> String {
     format!("cart/{id}")
 }
 
-/// Which carts a list is to hold.
+/// Which carts a list contains.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Filter {
-    /// The one that holds the item with this number.
+pub(crate) struct CartFilter {
+    /// The number of an item that the cart contains.
     pub(crate) item_number: Option<i64>,
-    /// Of this customer.
     pub(crate) customer_id: Option<String>,
 }
 
-impl Filter {
+impl CartFilter {
     fn conditions(&self) -> db::Filter {
         let mut filter = db::Filter::new("1 = 1");
         if let Some(number) = self.item_number {
@@ -47,25 +46,25 @@ pub(crate) async fn find(tx: &mut Tx, id: &str) -> Result<Option<Cart>> {
     Ok(with_items(tx, &rows).await?.pop())
 }
 
-/// Carts, the one that changed last first, past the window's `after`.
-pub(crate) async fn list(tx: &mut Tx, filter: &Filter, window: &PageRequest<(i64, String)>) -> Result<Vec<Cart>> {
+/// A page of carts, last changed first.
+pub(crate) async fn list(tx: &mut Tx, filter: &CartFilter, page: &PageRequest<(i64, String)>) -> Result<Vec<Cart>> {
     let mut conditions = filter.conditions();
-    if let Some((at, id)) = &window.after {
+    if let Some((at, id)) = &page.after {
         conditions.and_all("(updated_at, id) < (?, ?)", [(*at).into(), id.into()]);
     }
     let text =
         format!("select {COLUMNS} from carts where {{where}} order by updated_at desc, id desc limit ? offset ?");
-    let rows = conditions.query(&text, [window.fetch().into(), window.offset.into()]).fetch_all(tx).await?;
+    let rows = conditions.query(&text, [page.fetch().into(), page.offset.into()]).fetch_all(tx).await?;
     with_items(tx, &rows).await
 }
 
-/// How many carts the filter leaves.
-pub(crate) async fn count(tx: &mut Tx, filter: &Filter) -> Result<u64> {
+/// How many carts the filter matches.
+pub(crate) async fn count(tx: &mut Tx, filter: &CartFilter) -> Result<u64> {
     filter.conditions().count("carts", tx).await
 }
 
 async fn with_items(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Cart>> {
-    let mut carts = rows.iter().map(cart).collect::<Result<Vec<Cart>>>()?;
+    let mut carts = rows.iter().map(read_cart).collect::<Result<Vec<Cart>>>()?;
     if carts.is_empty() {
         return Ok(carts);
     }
@@ -78,7 +77,7 @@ async fn with_items(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Cart>> {
     .await?;
     let mut items: HashMap<String, Vec<Item>> = HashMap::new();
     for row in &found {
-        items.entry(row.get("cart_id")?).or_default().push(item(row)?);
+        items.entry(row.get("cart_id")?).or_default().push(read_item(row)?);
     }
     for cart in &mut carts {
         cart.items = items.remove(cart.id.as_str()).unwrap_or_default();
@@ -86,7 +85,7 @@ async fn with_items(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Cart>> {
     Ok(carts)
 }
 
-fn cart(row: &Row) -> Result<Cart> {
+fn read_cart(row: &Row) -> Result<Cart> {
     let optional = |column: &str| row.get::<Option<String>>(column);
     let time = |column: &str| row.get::<i64>(column).map(Timestamp::from_micros);
     Ok(Cart {
@@ -103,7 +102,7 @@ fn cart(row: &Row) -> Result<Cart> {
     })
 }
 
-fn item(row: &Row) -> Result<Item> {
+fn read_item(row: &Row) -> Result<Item> {
     let quantity = Quantity::new(row.get("quantity")?);
     Ok(Item {
         id: Id::trusted(row.get("id")?),
@@ -117,8 +116,9 @@ fn item(row: &Row) -> Result<Item> {
     })
 }
 
-/// Writes a cart that was read with version `read` (0: it was not there); false when somebody changed it meanwhile.
-pub(crate) async fn save(tx: &mut Tx, cart: &Cart, read: i64) -> Result<bool> {
+/// Writes a cart that was read with version `read_version` (0: it did not exist). False when its version has changed or it is
+/// being checked out; then nothing is written.
+pub(crate) async fn save(tx: &mut Tx, cart: &Cart, read_version: i64) -> Result<bool> {
     let row = vec![
         cart.id.as_str().into(),
         cart.customer_id.as_ref().map(|id| id.as_str()).into(),
@@ -128,7 +128,7 @@ pub(crate) async fn save(tx: &mut Tx, cart: &Cart, read: i64) -> Result<bool> {
         cart.updated_at.micros().into(),
         cart.version.into(),
     ];
-    let written = if read == 0 {
+    let written = if read_version == 0 {
         const NEW: &[&str] = &["id", "customer_id", "place_id", "order_id", "created_at", "updated_at", "version"];
         insert("carts", NEW, [row]).suffix("on conflict (id) do nothing").execute(tx).await?
     } else {
@@ -136,7 +136,7 @@ pub(crate) async fn save(tx: &mut Tx, cart: &Cart, read: i64) -> Result<bool> {
             .bind(cart.id.as_str())
             .bind(cart.updated_at.micros())
             .bind(cart.version)
-            .bind(read)
+            .bind(read_version)
             .execute(tx)
             .await?
     };
@@ -173,7 +173,7 @@ pub(crate) async fn save(tx: &mut Tx, cart: &Cart, read: i64) -> Result<bool> {
     Ok(true)
 }
 
-/// A new item's number. Whoever asks holds his cart already, so that nobody waits in a circle.
+/// Allocates the number of a new item. The caller has locked its cart before: all take the two locks in the same order.
 pub(crate) async fn next_item_number(tx: &mut Tx) -> Result<i64> {
     query("update counters set last = last + 1 where kind = 'cart_item' returning last")
         .fetch_one(tx)
@@ -181,16 +181,16 @@ pub(crate) async fn next_item_number(tx: &mut Tx) -> Result<i64> {
         .get("last")
 }
 
-/// What a checkout must find: version, order, and whether it is checking out already.
-pub(super) struct Standing {
+/// What a checkout checks of its cart.
+pub(super) struct CartState {
     pub(super) version: i64,
     pub(super) order_id: OrderId,
     pub(super) checking_out: bool,
 }
 
-/// Where the carts of these placements stand. Costs nothing where none has a cart.
-pub(super) async fn standing(tx: &mut Tx, placements: &[Placement]) -> Result<HashMap<CartId, Standing>> {
-    let ids: Vec<&CartId> = placements.iter().filter_map(|p| p.order.cart_id.as_ref()).collect();
+/// The present states of the carts of new orders. Runs no statement when no order has a cart.
+pub(super) async fn cart_states(tx: &mut Tx, inserts: &[OrderInsert]) -> Result<HashMap<CartId, CartState>> {
+    let ids: Vec<&CartId> = inserts.iter().filter_map(|new| new.order.cart_id.as_ref()).collect();
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -200,22 +200,22 @@ pub(super) async fn standing(tx: &mut Tx, placements: &[Placement]) -> Result<Ha
         .await?
         .iter()
         .map(|row| {
-            let standing = Standing {
+            let state = CartState {
                 version: row.get("version")?,
                 order_id: Id::trusted(row.get("order_id")?),
                 checking_out: row.get("checking_out")?,
             };
-            Ok((Id::trusted(row.get("id")?), standing))
+            Ok((Id::trusted(row.get("id")?), state))
         })
         .collect()
 }
 
-/// Has the carts of new orders become them. Their names are held.
-pub(super) async fn begin(tx: &mut Tx, new: &[Placement]) -> Result<()> {
+/// Marks the carts of new orders as being checked out. Their names are locked.
+pub(super) async fn begin_checkouts(tx: &mut Tx, new: &[OrderInsert]) -> Result<()> {
     let rows: Vec<_> = new
         .iter()
-        .filter_map(|placement| {
-            let order = &placement.order;
+        .filter_map(|new| {
+            let order = &new.order;
             let cart = order.cart_id.as_ref()?;
             Some(vec![cart.as_str().into(), order.place_id.as_str().into(), order.created_at.micros().into()])
         })
@@ -234,45 +234,41 @@ pub(super) async fn begin(tx: &mut Tx, new: &[Placement]) -> Result<()> {
     Ok(())
 }
 
-/// An order that was made of a cart and is terminal.
-pub(crate) struct Ended<'a> {
-    /// The cart.
-    pub(crate) cart: &'a CartId,
-    /// The order.
-    pub(crate) order: &'a OrderId,
-    /// Whether it was confirmed.
-    pub(crate) sold: bool,
-    /// When it last changed.
-    pub(crate) at: Timestamp,
+/// A terminal order that was made of a cart.
+pub(crate) struct FinishedCheckout<'a> {
+    cart: &'a CartId,
+    order: &'a OrderId,
+    confirmed: bool,
+    at: Timestamp,
 }
 
-impl<'a> Ended<'a> {
-    /// The end of an order, if it was made of a cart.
+impl<'a> FinishedCheckout<'a> {
+    /// The finished checkout of a terminal order, if it was made of a cart.
     pub(crate) fn of(order: &'a Order) -> Option<Self> {
         let cart = order.cart_id.as_ref()?;
-        Some(Self { cart, order: &order.id, sold: order.state == State::Confirmed, at: order.updated_at })
+        Some(Self { cart, order: &order.id, confirmed: order.state == SagaState::Confirmed, at: order.updated_at })
     }
 }
 
-/// Lets go of carts that are still becoming these orders: empty where the goods are sold, as they were where not, and each
-/// with the id of another order.
-pub(crate) async fn end(tx: &mut Tx, ended: &[Ended<'_>]) -> Result<()> {
-    if ended.is_empty() {
+/// Ends the checkouts of carts that still belong to these orders: the cart of a confirmed order is emptied, that of a
+/// cancelled order keeps its items; each gets the id of its next order.
+pub(crate) async fn finish_checkouts(tx: &mut Tx, finished: &[FinishedCheckout<'_>]) -> Result<()> {
+    if finished.is_empty() {
         return Ok(());
     }
-    let rows: Vec<Vec<db::Value>> = ended
+    let rows: Vec<Vec<db::Value>> = finished
         .iter()
-        .map(|end| {
+        .map(|checkout| {
             vec![
-                end.cart.as_str().into(),
-                end.order.as_str().into(),
+                checkout.cart.as_str().into(),
+                checkout.order.as_str().into(),
                 OrderId::new().as_str().into(),
-                end.sold.then(|| end.order.as_str()).into(),
-                end.at.micros().into(),
+                checkout.confirmed.then(|| checkout.order.as_str()).into(),
+                checkout.at.micros().into(),
             ]
         })
         .collect();
-    // Items of a cart that is checking out are the order's, and nobody else changes them.
+    // No request changes the items of a cart that is being checked out.
     query(
         "delete from cart_items where cart_id in (
            select c.id from {rows $1} r join carts c on c.id = r.value->>0 and c.order_id = r.value->>1

@@ -1,30 +1,36 @@
-//! What the order service asks of its database.
+//! SQL of the order service.
 //!
-//! Functions take the transaction, so that a write and the events that tell of it are one unit. Those
-//! of the checkout take many orders at once: whoever commits for one commits for all who wait.
+//! Functions take the transaction, so that a write and its events are one unit. Those of the saga take many orders at
+//! once, which share a commit.
 
 pub(crate) mod carts;
-mod place;
-mod read;
-mod rows;
+mod idempotency;
+mod insert;
+mod leases;
+mod order_row;
+mod orders;
+mod returns;
 pub(crate) mod sales;
-mod settle;
-mod work;
+mod updates;
 
-use commerce::{OrderId, Timestamp};
+use commerce::Timestamp;
 use db::Migration;
 
-use crate::domain::{Order, Work};
+use crate::domain::{Order, PendingWork};
 
-pub(crate) use place::{Key, Placed, Placement, find_key, insert_done, place, put_answered, put_key};
-pub(crate) use read::{Filter, all_returns, archive, count, everything, find, get, get_locked, list, returns_of};
-pub(crate) use rows::line_id;
-pub(crate) use settle::{Answer, Change, Settlement, amend, change, note_payment, put_answer, settle};
-pub(crate) use work::{
-    expired, find_return, insert_return, open_since, refunded, release_leases, renew, set_refund, take_over,
+pub(crate) use idempotency::{
+    IdempotencyKey, StoredResponse, find_key, put_key, put_key_with_response, put_response, routes,
+};
+pub(crate) use insert::{InsertOutcome, OrderInsert, insert_orders, insert_terminal};
+pub(crate) use leases::{Takeover, count_open_by_age, has_takeover, release_leases, renew, take_over};
+pub(crate) use order_row::line_id;
+pub(crate) use orders::{OrderFilter, all_orders, count, find, get, get_locked, list};
+pub(crate) use returns::{all_returns, find_return, insert_return, refunded, returns_of, set_refund};
+pub(crate) use updates::{
+    OrderUpdate, ReadVersion, UpdateKind, amend, apply_updates, archive, set_payment_status, update,
 };
 
-/// The tables of this service, beside those of the bus.
+/// The tables of this service; those of the bus are in the same database.
 pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 100, name: "orders", sql: include_str!("../../migrations/0001_orders.sql") },
     Migration { version: 101, name: "history", sql: include_str!("../../migrations/0002_history.sql") },
@@ -34,7 +40,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 105, name: "metadata", sql: include_str!("../../migrations/0006_metadata.sql") },
 ];
 
-/// What is forgotten in time. A saga lives in its order, which the accounts keep.
+/// Rows that are deleted by age. Orders are kept for the accounts.
 pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
     vec![
         bus::outbox::prune(upkeep::days(config.outbox_days)),
@@ -42,53 +48,42 @@ pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
         upkeep::Prune {
             table: "idempotency",
             key: "subject, route, key",
-            // A request that is still being answered is not forgotten, however long it takes.
+            // A key without a final response is kept, however long that takes.
             old: "created_at < $1 and status is not null",
             keep: upkeep::hours(config.idempotency_hours),
         },
         upkeep::Prune {
             table: "carts",
             key: "id",
-            // A customer's cart is his; its items go with a guest's.
+            // Customers' carts are kept. The items of a guest's cart are deleted with it.
             old: "customer_id is null and checking_out = 0 and updated_at < $1",
             keep: upkeep::days(config.guest_cart_days),
         },
-        // A replica that died leaves the lease by which it told that it was there.
+        // A replica that crashed leaves the lease that showed its presence.
         upkeep::Prune { table: "leases", key: "name", old: "until < $1", keep: upkeep::days(1) },
     ]
 }
 
-/// The routes whose requests are remembered by their Idempotency-Key.
-pub(crate) const ORDERS_ROUTE: &str = "orders";
-pub(crate) const RETURNS_ROUTE: &str = "returns";
-pub(crate) const CARTS_ROUTE: &str = "carts";
-pub(crate) const CART_ITEMS_ROUTE: &str = "cart items";
-pub(crate) const CART_CLAIMS_ROUTE: &str = "cart claims";
-pub(crate) const CART_CHECKOUTS_ROUTE: &str = "cart checkouts";
-pub(crate) const SALES_ROUTE: &str = "sales";
-
-/// An order with what is still to be done for it, and under which lease.
+/// An order with its pending work and lease.
 #[derive(Debug, Clone)]
-pub(crate) struct Held {
+pub(crate) struct StoredOrder {
     pub(crate) order: Order,
-    pub(crate) work: Option<Work>,
+    pub(crate) work: Option<PendingWork>,
     pub(crate) lease: Lease,
     pub(crate) payload_hash: String,
-    pub(crate) refusal: Option<Answer>,
-    /// Whether the summaries of sales count it.
+    /// The response that refused the order.
+    pub(crate) refusal: Option<StoredResponse>,
+    /// Whether the summaries of sales contain the order.
     pub(crate) summed: bool,
 }
 
-/// The right to drive an order: whoever wrote it last under the highest epoch has it.
+/// The right to run the saga of an order. It belongs to the writer of the highest epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lease {
     pub(crate) owner: String,
     pub(crate) epoch: i64,
     pub(crate) until: Timestamp,
 }
-
-/// The lease of an order, as it is to be renewed.
-pub(crate) type Leased = (OrderId, i64);
 
 #[cfg(test)]
 mod cart_tests;

@@ -1,20 +1,22 @@
-//! The summaries of sales. Whoever changes them does it by one statement, in one order of rows, as the last of his
-//! transaction: so nobody who holds a row of them waits for anything else, and replicas do not meet in a deadlock.
+//! The summaries of sales.
+//!
+//! A transaction writes them by one statement, in one order of rows, as its last. So no transaction waits for a lock while it
+//! holds one of their rows, and replicas do not deadlock.
 
 use std::collections::BTreeMap;
 
 use commerce::{Amount, Id, PlaceId};
 use db::{Result, Tx, insert, query};
 
-use super::rows;
-use crate::domain::{Day, Deltas, Grain, Segment, SoldLine, SummaryRow, Sums};
+use super::order_row;
+use crate::domain::{Day, Deltas, Grain, Segment, SoldLine, SummaryKey, Sums};
 
-/// Which rows are read alone.
+/// The value of the column `what`: whole orders and products are read apart.
 fn what(product: &str) -> &'static str {
     if product.is_empty() { "orders" } else { "products" }
 }
 
-/// Adds to the summaries; without anything to add it costs nothing.
+/// Adds to the summaries. Runs no statement when nothing changes.
 pub(crate) async fn add(tx: &mut Tx, deltas: Deltas) -> Result<()> {
     const COLUMNS: &[&str] = &["what", "grain", "starts", "place_id", "product_id", "orders", "quantity", "revenue"];
     let rows = deltas.changes().map(|((grain, starts, place, product), sums)| {
@@ -40,57 +42,55 @@ pub(crate) async fn add(tx: &mut Tx, deltas: Deltas) -> Result<()> {
     Ok(())
 }
 
-/// Whether there are confirmed orders that the summaries do not hold: from before there were any.
-pub(crate) async fn is_behind(tx: &mut Tx) -> Result<bool> {
+/// Whether there are confirmed orders that the summaries do not contain: those of a version without summaries.
+pub(crate) async fn has_unsummed(tx: &mut Tx) -> Result<bool> {
     let found = query("select 1 as one from orders where summed = 0 and state = 'CONFIRMED' limit 1");
     Ok(found.fetch_optional(tx).await?.is_some())
 }
 
-/// Adds some of those; tells how many.
-pub(crate) async fn catch_up(tx: &mut Tx, limit: u64) -> Result<u64> {
+/// Adds at most `limit` of those; returns how many.
+pub(crate) async fn sum_unsummed(tx: &mut Tx, limit: u64) -> Result<u64> {
     let text = format!(
         "select {} from orders where summed = 0 and state = 'CONFIRMED' order by number limit {limit} {{skip locked}}",
-        rows::COLUMNS
+        order_row::select_list()
     );
     let found = query(text).fetch_all(tx).await?;
-    let held = rows::with_lines(tx, &found).await?;
-    if held.is_empty() {
+    let orders = order_row::read_orders(tx, &found).await?;
+    if orders.is_empty() {
         return Ok(0);
     }
     let mut deltas = Deltas::default();
-    for held in &held {
-        deltas.order(&held.order, false);
+    for stored in &orders {
+        deltas.add_order(&stored.order);
     }
     query("update orders set summed = 1 where id in {list $1}")
-        .list(held.iter().map(|held| held.order.id.as_str()))
+        .list(orders.iter().map(|stored| stored.order.id.as_str()))
         .execute(tx)
         .await?;
     add(tx, deltas).await?;
-    Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
+    Ok(u64::try_from(orders.len()).unwrap_or(u64::MAX))
 }
 
-/// What sums are asked by.
+/// What sums are grouped by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By {
-    /// Nothing: one sum.
-    All,
-    /// Places.
+pub(crate) enum GroupBy {
+    /// One sum under the empty name.
+    Nothing,
     Place,
-    /// Products.
     Product,
 }
 
-/// Sums over segments of days, in these places or in all.
+/// Sums over segments of days, by the id of the group; in these places or in all.
 pub(crate) async fn sums(
     tx: &mut Tx,
-    by: By,
+    by: GroupBy,
     segments: &[Segment],
     places: Option<&Vec<String>>,
 ) -> Result<BTreeMap<String, Sums>> {
     let (key, which) = match by {
-        By::All => ("''", "what = 'orders'"),
-        By::Place => ("place_id", "what = 'orders'"),
-        By::Product => ("product_id", "what = 'products'"),
+        GroupBy::Nothing => ("''", "what = 'orders'"),
+        GroupBy::Place => ("place_id", "what = 'orders'"),
+        GroupBy::Product => ("product_id", "what = 'products'"),
     };
     let mut all: BTreeMap<String, Sums> = BTreeMap::new();
     for segment in segments {
@@ -106,49 +106,61 @@ pub(crate) async fn sums(
              from sales_summary where {{where}} group by 1"
         );
         for row in filter.query(&text, []).fetch_all(tx).await? {
-            let entry = all.entry(row.get("name")?).or_default();
-            *entry = entry.plus(read(&row)?, segment.minus);
+            let (entry, sums) = (all.entry(row.get("name")?).or_default(), read(&row)?);
+            if segment.subtracted { entry.subtract(sums) } else { entry.add(sums) }
         }
     }
     all.retain(|_, sums| *sums != Sums::default());
     Ok(all)
 }
 
-/// Sums of whole orders by the rows of one grain that start from `from` on and before `to`, each of a place, or of all
-/// places together.
-pub(crate) async fn periods(
+/// Sums of whole orders in each period of a grain that starts from `from` on and before `to`; all places together.
+pub(crate) async fn period_totals(
     tx: &mut Tx,
     grain: Grain,
-    (from, to): (Day, Day),
-    by_place: bool,
+    from: Day,
+    to: Day,
+    places: Option<&Vec<String>>,
+) -> Result<Vec<(Day, Sums)>> {
+    let text = "select starts, cast(sum(orders) as bigint) as orders, cast(sum(quantity) as bigint) as quantity,
+           cast(sum(revenue) as bigint) as revenue
+         from sales_summary where {where} group by starts";
+    let rows = period_filter(grain, from, to, places).query(text, []).fetch_all(tx).await?;
+    rows.iter().map(|row| Ok((Day(row.get("starts")?), read(row)?))).collect()
+}
+
+/// Sums of whole orders in each period of a grain that starts from `from` on and before `to`, for each place.
+pub(crate) async fn periods_by_place(
+    tx: &mut Tx,
+    grain: Grain,
+    from: Day,
+    to: Day,
     places: Option<&Vec<String>>,
 ) -> Result<Vec<(Day, String, Sums)>> {
+    let text = "select starts, place_id, orders, quantity, revenue from sales_summary where {where}";
+    let rows = period_filter(grain, from, to, places).query(text, []).fetch_all(tx).await?;
+    rows.iter().map(|row| Ok((Day(row.get("starts")?), row.get("place_id")?, read(row)?))).collect()
+}
+
+fn period_filter(grain: Grain, from: Day, to: Day, places: Option<&Vec<String>>) -> db::Filter {
     let mut filter = db::Filter::new("what = 'orders'");
     filter.and("grain = ?", grain.as_str());
     filter.and_all("starts >= ? and starts < ?", [from.0.into(), to.0.into()]);
     if let Some(places) = places {
         filter.and("place_id in {list ?}", places);
     }
-    let text = if by_place {
-        "select starts, place_id, orders, quantity, revenue from sales_summary where {where}"
-    } else {
-        "select starts, '' as place_id, cast(sum(orders) as bigint) as orders, cast(sum(quantity) as bigint) as quantity,
-           cast(sum(revenue) as bigint) as revenue
-         from sales_summary where {where} group by starts"
-    };
-    let rows = filter.query(text, []).fetch_all(tx).await?;
-    rows.iter().map(|row| Ok((Day(row.get("starts")?), row.get("place_id")?, read(row)?))).collect()
+    filter
 }
 
 fn read(row: &db::Row) -> Result<Sums> {
     Ok(Sums { orders: row.get("orders")?, quantity: row.get("quantity")?, revenue: row.get("revenue")? })
 }
 
-/// What is to be added to the summaries for them to be what the summed orders say; nothing, if all is well. Read in one
-/// snapshot, it is right whatever is sold meanwhile. Tells how many rows there should be, too.
+/// What has to be added to the summaries so that they equal the summed orders, and how many rows they should have. Read in
+/// one snapshot, it stays right while orders are confirmed and cancelled.
 pub(crate) async fn drift(tx: &mut Tx) -> Result<(Deltas, usize)> {
-    /// Numbers of orders read at once.
-    const PAGE: i64 = 5_000;
+    /// Order numbers read at once.
+    const BATCH: i64 = 5_000;
     let mut drift = Deltas::default();
     let last = query("select coalesce(max(number), 0) as last from orders").fetch_one(tx).await?.get::<i64>("last")?;
     let mut from = 0;
@@ -159,10 +171,10 @@ pub(crate) async fn drift(tx: &mut Tx) -> Result<(Deltas, usize)> {
              where o.number > $1 and o.number <= $2 and o.state = 'CONFIRMED' and o.summed = 1 order by o.number",
         )
         .bind(from)
-        .bind(from + PAGE)
+        .bind(from + BATCH)
         .fetch_all(tx)
         .await?;
-        let parsed = rows.iter().map(parse).collect::<Result<Vec<Line>>>()?;
+        let parsed = rows.iter().map(read_line).collect::<Result<Vec<LineRow>>>()?;
         for lines in parsed.chunk_by(|a, b| a.number == b.number) {
             let Some(order) = lines.first() else { continue };
             let place: PlaceId = Id::trusted(order.place_id.clone());
@@ -172,24 +184,24 @@ pub(crate) async fn drift(tx: &mut Tx) -> Result<(Deltas, usize)> {
                 returned: line.returned,
                 unit_price: line.unit_price,
             });
-            drift.sold(order.day, &place, order.total, sold, false);
+            drift.add_sale(order.day, &place, order.total, sold);
         }
-        from += PAGE;
+        from += BATCH;
     }
     let expected = drift.0.len();
     for what in ["orders", "products"] {
         for grain in Grain::ALL {
-            take_off(tx, what, grain, &mut drift).await?;
+            subtract_stored(tx, what, grain, &mut drift).await?;
         }
     }
     Ok((Deltas(drift.changes().collect()), expected))
 }
 
-/// Takes what the summaries hold off what they should.
-async fn take_off(tx: &mut Tx, what: &str, grain: Grain, drift: &mut Deltas) -> Result<()> {
+/// Subtracts the stored summaries from `drift`.
+async fn subtract_stored(tx: &mut Tx, what: &str, grain: Grain, drift: &mut Deltas) -> Result<()> {
     /// Rows read at once.
-    const PAGE: usize = 10_000;
-    let mut after: Option<SummaryRow> = None;
+    const BATCH: usize = 10_000;
+    let mut after: Option<SummaryKey> = None;
     loop {
         let mut filter = db::Filter::new("1 = 1");
         filter.and_all("what = ? and grain = ?", [what.into(), grain.as_str().into()]);
@@ -199,22 +211,22 @@ async fn take_off(tx: &mut Tx, what: &str, grain: Grain, drift: &mut Deltas) -> 
         }
         let text = format!(
             "select starts, place_id, product_id, orders, quantity, revenue from sales_summary where {{where}}
-             order by starts, place_id, product_id limit {PAGE}"
+             order by starts, place_id, product_id limit {BATCH}"
         );
         let rows = filter.query(&text, []).fetch_all(tx).await?;
         for row in &rows {
-            let name = (grain, Day(row.get("starts")?), row.get("place_id")?, row.get("product_id")?);
-            let entry = drift.0.entry(name.clone()).or_default();
-            *entry = entry.plus(read(row)?, true);
-            after = Some(name);
+            let key = (grain, Day(row.get("starts")?), row.get("place_id")?, row.get("product_id")?);
+            drift.0.entry(key.clone()).or_default().subtract(read(row)?);
+            after = Some(key);
         }
-        if rows.len() < PAGE {
+        if rows.len() < BATCH {
             return Ok(());
         }
     }
 }
 
-struct Line {
+/// A line of a confirmed order, with what its summary needs of the order.
+struct LineRow {
     number: i64,
     place_id: String,
     day: Day,
@@ -225,8 +237,8 @@ struct Line {
     unit_price: i64,
 }
 
-fn parse(row: &db::Row) -> Result<Line> {
-    Ok(Line {
+fn read_line(row: &db::Row) -> Result<LineRow> {
+    Ok(LineRow {
         number: row.get("number")?,
         place_id: row.get("place_id")?,
         day: Day::of(commerce::Timestamp::from_micros(row.get("placed_at")?)),
@@ -238,8 +250,8 @@ fn parse(row: &db::Row) -> Result<Line> {
     })
 }
 
-/// How many confirmed orders the summaries do not hold.
-pub(crate) async fn behind(tx: &mut Tx) -> Result<u64> {
+/// How many confirmed orders the summaries do not contain.
+pub(crate) async fn count_unsummed(tx: &mut Tx) -> Result<u64> {
     let row = query("select count(*) as n from orders where summed = 0 and state = 'CONFIRMED'").fetch_one(tx).await?;
     Ok(u64::try_from(row.get::<i64>("n")?).unwrap_or(0))
 }

@@ -5,7 +5,7 @@ use db::{Db, query};
 
 use super::*;
 use crate::{
-    domain::{Channel, Line, Moved, Payment, PaymentMethod, State, StateAt, Status, Undo},
+    domain::{Channel, Line, Payment, PaymentMethod, SagaState, StateAt, Status, StatusChange, Undo},
     events,
 };
 
@@ -24,9 +24,9 @@ fn order(id: &str) -> Order {
         customer_id: None,
         place_id: Id::trusted("logistics".into()),
         channel: Channel::Web,
-        state: State::Created,
+        state: SagaState::Created,
         status: Status::Pending,
-        states: vec![StateAt { state: State::Created, at: now }],
+        states: vec![StateAt { state: SagaState::Created, at: now }],
         history: Vec::new(),
         lines: vec![Line {
             line_id: line_id(1),
@@ -59,9 +59,9 @@ fn lease(owner: &str, until: i64) -> Lease {
     Lease { owner: owner.into(), epoch: 1, until: Timestamp::from_micros(until) }
 }
 
-pub(super) fn placement(id: &str, hash: &str, key: Option<&str>) -> Placement {
-    let key = key.map(|key| Key { subject: "me".into(), route: "orders", key: key.into() });
-    Placement {
+pub(super) fn order_insert(id: &str, hash: &str, key: Option<&str>) -> OrderInsert {
+    let key = key.map(|key| IdempotencyKey { subject: "me".into(), route: "orders", key: key.into() });
+    OrderInsert {
         order: order(id),
         id_chosen: true,
         payload_hash: hash.into(),
@@ -72,21 +72,21 @@ pub(super) fn placement(id: &str, hash: &str, key: Option<&str>) -> Placement {
     }
 }
 
-async fn placed(db: &Db, placements: Vec<Placement>) -> Vec<Placed> {
+async fn inserted(db: &Db, inserts: Vec<OrderInsert>) -> Vec<InsertOutcome> {
     let mut tx = db.write().await.expect("begins");
-    let placed = place(&mut tx, placements, events::placed, events::placed_plainly).await.expect("places");
+    let placed = insert_orders(&mut tx, inserts, events::placed, events::placed_message).await.expect("places");
     tx.commit().await.expect("commits");
     placed
 }
 
-pub(super) fn confirmation(held: &Order, epoch: i64) -> Settlement {
+pub(super) fn confirmation(held: &Order, epoch: i64) -> OrderUpdate {
     let mut order = held.clone();
     order.status = Status::Confirmed;
-    order.reach(State::Confirmed, Timestamp::from_micros(2_000_000));
+    order.reach_state(SagaState::Confirmed, Timestamp::from_micros(2_000_000));
     order.touch(Timestamp::from_micros(2_000_000));
-    let (event, plain) = (Box::new(events::confirmed(&order)), Some(events::confirmed_plainly(&order)));
-    let answer = Answer { status: 201, body: "{\"exactly\": \"this\"}".into() };
-    Settlement { order, work: None, epoch, change: Change::Terminal { event, plain, answer } }
+    let (event, message) = (Box::new(events::confirmed(&order)), Some(events::confirmed_message(&order)));
+    let response = StoredResponse { status: 201, body: "{\"exactly\": \"this\"}".into() };
+    OrderUpdate { order, work: None, epoch, kind: UpdateKind::Terminal { event, message, response } }
 }
 
 async fn count(db: &Db, text: &str) -> i64 {
@@ -94,7 +94,7 @@ async fn count(db: &Db, text: &str) -> i64 {
     query(text).fetch_one(&mut tx).await.expect("reads").get("n").expect("a number")
 }
 
-/// Key and text of what was told plainly on a topic.
+/// IdempotencyKey and text of what was told plainly on a topic.
 async fn plain(db: &Db, topic: &str) -> Vec<(String, String)> {
     let mut tx = db.read().await.expect("reads");
     let rows = query("select key, payload from outbox where topic = $1 order by id").bind(topic).fetch_all(&mut tx);
@@ -105,18 +105,18 @@ async fn plain(db: &Db, topic: &str) -> Vec<(String, String)> {
 #[tokio::test]
 async fn plain_listeners_hear_of_an_order_what_they_always_did() {
     let (_dir, db) = fresh().await;
-    let (mut several, mut none) = (placement("b", "h", None), placement("c", "h", None));
+    let (mut several, mut none) = (order_insert("b", "h", None), order_insert("c", "h", None));
     // What another program put there is not told again.
-    let mut heard = placement("d", "h", None);
-    let actor = Some(events::NEW_ORDERS.into());
-    heard.order.history.insert(0, Moved { status: Status::Pending, at: Timestamp::now(), actor, reason: None });
+    let mut heard = order_insert("d", "h", None);
+    let actor = Some(events::NEW_ORDER_TOPIC.into());
+    heard.order.history.insert(0, StatusChange { status: Status::Pending, at: Timestamp::now(), actor, reason: None });
     let lines = &mut several.order.lines;
     lines.push(Line { product_id: Some(Id::trusted("cup".into())), ..lines[0].clone() });
     lines.push(lines[0].clone());
     several.order.customer_id = Some(Id::trusted("c1".into()));
-    none.order.metadata.insert(events::BUYER.into(), "7".into());
+    none.order.metadata.insert(events::EXTERNAL_USER.into(), "7".into());
     none.order.lines[0].product_id = None;
-    placed(&db, vec![placement("a", "h", None), several, none, heard]).await;
+    inserted(&db, vec![order_insert("a", "h", None), several, none, heard]).await;
     let told: Vec<String> = plain(&db, "new-order").await.into_iter().map(|(_, text)| text).collect();
     let at = r#""status":"pending","createdAt":"1970-01-01T00:00:01.000000Z"}"#;
     assert_eq!(
@@ -136,36 +136,38 @@ const EVENTS: &str = "select count(*) as n from outbox where sequence > 0";
 #[tokio::test]
 async fn copies_in_one_batch_and_in_later_ones_find_the_first() {
     let (_dir, db) = fresh().await;
-    let first = placed(
+    let first = inserted(
         &db,
-        vec![placement("a", "h", Some("k")), placement("b", "h", Some("k")), placement("a", "other", None)],
+        vec![order_insert("a", "h", Some("k")), order_insert("b", "h", Some("k")), order_insert("a", "other", None)],
     )
     .await;
-    assert!(matches!(&first[0], Placed::New(order) if order.number == 1));
+    assert!(matches!(&first[0], InsertOutcome::Inserted(order) if order.number == 1));
     assert!(
-        matches!(&first[1], Placed::KnownKey { order_id, payload_hash } if order_id.as_str() == "a" && payload_hash == "h")
+        matches!(&first[1], InsertOutcome::ExistingKey { order_id, payload_hash } if order_id.as_str() == "a" && payload_hash == "h")
     );
-    assert!(matches!(&first[2], Placed::KnownId { payload_hash, .. } if payload_hash == "h"));
-    let later = placed(&db, vec![placement("c", "x", Some("k")), placement("d", "h", None)]).await;
-    assert!(matches!(&later[0], Placed::KnownKey { payload_hash, .. } if payload_hash == "h"));
-    assert!(matches!(&later[1], Placed::New(order) if order.number == 2));
+    assert!(matches!(&first[2], InsertOutcome::ExistingId { payload_hash, .. } if payload_hash == "h"));
+    let later = inserted(&db, vec![order_insert("c", "x", Some("k")), order_insert("d", "h", None)]).await;
+    assert!(matches!(&later[0], InsertOutcome::ExistingKey { payload_hash, .. } if payload_hash == "h"));
+    assert!(matches!(&later[1], InsertOutcome::Inserted(order) if order.number == 2));
     assert_eq!(count(&db, EVENTS).await, 2, "one event an order");
 }
 
 #[tokio::test]
 async fn a_replica_that_lost_its_lease_writes_nothing() {
     let (_dir, db) = fresh().await;
-    placed(&db, vec![placement("a", "h", Some("k")), placement("b", "h", None)]).await;
+    inserted(&db, vec![order_insert("a", "h", Some("k")), order_insert("b", "h", None)]).await;
     let mut tx = db.write().await.expect("begins");
     let now = Timestamp::from_micros(200);
-    let taken = take_over(&mut tx, "other", now, Timestamp::from_micros(300), false, 1).await.expect("takes over");
+    let taken = take_over(&mut tx, "other", now, Timestamp::from_micros(300), Takeover::ExpiredLeases, 1)
+        .await
+        .expect("takes over");
     tx.commit().await.expect("commits");
     assert_eq!(taken.len(), 1);
     let (lost, kept) = (&taken[0].order, if taken[0].order.id.as_str() == "a" { "b" } else { "a" });
     assert_eq!(taken[0].lease.epoch, 2);
     let mut tx = db.write().await.expect("begins");
     let kept = find(&mut tx, kept).await.expect("reads").expect("there").order;
-    let written = settle(&mut tx, vec![confirmation(lost, 1), confirmation(&kept, 1)]).await.expect("settles");
+    let written = apply_updates(&mut tx, vec![confirmation(lost, 1), confirmation(&kept, 1)]).await.expect("settles");
     tx.commit().await.expect("commits");
     assert_eq!(written, [false, true]);
     let mut tx = db.read().await.expect("reads");
@@ -188,20 +190,20 @@ async fn a_replica_that_lost_its_lease_writes_nothing() {
 #[tokio::test]
 async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_is_told_that_it_wrote() {
     let (_dir, db) = fresh().await;
-    let first = placed(&db, vec![placement("a", "h", Some("k"))]).await;
-    let Placed::New(order) = &first[0] else { panic!("new") };
+    let first = inserted(&db, vec![order_insert("a", "h", Some("k"))]).await;
+    let InsertOutcome::Inserted(order) = &first[0] else { panic!("new") };
     let mut tx = db.write().await.expect("begins");
     let (now, until) = (Timestamp::from_micros(200), Timestamp::from_micros(300));
-    take_over(&mut tx, "other", now, until, false, 1).await.expect("takes over");
+    take_over(&mut tx, "other", now, until, Takeover::ExpiredLeases, 1).await.expect("takes over");
     let mut late = confirmation(order, 1);
-    if let Change::Terminal { answer, .. } = &mut late.change {
-        answer.body = "late".into();
+    if let UpdateKind::Terminal { response, .. } = &mut late.kind {
+        response.body = "late".into();
     }
-    let written = settle(&mut tx, vec![late, confirmation(order, 2)]).await.expect("settles");
+    let written = apply_updates(&mut tx, vec![late, confirmation(order, 2)]).await.expect("settles");
     tx.commit().await.expect("commits");
     assert_eq!(written, [false, true]);
     assert_eq!(count(&db, EVENTS).await, 2, "placed once, confirmed once");
-    let key = Key { subject: "me".into(), route: ORDERS_ROUTE, key: "k".into() };
+    let key = IdempotencyKey { subject: "me".into(), route: routes::ORDERS, key: "k".into() };
     let mut tx = db.read().await.expect("reads");
     let (_, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
     assert_eq!(answer.map(|answer| answer.body).as_deref(), Some("{\"exactly\": \"this\"}"));
@@ -210,44 +212,48 @@ async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_is_told_that_i
 #[tokio::test]
 async fn leases_that_run_are_left_alone_unless_no_other_replica_can_be() {
     let (_dir, db) = fresh().await;
-    placed(&db, vec![placement("a", "h", None)]).await;
+    inserted(&db, vec![order_insert("a", "h", None)]).await;
     let (now, until) = (Timestamp::from_micros(50), Timestamp::from_micros(300));
     let mut tx = db.write().await.expect("begins");
-    assert!(!expired(&mut tx, now, false).await.expect("reads"));
-    assert!(take_over(&mut tx, "other", now, until, false, 10).await.expect("takes").is_empty());
-    assert_eq!(take_over(&mut tx, "other", now, until, true, 10).await.expect("takes").len(), 1);
-    assert!(take_over(&mut tx, "other", now, until, true, 10).await.expect("takes").is_empty(), "not from itself");
+    assert!(!has_takeover(&mut tx, now, Takeover::ExpiredLeases).await.expect("reads"));
+    assert!(take_over(&mut tx, "other", now, until, Takeover::ExpiredLeases, 10).await.expect("takes").is_empty());
+    assert_eq!(take_over(&mut tx, "other", now, until, Takeover::EveryOpenOrder, 10).await.expect("takes").len(), 1);
+    assert!(
+        take_over(&mut tx, "other", now, until, Takeover::EveryOpenOrder, 10).await.expect("takes").is_empty(),
+        "not from itself"
+    );
     assert_eq!(release_leases(&mut tx, "other").await.expect("releases"), 1);
-    assert_eq!(take_over(&mut tx, "third", now, until, false, 10).await.expect("takes").len(), 1);
+    assert_eq!(take_over(&mut tx, "third", now, until, Takeover::ExpiredLeases, 10).await.expect("takes").len(), 1);
 }
 
 #[tokio::test]
 async fn the_answer_is_kept_byte_for_byte_with_the_terminal_state() {
     let (_dir, db) = fresh().await;
-    let first = placed(&db, vec![placement("a", "h", Some("k"))]).await;
-    let Placed::New(order) = &first[0] else { panic!("new") };
-    let key = Key { subject: "me".into(), route: "orders", key: "k".into() };
+    let first = inserted(&db, vec![order_insert("a", "h", Some("k"))]).await;
+    let InsertOutcome::Inserted(order) = &first[0] else { panic!("new") };
+    let key = IdempotencyKey { subject: "me".into(), route: "orders", key: "k".into() };
     let mut tx = db.write().await.expect("begins");
     let (_, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
     assert_eq!(answer, None, "no answer before the end");
-    settle(&mut tx, vec![confirmation(order, 1)]).await.expect("settles");
+    apply_updates(&mut tx, vec![confirmation(order, 1)]).await.expect("settles");
     let (target, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
     assert_eq!(target, "a");
-    assert_eq!(answer, Some(Answer { status: 201, body: "{\"exactly\": \"this\"}".into() }));
+    assert_eq!(answer, Some(StoredResponse { status: 201, body: "{\"exactly\": \"this\"}".into() }));
 }
 
 #[tokio::test]
 async fn a_decision_on_a_version_that_is_gone_is_not_written() {
     let (_dir, db) = fresh().await;
-    placed(&db, vec![placement("a", "h", None)]).await;
+    inserted(&db, vec![order_insert("a", "h", None)]).await;
     let mut tx = db.write().await.expect("begins");
     let held = find(&mut tx, "a").await.expect("reads").expect("there");
-    let refusal = crate::domain::saga::Refusal::Other("x".into());
-    let work = Work::Cancel { undo: Undo { release: true, void: true }, refusal, actor: None };
+    let refusal = crate::domain::saga::CancelReason::Other("x".into());
+    let work = PendingWork::Cancel { undo: Undo { release: true, void: true }, refusal, actor: None };
+    let read = |version, epoch| ReadVersion { version, epoch };
     let next = Lease { epoch: 2, ..lease("b", 500) };
-    assert!(!change(&mut tx, &held.order, Some(&work), (7, 1), &next).await.expect("runs"));
-    assert!(!change(&mut tx, &held.order, Some(&work), (1, 7), &next).await.expect("runs"));
-    assert!(change(&mut tx, &held.order, Some(&work), (1, 1), &next).await.expect("runs"));
+    assert!(!update(&mut tx, &held.order, Some(&work), read(7, 1), &next).await.expect("runs"));
+    assert!(!update(&mut tx, &held.order, Some(&work), read(1, 7), &next).await.expect("runs"));
+    assert!(update(&mut tx, &held.order, Some(&work), read(1, 1), &next).await.expect("runs"));
     let decided = find(&mut tx, "a").await.expect("reads").expect("there");
     assert_eq!((decided.work, decided.lease.epoch), (Some(work), 2));
     let refused =
@@ -258,14 +264,14 @@ async fn a_decision_on_a_version_that_is_gone_is_not_written() {
 #[tokio::test]
 async fn renewing_waits_for_nobody() {
     let (store, db) = fresh().await;
-    placed(&db, vec![placement("a", "h", None), placement("b", "h", None)]).await;
+    inserted(&db, vec![order_insert("a", "h", None), order_insert("b", "h", None)]).await;
     let leased = ["a", "b"].map(|id| (OrderId::parse(id).expect("an id"), 1));
     if store.url.starts_with("sqlite:") {
         // One writes at a time there.
         return;
     }
     let mut settling = db.write().await.expect("begins");
-    assert_eq!(settle(&mut settling, vec![confirmation(&order("a"), 1)]).await.expect("settles"), [true]);
+    assert_eq!(apply_updates(&mut settling, vec![confirmation(&order("a"), 1)]).await.expect("settles"), [true]);
     let mut tx = db.write().await.expect("begins");
     let renewed = renew(&mut tx, &leased, Timestamp::from_micros(500)).await.expect("renews");
     assert_eq!(renewed, 1, "what is being settled is left alone");
@@ -279,16 +285,16 @@ async fn renewing_waits_for_nobody() {
 async fn open_orders_are_counted_by_age() {
     let (_dir, db) = fresh().await;
     let at = |id: &str, micros: i64| {
-        let mut placement = placement(id, "h", None);
-        placement.order.updated_at = Timestamp::from_micros(micros);
-        placement
+        let mut order_insert = order_insert(id, "h", None);
+        order_insert.order.updated_at = Timestamp::from_micros(micros);
+        order_insert
     };
-    placed(&db, vec![at("new", 90), at("newer", 95), at("old", 15), at("done", 90)]).await;
+    inserted(&db, vec![at("new", 90), at("newer", 95), at("old", 15), at("done", 90)]).await;
     let mut tx = db.write().await.expect("begins");
     let done = get(&mut tx, &OrderId::parse("done").expect("an id")).await.expect("reads");
-    settle(&mut tx, vec![confirmation(&done.order, 1)]).await.expect("settles");
+    apply_updates(&mut tx, vec![confirmation(&done.order, 1)]).await.expect("settles");
     tx.commit().await.expect("commits");
     let mut tx = db.read().await.expect("reads");
-    let counted = open_since(&mut tx, [80, 40, 20].map(Timestamp::from_micros)).await.expect("counts");
+    let counted = count_open_by_age(&mut tx, [80, 40, 20].map(Timestamp::from_micros)).await.expect("counts");
     assert_eq!(counted, [2, 0, 0, 1]);
 }

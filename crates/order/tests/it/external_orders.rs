@@ -6,51 +6,51 @@ use auth::Role;
 use bus::Message;
 use serde_json::{Value, json};
 
-use crate::house::House;
+use crate::test_service::TestService;
 
-async fn tell(house: &House, id: &str, body: &Value) {
+async fn publish(service: &TestService, id: &str, body: &Value) {
     let message = Message { topic: "new-order".into(), key: id.into(), payload: body.to_string() };
-    house.bus.publish(vec![message]).await.expect("publishes");
+    service.bus.publish(vec![message]).await.expect("publishes");
 }
 
-async fn settled(house: &House, id: &str) -> Value {
-    let admin = house.user(Role::Admin, &[]);
+async fn settled(service: &TestService, id: &str) -> Value {
+    let admin = service.user(Role::Admin, &[]);
     for _ in 0..200 {
-        let (status, order) = house.call("GET", &format!("/api/orders/{id}"), &admin, None).await;
+        let (status, order) = service.call("GET", &format!("/api/orders/{id}"), &admin, None).await;
         if status == 200 && order["status"] != "pending" {
             return order;
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    panic!("{id} is not there");
+    panic!("{id} was not placed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_of_another_program_is_taken_once_and_our_own_are_passed_over() {
-    let house = House::open().await;
+async fn an_order_of_another_program_is_placed_once_and_our_own_are_skipped() {
+    let service = TestService::open().await;
     let foreign = json!({"id": "x-1", "userId": "c7", "productId": "tea", "quantity": 2, "status": "pending"});
     for _ in 0..3 {
-        tell(&house, "x-1", &foreign).await;
+        publish(&service, "x-1", &foreign).await;
     }
-    let order = settled(&house, "x-1").await;
+    let order = settled(&service, "x-1").await;
     assert_eq!(
         (&order["status"], &order["customer_id"], &order["total"]),
         (&json!("confirmed"), &json!("c7"), &json!(9))
     );
     let several = json!({"id": 42, "userId": 5, "products": [{"productId": "tea", "quantity": "1"}, {"productId": "cup", "quantity": 1}]});
-    tell(&house, "42", &several).await;
-    let order = settled(&house, "42").await;
+    publish(&service, "42", &several).await;
+    let order = settled(&service, "42").await;
     assert_eq!((&order["customer_id"], &order["metadata"]), (&Value::Null, &json!({"user_id": "5"})), "{order}");
-    // What cannot be sold goes to the dead letters, and holds up nobody.
+    // What cannot be sold goes to the dead letters and does not hold up later messages.
     for (id, bad) in [
         ("b1", json!({"id": "b1", "productId": "none", "quantity": 1})),
         ("b2", json!({"id": "b2"})),
         ("b3", json!({"id": "b 3", "productId": "tea", "quantity": 1})),
         ("b4", json!("text")),
     ] {
-        tell(&house, id, &bad).await;
+        publish(&service, id, &bad).await;
     }
-    tell(&house, "x-2", &json!({"id": "x-2", "productId": "cup", "quantity": 1})).await;
-    settled(&house, "x-2").await;
-    assert_eq!(house.orders().await.len(), 3, "our own, told on the same topic, are not taken again");
+    publish(&service, "x-2", &json!({"id": "x-2", "productId": "cup", "quantity": 1})).await;
+    settled(&service, "x-2").await;
+    assert_eq!(service.orders().await.len(), 3, "our own orders on the same topic are not placed again");
 }

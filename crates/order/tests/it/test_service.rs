@@ -1,4 +1,4 @@
-//! Running order services over one store, tokens to call them, and the neighbours whom they ask.
+//! Running order services over one store, tokens to call them, and the rest_peers whom they ask.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use auth::{InternalKey, Issuer, NewToken, Role};
+use auth::{AuthConfig, InternalKey, Issuer, NewToken, Role};
 use axum::{
     Json, Router,
     extract::{Path, RawQuery, State},
@@ -17,44 +17,46 @@ use axum::{
 use bus::Bus;
 use chassis::{Context, CrashPoints, Kind, Listeners, Problem};
 use db::{Db, Options, query};
-use order::{Config, Deps};
+use order::{Config, Order};
 use proto::{
     payment::v1 as payment,
     stock::v1::{self as stock, stock_server::StockServer},
 };
 use serde_json::{Value, json};
+use service::{Common, Deps, Service};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tonic::{Request, Response as Answer, Status};
+use tonic::{Request, Response as GrpcResponse, Status};
 
-/// What the neighbours know and do.
+/// What the rest_peers know and do.
 #[derive(Default)]
-pub(crate) struct World {
-    /// Name, price in cents and whether it is sold, by id.
+pub(crate) struct FakePeers {
+    /// Name, price in cents and whether it is active, by id.
     pub(crate) products: HashMap<String, (String, i64, bool)>,
-    /// Pieces that can be promised, by place and product.
-    pub(crate) shelf: HashMap<(String, String), i64>,
-    /// The goods that orders hold.
+    /// Available pieces by place and product.
+    pub(crate) available: HashMap<(String, String), i64>,
+    /// The reservations of orders.
     pub(crate) held: HashMap<String, Vec<(String, String, i64)>>,
-    /// What orders were charged, in cents.
+    /// Captured payments of orders, in cents.
     pub(crate) charged: HashMap<String, i64>,
-    /// Payments above it are refused.
+    /// Payments above this amount are refused.
     pub(crate) limit: Option<i64>,
-    /// The stock service does not answer by REST, the catalogue not at all.
-    pub(crate) levels_away: bool,
-    pub(crate) catalogue_away: bool,
-    /// How long reserving takes.
-    pub(crate) slowness: Duration,
+    /// The REST API of the stock service answers with 503.
+    pub(crate) levels_down: bool,
+    /// The catalogue answers with 503.
+    pub(crate) catalogue_down: bool,
+    /// Duration of a reservation.
+    pub(crate) reserve_delay: Duration,
 }
 
-pub(crate) type Shared = Arc<Mutex<World>>;
+pub(crate) type Shared = Arc<Mutex<FakePeers>>;
 
-pub(crate) struct House {
+pub(crate) struct TestService {
     pub(crate) http: reqwest::Client,
-    pub(crate) world: Shared,
+    pub(crate) peers: Shared,
     pub(crate) database: String,
-    /// The replicas.
-    pub(crate) at: Vec<SocketAddr>,
+    /// The addresses of the replicas.
+    pub(crate) replicas: Vec<SocketAddr>,
     pub(crate) bus: Bus,
     issuer: Issuer,
     key: InternalKey,
@@ -62,56 +64,62 @@ pub(crate) struct House {
     _stop: DropGuard,
 }
 
-impl House {
+impl TestService {
     pub(crate) async fn open() -> Self {
         Self::with(1).await
     }
 
-    /// So many replicas on one store.
-    pub(crate) async fn with(replicas: usize) -> Self {
+    /// Starts replicas on one store.
+    pub(crate) async fn with(count: usize) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let key = InternalKey::generate().expect("a key");
         let issuer = Issuer::generate("test").expect("a key");
-        let world = Shared::default();
+        let peers = Shared::default();
         {
-            let mut world = world.lock().expect("no panic before");
+            let mut peers = peers.lock().expect("no panic before");
             for (id, name, price) in [("tea", "Tea", 450), ("cup", "Cup", 1_200), ("pot", "Pot", 30_000)] {
-                world.products.insert(id.into(), (name.into(), price, true));
+                peers.products.insert(id.into(), (name.into(), price, true));
                 for place in ["logistics", "s1"] {
-                    world.shelf.insert((place.into(), id.into()), 100);
+                    peers.available.insert((place.into(), id.into()), 100);
                 }
             }
-            world.limit = Some(50_000);
+            peers.limit = Some(50_000);
         }
-        let (web, grpc) = (neighbours(&issuer, world.clone()).await, grpc(world.clone()).await);
+        let (web, grpc) = (rest_peers(&issuer, peers.clone()).await, grpc_peers(peers.clone()).await);
         let config = Config {
-            database_url: testkit::url(&dir, "orders").await.expect("a database"),
-            issuer: "test".into(),
-            jwks_url: format!("http://{web}/jwks.json"),
+            common: Common {
+                database_url: testkit::url(&dir, "orders").await.expect("a database"),
+                auth: AuthConfig {
+                    issuer: "test".into(),
+                    jwks_url: format!("http://{web}/jwks.json"),
+                    internal_key: key.to_secret(),
+                    ..AuthConfig::default()
+                },
+                ..Common::default()
+            },
             customer_url: format!("http://{web}"),
             product_url: format!("http://{web}"),
             stock_url: format!("http://{web}"),
             stock_grpc_url: format!("http://{grpc}"),
             payment_grpc_url: format!("http://{grpc}"),
-            internal_key: key.to_secret(),
             ..Config::default()
         };
         let shutdown = CancellationToken::new();
         let first = Context::new(order::NAME, "0", shutdown.clone(), CrashPoints::none());
         let bus = Bus::open(&format!("embedded:{}", dir.path().join("bus.db").display()), &first).await.expect("opens");
-        let mut at = Vec::new();
-        for replica in 0..replicas {
+        let mut addresses = Vec::new();
+        for replica in 0..count {
             let ctx = Context::new(order::NAME, replica.to_string(), shutdown.clone(), CrashPoints::none());
             let deps = Deps { ctx: ctx.clone(), bus: bus.clone() };
-            let app = order::build(config.clone(), deps).await.expect("builds");
+            let app = Order::build(config.clone(), deps).await.expect("builds");
             let http = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            at.push(http.local_addr().expect("an address"));
+            addresses.push(http.local_addr().expect("an address"));
             tokio::spawn(async move {
                 chassis::serve(app, &ctx, Listeners { http, grpc: None }).await.expect("serves");
             });
         }
-        let (http, database) = (reqwest::Client::new(), config.database_url);
-        Self { http, world, database, at, bus, issuer, key, _dir: dir, _stop: shutdown.drop_guard() }
+        let (http, database) = (reqwest::Client::new(), config.common.database_url);
+        Self { http, peers, database, replicas: addresses, bus, issuer, key, _dir: dir, _stop: shutdown.drop_guard() }
     }
 
     pub(crate) fn service(&self) -> String {
@@ -132,16 +140,18 @@ impl House {
         self.issuer.issue(new).expect("a token").token
     }
 
-    /// Asks the first replica; gives status and body.
+    /// Calls the first replica; returns status and body.
     pub(crate) async fn call(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> (u16, Value) {
-        self.ask(0, method, path, token, body, None).await
+        self.call_replica(0, method, path, token, body, None).await
     }
 
+    /// Posts to the first replica with an Idempotency-Key.
     pub(crate) async fn keyed(&self, path: &str, token: &str, body: Value, key: &str) -> (u16, Value) {
-        self.ask(0, "POST", path, token, Some(body), Some(key)).await
+        self.call_replica(0, "POST", path, token, Some(body), Some(key)).await
     }
 
-    pub(crate) async fn ask(
+    /// Calls a replica; returns status and body.
+    pub(crate) async fn call_replica(
         &self,
         replica: usize,
         method: &str,
@@ -151,7 +161,7 @@ impl House {
         key: Option<&str>,
     ) -> (u16, Value) {
         let method = method.parse::<reqwest::Method>().expect("a method");
-        let mut request = self.http.request(method, format!("http://{}{path}", self.at[replica]));
+        let mut request = self.http.request(method, format!("http://{}{path}", self.replicas[replica]));
         if !token.is_empty() {
             request = request.bearer_auth(token);
         }
@@ -166,11 +176,11 @@ impl House {
         (status, answer.json().await.unwrap_or_default())
     }
 
-    pub(crate) fn change(&self, change: impl FnOnce(&mut World)) {
-        change(&mut self.world.lock().expect("no panic before"));
+    pub(crate) fn change_peers(&self, change: impl FnOnce(&mut FakePeers)) {
+        change(&mut self.peers.lock().expect("no panic before"));
     }
 
-    /// Runs a statement on the store behind the service's back.
+    /// Runs a statement on the store without the service.
     pub(crate) async fn run(&self, text: &str) {
         let db = Db::open(&self.database, &Options::default(), None).await.expect("opens");
         let mut tx = db.write().await.expect("begins");
@@ -185,19 +195,19 @@ impl House {
     }
 }
 
-async fn graphql(State(world): State<Shared>, Json(question): Json<Value>) -> Response {
-    let world = world.lock().expect("no panic before");
-    if world.catalogue_away {
-        return Problem::new(Kind::Unavailable, "away").into_response();
+async fn graphql(State(peers): State<Shared>, Json(request): Json<Value>) -> Response {
+    let peers = peers.lock().expect("no panic before");
+    if peers.catalogue_down {
+        return Problem::new(Kind::Unavailable, "down").into_response();
     }
     let one = |id: &Value| {
-        world.products.get(id.as_str()?).map(|(name, price, active)| {
+        peers.products.get(id.as_str()?).map(|(name, price, active)| {
             let price = commerce::Amount::from_minor(*price);
             json!({ "id": id, "name": name, "price": price, "currency": "EUR", "active": active })
         })
     };
     let found: Vec<Value> =
-        question["variables"]["ids"].as_array().expect("ids").iter().map(|id| one(id).unwrap_or_default()).collect();
+        request["variables"]["ids"].as_array().expect("ids").iter().map(|id| one(id).unwrap_or_default()).collect();
     Json(json!({ "data": { "productsByIds": found } })).into_response()
 }
 
@@ -216,19 +226,19 @@ async fn place(Path(id): Path<String>) -> Response {
     }
 }
 
-/// Two levels a page, so that whoever wants all must turn pages.
-async fn levels(State(world): State<Shared>, RawQuery(query): RawQuery) -> Response {
-    let world = world.lock().expect("no panic before");
-    if world.levels_away {
-        return Problem::new(Kind::Unavailable, "away").into_response();
+/// Two levels in each answer, so that a client has to follow the cursor.
+async fn levels(State(peers): State<Shared>, RawQuery(query): RawQuery) -> Response {
+    let peers = peers.lock().expect("no panic before");
+    if peers.levels_down {
+        return Problem::new(Kind::Unavailable, "down").into_response();
     }
     let query = query.unwrap_or_default();
-    let asked = |name: &str| -> Vec<String> {
+    let values = |name: &str| -> Vec<String> {
         query.split('&').filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('=')).map(str::to_owned).collect()
     };
-    let number = |name: &str| asked(name).first().and_then(|text| text.parse::<i64>().ok());
-    let (places, products) = (asked("place_id"), asked("product_id"));
-    let mut all: Vec<_> = world.shelf.iter().collect();
+    let number = |name: &str| values(name).first().and_then(|text| text.parse::<i64>().ok());
+    let (places, products) = (values("place_id"), values("product_id"));
+    let mut all: Vec<_> = peers.available.iter().collect();
     all.sort();
     let chosen: Vec<Value> = all
         .into_iter()
@@ -242,12 +252,12 @@ async fn levels(State(world): State<Shared>, RawQuery(query): RawQuery) -> Respo
             json!({ "product_id": product, "place_id": place, "on_hand": available, "reserved": 0, "available": available })
         })
         .collect();
-    let at = usize::try_from(number("cursor").unwrap_or(0)).expect("a place");
-    let next = (at + 2 < chosen.len()).then(|| (at + 2).to_string());
-    Json(json!({ "data": chosen.iter().skip(at).take(2).collect::<Vec<_>>(), "next_cursor": next })).into_response()
+    let start = usize::try_from(number("cursor").unwrap_or(0)).expect("a number");
+    let next = (start + 2 < chosen.len()).then(|| (start + 2).to_string());
+    Json(json!({ "data": chosen.iter().skip(start).take(2).collect::<Vec<_>>(), "next_cursor": next })).into_response()
 }
 
-async fn neighbours(issuer: &Issuer, world: Shared) -> SocketAddr {
+async fn rest_peers(issuer: &Issuer, peers: Shared) -> SocketAddr {
     let jwks = json!({ "keys": [issuer.jwk()] });
     let routes = Router::new()
         .route("/jwks.json", get(move || async move { Json(jwks) }))
@@ -255,76 +265,83 @@ async fn neighbours(issuer: &Issuer, world: Shared) -> SocketAddr {
         .route("/api/customers", get(customers))
         .route("/api/places/{id}", get(place))
         .route("/api/stock/levels", get(levels))
-        .with_state(world);
+        .with_state(peers);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, routes).await });
     address
 }
 
-struct Shelf(Shared);
+struct FakeStock(Shared);
 
 #[tonic::async_trait]
-impl stock::stock_server::Stock for Shelf {
-    async fn check(&self, _: Request<stock::CheckRequest>) -> Result<Answer<stock::CheckResponse>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+impl stock::stock_server::Stock for FakeStock {
+    async fn check(&self, _: Request<stock::CheckRequest>) -> Result<GrpcResponse<stock::CheckResponse>, Status> {
+        Err(Status::unimplemented("not used by the order service"))
     }
 
-    async fn reserve(&self, asked: Request<stock::ReserveRequest>) -> Result<Answer<stock::ReserveResponse>, Status> {
-        let slowness = self.0.lock().expect("no panic before").slowness;
-        tokio::time::sleep(slowness).await;
-        let mut world = self.0.lock().expect("no panic before");
+    async fn reserve(
+        &self,
+        request: Request<stock::ReserveRequest>,
+    ) -> Result<GrpcResponse<stock::ReserveResponse>, Status> {
+        let reserve_delay = self.0.lock().expect("no panic before").reserve_delay;
+        tokio::time::sleep(reserve_delay).await;
+        let mut peers = self.0.lock().expect("no panic before");
         let mut results = Vec::new();
-        for order in asked.into_inner().orders {
-            let known = world.held.contains_key(&order.order_id);
+        for order in request.into_inner().orders {
+            let known = peers.held.contains_key(&order.order_id);
             let place = &order.place_id;
             let mut wanted: HashMap<&str, i64> = HashMap::new();
             for line in &order.lines {
                 *wanted.entry(&line.product_id).or_default() += i64::from(line.quantity);
             }
-            let there = |product: &str| world.shelf.get(&(place.clone(), product.to_owned())).copied().unwrap_or(0);
+            let available =
+                |product: &str| peers.available.get(&(place.clone(), product.to_owned())).copied().unwrap_or(0);
             let shortages: Vec<stock::Shortage> = wanted
                 .iter()
-                .filter(|(product, quantity)| !known && there(product) < **quantity)
+                .filter(|(product, quantity)| !known && available(product) < **quantity)
                 .map(|(product, quantity)| stock::Shortage {
                     product_id: (*product).to_owned(),
                     requested: u32::try_from(*quantity).expect("fits"),
-                    available: u32::try_from(there(product)).expect("fits"),
+                    available: u32::try_from(available(product)).expect("fits"),
                 })
                 .collect();
             let short = !shortages.is_empty();
             if !known && !short {
                 let goods: Vec<_> = wanted.iter().map(|(p, q)| (place.clone(), (*p).to_owned(), *q)).collect();
                 for (place, product, quantity) in &goods {
-                    *world.shelf.entry((place.clone(), product.clone())).or_default() -= quantity;
+                    *peers.available.entry((place.clone(), product.clone())).or_default() -= quantity;
                 }
-                world.held.insert(order.order_id.clone(), goods);
+                peers.held.insert(order.order_id.clone(), goods);
             }
             let outcome = if short { stock::ReserveOutcome::Short } else { stock::ReserveOutcome::Reserved };
             let (order_id, outcome) = (order.order_id, outcome.into());
             results.push(stock::ReserveResult { order_id, outcome, shortages, detail: String::new() });
         }
-        Ok(Answer::new(stock::ReserveResponse { results }))
+        Ok(GrpcResponse::new(stock::ReserveResponse { results }))
     }
 
-    async fn release(&self, asked: Request<stock::ReleaseRequest>) -> Result<Answer<stock::ReleaseResponse>, Status> {
-        let mut world = self.0.lock().expect("no panic before");
+    async fn release(
+        &self,
+        request: Request<stock::ReleaseRequest>,
+    ) -> Result<GrpcResponse<stock::ReleaseResponse>, Status> {
+        let mut peers = self.0.lock().expect("no panic before");
         let mut results = Vec::new();
-        for order_id in asked.into_inner().order_ids {
-            for (place, product, quantity) in world.held.remove(&order_id).unwrap_or_default() {
-                *world.shelf.entry((place, product)).or_default() += quantity;
+        for order_id in request.into_inner().order_ids {
+            for (place, product, quantity) in peers.held.remove(&order_id).unwrap_or_default() {
+                *peers.available.entry((place, product)).or_default() += quantity;
             }
             results.push(stock::HoldResult { order_id, state: stock::HoldState::Released.into() });
         }
-        Ok(Answer::new(stock::ReleaseResponse { results }))
+        Ok(GrpcResponse::new(stock::ReleaseResponse { results }))
     }
 
-    async fn commit(&self, _: Request<stock::CommitRequest>) -> Result<Answer<stock::CommitResponse>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+    async fn commit(&self, _: Request<stock::CommitRequest>) -> Result<GrpcResponse<stock::CommitResponse>, Status> {
+        Err(Status::unimplemented("not used by the order service"))
     }
 }
 
-struct Till(Shared);
+struct FakePayments(Shared);
 
 fn result(order_id: String, op_id: String, refused: bool, status: &str, amount: i64) -> payment::OperationResult {
     let outcome = if refused { payment::Outcome::Refused } else { payment::Outcome::Done };
@@ -339,60 +356,60 @@ fn result(order_id: String, op_id: String, refused: bool, status: &str, amount: 
     payment::OperationResult { order_id, op_id, outcome: outcome.into(), reason, payment: Some(of) }
 }
 
-type Operations = Result<Answer<payment::OperationResponse>, Status>;
+type Operations = Result<GrpcResponse<payment::OperationResponse>, Status>;
 
 #[tonic::async_trait]
-impl payment::payments_server::Payments for Till {
-    async fn authorize(&self, asked: Request<payment::AuthorizeRequest>) -> Operations {
-        let mut world = self.0.lock().expect("no panic before");
+impl payment::payments_server::Payments for FakePayments {
+    async fn authorize(&self, request: Request<payment::AuthorizeRequest>) -> Operations {
+        let mut peers = self.0.lock().expect("no panic before");
         let one = |item: payment::Authorization| {
-            let refused = world.limit.is_some_and(|limit| item.amount > limit);
+            let refused = peers.limit.is_some_and(|limit| item.amount > limit);
             if !refused {
-                let twice = world.charged.insert(item.order_id.clone(), item.amount);
+                let twice = peers.charged.insert(item.order_id.clone(), item.amount);
                 assert!(twice.is_none_or(|amount| amount == item.amount), "charged twice");
             }
             result(item.order_id, item.op_id, refused, if refused { "refused" } else { "captured" }, item.amount)
         };
-        let results = asked.into_inner().items.into_iter().map(one).collect();
-        Ok(Answer::new(payment::OperationResponse { results }))
+        let results = request.into_inner().items.into_iter().map(one).collect();
+        Ok(GrpcResponse::new(payment::OperationResponse { results }))
     }
 
     async fn capture(&self, _: Request<payment::OperateRequest>) -> Operations {
-        Err(Status::unimplemented("nobody asks"))
+        Err(Status::unimplemented("not used by the order service"))
     }
 
-    async fn void(&self, asked: Request<payment::OperateRequest>) -> Operations {
-        let mut world = self.0.lock().expect("no panic before");
+    async fn void(&self, request: Request<payment::OperateRequest>) -> Operations {
+        let mut peers = self.0.lock().expect("no panic before");
         let one = |item: payment::Operation| {
-            world.charged.remove(&item.order_id);
+            peers.charged.remove(&item.order_id);
             result(item.order_id, item.op_id, false, "voided", 0)
         };
-        let results = asked.into_inner().items.into_iter().map(one).collect();
-        Ok(Answer::new(payment::OperationResponse { results }))
+        let results = request.into_inner().items.into_iter().map(one).collect();
+        Ok(GrpcResponse::new(payment::OperationResponse { results }))
     }
 
-    async fn refund(&self, asked: Request<payment::OperateRequest>) -> Operations {
+    async fn refund(&self, request: Request<payment::OperateRequest>) -> Operations {
         let one = |item: payment::Operation| result(item.order_id, item.op_id, false, "partly_refunded", item.amount);
-        let results = asked.into_inner().items.into_iter().map(one).collect();
-        Ok(Answer::new(payment::OperationResponse { results }))
+        let results = request.into_inner().items.into_iter().map(one).collect();
+        Ok(GrpcResponse::new(payment::OperationResponse { results }))
     }
 
-    async fn get(&self, _: Request<payment::GetRequest>) -> Result<Answer<payment::GetResponse>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+    async fn get(&self, _: Request<payment::GetRequest>) -> Result<GrpcResponse<payment::GetResponse>, Status> {
+        Err(Status::unimplemented("not used by the order service"))
     }
 
-    async fn list(&self, _: Request<payment::ListRequest>) -> Result<Answer<payment::ListResponse>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+    async fn list(&self, _: Request<payment::ListRequest>) -> Result<GrpcResponse<payment::ListResponse>, Status> {
+        Err(Status::unimplemented("not used by the order service"))
     }
 }
 
-async fn grpc(world: Shared) -> SocketAddr {
+async fn grpc_peers(peers: Shared) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let incoming = tonic::transport::server::TcpIncoming::from(listener);
     let server = tonic::transport::Server::builder()
-        .add_service(StockServer::new(Shelf(world.clone())))
-        .add_service(payment::payments_server::PaymentsServer::new(Till(world)));
+        .add_service(StockServer::new(FakeStock(peers.clone())))
+        .add_service(payment::payments_server::PaymentsServer::new(FakePayments(peers)));
     tokio::spawn(async move { server.serve_with_incoming(incoming).await });
     address
 }

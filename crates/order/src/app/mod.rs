@@ -1,0 +1,84 @@
+//! Use cases. Each module has plain functions that take the [`App`]; the API and the event consumer call nothing else.
+
+pub(crate) mod amend;
+pub(crate) mod cancel;
+pub(crate) mod carts;
+pub(crate) mod change_status;
+pub(crate) mod checkout_cart;
+pub(crate) mod leases;
+pub(crate) mod outcome;
+pub(crate) mod place_order;
+pub(crate) mod queries;
+pub(crate) mod returns;
+mod saga_driver;
+pub(crate) mod sales_reports;
+mod writer;
+
+use std::{sync::Arc, time::Duration};
+
+use bus::Relay;
+use chassis::Context;
+use commerce::Timestamp;
+use db::Db;
+
+use crate::{
+    clients::Clients,
+    config::Config,
+    error::Error,
+    metrics::Meters,
+    store::{Lease, ReadVersion, StoredOrder},
+};
+use leases::ActiveSagas;
+use writer::Writer;
+
+pub(crate) use crate::{
+    clients::AvailabilityBound,
+    store::{IdempotencyKey, OrderFilter, StoredResponse, carts::CartFilter, routes},
+};
+
+/// What the use cases work with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) db: Db,
+    pub(crate) ctx: Context,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clients: Clients,
+    pub(crate) relay: Relay,
+    pub(crate) meters: Meters,
+    /// The sagas that run in this process.
+    pub(crate) active: ActiveSagas,
+    /// Writes new orders and saga updates in shared transactions.
+    writer: Writer,
+}
+
+impl App {
+    pub(crate) fn new(db: Db, ctx: Context, config: Arc<Config>, clients: Clients, relay: Relay) -> Self {
+        let writer = Writer::start(&db, &ctx, &relay);
+        let meters = Meters::new(&ctx.metrics);
+        Self { db, ctx, config, clients, relay, meters, active: ActiveSagas::default(), writer }
+    }
+
+    /// How long a request waits for the outcome of its order before it is answered with 202.
+    pub(crate) fn checkout_timeout(&self) -> Duration {
+        chassis::deadline::within_to_answer(Duration::from_secs(self.config.checkout_seconds))
+    }
+
+    /// A fresh lease of this replica. It lasts three quarters of `lease_seconds`: other replicas look for expired leases
+    /// four times in that span, so an order is taken over within `lease_seconds` of its owner's end.
+    fn new_lease(&self, epoch: i64) -> Lease {
+        let span = Duration::from_secs(self.config.lease_seconds) * 3 / 4;
+        Lease { owner: self.ctx.instance.clone(), epoch, until: Timestamp::now().plus(span) }
+    }
+}
+
+impl StoredOrder {
+    /// The version and epoch that an update of the order names to be refused if either changed.
+    fn read_version(&self) -> ReadVersion {
+        ReadVersion { version: self.order.version, epoch: self.lease.epoch }
+    }
+}
+
+/// The row of an order is locked from its read to its update, so an update that finds another version is a defect.
+fn require_written(written: bool) -> Result<(), Error> {
+    if written { Ok(()) } else { Err(Error::LockedOrderChanged) }
+}
