@@ -1,53 +1,53 @@
-//! What the auditor is told about payments: plain facts, no schema. Events are told by the outbox.
+//! The facts about payments that the auditor checks, independent of the schema. Events come from the outbox.
 
 use db::{Db, Options};
 
 use crate::store;
 
-const PAGE: i64 = 1_000;
+const PAGE_SIZE: i64 = 1_000;
 
-/// Everything that the audit asks of this service.
+/// Everything that the audit reads from this service.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// Every payment, tombstones included.
     pub payments: Vec<PaymentFact>,
-    /// The events that the outbox keeps.
+    /// The events in the outbox.
     pub outbox: bus::outbox::Telling,
 }
 
 /// One payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentFact {
-    /// The order's id, or `legacy:` and the id of the older fleet.
+    /// The order's id, or `legacy:` and the id that was paid by the old proto.
     pub order_id: String,
     /// `order` or `legacy`.
     pub kind: &'static str,
     /// In minor units.
     pub amount: i64,
-    /// Taken, in minor units.
+    /// Captured, in minor units.
     pub captured: i64,
-    /// Given back, in minor units.
+    /// Refunded, in minor units.
     pub refunded: i64,
     /// `card` or `cash`.
     pub method: &'static str,
-    /// As everybody sees it, or `tombstone`.
+    /// The published status, or `tombstone`.
     pub status: &'static str,
-    /// Events told so far.
+    /// The number of the last event.
     pub last_sequence: i64,
-    /// When it was made, in microseconds since 1970.
+    /// The time of creation, in microseconds since 1970.
     pub created_at: i64,
-    /// When it last changed, in microseconds since 1970.
+    /// The time of the last change, in microseconds since 1970.
     pub updated_at: i64,
 }
 
-/// Reads the facts of the store at this URL, running or not.
+/// Reads the facts from the store at this URL; the service need not run.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
     let mut facts = Facts::default();
     let mut after = String::new();
     loop {
-        let page = store::payments::audit_page(&mut tx, &after, PAGE).await?;
+        let page = store::payments::audit_page(&mut tx, &after, PAGE_SIZE).await?;
         let Some(last) = page.last() else { break };
         after = last.order_id.as_str().to_owned();
         facts.payments.extend(page.iter().map(|payment| PaymentFact {

@@ -1,4 +1,4 @@
-//! What is special to this service's configuration.
+//! The settings of this service.
 
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
@@ -9,7 +9,7 @@ use service::Common;
 
 use crate::domain::sandbox;
 
-/// The configuration. Each field is `SOUK_<FIELD>` in the environment.
+/// The settings. Each field is `SOUK_<FIELD>` in the environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
@@ -18,33 +18,33 @@ pub struct Config {
     pub common: Common,
     /// Port of gRPC.
     pub grpc_port: u16,
-    /// Where the order service is: it knows which ids are orders of this house.
+    /// URL of the order service, which is asked whether an id of the old proto is an order.
     pub order_url: String,
-    /// The currency of payments from the older fleet, which names none.
+    /// Currency of payments by the old proto, which names none.
     pub currency: Currency,
-    /// No single charge above this; no limit by default.
+    /// Largest single charge; no limit by default.
     pub sandbox_limit: Option<Money>,
-    /// Ids of customers whose cards are declined.
+    /// Ids of customers whose charges are declined; none.
     pub sandbox_decline: Vec<String>,
-    /// What each customer has to begin with; without end by default.
+    /// Initial balance of each customer; unlimited by default.
     pub sandbox_balance: Option<Money>,
-    /// What single customers have to begin with, by their ids.
+    /// Initial balances of single customers, by their ids.
     pub sandbox_balances: BTreeMap<String, Money>,
-    /// How long the provider takes, in milliseconds. Above 0 the sandbox behaves like a foreign provider.
+    /// Latency of the sandbox in milliseconds; 0. Above 0 it behaves like a remote provider.
     pub sandbox_latency_ms: u64,
-    /// How often a call to the provider fails before anything happened, from 0 to 1.
+    /// Share of calls to the sandbox that fail without an effect, from 0 to 1; 0.
     pub sandbox_failure_rate: f64,
-    /// How often the provider does what it is asked and its answer is lost, from 0 to 1.
+    /// Share of calls to the sandbox that take effect and whose answer is lost, from 0 to 1; 0.
     pub sandbox_lost_answer_rate: f64,
-    /// How long one call to the provider may take, in milliseconds.
+    /// Time-out of one call to the provider, in milliseconds; 2,000.
     pub provider_timeout_ms: u64,
-    /// How long a caller waits for the provider before he hears that the outcome is in doubt, in milliseconds.
+    /// How long a caller waits for the provider before the reply is "in doubt", in milliseconds; 1,500.
     pub provider_patience_ms: u64,
-    /// How often payments in doubt are taken up again, in milliseconds.
+    /// Pause between two rounds that resolve payments in doubt, in milliseconds; 1,000.
     pub resolve_every_ms: u64,
-    /// Days that a published event is kept in the outbox, for the auditor; 7.
+    /// Days that published events are kept in the outbox, for the auditor; 7.
     pub outbox_days: u64,
-    /// Days that a tombstone, which refuses late calls, is kept; 30.
+    /// Days that tombstones, which refuse late calls, are kept; 30.
     pub tombstone_days: u64,
 }
 
@@ -78,7 +78,7 @@ impl chassis::Settings for Config {
 }
 
 impl Config {
-    /// Says which field is out of range.
+    /// Refuses a setting that is out of range.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for (name, rate) in [
             ("sandbox_failure_rate", self.sandbox_failure_rate),
@@ -91,12 +91,12 @@ impl Config {
         Ok(())
     }
 
-    /// Whether the sandbox is to behave like a foreign provider.
+    /// Whether the sandbox behaves like a remote provider.
     pub fn sandbox_is_remote(&self) -> bool {
         self.sandbox_latency_ms > 0 || self.sandbox_failure_rate > 0.0 || self.sandbox_lost_answer_rate > 0.0
     }
 
-    /// By what the sandbox decides.
+    /// The rules of the sandbox.
     pub fn sandbox_rules(&self) -> sandbox::Rules {
         sandbox::Rules {
             limit: self.sandbox_limit.map(|money| money.0),
@@ -104,13 +104,23 @@ impl Config {
         }
     }
 
-    /// How long one call to the provider may take.
+    /// Time-out of one call to the provider.
     pub fn provider_timeout(&self) -> Duration {
         Duration::from_millis(self.provider_timeout_ms.max(1))
     }
+
+    /// How long a caller waits for the provider.
+    pub(crate) fn provider_patience(&self) -> Duration {
+        Duration::from_millis(self.provider_patience_ms)
+    }
+
+    /// The pause between two rounds of the resolver.
+    pub(crate) fn resolve_every(&self) -> Duration {
+        Duration::from_millis(self.resolve_every_ms.max(10))
+    }
 }
 
-/// An amount in a configuration: a number or a text with at most two decimals.
+/// An amount in a setting: a number or a text with at most two decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Money(pub Amount);
 
@@ -122,7 +132,7 @@ impl Serialize for Money {
 
 impl<'de> Deserialize<'de> for Money {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Configuration comes from TOML and variables, whose numbers arrive parsed already.
+        // Settings come from TOML and the environment, whose numbers are parsed already.
         struct Digits;
         impl de::Visitor<'_> for Digits {
             type Value = Money;

@@ -1,40 +1,47 @@
-//! What can go wrong in this service, without a word of transports.
+//! The errors of this service, independent of the transport.
 
 use std::sync::Arc;
 
 use chassis::{Kind, Problem};
 
-/// A failure. Cheap to clone, since all callers of one batch share it.
+/// A failure. Cheap to clone, since all callers of a batch share it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The database refused or is away.
+    /// A statement failed, or the database is unreachable.
     #[error("the payment store failed")]
     Store(#[source] Arc<db::Error>),
-    /// A row that this version cannot read.
-    #[error("a stored {0} is not what it can be")]
+    /// A stored value that this version cannot read.
+    #[error("a stored {0} cannot be read")]
     Corrupt(&'static str),
+    /// A command returned the outcome of another kind of command: a defect.
+    #[error("a command returned the outcome of another kind of command")]
+    UnexpectedOutcome,
     /// The process is about to stop.
     #[error("the service is stopping")]
     Stopping,
 }
 
 impl Error {
-    /// What kind of failure it is, for every edge.
+    /// The kind of failure, which each transport maps to its own status.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Store(err) if err.is_away() => Kind::Unavailable,
-            Self::Store(_) | Self::Corrupt(_) => Kind::Internal,
+            Self::Store(_) | Self::Corrupt(_) | Self::UnexpectedOutcome => Kind::Internal,
             Self::Stopping => Kind::Unavailable,
         }
     }
+}
 
-    /// Whether the database did not answer, so that to try again at once only costs time.
-    pub fn is_silence(&self) -> bool {
+impl batch::CommandError for Error {
+    fn stopped() -> Self {
+        Self::Stopping
+    }
+
+    fn is_unresponsive(&self) -> bool {
         matches!(self, Self::Store(err) if matches!(**err, db::Error::Unavailable(_)))
     }
 
-    /// Whether a row of the batch broke a rule of the schema, which says nothing about the others.
-    pub fn is_constraint(&self) -> bool {
+    fn is_constraint(&self) -> bool {
         matches!(self, Self::Store(err) if err.constraint().is_some())
     }
 }

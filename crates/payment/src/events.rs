@@ -1,5 +1,5 @@
-//! What this service tells: topic `payments`, subject the order id, data the payment as everybody sees it,
-//! plus the operation that changed it. It consumes nothing.
+//! The events that this service publishes to topic `payments`: the subject is the order id, the data the payment and the
+//! operation that changed it. The service consumes no events.
 
 use commerce::{Amount, Currency, Timestamp};
 use serde::Serialize;
@@ -7,28 +7,35 @@ use utoipa::ToSchema;
 
 use crate::domain::{Operation, Payment, PaymentEvent};
 
-/// The topic.
+/// The topic that this service publishes to.
 pub(crate) const TOPIC: &str = "payments";
 
-/// A payment as everybody sees it.
+/// The payment of an order.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Payment)]
 pub(crate) struct PaymentBody<'a> {
     id: &'a str,
+    /// The number that people use, from 1.
     number: Option<i64>,
+    /// The order's id, or `legacy:` and an id that was paid by the old proto.
     order_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<&'a str>,
+    /// The authorised amount, such as 12.34.
     amount: Amount,
     currency: Currency,
-    /// card or cash.
+    /// `card` or `cash`.
     method: &'a str,
-    /// authorised, captured, refused, voided, partly_refunded, refunded or in_doubt.
+    /// `authorised`, `captured`, `refused`, `voided`, `partly_refunded`, `refunded`, or `in_doubt` while the provider has not
+    /// answered.
     status: &'a str,
+    /// The amount captured so far.
     captured: Amount,
+    /// The amount refunded so far.
     refunded: Amount,
+    /// All operations, in the order of the requests.
     operations: Vec<OperationBody<'a>>,
-    /// In an event: the operation that it tells of.
+    /// In an event: the operation that the event is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     operation: Option<OperationBody<'a>>,
     created_at: Timestamp,
@@ -39,13 +46,16 @@ pub(crate) struct PaymentBody<'a> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = PaymentOperation)]
 pub(crate) struct OperationBody<'a> {
-    /// authorize, capture, void or refund.
+    /// `authorize`, `capture`, `void` or `refund`.
     op: &'a str,
+    /// Chosen by the caller; distinguishes a repeat from a second operation of the same kind.
     op_id: &'a str,
+    /// The amount that was moved, or is in doubt.
     amount: Amount,
     at: Timestamp,
-    /// done, refused or in_doubt.
+    /// `done`, `refused` or `in_doubt`.
     outcome: &'a str,
+    /// Why it was refused.
     #[serde(skip_serializing_if = "str::is_empty")]
     reason: &'a str,
 }
@@ -84,7 +94,7 @@ impl<'a> From<&'a Payment> for PaymentBody<'a> {
     }
 }
 
-/// The event that tells of what the operation at `place` did.
+/// The message of an event that the operation at `index` has caused.
 pub(crate) fn event(payment: &Payment, index: usize, event: PaymentEvent) -> bus::NewEvent {
     let kind = match event {
         PaymentEvent::Captured => "souk.payment.captured",

@@ -1,6 +1,5 @@
-//! The payment service: the money of orders. Authorise, capture, void and refund, each idempotent by order,
-//! operation and operation id, through a provider port; the books, the events and the provider's local
-//! decision are one transaction.
+//! The payment service: authorise, capture, void and refund, each idempotent by order, operation and operation id, through a
+//! provider port. A payment, its events and the decision of a local provider are one transaction.
 
 mod api;
 mod audit;
@@ -10,7 +9,10 @@ mod config;
 mod domain;
 mod error;
 mod events;
+mod executor;
 mod metrics;
+mod operations;
+mod queue;
 mod resolver;
 mod store;
 mod unit_of_work;
@@ -20,21 +22,22 @@ use std::sync::Arc;
 use auth::{InternalKey, Verifier};
 use bus::{Relay, SqlOutbox};
 use chassis::App;
-
-pub use audit::{Facts, PaymentFact, audit_facts};
 use service::{Deps, Service};
 
+pub use audit::{Facts, PaymentFact, audit_facts};
 pub use config::{Config, Money};
 
 use api::Api;
 use clients::{Orders, Provider, Sandbox};
-use commands::PaymentQueue;
-use resolver::Settling;
+use executor::Executor;
+use operations::Operations;
+use queue::PaymentQueue;
+use resolver::Resolver;
 
 /// The service's name.
 pub const NAME: &str = "payment";
 
-/// Where a test may have the process die.
+/// Points where a test can make the process abort.
 pub const CRASH_POINTS: &[&str] = &[
     "payment.authorize.before_commit",
     "payment.authorize.after_commit",
@@ -66,18 +69,26 @@ impl Service for Payment {
             remote: Arc::new(sandbox),
             timeout: config.provider_timeout(),
         };
-        let settling = Settling::new(&config, &ctx, db.clone(), provider.clone());
-        let queue = PaymentQueue::open(
-            &ctx,
-            &db,
+        let executor = Executor {
+            db: db.clone(),
             relay,
+            provider: provider.clone(),
+            crash: ctx.crash.clone(),
+            money: metrics::MoneyMetrics::new(&ctx.metrics, config.currency),
+            lease: resolver::lease(&provider),
+            pause: config.resolve_every(),
+        };
+        let queue = PaymentQueue::start(&ctx, executor);
+        let resolver = Resolver {
+            db: db.clone(),
+            queue: queue.clone(),
             provider,
-            settling,
-            metrics::MoneyMetrics::new(&ctx.metrics, config.currency),
-        );
-        ctx.spawn("resolver", resolver::resolve_for_ever(queue.clone(), ctx.clone()));
+            tasks: ctx.tasks.clone(),
+            every: config.resolve_every(),
+        };
+        ctx.spawn("resolver", resolver.clone().run(ctx.clone()));
         let api = Api {
-            queue,
+            operations: Operations::new(queue, resolver, config.provider_patience(), &ctx.metrics),
             orders: Orders::new(
                 &config.order_url,
                 InternalKey::parse(&config.common.auth.internal_key)?,
@@ -91,7 +102,7 @@ impl Service for Payment {
     }
 }
 
-/// The description of the HTTP side.
+/// The OpenAPI description.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     api::openapi()
 }

@@ -1,4 +1,4 @@
-//! Names and meanings of this service's own metrics.
+//! The metrics of this service.
 
 use chassis::Metrics;
 use commerce::{Amount, Currency};
@@ -6,17 +6,17 @@ use prometheus::{IntCounter, IntCounterVec};
 
 use crate::domain::Op;
 
-/// Operations by what callers were told, repeats too: labels `op` and `outcome`.
+/// Operations by the outcome that callers got, including repeats: labels `op` and `outcome`.
 const OPERATIONS: &str = "payment_operations_total";
-/// Payments that the resolver found in doubt, by whether it could settle them: label `settled`.
+/// Payments in doubt that the resolver has tried to resolve, by success: label `settled`.
 const RESOLVED: &str = "payment_resolved_total";
-/// Money that moved, each amount once, in minor units of the house's currency: labels `way` and `currency`.
+/// Money that has moved, each amount once, in minor units of the configured currency: labels `way` and `currency`.
 const MONEY: &str = "payment_money_minor_total";
 
-/// What may be told of an operation.
+/// The values of label `outcome`.
 const OUTCOMES: [&str; 4] = ["done", "refused", "in_doubt", "invalid"];
 
-/// [`OPERATIONS`], shown as zero from the start, so that the first increase is seen.
+/// [`OPERATIONS`], shown as zero from the start, so that the first increase is visible.
 pub(crate) fn operations(metrics: &Metrics) -> IntCounterVec {
     let counter = metrics.counter(OPERATIONS, "Operations on payments, by operation and outcome.", &["op", "outcome"]);
     for op in [Op::Authorize, Op::Capture, Op::Void, Op::Refund] {
@@ -31,13 +31,13 @@ pub(crate) fn operations(metrics: &Metrics) -> IntCounterVec {
 pub(crate) fn resolved(metrics: &Metrics) -> IntCounterVec {
     let help = "Payments in doubt taken up again, by whether that settled them.";
     let counter = metrics.counter(RESOLVED, help, &["settled"]);
-    for settled in ["yes", "no"] {
-        counter.with_label_values(&[settled]).reset();
+    for value in ["yes", "no"] {
+        counter.with_label_values(&[value]).reset();
     }
     counter
 }
 
-/// Counts [`MONEY`]. A client may name any currency, so only the house's own is told of.
+/// Counts [`MONEY`]. Clients may name any currency, so only the configured one is counted.
 #[derive(Clone)]
 pub(crate) struct MoneyMetrics {
     currency: Currency,
@@ -53,7 +53,7 @@ impl MoneyMetrics {
         Self { currency, taken: way("taken"), given_back: way("given_back") }
     }
 
-    /// Counts what a transaction that is durable now has moved.
+    /// Counts the money that a committed transaction has moved.
     pub(crate) fn count(&self, moved: &[MovedMoney]) {
         for moved in moved.iter().filter(|moved| moved.currency == self.currency) {
             self.taken.inc_by(u64::try_from(moved.taken.minor()).unwrap_or(0));
@@ -62,7 +62,7 @@ impl MoneyMetrics {
     }
 }
 
-/// Money that one operation moved.
+/// Money that one operation has moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MovedMoney {
     pub(crate) currency: Currency,

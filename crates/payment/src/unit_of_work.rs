@@ -1,4 +1,4 @@
-//! What one transaction works on: payments loaded, judged and changed in memory, and what changed saved.
+//! The unit of work of one transaction: payments are loaded, decided and changed in memory, and what changed is saved.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,7 +10,7 @@ use commerce::{Amount, OrderId, PaymentId, Timestamp};
 
 use crate::{
     clients::{Provider, SandboxBalances},
-    commands::{Answer, Command, Reply},
+    commands::{Claim, Command, Outcome, Reply, ReplyOutcome},
     domain::{Decision, Op, OperationOutcome, OperationRequest, Payment, Resolution, decide, record, resolve},
     error::Error,
     events,
@@ -18,187 +18,196 @@ use crate::{
     store,
 };
 
-/// The books of one transaction.
+/// What one transaction has loaded and changed.
 pub(crate) struct UnitOfWork<'a> {
     provider: &'a Provider,
     lease: Duration,
     pause: Duration,
     now: Timestamp,
-    books: HashMap<String, Payment>,
+    payments: HashMap<String, Payment>,
     balances: SandboxBalances,
     next_number: i64,
-    /// Operations that are new or changed, by order and place.
-    touched: BTreeSet<(String, usize)>,
+    /// Operations that are new or changed, by order and index.
+    changed_operations: BTreeSet<(String, usize)>,
     /// Payments of which only the claim changed.
-    claimed: BTreeSet<String>,
+    changed_claims: BTreeSet<String>,
     events: Vec<NewEvent>,
     moved: Vec<MovedMoney>,
 }
 
 impl<'a> UnitOfWork<'a> {
-    /// An empty unit, written now.
-    pub(crate) fn open(provider: &'a Provider, lease: Duration, pause: Duration) -> Self {
+    /// An empty unit of work at the current time.
+    pub(crate) fn new(provider: &'a Provider, lease: Duration, pause: Duration) -> Self {
         Self {
             provider,
             lease,
             pause,
             now: Timestamp::now(),
-            books: HashMap::new(),
+            payments: HashMap::new(),
             balances: SandboxBalances::default(),
             next_number: 0,
-            touched: BTreeSet::new(),
-            claimed: BTreeSet::new(),
+            changed_operations: BTreeSet::new(),
+            changed_claims: BTreeSet::new(),
             events: Vec::new(),
             moved: Vec::new(),
         }
     }
 
-    /// The same unit with what was loaded for it.
-    pub(crate) fn with(mut self, books: HashMap<String, Payment>, balances: SandboxBalances, next_number: i64) -> Self {
-        self.books = books;
+    /// Sets what was loaded. `next_number` is the first of as many numbers as the commands can create payments.
+    pub(crate) fn with(
+        mut self,
+        payments: HashMap<String, Payment>,
+        balances: SandboxBalances,
+        next_number: i64,
+    ) -> Self {
+        self.payments = payments;
         self.balances = balances;
         self.next_number = next_number;
         self
     }
 
-    /// Does one task.
-    pub(crate) fn task(&mut self, task: &Command) -> Answer {
-        match task {
-            Command::Change(change) => self.change(change),
-            Command::Claim(order_id) => self.claim(order_id),
-            Command::Settle { order_id, op, op_id, resolution } => {
-                self.settle(order_id, *op, op_id, resolution.clone());
-                self.answer(order_id, Reply::Done, false)
+    /// Applies one command.
+    pub(crate) fn apply(&mut self, command: &Command) -> Outcome {
+        match command {
+            Command::Operate(request) => Outcome::Operated(self.operate(request)),
+            Command::Claim(order_id) => Outcome::Claimed(self.claim(order_id)),
+            Command::Resolve { order_id, op, op_id, resolution } => {
+                self.resolve_in_doubt(order_id, *op, op_id, resolution.clone());
+                Outcome::Resolved
             }
         }
     }
 
-    fn change(&mut self, change: &OperationRequest) -> Answer {
-        let order_id = &change.order_id;
-        let known = self.books.get(order_id.as_str());
-        match decide(known, change) {
+    fn operate(&mut self, request: &OperationRequest) -> Reply {
+        let order_id = &request.order_id;
+        let known = self.payments.get(order_id.as_str());
+        match decide(known, request) {
             Decision::Repeat(index) => {
-                let reply = known.map_or(Reply::InDoubt, |payment| reply_of(payment, index));
-                self.answer(order_id, reply, false)
+                let outcome = known.map_or(ReplyOutcome::InDoubt, |payment| outcome_of(payment, index));
+                self.reply(order_id, outcome)
             }
-            Decision::Invalid(why) => self.answer(order_id, Reply::Invalid(why), false),
-            Decision::TooLate(why) => self.answer(order_id, Reply::Refused(why), false),
+            Decision::Invalid(why) => self.reply(order_id, ReplyOutcome::Invalid(why)),
+            Decision::TooLate(why) => self.reply(order_id, ReplyOutcome::Refused(why)),
             Decision::Resolved(resolution) => {
-                let index = self.record(change);
-                self.resolve(order_id.as_str(), index, resolution)
+                let index = self.record(request);
+                self.resolve(order_id, index, resolution)
             }
             Decision::Wait => {
-                self.record(change);
-                self.answer(order_id, Reply::InDoubt, false)
+                self.record(request);
+                self.reply(order_id, ReplyOutcome::InDoubt)
             }
-            Decision::Ask(request) => {
-                let index = self.record(change);
+            Decision::Ask(provider_request) => {
+                let index = self.record(request);
                 match &self.provider.local {
                     Some(sandbox) => {
-                        let payer = self.books.get(order_id.as_str()).and_then(|p| p.customer_id.clone());
-                        let resolution = sandbox.decide(&mut self.balances, payer.as_ref(), request);
-                        self.resolve(order_id.as_str(), index, resolution)
+                        let payer = self.payments.get(order_id.as_str()).and_then(|p| p.customer_id.clone());
+                        let resolution = sandbox.decide(&mut self.balances, payer.as_ref(), provider_request);
+                        self.resolve(order_id, index, resolution)
                     }
-                    None => self.claim(order_id),
+                    None => {
+                        let claim = self.claim(order_id);
+                        Reply { claim, ..self.reply(order_id, ReplyOutcome::InDoubt) }
+                    }
                 }
             }
         }
     }
 
-    /// Takes a payment in doubt in hand, unless somebody has it.
-    fn claim(&mut self, order_id: &OrderId) -> Answer {
-        let now = self.now;
-        let lease = self.lease;
-        let holds = self
-            .books
-            .get_mut(order_id.as_str())
-            .filter(|payment| payment.first_in_doubt().is_some() && payment.claimed_until <= now)
-            .map(|payment| payment.claimed_until = now.plus(lease))
-            .is_some();
-        if holds {
-            self.claimed.insert(order_id.as_str().to_owned());
-        }
-        self.answer(order_id, Reply::InDoubt, holds)
+    /// Claims a payment in doubt, unless it is claimed already.
+    fn claim(&mut self, order_id: &OrderId) -> Claim {
+        let free = |payment: &&mut Payment| payment.first_in_doubt().is_some() && payment.claimed_until <= self.now;
+        let Some(payment) = self.payments.get_mut(order_id.as_str()).filter(free) else {
+            return Claim::NotAcquired;
+        };
+        payment.claimed_until = self.now.plus(self.lease);
+        self.changed_claims.insert(order_id.as_str().to_owned());
+        Claim::Acquired
     }
 
-    fn settle(&mut self, order_id: &OrderId, op: Op, op_id: &str, resolution: Option<Resolution>) {
-        let Some(payment) = self.books.get_mut(order_id.as_str()) else {
+    fn resolve_in_doubt(&mut self, order_id: &OrderId, op: Op, op_id: &str, resolution: Option<Resolution>) {
+        let Some(payment) = self.payments.get_mut(order_id.as_str()) else {
             return;
         };
-        // Somebody else's lease may have led to the same answer before.
+        // Another replica may have resolved it after the lease had ended.
         let Some(index) =
             payment.find(op, op_id).filter(|index| payment.operations[*index].outcome == OperationOutcome::InDoubt)
         else {
             return;
         };
-        self.claimed.insert(order_id.as_str().to_owned());
+        self.changed_claims.insert(order_id.as_str().to_owned());
         match resolution {
             None => payment.claimed_until = self.now.plus(self.pause),
             Some(resolution) => {
-                self.resolve(order_id.as_str(), index, resolution);
-                let settled = self.books.get_mut(order_id.as_str());
-                if let Some(payment) = settled.filter(|payment| payment.first_in_doubt().is_none()) {
+                self.resolve(order_id, index, resolution);
+                let resolved = self.payments.get_mut(order_id.as_str());
+                if let Some(payment) = resolved.filter(|payment| payment.first_in_doubt().is_none()) {
                     payment.claimed_until = self.now;
                 }
             }
         }
     }
 
-    fn record(&mut self, change: &OperationRequest) -> usize {
-        let order_id = change.order_id.as_str();
-        let mut payment = self.books.remove(order_id);
-        let begins = payment.is_none();
-        let index = record(&mut payment, change, self.now, PaymentId::new);
+    fn record(&mut self, request: &OperationRequest) -> usize {
+        let order_id = request.order_id.as_str();
+        let mut payment = self.payments.remove(order_id);
+        let is_new = payment.is_none();
+        let index = record(&mut payment, request, self.now, PaymentId::new);
         if let Some(mut payment) = payment {
-            if begins && !payment.is_tombstone() {
+            if is_new && !payment.is_tombstone() {
                 payment.number = Some(self.next_number);
                 self.next_number += 1;
             }
-            self.books.insert(order_id.to_owned(), payment);
+            self.payments.insert(order_id.to_owned(), payment);
         }
-        self.touched.insert((order_id.to_owned(), index));
+        self.changed_operations.insert((order_id.to_owned(), index));
         index
     }
 
-    fn resolve(&mut self, order_id: &str, index: usize, resolution: Resolution) -> Answer {
-        let Some(payment) = self.books.get_mut(order_id) else {
-            return Answer { reply: Reply::InDoubt, payment: None, holds: false };
+    fn resolve(&mut self, order_id: &OrderId, index: usize, resolution: Resolution) -> Reply {
+        let Some(payment) = self.payments.get_mut(order_id.as_str()) else {
+            return self.reply(order_id, ReplyOutcome::InDoubt);
         };
-        self.touched.insert((order_id.to_owned(), index));
+        self.changed_operations.insert((order_id.as_str().to_owned(), index));
         let before = (payment.captured, payment.refunded);
         let event = resolve(payment, index, resolution, self.now);
-        let more = |now: Amount, before: Amount| Amount::from_minor(now.minor() - before.minor());
+        let increase = |now: Amount, before: Amount| Amount::from_minor(now.minor() - before.minor());
         self.moved.push(MovedMoney {
             currency: payment.currency,
-            taken: more(payment.captured, before.0),
-            given_back: more(payment.refunded, before.1),
+            taken: increase(payment.captured, before.0),
+            given_back: increase(payment.refunded, before.1),
         });
         if let Some(event) = event {
             self.events.push(events::event(payment, index, event));
         }
-        Answer { reply: reply_of(payment, index), payment: visible(payment), holds: false }
+        let outcome = outcome_of(payment, index);
+        self.reply(order_id, outcome)
     }
 
-    fn answer(&self, order_id: &OrderId, reply: Reply, holds: bool) -> Answer {
-        Answer { reply, payment: self.books.get(order_id.as_str()).and_then(visible), holds }
+    /// A reply without a claim.
+    fn reply(&self, order_id: &OrderId, outcome: ReplyOutcome) -> Reply {
+        let payment = self.payments.get(order_id.as_str()).filter(|payment| !payment.is_tombstone()).cloned();
+        Reply { outcome, payment, claim: Claim::NotAcquired }
     }
 
     /// Whether nothing has to be saved.
     pub(crate) fn is_clean(&self) -> bool {
-        self.touched.is_empty() && self.claimed.is_empty()
+        self.changed_operations.is_empty() && self.changed_claims.is_empty()
     }
 
-    /// Writes what changed, and what is told of it. Gives the money that moved, should it become durable.
+    /// Saves what changed together with its events. Returns the money that has moved once the transaction is committed.
     pub(crate) async fn save(self, tx: &mut db::Tx) -> Result<Vec<MovedMoney>, Error> {
         let orders: BTreeSet<&str> = self
-            .touched
+            .changed_operations
             .iter()
             .map(|(order_id, _)| order_id.as_str())
-            .chain(self.claimed.iter().map(String::as_str))
+            .chain(self.changed_claims.iter().map(String::as_str))
             .collect();
-        let payments: Vec<&Payment> = orders.iter().filter_map(|id| self.books.get(*id)).collect();
-        let operations: Vec<(&Payment, usize)> =
-            self.touched.iter().filter_map(|(order_id, index)| Some((self.books.get(order_id)?, *index))).collect();
+        let payments: Vec<&Payment> = orders.iter().filter_map(|id| self.payments.get(*id)).collect();
+        let operations: Vec<(&Payment, usize)> = self
+            .changed_operations
+            .iter()
+            .filter_map(|(order_id, index)| Some((self.payments.get(order_id)?, *index)))
+            .collect();
         store::payments::save(tx, &payments, &operations).await?;
         self.balances.save(tx).await?;
         bus::outbox::append(tx, crate::NAME, self.events).await?;
@@ -207,9 +216,9 @@ impl<'a> UnitOfWork<'a> {
 
     /// The crash points of the kinds of operation that are about to become durable.
     pub(crate) fn crash_points(&self) -> BTreeSet<(&'static str, &'static str)> {
-        self.touched
+        self.changed_operations
             .iter()
-            .filter_map(|(order_id, index)| self.books.get(order_id)?.operations.get(*index))
+            .filter_map(|(order_id, index)| self.payments.get(order_id)?.operations.get(*index))
             .filter_map(|operation| match operation.op {
                 Op::Authorize => Some(("payment.authorize.before_commit", "payment.authorize.after_commit")),
                 Op::Void => Some(("payment.void.before_commit", "payment.void.after_commit")),
@@ -220,15 +229,11 @@ impl<'a> UnitOfWork<'a> {
     }
 }
 
-fn visible(payment: &Payment) -> Option<Payment> {
-    (!payment.is_tombstone()).then(|| payment.clone())
-}
-
-fn reply_of(payment: &Payment, index: usize) -> Reply {
+fn outcome_of(payment: &Payment, index: usize) -> ReplyOutcome {
     let operation = &payment.operations[index];
     match operation.outcome {
-        OperationOutcome::Done => Reply::Done,
-        OperationOutcome::Refused => Reply::Refused(operation.reason.clone()),
-        OperationOutcome::InDoubt => Reply::InDoubt,
+        OperationOutcome::Done => ReplyOutcome::Done,
+        OperationOutcome::Refused => ReplyOutcome::Refused(operation.reason.clone()),
+        OperationOutcome::InDoubt => ReplyOutcome::InDoubt,
     }
 }

@@ -1,4 +1,4 @@
-//! `PaymentService` of an older fleet, as it was: no package, no authentication, a binary float for money.
+//! `PaymentService`, the old payment proto: no package, no authentication, amounts as binary floats.
 
 use std::time::Duration;
 
@@ -12,19 +12,20 @@ use super::{
     wire::{self, LEGACY},
 };
 use crate::{
-    clients::Standing,
-    commands::Reply,
+    clients::OrderProgress,
+    commands::ReplyOutcome,
     domain::{Action, Method, OperationRequest, Payment, PaymentKind, PaymentStatus, Terms},
     error::Error,
     store,
 };
 
-/// How long a checkout that is under way is waited for.
+/// How long a call waits for a checkout in progress.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The pause between two questions about the checkout.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Metadata that may carry the exact amount in cents, for which the float of the message is only nearly right.
+/// Optional metadata: the exact amount in cents, since a float is exact only for small amounts.
 const CENTS: &str = "amount-cents";
-/// Metadata that may carry the caller's own key.
+/// Optional metadata: an idempotency key of the caller.
 const KEY: &str = "idempotency-key";
 
 #[tonic::async_trait]
@@ -32,29 +33,29 @@ impl PaymentService for Api {
     async fn pay(&self, request: Request<PaymentRequest>) -> Result<Response<PaymentResponse>, Status> {
         let op_id = match request.metadata().get(KEY).map(|key| key.to_str()) {
             None => "pay".to_owned(),
-            Some(Ok(key)) if wire::any_id(key).is_ok() => key.to_owned(),
-            Some(_) => return Err(Status::invalid_argument("idempotency-key is no id")),
+            Some(Ok(key)) if wire::check_id(key).is_ok() => key.to_owned(),
+            Some(_) => return Err(Status::invalid_argument("idempotency-key is not an id")),
         };
         let exact = match request.metadata().get(CENTS).map(|cents| cents.to_str().ok()?.parse::<i64>().ok()) {
             None => None,
             Some(Some(cents @ 1..=100_000_000_000_000)) => Some(Amount::from_minor(cents)),
-            Some(_) => return Err(Status::invalid_argument("amount-cents is no whole number above 0")),
+            Some(_) => return Err(Status::invalid_argument("amount-cents is not a whole number above 0")),
         };
         let request = request.into_inner();
         Id::<()>::parse(&request.order_id).map_err(|err| Status::invalid_argument(format!("orderId: {err}")))?;
-        let asked = match exact {
-            Some(amount) => Asked { amount, float: None },
-            None => Asked { amount: cents(request.amount)?, float: Some(request.amount) },
+        let amount = match exact {
+            Some(amount) => LegacyAmount { amount, float: None },
+            None => LegacyAmount { amount: cents(request.amount)?, float: Some(request.amount) },
         };
-        // The order's own payment answers for it: this call charges nothing for an order of this house.
-        let known = self.known(&request.order_id).await.map_err(Problem::from)?;
+        // This call charges nothing for an existing order: the order's own payment decides.
+        let known = self.find_payment(&request.order_id).await.map_err(Problem::from)?;
         let paid = match known {
-            Some(payment) => stored(&payment, asked)?,
-            None => match self.order(&request.order_id).await? {
-                Standing::Unknown => self.pay_apart(&request.order_id, asked, op_id).await?,
-                // Its saga was quicker than the question, or ended without money.
-                _ => match self.known(&request.order_id).await.map_err(Problem::from)? {
-                    Some(payment) => stored(&payment, asked)?,
+            Some(payment) => is_paid(&payment, amount)?,
+            None => match self.order_progress(&request.order_id).await? {
+                OrderProgress::Unknown => self.pay_legacy(&request.order_id, amount, op_id).await?,
+                // The saga has created the payment meanwhile, or ended without one.
+                _ => match self.find_payment(&request.order_id).await.map_err(Problem::from)? {
+                    Some(payment) => is_paid(&payment, amount)?,
                     None => false,
                 },
             },
@@ -65,66 +66,67 @@ impl PaymentService for Api {
 }
 
 impl Api {
-    /// How an order of this id stands; one whose checkout is under way is waited for, since it will be charged by that.
-    async fn order(&self, order_id: &str) -> Result<Standing, Status> {
+    /// The progress of the order with this id. Waits for a checkout in progress, since that will charge the order.
+    async fn order_progress(&self, order_id: &str) -> Result<OrderProgress, Status> {
         let begun = tokio::time::Instant::now();
         loop {
-            let standing = self.orders.standing(order_id).await.map_err(|error| {
-                tracing::warn!(%error, "a payment waits for the order service");
-                Status::unavailable("the order service does not say whether it knows this order; ask again")
+            let progress = self.orders.progress(order_id).await.map_err(|error| {
+                tracing::warn!(%error, "the order service did not answer whether an order exists");
+                Status::unavailable("the order service did not answer whether the order exists; try again")
             })?;
-            match standing {
-                Standing::Running if begun.elapsed() > PATIENCE => {
-                    return Err(Status::unavailable("the order is still being placed; ask again"));
+            match progress {
+                OrderProgress::Running if begun.elapsed() > PATIENCE => {
+                    return Err(Status::unavailable("the order is still being placed; try again"));
                 }
-                Standing::Running => tokio::time::sleep(PAUSE).await,
-                standing => return Ok(standing),
+                OrderProgress::Running => tokio::time::sleep(PAUSE).await,
+                progress => return Ok(progress),
             }
         }
     }
 
-    async fn known(&self, order_id: &str) -> Result<Option<Payment>, Error> {
+    async fn find_payment(&self, order_id: &str) -> Result<Option<Payment>, Error> {
         let mut tx = self.db.snapshot().await?;
         let orders = [order_id].into();
         Ok(store::payments::of_orders(&mut tx, &orders).await?.remove(order_id))
     }
 
-    /// A payment under an id that this house does not know: in a namespace of its own, once per id.
-    async fn pay_apart(&self, order_id: &str, asked: Asked, op_id: String) -> Result<bool, Status> {
-        let order_id = OrderId::parse(&format!("{LEGACY}{order_id}"))
-            .map_err(|_| Status::invalid_argument(format!("orderId is longer than {} letters", 64 - LEGACY.len())))?;
-        if let Some(payment) = self.known(order_id.as_str()).await.map_err(Problem::from)? {
-            return stored(&payment, asked);
+    /// Pays under an id that is not an order: in a namespace of its own, once per id.
+    async fn pay_legacy(&self, order_id: &str, amount: LegacyAmount, op_id: String) -> Result<bool, Status> {
+        let order_id = OrderId::parse(&format!("{LEGACY}{order_id}")).map_err(|_| {
+            Status::invalid_argument(format!("orderId is longer than {} characters", 64 - LEGACY.len()))
+        })?;
+        if let Some(payment) = self.find_payment(order_id.as_str()).await.map_err(Problem::from)? {
+            return is_paid(&payment, amount);
         }
         let terms = Terms {
             kind: PaymentKind::Legacy,
-            amount: asked.amount,
+            amount: amount.amount,
             currency: self.currency,
             customer_id: None,
             method: Method::Card,
             capture: true,
         };
-        let change = OperationRequest { order_id, op_id, action: Action::Authorize(terms), note: String::new() };
-        let answer = self.queue.operate(vec![change]).await.map_err(Problem::from)?.pop();
-        match answer.map(|answer| (answer.reply, answer.payment)) {
-            Some((Reply::Done, _)) => Ok(true),
-            Some((Reply::InDoubt, _)) | None => Err(in_doubt()),
-            // Somebody was faster with another key: what came of his call answers.
-            Some((Reply::Refused(_) | Reply::Invalid(_), Some(payment))) => stored(&payment, asked),
-            Some((Reply::Refused(_) | Reply::Invalid(_), None)) => Ok(false),
+        let request = OperationRequest { order_id, op_id, action: Action::Authorize(terms), note: String::new() };
+        let reply = self.operations.perform(vec![request]).await.map_err(Problem::from)?.pop();
+        match reply.map(|reply| (reply.outcome, reply.payment)) {
+            Some((ReplyOutcome::Done, _)) => Ok(true),
+            Some((ReplyOutcome::InDoubt, _)) | None => Err(in_doubt()),
+            // Another call was faster with another key: its payment decides.
+            Some((ReplyOutcome::Refused(_) | ReplyOutcome::Invalid(_), Some(payment))) => is_paid(&payment, amount),
+            Some((ReplyOutcome::Refused(_) | ReplyOutcome::Invalid(_), None)) => Ok(false),
         }
     }
 }
 
-/// What somebody pays: exactly, or as the float that he sent.
+/// The amount of a call: exact, or as the float that was sent.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct LegacyAmount {
     amount: Amount,
     float: Option<f32>,
 }
 
-impl Asked {
-    /// Whether this is the amount that is meant. Of a float it is the one that comes nearest to what was sent.
+impl LegacyAmount {
+    /// Whether the call means this amount. For a float that is the amount whose nearest float was sent.
     fn means(self, amount: Amount) -> bool {
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "as its sender rounded it")]
         let sent = (amount.minor() as f64 / 100.0) as f32;
@@ -132,20 +134,20 @@ impl Asked {
     }
 }
 
-/// Whether the payment on the books is one of this amount that holds.
-fn stored(payment: &Payment, asked: Asked) -> Result<bool, Status> {
+/// Whether the stored payment has this amount and was not refused or voided.
+fn is_paid(payment: &Payment, amount: LegacyAmount) -> Result<bool, Status> {
     match payment.status {
         PaymentStatus::InDoubt => Err(in_doubt()),
         PaymentStatus::Refused | PaymentStatus::Voided | PaymentStatus::Tombstone => Ok(false),
         PaymentStatus::Authorised
         | PaymentStatus::Captured
         | PaymentStatus::PartlyRefunded
-        | PaymentStatus::Refunded => Ok(asked.means(payment.amount)),
+        | PaymentStatus::Refunded => Ok(amount.means(payment.amount)),
     }
 }
 
 fn in_doubt() -> Status {
-    Status::unavailable("the provider has not answered yet; ask again")
+    Status::unavailable("the provider has not answered yet; try again")
 }
 
 /// Rounds to cents, since 19.99 is no binary float.
@@ -167,10 +169,10 @@ mod tests {
     fn a_large_amount_is_known_by_the_float_that_it_became() {
         let amount = Amount::from_minor(20_000_001);
         let float = 200_000.01_f32;
-        let sent = Asked { amount: cents(float).expect("an amount"), float: Some(float) };
+        let sent = LegacyAmount { amount: cents(float).expect("an amount"), float: Some(float) };
         assert!(sent.amount != amount && sent.means(amount));
         assert!(!sent.means(Amount::from_minor(20_000_101)));
-        assert!(!Asked { amount: sent.amount, float: None }.means(amount), "said exactly it is another");
+        assert!(!LegacyAmount { amount: sent.amount, float: None }.means(amount), "said exactly it is another");
     }
 
     #[test]

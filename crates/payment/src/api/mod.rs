@@ -1,5 +1,5 @@
-//! The edge. gRPC: `souk.payment.v1.Payments` (authenticated) and `PaymentService` (the older fleet's, open),
-//! beside health and reflection. HTTP: health, readiness and metrics, which every service has.
+//! The API. gRPC: `souk.payment.v1.Payments` (authenticated), `PaymentService` (the old proto, without authentication), health
+//! and reflection. HTTP: health, readiness and metrics, as in every service.
 
 mod legacy;
 mod payments;
@@ -14,15 +14,16 @@ use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{clients::Orders, commands::PaymentQueue};
+use crate::{clients::Orders, operations::Operations};
 
-/// What the handlers work with. Cheap to clone.
+/// The state of the handlers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
-    pub(crate) queue: PaymentQueue,
+    pub(crate) operations: Operations,
     pub(crate) orders: Orders,
     pub(crate) db: Db,
     pub(crate) cursors: CursorKey,
+    /// The currency of payments by the old proto.
     pub(crate) currency: Currency,
 }
 
@@ -37,10 +38,10 @@ pub(crate) async fn grpc(api: Api, verifier: Verifier) -> anyhow::Result<Routes>
     chassis::grpc::with_health_and_reflection(routes, &names, proto::FILE_DESCRIPTOR_SET).await
 }
 
-/// The shape of a payment on REST, where the gateway serves it, and in events.
+/// The schema of a payment in events and on REST, which the gateway serves.
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Souk payments", description = "Payments are asked for by gRPC; the gateway bridges them to REST."),
+    info(title = "Souk payments", description = "Payments are made by gRPC (`souk.payment.v1.Payments`); the gateway serves them on REST."),
     components(schemas(crate::events::PaymentBody<'static>))
 )]
 struct Doc;
@@ -50,7 +51,7 @@ pub(crate) fn http() -> Router {
     chassis::openapi_docs(OpenApiRouter::with_openapi(openapi()))
 }
 
-/// The description of the HTTP side.
+/// The OpenAPI description.
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     Doc::openapi()
 }

@@ -1,4 +1,4 @@
-//! `souk.payment.v1.Payments`: changing calls for services, reading calls for admins too.
+//! `souk.payment.v1.Payments`: calls that change payments are for services; reading calls also for admins.
 
 use auth::{Role, grpc_caller};
 use chassis::Problem;
@@ -54,7 +54,7 @@ impl Payments for Api {
         let ids = request.into_inner().ids;
         check_count(ids.len())?;
         for id in &ids {
-            wire::any_id(id).map_err(Status::invalid_argument)?;
+            wire::check_id(id).map_err(Status::invalid_argument)?;
         }
         let found = self.find(&ids).await.map_err(Problem::from)?;
         Ok(Response::new(GetResponse { payments: found.iter().map(wire::payment).collect() }))
@@ -70,8 +70,8 @@ impl Payments for Api {
                 return Err(Status::invalid_argument(format!("limit {limit} is more than {MAX_LIMIT}")));
             }
         };
-        let filter = self.filter(request)?;
-        let mut payments = self.page(&filter, limit).await.map_err(Problem::from)?;
+        let filter = self.parse_filter(request)?;
+        let mut payments = self.list_page(&filter, limit).await.map_err(Problem::from)?;
         let more = payments.len() > limit as usize;
         payments.truncate(limit as usize);
         let last = payments.last().and_then(|payment| payment.number);
@@ -94,19 +94,15 @@ impl Api {
         self.operate(items.into_iter().map(|item| wire::operation(item, &action)).collect()).await
     }
 
-    /// Does what can be read, and answers each item in its place.
+    /// Performs the valid items. One result for each item, in their order.
     async fn operate(&self, items: Vec<Item>) -> Result<Response<OperationResponse>, Status> {
-        let changes = items.iter().filter_map(|item| item.change.clone().ok()).collect::<Vec<_>>();
-        let answers = match changes.is_empty() {
-            true => Vec::new(),
-            false => self.queue.operate(changes).await.map_err(Problem::from)?,
-        };
-        let mut answers = answers.into_iter();
+        let requests = items.iter().filter_map(|item| item.request.clone().ok()).collect();
+        let mut replies = self.operations.perform(requests).await.map_err(Problem::from)?.into_iter();
         let results = items
             .into_iter()
-            .map(|item| match &item.change {
+            .map(|item| match &item.request {
                 Err(why) => wire::invalid(&item, why),
-                Ok(_) => wire::result(&item, answers.next()),
+                Ok(_) => wire::result(&item, replies.next()),
             })
             .collect();
         Ok(Response::new(OperationResponse { results }))
@@ -117,12 +113,16 @@ impl Api {
         store::payments::find(&mut tx, ids).await
     }
 
-    async fn page(&self, filter: &store::payments::Filter, limit: u32) -> Result<Vec<crate::domain::Payment>, Error> {
+    async fn list_page(
+        &self,
+        filter: &store::payments::Filter,
+        limit: u32,
+    ) -> Result<Vec<crate::domain::Payment>, Error> {
         let mut tx = self.db.snapshot().await?;
         store::payments::list(&mut tx, filter, i64::from(limit) + 1).await
     }
 
-    fn filter(&self, request: ListRequest) -> Result<store::payments::Filter, Status> {
+    fn parse_filter(&self, request: ListRequest) -> Result<store::payments::Filter, Status> {
         let text = |value: String| (!value.is_empty()).then_some(value);
         let before = text(request.cursor)
             .map(|cursor| self.cursors.decode::<i64>(&cursor))
@@ -131,14 +131,14 @@ impl Api {
         let status = text(request.status)
             .map(|word| match PaymentStatus::parse(&word) {
                 None | Some(PaymentStatus::Tombstone) => {
-                    Err(Status::invalid_argument(format!("`{word}` is no status of a payment")))
+                    Err(Status::invalid_argument(format!("`{word}` is not a status of a payment")))
                 }
                 Some(status) => Ok(status),
             })
             .transpose()?;
         let order_id = text(request.order_id);
         if let Some(id) = &order_id {
-            wire::any_id(id).map_err(Status::invalid_argument)?;
+            wire::check_id(id).map_err(Status::invalid_argument)?;
         }
         Ok(store::payments::Filter { order_id, status, before })
     }

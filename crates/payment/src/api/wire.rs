@@ -1,25 +1,25 @@
-//! Between the messages of the proto files and the domain.
+//! Conversions between the messages of the proto files and the domain.
 
 use commerce::{Amount, CustomerId, Id, OrderId};
 use proto::payment::v1 as pb;
 
 use crate::{
-    commands::{Answer, Reply},
+    commands::{Reply, ReplyOutcome},
     domain::{Action, Method, OperationRequest, Payment, PaymentKind, Terms},
 };
 
-/// What the ids of payments that only the older fleet knows begin with.
+/// The prefix of the order ids of payments by the old proto.
 pub(crate) const LEGACY: &str = "legacy:";
 /// The largest amount taken, in minor units.
 const MAX_MINOR: i64 = 1_000_000_000_000;
 const MAX_NOTE_CHARS: usize = 500;
 
-/// One item of a call, readable or not.
+/// One item of a call.
 pub(crate) struct Item {
     order_id: String,
     op_id: String,
-    /// What it asks for, or why it cannot.
-    pub(crate) change: Result<OperationRequest, String>,
+    /// The operation, or why the item is invalid.
+    pub(crate) request: Result<OperationRequest, String>,
 }
 
 pub(crate) fn authorization(item: pb::Authorization) -> Item {
@@ -42,35 +42,34 @@ pub(crate) fn authorization(item: pb::Authorization) -> Item {
             capture: item.capture,
         }))
     };
-    let change = terms(&item).and_then(|action| change(&item.order_id, &item.op_id, action, String::new()));
-    Item { order_id: item.order_id, op_id: item.op_id, change }
+    let request = terms(&item).and_then(|action| parse_request(&item.order_id, &item.op_id, action, String::new()));
+    Item { order_id: item.order_id, op_id: item.op_id, request }
 }
 
 pub(crate) fn operation(item: pb::Operation, action: impl Fn(&pb::Operation) -> Result<Action, String>) -> Item {
-    let change = if item.reason.chars().count() > MAX_NOTE_CHARS {
-        Err(format!("reason is longer than {MAX_NOTE_CHARS} letters"))
+    let request = if item.reason.chars().count() > MAX_NOTE_CHARS {
+        Err(format!("reason is longer than {MAX_NOTE_CHARS} characters"))
     } else {
-        action(&item).and_then(|action| change(&item.order_id, &item.op_id, action, item.reason))
+        action(&item).and_then(|action| parse_request(&item.order_id, &item.op_id, action, item.reason))
     };
-    Item { order_id: item.order_id, op_id: item.op_id, change }
+    Item { order_id: item.order_id, op_id: item.op_id, request }
 }
 
-fn change(order_id: &str, op_id: &str, action: Action, note: String) -> Result<OperationRequest, String> {
-    // Those belong to the older fleet's own calls.
-    // Money of the older fleet is its own to take; what it took may be given back by hand.
+fn parse_request(order_id: &str, op_id: &str, action: Action, note: String) -> Result<OperationRequest, String> {
+    // Payments by the old proto are authorised by that proto only; they may be refunded by hand.
     if order_id.starts_with(LEGACY) && !matches!(action, Action::Refund { .. }) {
         return Err(format!("order_id must not begin with {LEGACY}"));
     }
     Ok(OperationRequest {
         order_id: OrderId::parse(order_id).map_err(|err| format!("order_id: {err}"))?,
-        op_id: any_id(op_id).map(|()| op_id.to_owned()).map_err(|err| format!("op_id: {err}"))?,
+        op_id: check_id(op_id).map(|()| op_id.to_owned()).map_err(|err| format!("op_id: {err}"))?,
         action,
         note,
     })
 }
 
-/// Checks an id of whatever kind.
-pub(crate) fn any_id(id: &str) -> Result<(), String> {
+/// Checks an id of any kind.
+pub(crate) fn check_id(id: &str) -> Result<(), String> {
     Id::<()>::parse(id).map(|_| ()).map_err(|err| err.to_string())
 }
 
@@ -82,17 +81,17 @@ pub(crate) fn amount(minor: i64) -> Result<Amount, String> {
     Err(format!("amount is {minor}, but must be from 1 to {MAX_MINOR} minor units"))
 }
 
-/// An amount above zero, or 0 for everything.
+/// An amount above zero; 0 means everything.
 pub(crate) fn amount_or_all(minor: i64) -> Result<Option<Amount>, String> {
     if minor == 0 { Ok(None) } else { amount(minor).map(Some) }
 }
 
-/// What a refund asks for.
+/// The action of a refund.
 pub(crate) fn refund(item: &pb::Operation) -> Result<Action, String> {
     Ok(Action::Refund { amount: amount(item.amount)?, up_to: item.up_to })
 }
 
-/// Refuses what only a refund can mean.
+/// Refuses `up_to` in an operation other than a refund.
 pub(crate) fn no_up_to(item: &pb::Operation) -> Result<(), String> {
     if item.up_to { Err("up_to is for refunds".into()) } else { Ok(()) }
 }
@@ -101,17 +100,17 @@ pub(crate) fn invalid(item: &Item, why: &str) -> pb::OperationResult {
     result_of(item, pb::Outcome::Invalid, why.to_owned(), None)
 }
 
-pub(crate) fn result(item: &Item, answer: Option<Answer>) -> pb::OperationResult {
-    let Some(answer) = answer else {
+pub(crate) fn result(item: &Item, reply: Option<Reply>) -> pb::OperationResult {
+    let Some(reply) = reply else {
         return result_of(item, pb::Outcome::InDoubt, String::new(), None);
     };
-    let (outcome, reason) = match answer.reply {
-        Reply::Done => (pb::Outcome::Done, String::new()),
-        Reply::Refused(why) => (pb::Outcome::Refused, why),
-        Reply::InDoubt => (pb::Outcome::InDoubt, "the provider has not answered yet".into()),
-        Reply::Invalid(why) => (pb::Outcome::Invalid, why),
+    let (outcome, reason) = match reply.outcome {
+        ReplyOutcome::Done => (pb::Outcome::Done, String::new()),
+        ReplyOutcome::Refused(why) => (pb::Outcome::Refused, why),
+        ReplyOutcome::InDoubt => (pb::Outcome::InDoubt, "the provider has not answered yet".into()),
+        ReplyOutcome::Invalid(why) => (pb::Outcome::Invalid, why),
     };
-    result_of(item, outcome, reason, answer.payment.as_ref().map(payment))
+    result_of(item, outcome, reason, reply.payment.as_ref().map(payment))
 }
 
 fn result_of(item: &Item, outcome: pb::Outcome, reason: String, payment: Option<pb::Payment>) -> pb::OperationResult {

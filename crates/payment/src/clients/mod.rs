@@ -1,5 +1,5 @@
-//! What this service asks of others: the payment providers; and the order service, before somebody pays under an id that may be
-//! an order's.
+//! Clients of other programs: the payment provider; and the order service, which is asked whether an id that is paid by the old
+//! proto is an order.
 
 mod orders;
 mod sandbox;
@@ -10,22 +10,22 @@ use commerce::CustomerId;
 
 use crate::domain::{Payment, ProviderRequest, Resolution};
 
-pub(crate) use orders::{Orders, Standing};
+pub(crate) use orders::{OrderProgress, Orders};
 pub(crate) use sandbox::{Sandbox, SandboxBalances};
 
-/// One demand on a provider, with the key that makes it happen once.
+/// A call to a provider, with the key by which it takes effect once.
 #[derive(Debug, Clone)]
 pub(crate) struct ProviderCall {
     /// The idempotency key: the same for every try of one operation.
     pub key: String,
-    /// Whose money.
+    /// The payer.
     pub customer_id: Option<CustomerId>,
-    /// What is wanted.
+    /// What the provider shall do.
     pub request: ProviderRequest,
 }
 
 impl ProviderCall {
-    /// The call for the operation at `place`.
+    /// The call for the operation at `index`.
     pub(crate) fn of(payment: &Payment, index: usize, request: ProviderRequest) -> Self {
         let operation = &payment.operations[index];
         Self {
@@ -36,30 +36,30 @@ impl ProviderCall {
     }
 }
 
-/// No answer: nobody knows whether it happened.
+/// The provider did not answer: the call may have taken effect or not.
 #[derive(Debug, thiserror::Error)]
 #[error("the provider did not answer: {0}")]
 pub(crate) struct NoAnswer(pub String);
 
-/// A provider that keeps its own books. It does each key at most once.
+/// A provider with its own store. Each key takes effect at most once.
 #[tonic::async_trait]
 pub(crate) trait RemoteProvider: Send + Sync {
-    /// Does what is demanded, or says again what it said to this key.
+    /// Performs the request, or returns the first answer to this key again.
     async fn send(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer>;
-    /// What became of this key; nothing where the provider never saw it.
+    /// The answer to this key; none if the provider has never received it.
     async fn lookup(&self, key: &str) -> Result<Option<Resolution>, NoAnswer>;
-    /// Spoils the key, so that a straggling [`RemoteProvider::send`] is refused; if it was done before, says so.
+    /// Invalidates the key, so that a late [`RemoteProvider::send`] is refused. Returns the answer if there is one already.
     async fn abandon(&self, key: &str) -> Result<Resolution, NoAnswer>;
 }
 
-/// Who decides about cards.
+/// The provider of card payments.
 #[derive(Clone)]
 pub(crate) struct Provider {
-    /// Decides inside the payment's own transaction. None where the provider is a foreign one.
+    /// Decides in the transaction of the payment. None if the provider is remote.
     pub local: Option<Sandbox>,
-    /// Decides by calls; also settles what an earlier run left in doubt.
+    /// Decides by calls; also for operations that an earlier run has left in doubt.
     pub remote: Arc<dyn RemoteProvider>,
-    /// How long one call may take.
+    /// The time-out of one call.
     pub timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The order service.
+//! The client of the order service.
 
 use std::time::Duration;
 
@@ -7,20 +7,21 @@ use chassis::Metrics;
 use serde::Deserialize;
 use service::RestPeer;
 
+/// The time-out of one call.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks the order service. Cheap to clone.
+/// The client of the order service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Orders(RestPeer);
 
-/// How an order stands with its money.
+/// Whether an order can still be charged by its saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// There is no such order.
+pub(crate) enum OrderProgress {
+    /// The order does not exist.
     Unknown,
-    /// Its saga may still ask for money.
+    /// The saga may still authorise a payment.
     Running,
-    /// Its saga is over.
+    /// The saga has ended.
     Over,
 }
 
@@ -30,18 +31,18 @@ struct OrderBody {
 }
 
 impl Orders {
-    /// The order service at this URL.
+    /// A client for this URL.
     pub(crate) fn new(url: &str, key: InternalKey, metrics: &Metrics) -> anyhow::Result<Self> {
         Ok(Self(RestPeer::new("order", url, TIMEOUT, metrics)?.with_key(key.for_service(crate::NAME))))
     }
 
-    /// How the order of this id stands. The id fits a path.
-    pub(crate) async fn standing(&self, order_id: &str) -> anyhow::Result<Standing> {
+    /// The progress of an order. The id must be valid in a path.
+    pub(crate) async fn progress(&self, order_id: &str) -> anyhow::Result<OrderProgress> {
         let request = self.0.get(&format!("/api/orders/{order_id}"));
         Ok(match self.0.find::<OrderBody>(request, "order.not_found").await? {
-            None => Standing::Unknown,
-            Some(order) if order.status == "pending" => Standing::Running,
-            Some(_) => Standing::Over,
+            None => OrderProgress::Unknown,
+            Some(order) if order.status == "pending" => OrderProgress::Running,
+            Some(_) => OrderProgress::Over,
         })
     }
 }

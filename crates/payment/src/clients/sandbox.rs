@@ -1,5 +1,5 @@
-//! The sandbox provider: at no cost inside the payment's own transaction, or, when it is given latency or
-//! failures, like a foreign provider with books and transactions of its own.
+//! The sandbox provider. It decides in the transaction of the payment; with latency or failures it behaves like a remote
+//! provider with its own data and transactions.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,17 +25,17 @@ pub(crate) struct Sandbox(Arc<Inner>);
 struct Inner {
     db: Db,
     rules: sandbox::Rules,
-    balance: Option<Amount>,
-    balances: BTreeMap<String, Amount>,
+    initial_balance: Option<Amount>,
+    initial_balances: BTreeMap<String, Amount>,
     latency: Duration,
     failure_rate: f64,
     lost_answer_rate: f64,
 }
 
-/// What the customers of one transaction have.
+/// The limited balances of the customers of one transaction.
 #[derive(Debug, Default)]
 pub(crate) struct SandboxBalances {
-    held: HashMap<String, SandboxBalance>,
+    limited: HashMap<String, SandboxBalance>,
 }
 
 #[derive(Debug)]
@@ -45,53 +45,53 @@ struct SandboxBalance {
 }
 
 impl Sandbox {
-    /// The sandbox with its books in `db`.
+    /// The sandbox with its data in `db`.
     pub(crate) fn new(config: &Config, db: Db) -> Self {
         let balances = &config.sandbox_balances;
         Self(Arc::new(Inner {
             db,
             rules: config.sandbox_rules(),
-            balance: config.sandbox_balance.map(|money| money.0),
-            balances: balances.iter().map(|(id, money)| (id.clone(), money.0)).collect(),
+            initial_balance: config.sandbox_balance.map(|money| money.0),
+            initial_balances: balances.iter().map(|(id, money)| (id.clone(), money.0)).collect(),
             latency: Duration::from_millis(config.sandbox_latency_ms),
             failure_rate: config.sandbox_failure_rate,
             lost_answer_rate: config.sandbox_lost_answer_rate,
         }))
     }
 
-    /// Opens the balances of those customers who have a limited balance. Costs nothing where nobody has.
+    /// Loads the balances of those customers whose balance is limited. Runs no statement if there are none.
     pub(crate) async fn balances<'a>(
         &self,
         tx: &mut Tx,
         customers: impl Iterator<Item = &'a CustomerId>,
     ) -> Result<SandboxBalances, Error> {
-        let first = |id: &str| self.0.balances.get(id).copied().or(self.0.balance);
+        let initial = |id: &str| self.0.initial_balances.get(id).copied().or(self.0.initial_balance);
         let limited: HashMap<String, Amount> =
-            customers.filter_map(|id| Some((id.as_str().to_owned(), first(id.as_str())?))).collect();
+            customers.filter_map(|id| Some((id.as_str().to_owned(), initial(id.as_str())?))).collect();
         if limited.is_empty() {
             return Ok(SandboxBalances::default());
         }
         let ids: Vec<String> = limited.keys().cloned().collect();
         tx.lock(ids.iter().map(|id| format!("purse/{id}"))).await?;
         let known = store::sandbox::balances(tx, &ids).await?;
-        let held = limited
+        let limited = limited
             .into_iter()
-            .map(|(id, first)| {
-                let amount = known.get(&id).copied().unwrap_or(first);
+            .map(|(id, initial)| {
+                let amount = known.get(&id).copied().unwrap_or(initial);
                 (id, SandboxBalance { amount, changed: false })
             })
             .collect();
-        Ok(SandboxBalances { held })
+        Ok(SandboxBalances { limited })
     }
 
-    /// Decides a demand by rules and balance.
+    /// Decides a request by the rules and the payer's balance.
     pub(crate) fn decide(
         &self,
         balances: &mut SandboxBalances,
         customer: Option<&CustomerId>,
         request: ProviderRequest,
     ) -> Resolution {
-        let balance = customer.and_then(|id| balances.held.get_mut(id.as_str()));
+        let balance = customer.and_then(|id| balances.limited.get_mut(id.as_str()));
         match balance {
             None => sandbox::decide(&self.0.rules, customer, request, None),
             Some(balance) => {
@@ -103,10 +103,11 @@ impl Sandbox {
         }
     }
 
-    async fn happen(&self, key: &str, call: Option<&ProviderCall>) -> Result<Resolution, Error> {
+    /// Answers a key once: by deciding the call, or by refusing it where there is none.
+    async fn answer_once(&self, key: &str, call: Option<&ProviderCall>) -> Result<Resolution, Error> {
         let mut tx = self.0.db.write().await?;
         tx.lock([format!("call/{key}")]).await?;
-        if let Some(resolution) = store::sandbox::answered(&mut tx, key).await? {
+        if let Some(resolution) = store::sandbox::find_answer(&mut tx, key).await? {
             return Ok(resolution);
         }
         let resolution = match call {
@@ -118,12 +119,12 @@ impl Sandbox {
                 resolution
             }
         };
-        store::sandbox::remember(&mut tx, key, &resolution, Timestamp::now()).await?;
+        store::sandbox::store_answer(&mut tx, key, &resolution, Timestamp::now()).await?;
         tx.commit().await?;
         Ok(resolution)
     }
 
-    async fn travel(&self) -> Result<(), NoAnswer> {
+    async fn simulate_network(&self) -> Result<(), NoAnswer> {
         tokio::time::sleep(self.0.latency).await;
         if by_chance(self.0.failure_rate) {
             return Err(NoAnswer("connection refused".into()));
@@ -135,8 +136,8 @@ impl Sandbox {
 #[tonic::async_trait]
 impl RemoteProvider for Sandbox {
     async fn send(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer> {
-        self.travel().await?;
-        let resolution = self.happen(&call.key, Some(call)).await.map_err(away)?;
+        self.simulate_network().await?;
+        let resolution = self.answer_once(&call.key, Some(call)).await.map_err(no_answer)?;
         if by_chance(self.0.lost_answer_rate) {
             return Err(NoAnswer("connection reset".into()));
         }
@@ -144,22 +145,22 @@ impl RemoteProvider for Sandbox {
     }
 
     async fn lookup(&self, key: &str) -> Result<Option<Resolution>, NoAnswer> {
-        self.travel().await?;
-        let mut tx = self.0.db.read().await.map_err(|err| away(err.into()))?;
-        store::sandbox::answered(&mut tx, key).await.map_err(away)
+        self.simulate_network().await?;
+        let mut tx = self.0.db.read().await.map_err(|err| no_answer(err.into()))?;
+        store::sandbox::find_answer(&mut tx, key).await.map_err(no_answer)
     }
 
     async fn abandon(&self, key: &str) -> Result<Resolution, NoAnswer> {
-        self.travel().await?;
-        self.happen(key, None).await.map_err(away)
+        self.simulate_network().await?;
+        self.answer_once(key, None).await.map_err(no_answer)
     }
 }
 
 impl SandboxBalances {
-    /// Writes down what changed.
+    /// Saves the balances that changed.
     pub(crate) async fn save(&self, tx: &mut Tx) -> Result<(), Error> {
         let changed: Vec<(&str, Amount)> = self
-            .held
+            .limited
             .iter()
             .filter(|(_, balance)| balance.changed)
             .map(|(id, balance)| (id.as_str(), balance.amount))
@@ -172,6 +173,6 @@ fn by_chance(rate: f64) -> bool {
     rate > 0.0 && rand::random::<f64>() < rate
 }
 
-fn away(err: Error) -> NoAnswer {
+fn no_answer(err: Error) -> NoAnswer {
     NoAnswer(err.to_string())
 }

@@ -1,4 +1,4 @@
-//! What a payment is and what may be done with it. No I/O, no clock and no random of its own.
+//! The types and rules of payments. No I/O, no clock and no randomness: the caller provides both.
 
 mod payment;
 mod rules;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use commerce::{Amount, Currency, CustomerId, OrderId, PaymentId, Timestamp};
 
-/// Writes an enum whose variants each have one word on the wire and in the store.
+/// Defines an enum whose variants each have one name on the wire and in the store.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
@@ -12,12 +12,12 @@ macro_rules! words {
         pub(crate) enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
-            /// The word on the wire and in the store.
+            /// The name on the wire and in the store.
             pub(crate) const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
 
-            /// Reads the word.
+            /// Reads a name.
             pub(crate) fn parse(word: &str) -> Option<Self> {
                 match word { $($word => Some(Self::$variant),)+ _ => None }
             }
@@ -26,55 +26,55 @@ macro_rules! words {
 }
 
 words! {
-    /// Whose payment it is.
+    /// What a payment is for.
     PaymentKind {
-        /// Of an order of this house.
+        /// An order.
         Order = "order",
-        /// Under an id that only the older fleet knows.
+        /// An id that was paid by the old proto and is not an order.
         Legacy = "legacy",
     }
 }
 
 words! {
-    /// How it is paid.
+    /// The method of payment.
     Method {
-        /// Through the provider.
+        /// By card, through the provider.
         Card = "card",
-        /// In the till: it is captured by being said.
+        /// In cash: captured by the statement that it was paid.
         Cash = "cash",
     }
 }
 
 words! {
-    /// Where the money stands.
+    /// The status of a payment.
     PaymentStatus {
-        /// Held, not taken.
+        /// Authorised, not captured.
         Authorised = "authorised",
-        /// Taken.
+        /// Captured.
         Captured = "captured",
-        /// The provider said no.
+        /// Refused by the provider.
         Refused = "refused",
-        /// Given back whole, or never taken.
+        /// Given back as a whole, or never captured.
         Voided = "voided",
-        /// A part is given back.
+        /// Refunded in part.
         PartlyRefunded = "partly_refunded",
-        /// All is given back, in parts.
+        /// Refunded completely, in parts.
         Refunded = "refunded",
-        /// The provider has not been heard about the last operation.
+        /// The provider has not answered about an operation.
         InDoubt = "in_doubt",
-        /// A void came before the authorise: there will never be a payment. Not shown to anyone.
+        /// A void came before the authorisation, which it refuses. Never published.
         Tombstone = "tombstone",
     }
 }
 
 words! {
-    /// What can be done with money.
+    /// The kinds of operation.
     Op {
-        /// Hold it, and take it where capture is asked for at once.
+        /// Authorise an amount, and capture it at once if so requested.
         Authorize = "authorize",
-        /// Take what is held.
+        /// Capture what is authorised.
         Capture = "capture",
-        /// Give all back.
+        /// Give everything back.
         Void = "void",
         /// Give a part back.
         Refund = "refund",
@@ -82,53 +82,49 @@ words! {
 }
 
 words! {
-    /// How an operation ended.
+    /// The outcome of an operation.
     OperationOutcome {
-        /// It happened.
+        /// Performed.
         Done = "done",
-        /// A rule or the provider said no.
+        /// Refused by a rule or the provider.
         Refused = "refused",
-        /// The provider has not been heard.
+        /// The provider has not answered.
         InDoubt = "in_doubt",
     }
 }
 
-/// What an authorisation says beyond its ids.
+/// The terms of an authorisation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms {
-    /// Whose payment it is.
     pub kind: PaymentKind,
     /// The whole amount.
     pub amount: Amount,
-    /// Its currency.
     pub currency: Currency,
-    /// Who pays; nobody for walk-in sales.
+    /// The payer; none for walk-in sales.
     pub customer_id: Option<CustomerId>,
-    /// How.
     pub method: Method,
-    /// Take it at once.
+    /// Capture at once.
     pub capture: bool,
 }
 
-/// What is wanted.
+/// What an operation does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Hold money, and take it where `capture` says so.
+    /// Authorise, and capture if the terms say so.
     Authorize(Terms),
-    /// Take so much of what is held; everything where nothing is said.
+    /// Capture this amount; none: everything.
     Capture(Option<Amount>),
     /// Give everything back.
     Void,
-    /// Give so much back; with `up_to` what is left, if that is less.
+    /// Give this amount back; with `up_to` what is left, if that is less.
     Refund { amount: Amount, up_to: bool },
 }
 
-/// The amount that was said, and how it was meant.
+/// The amount of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestedAmount {
-    /// So much.
     pub amount: Amount,
-    /// Or what is left, if that is less.
+    /// At most `amount`: what is left, if that is less.
     pub up_to: bool,
 }
 
@@ -140,7 +136,7 @@ impl fmt::Display for RequestedAmount {
 }
 
 impl Action {
-    /// Which operation it is.
+    /// The kind of operation.
     pub(crate) const fn op(&self) -> Op {
         match self {
             Self::Authorize(_) => Op::Authorize,
@@ -150,7 +146,7 @@ impl Action {
         }
     }
 
-    /// What was said: a repeat must say the same.
+    /// The requested amount, which a repeat must not change.
     pub(crate) fn requested_amount(&self) -> RequestedAmount {
         let (amount, up_to) = match self {
             Self::Authorize(terms) => (terms.amount, false),
@@ -162,96 +158,86 @@ impl Action {
     }
 }
 
-/// One operation that somebody asks for.
+/// An operation that a caller asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OperationRequest {
-    /// Whose money.
+    /// The order whose payment is changed.
     pub order_id: OrderId,
-    /// Tells a repeat from a second operation.
+    /// Distinguishes a repeat from a second operation of the same kind.
     pub op_id: String,
-    /// What is wanted.
     pub action: Action,
     /// Why, for people.
     pub note: String,
 }
 
-/// An operation on the books. Never removed.
+/// A recorded operation. Never removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Operation {
-    /// What was asked for.
     pub op: Op,
-    /// Tells a repeat from a second operation.
+    /// Distinguishes a repeat from a second operation of the same kind.
     pub op_id: String,
-    /// What was said.
+    /// The amount of the request.
     pub requested: RequestedAmount,
-    /// The amount that moved, or is meant to.
+    /// The amount that was moved, or will be.
     pub amount: Amount,
-    /// How it ended.
     pub outcome: OperationOutcome,
     /// Why it was refused.
     pub reason: String,
-    /// Why it was asked for.
+    /// Why it was requested.
     pub note: String,
-    /// When it was asked for.
+    /// When it was requested.
     pub at: Timestamp,
 }
 
-/// The money of one order.
+/// The payment of one order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Payment {
-    /// Its own id.
     pub id: PaymentId,
-    /// What people call it; none for a tombstone.
+    /// The number that people use; none for a tombstone.
     pub number: Option<i64>,
-    /// Whose payment it is.
     pub kind: PaymentKind,
-    /// The order, or the id of the older fleet behind `legacy:`.
+    /// The order's id, or `legacy:` and an id that was paid by the old proto.
     pub order_id: OrderId,
-    /// Who pays.
+    /// The payer.
     pub customer_id: Option<CustomerId>,
-    /// What was to be paid.
+    /// The authorised amount.
     pub amount: Amount,
-    /// Its currency.
     pub currency: Currency,
-    /// How.
     pub method: Method,
-    /// Whether the authorisation takes the money at once.
+    /// Whether the authorisation captures at once.
     pub capture: bool,
-    /// Where the money stands.
     pub status: PaymentStatus,
-    /// Taken so far.
+    /// Captured so far.
     pub captured: Amount,
-    /// Given back so far.
+    /// Refunded so far.
     pub refunded: Amount,
-    /// Events told so far.
+    /// The number of the last event.
     pub sequence: i64,
-    /// Until when somebody talks to the provider about it.
+    /// The end of the claim of the replica that calls the provider about it.
     pub claimed_until: Timestamp,
-    /// When it was first asked for.
     pub created_at: Timestamp,
-    /// When it last changed.
     pub updated_at: Timestamp,
-    /// Everything that was asked, in order.
+    /// All operations, in the order of the requests.
     pub operations: Vec<Operation>,
 }
 
 impl Payment {
-    /// Taken and not given back.
+    /// Captured and not refunded.
     pub(crate) fn refundable(&self) -> Amount {
         Amount::from_minor(self.captured.minor() - self.refunded.minor())
     }
 
-    /// The operation that this one repeats.
+    /// The index of the operation with this kind and id.
     pub(crate) fn find(&self, op: Op, op_id: &str) -> Option<usize> {
         self.operations.iter().position(|known| known.op == op && known.op_id == op_id)
     }
 
-    /// The first operation that the provider has not been heard about. Operations are settled in order.
+    /// The index of the first operation in doubt. Operations are resolved in their order.
     pub(crate) fn first_in_doubt(&self) -> Option<usize> {
         self.operations.iter().position(|known| known.outcome == OperationOutcome::InDoubt)
     }
 
-    /// True where there will never be a payment.
+    /// Whether there will never be a payment.
     pub(crate) fn is_tombstone(&self) -> bool {
         self.status == PaymentStatus::Tombstone
     }

@@ -1,5 +1,5 @@
-//! Who may do what with money, and what follows from it. The caller brings the payment as it is (or none),
-//! asks [`decide`] what to do, and writes down with [`record`] and [`resolve`] what came of it.
+//! The rules of operations on payments. The caller provides the payment (or none), calls [`decide`], and applies the decision
+//! with [`record`] and [`resolve`].
 
 use commerce::{Amount, PaymentId, Timestamp};
 
@@ -8,54 +8,54 @@ use super::payment::{
     RequestedAmount, Terms,
 };
 
-/// What is to be done about a change.
+/// What has to be done about a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
-    /// It was done before: the operation at this place answers.
+    /// A repeat: the operation at this index has the result.
     Repeat(usize),
-    /// It cannot be: not written down, as no operation of that kind could stand there.
+    /// It contradicts the payment or an earlier request, and is not recorded.
     Invalid(String),
-    /// The payment of this order was voided before it began.
+    /// The payment was voided before it was authorised.
     TooLate(String),
-    /// The rules alone decide.
+    /// Decided by the rules alone.
     Resolved(Resolution),
-    /// The provider has to be asked.
+    /// The provider has to decide.
     Ask(ProviderRequest),
-    /// An operation before it is in doubt: written down, decided when that is settled.
+    /// An earlier operation is in doubt: recorded, and decided when that one is resolved.
     Wait,
 }
 
-/// How an operation ends.
+/// How an operation is resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Resolution {
-    /// It happened.
+    /// It was performed.
     Done,
-    /// It did not and will not.
+    /// It was not performed and never will be.
     Refused(String),
 }
 
-/// What is demanded of the provider.
+/// What the provider shall do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProviderRequest {
-    /// Hold (and take) this amount.
+    /// Authorise (and capture) this amount.
     Charge(Amount),
-    /// Take so much of what is held and let go of the rest.
+    /// Capture a part of what is authorised, and release the rest.
     Capture {
-        /// To take.
+        /// To capture.
         amount: Amount,
-        /// To let go.
+        /// To release.
         rest: Amount,
     },
-    /// Let go of what is held.
+    /// Release what is authorised.
     ReleaseHold(Amount),
-    /// Give back what was taken.
+    /// Give back what was captured.
     Refund(Amount),
 }
 
-/// What others are told.
+/// The kinds of event that the service publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PaymentEvent {
-    /// Money was taken.
+    /// Money was captured.
     Captured,
     /// The payment was refused.
     Refused,
@@ -65,30 +65,30 @@ pub(crate) enum PaymentEvent {
     Refunded,
 }
 
-/// Decides a change on the payment as it stands.
-pub(crate) fn decide(payment: Option<&Payment>, change: &OperationRequest) -> Decision {
+/// Decides a request on the payment as it is.
+pub(crate) fn decide(payment: Option<&Payment>, request: &OperationRequest) -> Decision {
     let Some(payment) = payment else {
-        return match &change.action {
-            Action::Authorize(terms) => authorize(terms.method, terms.amount),
+        return match &request.action {
+            Action::Authorize(terms) => decide_charge(terms.method, terms.amount),
             Action::Void => Decision::Resolved(Resolution::Done),
-            Action::Capture(_) | Action::Refund { .. } => no_payment(change),
+            Action::Capture(_) | Action::Refund { .. } => no_payment(request),
         };
     };
     if payment.is_tombstone() {
-        return match &change.action {
+        return match &request.action {
             Action::Authorize(_) => {
-                Decision::TooLate(format!("order {} was voided before it was authorised", change.order_id))
+                Decision::TooLate(format!("order {} was voided before it was authorised", request.order_id))
             }
-            Action::Void => match payment.find(Op::Void, &change.op_id) {
+            Action::Void => match payment.find(Op::Void, &request.op_id) {
                 Some(index) => Decision::Repeat(index),
                 None => Decision::Resolved(Resolution::Done),
             },
-            Action::Capture(_) | Action::Refund { .. } => no_payment(change),
+            Action::Capture(_) | Action::Refund { .. } => no_payment(request),
         };
     }
-    let op = change.action.op();
-    if let Some(index) = payment.find(op, &change.op_id) {
-        return match differs(payment, index, &change.action) {
+    let op = request.action.op();
+    if let Some(index) = payment.find(op, &request.op_id) {
+        return match mismatch(payment, index, &request.action) {
             Some(how) => Decision::Invalid(how),
             None => Decision::Repeat(index),
         };
@@ -99,34 +99,34 @@ pub(crate) fn decide(payment: Option<&Payment>, change: &OperationRequest) -> De
     if payment.first_in_doubt().is_some() {
         return Decision::Wait;
     }
-    rule(payment, op, change.action.requested_amount())
+    decide_by_rules(payment, op, request.action.requested_amount())
 }
 
-/// What an operation that stands in doubt demands, now that all before it is settled.
+/// Decides a recorded operation, after all before it were resolved.
 pub(crate) fn decide_recorded(payment: &Payment, index: usize) -> Decision {
     let operation = &payment.operations[index];
     match operation.op {
-        Op::Authorize => authorize(payment.method, payment.amount),
-        op => rule(payment, op, operation.requested),
+        Op::Authorize => decide_charge(payment.method, payment.amount),
+        op => decide_by_rules(payment, op, operation.requested),
     }
 }
 
-/// Writes a change down, in doubt; [`resolve`] ends it. Gives the place of the operation.
+/// Records an operation in doubt, which [`resolve`] ends. Returns its index.
 pub(crate) fn record(
     payment: &mut Option<Payment>,
-    change: &OperationRequest,
+    request: &OperationRequest,
     at: Timestamp,
     id: impl FnOnce() -> PaymentId,
 ) -> usize {
-    let payment = payment.get_or_insert_with(|| begin(change, id(), at));
+    let payment = payment.get_or_insert_with(|| new_payment(request, id(), at));
     payment.operations.push(Operation {
-        op: change.action.op(),
-        op_id: change.op_id.clone(),
-        requested: change.action.requested_amount(),
-        amount: moved(payment, change.action.op(), change.action.requested_amount()),
+        op: request.action.op(),
+        op_id: request.op_id.clone(),
+        requested: request.action.requested_amount(),
+        amount: moved(payment, request.action.op(), request.action.requested_amount()),
         outcome: OperationOutcome::InDoubt,
         reason: String::new(),
-        note: change.note.clone(),
+        note: request.note.clone(),
         at,
     });
     payment.updated_at = at;
@@ -136,7 +136,7 @@ pub(crate) fn record(
     payment.operations.len() - 1
 }
 
-/// Ends an operation and books what follows. Tells what others are to hear, with `sequence` already counted.
+/// Ends an operation, and updates the payment. Returns the event to publish, whose number is [`Payment::sequence`].
 pub(crate) fn resolve(
     payment: &mut Payment,
     index: usize,
@@ -147,19 +147,18 @@ pub(crate) fn resolve(
     let requested = payment.operations[index].requested;
     let amount = moved(payment, op, requested);
     let tombstone = payment.is_tombstone();
-    let had_hold = payment.captured == Amount::ZERO;
     let operation = &mut payment.operations[index];
     operation.amount = amount;
     let event = match resolution {
         Resolution::Refused(reason) => {
             operation.outcome = OperationOutcome::Refused;
             operation.reason = reason;
-            // A second authorisation changes nothing for the first.
+            // A second authorisation does not affect the first.
             (op == Op::Authorize && index == 0).then_some(PaymentEvent::Refused)
         }
         Resolution::Done => {
             operation.outcome = OperationOutcome::Done;
-            book(payment, op, amount, had_hold && !tombstone)
+            apply_done(payment, op, amount)
         }
     };
     payment.updated_at = at;
@@ -172,7 +171,8 @@ pub(crate) fn resolve(
     event
 }
 
-fn book(payment: &mut Payment, op: Op, amount: Amount, had_hold: bool) -> Option<PaymentEvent> {
+fn apply_done(payment: &mut Payment, op: Op, amount: Amount) -> Option<PaymentEvent> {
+    let only_authorised = payment.captured == Amount::ZERO && !payment.is_tombstone();
     match op {
         Op::Authorize if payment.capture => {
             payment.captured = payment.amount;
@@ -187,8 +187,8 @@ fn book(payment: &mut Payment, op: Op, amount: Amount, had_hold: bool) -> Option
             let voids = |known: &&Operation| known.op == Op::Void && known.outcome == OperationOutcome::Done;
             let first = payment.operations.iter().filter(voids).count() == 1;
             payment.refunded = payment.captured;
-            let held = had_hold && first && !was_refused(payment);
-            (held || amount > Amount::ZERO).then_some(PaymentEvent::Voided)
+            let released = only_authorised && first && !was_refused(payment);
+            (released || amount > Amount::ZERO).then_some(PaymentEvent::Voided)
         }
         Op::Refund => {
             payment.refunded = Amount::from_minor(payment.refunded.minor() + amount.minor());
@@ -197,7 +197,7 @@ fn book(payment: &mut Payment, op: Op, amount: Amount, had_hold: bool) -> Option
     }
 }
 
-fn begin(change: &OperationRequest, id: PaymentId, at: Timestamp) -> Payment {
+fn new_payment(request: &OperationRequest, id: PaymentId, at: Timestamp) -> Payment {
     let tombstone = Terms {
         kind: PaymentKind::Order,
         amount: Amount::ZERO,
@@ -206,7 +206,7 @@ fn begin(change: &OperationRequest, id: PaymentId, at: Timestamp) -> Payment {
         method: Method::Card,
         capture: false,
     };
-    let (terms, status) = match &change.action {
+    let (terms, status) = match &request.action {
         Action::Authorize(terms) => (terms.clone(), PaymentStatus::InDoubt),
         Action::Capture(_) | Action::Void | Action::Refund { .. } => (tombstone, PaymentStatus::Tombstone),
     };
@@ -214,12 +214,12 @@ fn begin(change: &OperationRequest, id: PaymentId, at: Timestamp) -> Payment {
         id,
         number: None,
         kind: terms.kind,
-        order_id: change.order_id.clone(),
+        order_id: request.order_id.clone(),
         customer_id: terms.customer_id,
         amount: terms.amount,
         currency: terms.currency,
         method: terms.method,
-        // Cash lies in the till: it cannot be only promised.
+        // Cash is paid at once and cannot be only authorised.
         capture: terms.capture || terms.method == Method::Cash,
         status,
         captured: Amount::ZERO,
@@ -232,15 +232,15 @@ fn begin(change: &OperationRequest, id: PaymentId, at: Timestamp) -> Payment {
     }
 }
 
-fn authorize(method: Method, amount: Amount) -> Decision {
+fn decide_charge(method: Method, amount: Amount) -> Decision {
     match method {
         Method::Cash => Decision::Resolved(Resolution::Done),
         Method::Card => Decision::Ask(ProviderRequest::Charge(amount)),
     }
 }
 
-/// The rules on a payment of which nothing is in doubt, or of which all before this operation is settled.
-fn rule(payment: &Payment, op: Op, requested: RequestedAmount) -> Decision {
+/// The rules for an operation on a payment without operations in doubt before it.
+fn decide_by_rules(payment: &Payment, op: Op, requested: RequestedAmount) -> Decision {
     let voided = payment.operations.iter().any(|known| known.op == Op::Void && known.outcome == OperationOutcome::Done);
     let request = match op {
         Op::Authorize => return refused("the order has a payment already"),
@@ -278,7 +278,7 @@ fn rule(payment: &Payment, op: Op, requested: RequestedAmount) -> Decision {
     }
 }
 
-/// What an operation moves: captures and voids may mean "everything", refunds "what is left".
+/// The amount that an operation moves: a capture or void may mean everything, a refund what is left.
 fn moved(payment: &Payment, op: Op, requested: RequestedAmount) -> Amount {
     match op {
         Op::Capture if requested.amount == Amount::ZERO => payment.amount,
@@ -318,7 +318,7 @@ fn status_of(payment: &Payment) -> PaymentStatus {
     }
 }
 
-fn differs(payment: &Payment, index: usize, action: &Action) -> Option<String> {
+fn mismatch(payment: &Payment, index: usize, action: &Action) -> Option<String> {
     let known = &payment.operations[index];
     let what = format!("{} {}", known.op.as_str(), known.op_id);
     if known.requested != action.requested_amount() {
@@ -341,8 +341,8 @@ fn refused(why: &str) -> Decision {
     Decision::Resolved(Resolution::Refused(why.to_owned()))
 }
 
-fn no_payment(change: &OperationRequest) -> Decision {
-    Decision::Invalid(format!("order {} has no payment", change.order_id))
+fn no_payment(request: &OperationRequest) -> Decision {
+    Decision::Invalid(format!("order {} has no payment", request.order_id))
 }
 
 #[cfg(test)]

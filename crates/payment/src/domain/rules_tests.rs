@@ -1,4 +1,4 @@
-//! The rules under every order of operations.
+//! The rules hold under every order of operations.
 
 use commerce::{Amount, Currency, OrderId, PaymentId, Timestamp};
 use proptest::prelude::*;
@@ -16,17 +16,17 @@ fn authorize(minor: i64, method: Method, capture: bool) -> Action {
     })
 }
 
-fn change(op_id: u8, action: Action) -> OperationRequest {
+fn request(op_id: u8, action: Action) -> OperationRequest {
     OperationRequest { order_id: OrderId::trusted("o".into()), op_id: op_id.to_string(), action, note: String::new() }
 }
 
-/// Does a change as the till does, with a provider that says `resolution`, or nothing.
+/// Performs an operation as the executor does, with a provider that answers `resolution`, or nothing.
 fn perform(
     payment: &mut Option<Payment>,
-    change: &OperationRequest,
+    request: &OperationRequest,
     resolution: Option<Resolution>,
 ) -> (Decision, Option<PaymentEvent>) {
-    let decision = decide(payment.as_ref(), change);
+    let decision = decide(payment.as_ref(), request);
     let resolution = match &decision {
         Decision::Repeat(_) | Decision::Invalid(_) | Decision::TooLate(_) => {
             return (decision, None);
@@ -35,7 +35,7 @@ fn perform(
         Decision::Ask(_) => resolution,
         Decision::Wait => None,
     };
-    let index = record(payment, change, Timestamp::default(), PaymentId::new);
+    let index = record(payment, request, Timestamp::default(), PaymentId::new);
     let event = resolution.and_then(|resolution| {
         resolve(payment.as_mut().expect("just recorded"), index, resolution, Timestamp::default())
     });
@@ -43,7 +43,7 @@ fn perform(
 }
 
 fn done(payment: &mut Option<Payment>, op_id: u8, action: Action) -> (Decision, Option<PaymentEvent>) {
-    perform(payment, &change(op_id, action), Some(Resolution::Done))
+    perform(payment, &request(op_id, action), Some(Resolution::Done))
 }
 
 fn refund(minor: i64) -> Action {
@@ -75,7 +75,7 @@ fn refunds_never_exceed_what_is_captured_and_the_rest_can_be_voided() {
 }
 
 #[test]
-fn a_refund_up_to_gives_what_is_left_and_a_repeat_must_say_the_same() {
+fn a_refund_up_to_gives_what_is_left_and_a_repeat_must_request_the_same() {
     let mut payment = None;
     done(&mut payment, 1, authorize(100, Method::Card, true));
     done(&mut payment, 1, refund(60));
@@ -98,13 +98,13 @@ fn a_refund_up_to_gives_what_is_left_and_a_repeat_must_say_the_same() {
 fn a_refund_up_to_that_waits_gives_what_is_left_when_its_turn_comes() {
     let mut payment = None;
     done(&mut payment, 1, authorize(100, Method::Card, true));
-    perform(&mut payment, &change(1, refund(70)), None);
+    perform(&mut payment, &request(1, refund(70)), None);
     assert_eq!(done(&mut payment, 2, refund_up_to(70)), (Decision::Wait, None));
-    let mut settled = payment.expect("a payment");
-    resolve(&mut settled, 1, Resolution::Done, Timestamp::default());
-    assert_eq!(decide_recorded(&settled, 2), Decision::Ask(ProviderRequest::Refund(Amount::from_minor(30))));
-    resolve(&mut settled, 2, Resolution::Done, Timestamp::default());
-    assert_eq!((settled.operations[2].amount.minor(), settled.status), (30, PaymentStatus::Refunded));
+    let mut resolved = payment.expect("a payment");
+    resolve(&mut resolved, 1, Resolution::Done, Timestamp::default());
+    assert_eq!(decide_recorded(&resolved, 2), Decision::Ask(ProviderRequest::Refund(Amount::from_minor(30))));
+    resolve(&mut resolved, 2, Resolution::Done, Timestamp::default());
+    assert_eq!((resolved.operations[2].amount.minor(), resolved.status), (30, PaymentStatus::Refunded));
 }
 
 #[test]
@@ -145,17 +145,17 @@ fn a_void_that_comes_first_refuses_the_late_authorise_for_ever() {
 }
 
 #[test]
-fn what_follows_a_doubt_waits_until_it_is_settled() {
+fn what_follows_a_doubt_waits_until_it_is_resolved() {
     let mut payment = None;
-    perform(&mut payment, &change(1, authorize(100, Method::Card, true)), None);
+    perform(&mut payment, &request(1, authorize(100, Method::Card, true)), None);
     assert_eq!(done(&mut payment, 1, Action::Void), (Decision::Wait, None));
-    let mut settled = payment.expect("a payment");
-    assert_eq!(settled.status, PaymentStatus::InDoubt);
-    let told = resolve(&mut settled, 0, Resolution::Done, Timestamp::default());
-    assert_eq!((told, settled.first_in_doubt()), (Some(PaymentEvent::Captured), Some(1)));
-    assert_eq!(decide_recorded(&settled, 1), Decision::Ask(ProviderRequest::Refund(Amount::from_minor(100))));
-    resolve(&mut settled, 1, Resolution::Done, Timestamp::default());
-    assert_eq!((settled.status, settled.refundable()), (PaymentStatus::Voided, Amount::ZERO));
+    let mut resolved = payment.expect("a payment");
+    assert_eq!(resolved.status, PaymentStatus::InDoubt);
+    let event = resolve(&mut resolved, 0, Resolution::Done, Timestamp::default());
+    assert_eq!((event, resolved.first_in_doubt()), (Some(PaymentEvent::Captured), Some(1)));
+    assert_eq!(decide_recorded(&resolved, 1), Decision::Ask(ProviderRequest::Refund(Amount::from_minor(100))));
+    resolve(&mut resolved, 1, Resolution::Done, Timestamp::default());
+    assert_eq!((resolved.status, resolved.refundable()), (PaymentStatus::Voided, Amount::ZERO));
 }
 
 fn actions() -> impl Strategy<Value = Action> {
@@ -175,8 +175,8 @@ fn resolutions() -> impl Strategy<Value = Option<Resolution>> {
     prop_oneof![4 => Just(Some(Resolution::Done)), 1 => Just(Some(Resolution::Refused("no".into()))), 2 => Just(None)]
 }
 
-/// Settles the first doubt as the resolver does.
-fn settle(payment: &mut Payment, resolution: Resolution) -> bool {
+/// Resolves the first operation in doubt as the resolver does.
+fn resolve_first(payment: &mut Payment, resolution: Resolution) -> bool {
     let Some(index) = payment.first_in_doubt() else {
         return false;
     };
@@ -211,50 +211,50 @@ fn holds(payment: &Payment) {
 
 proptest! {
     #[test]
-    fn whatever_is_asked_in_whatever_order_the_books_balance_and_repeats_say_the_same(
+    fn whatever_is_requested_in_whatever_order_the_amounts_balance_and_repeats_get_the_same(
         steps in prop::collection::vec((0_u8..4, actions(), resolutions(), any::<bool>()), 1..40)
     ) {
         let mut payment = None;
         let mut asked: Vec<OperationRequest> = Vec::new();
-        for (op_id, action, resolution, settles) in steps {
-            let change = change(op_id, action);
+        for (op_id, action, resolution, resolves) in steps {
+            let request = request(op_id, action);
             let before = payment.as_ref().map_or(0, |payment: &Payment| payment.sequence);
             let left = payment.as_ref().map_or(Amount::ZERO, Payment::refundable);
-            let (decision, told) = perform(&mut payment, &change, resolution.clone());
-            if change.action.requested_amount().up_to && matches!(decision, Decision::Resolved(_) | Decision::Ask(_)) {
+            let (decision, event) = perform(&mut payment, &request, resolution.clone());
+            if request.action.requested_amount().up_to && matches!(decision, Decision::Resolved(_) | Decision::Ask(_)) {
                 let refused = matches!(decision, Decision::Resolved(Resolution::Refused(_)));
                 prop_assert_eq!(refused, left == Amount::ZERO);
                 let last = payment.as_ref().and_then(|payment| payment.operations.last()).expect("just recorded");
-                prop_assert_eq!(last.amount, change.action.requested_amount().amount.min(left));
+                prop_assert_eq!(last.amount, request.action.requested_amount().amount.min(left));
             }
             if let Some(payment) = &mut payment {
-                prop_assert_eq!(payment.sequence, before + i64::from(told.is_some()));
+                prop_assert_eq!(payment.sequence, before + i64::from(event.is_some()));
                 holds(payment);
-                if settles {
-                    settle(payment, resolution.unwrap_or(Resolution::Done));
+                if resolves {
+                    resolve_first(payment, resolution.unwrap_or(Resolution::Done));
                     holds(payment);
                 }
             }
-            asked.push(change);
+            asked.push(request);
         }
         if let Some(payment) = &mut payment {
-            while settle(payment, Resolution::Done) {}
+            while resolve_first(payment, Resolution::Done) {}
             holds(payment);
         }
-        // Asked again, everything is answered from the books: nothing is written, nobody is asked.
-        let books = payment.clone();
-        for change in &asked {
-            let decision = decide(payment.as_ref(), change);
+        // A repeat of every request is answered from the recorded operations: nothing is recorded, and the provider is not called.
+        let before = payment.clone();
+        for request in &asked {
+            let decision = decide(payment.as_ref(), request);
             let known = matches!(decision, Decision::Repeat(_) | Decision::Invalid(_) | Decision::TooLate(_));
-            // Only what could not be written down the first time may be possible now.
-            let recorded = books.as_ref().and_then(|p| Some((p, p.find(change.action.op(), &change.op_id)?)));
+            // Only a request that was not recorded the first time may be possible now.
+            let recorded = before.as_ref().and_then(|p| Some((p, p.find(request.action.op(), &request.op_id)?)));
             prop_assert!(known || recorded.is_none());
-            // The first answer, for those who say the same; only the tombstone does not listen to what is said.
-            if let Some((books, index)) = recorded.filter(|(books, _)| !books.is_tombstone()) {
-                let same = books.operations[index].requested == change.action.requested_amount();
+            // A repeat with the same amount gets the first result; only a tombstone ignores the amount.
+            if let Some((before, index)) = recorded.filter(|(before, _)| !before.is_tombstone()) {
+                let same = before.operations[index].requested == request.action.requested_amount();
                 prop_assert!(same || matches!(decision, Decision::Invalid(_)));
                 prop_assert!(matches!(decision, Decision::Invalid(_)) || decision == Decision::Repeat(index));
-                prop_assert!(!same || change.action.op() == Op::Authorize || decision == Decision::Repeat(index));
+                prop_assert!(!same || request.action.op() == Op::Authorize || decision == Decision::Repeat(index));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The provider for trying things out: it decides by an amount limit, a list of declined customers and balances.
+//! The rules of the sandbox provider: an amount limit, a list of declined customers, and balances.
 
 use std::collections::BTreeSet;
 
@@ -6,16 +6,16 @@ use commerce::{Amount, CustomerId};
 
 use super::rules::{ProviderRequest, Resolution};
 
-/// By what the sandbox decides.
+/// The rules of the sandbox.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    /// No single charge above it.
+    /// Largest single charge; none: no limit.
     pub limit: Option<Amount>,
-    /// Customers who are always declined.
+    /// Ids of customers whose charges are declined.
     pub declined: BTreeSet<String>,
 }
 
-/// Decides a demand. `balance` is what the customer has, where he has a limited balance; it is changed by what happens.
+/// Decides a request. `balance` is the payer's balance if that is limited; the decision updates it.
 pub(crate) fn decide(
     rules: &Rules,
     customer: Option<&CustomerId>,
@@ -24,8 +24,8 @@ pub(crate) fn decide(
 ) -> Resolution {
     match request {
         ProviderRequest::Charge(amount) => charge(rules, customer, amount, balance),
-        ProviderRequest::Capture { rest, .. } => give(rest, balance),
-        ProviderRequest::ReleaseHold(amount) | ProviderRequest::Refund(amount) => give(amount, balance),
+        ProviderRequest::Capture { rest, .. } => credit(rest, balance),
+        ProviderRequest::ReleaseHold(amount) | ProviderRequest::Refund(amount) => credit(amount, balance),
     }
 }
 
@@ -45,7 +45,7 @@ fn charge(rules: &Rules, customer: Option<&CustomerId>, amount: Amount, balance:
     Resolution::Done
 }
 
-fn give(amount: Amount, balance: Option<&mut Amount>) -> Resolution {
+fn credit(amount: Amount, balance: Option<&mut Amount>) -> Resolution {
     if let Some(balance) = balance {
         *balance = Amount::from_minor(balance.minor().saturating_add(amount.minor()));
     }

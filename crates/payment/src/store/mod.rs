@@ -1,21 +1,21 @@
-//! What this service asks of its database. All SQL stands here; rows become domain types before they leave.
+//! The SQL of this service. Rows become domain types here and do not leave.
 
 pub(crate) mod payments;
 pub(crate) mod sandbox;
 
-/// The schema's steps, numbered past those of the shared tables.
+/// The migrations of this service. Versions below 100 belong to the shared tables.
 pub(crate) const MIGRATIONS: &[db::Migration] = &[
     db::Migration { version: 101, name: "payments", sql: include_str!("../../migrations/0001_init.sql") },
     db::Migration { version: 102, name: "refunds up to", sql: include_str!("../../migrations/0002_up_to.sql") },
     db::Migration { version: 103, name: "age", sql: include_str!("../../migrations/0003_age.sql") },
 ];
 
-/// What is forgotten in time.
+/// The rows that are deleted after a time.
 pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
     let tombstones = upkeep::days(config.tombstone_days);
     vec![
         bus::outbox::prune(upkeep::days(config.outbox_days)),
-        // Once its order is long terminal nobody charges it any more. First what hangs on the tombstone.
+        // Long after its order has ended, a tombstone refuses nothing any more. Its operations refer to it, so they go first.
         upkeep::Prune {
             table: "operations",
             key: "order_id, op, op_id",

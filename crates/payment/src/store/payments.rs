@@ -36,20 +36,20 @@ fn columns() -> String {
     COLUMNS.join(", ")
 }
 
-/// What a list is narrowed to.
+/// The filter of a list.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Filter {
-    /// Of this order.
+    /// The payment of this order.
     pub order_id: Option<String>,
-    /// In this status.
+    /// Payments in this status.
     pub status: Option<PaymentStatus>,
-    /// Numbered lower than this: the page after.
+    /// Payments with a lower number: the next page.
     pub before: Option<i64>,
 }
 
 /// The payments of these orders, tombstones included.
 pub(crate) async fn of_orders(tx: &mut Tx, orders: &BTreeSet<&str>) -> Result<HashMap<String, Payment>, Error> {
-    // Ordered, so that every replica takes the rows' locks in one order.
+    // Ordered, so that every replica locks the rows in the same order.
     let rows = db::query(format!("select {} from payments where order_id in {{list $1}} order by order_id", columns()))
         .list(orders)
         .fetch_all(tx)
@@ -58,7 +58,7 @@ pub(crate) async fn of_orders(tx: &mut Tx, orders: &BTreeSet<&str>) -> Result<Ha
     Ok(found.into_iter().map(|payment| (payment.order_id.as_str().to_owned(), payment)).collect())
 }
 
-/// Payments by their own or their orders' ids, without tombstones.
+/// Payments by their own ids or those of their orders, without tombstones.
 pub(crate) async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Payment>, Error> {
     let rows = db::query(format!(
         "select {} from payments where (id in {{list $1}} or order_id in {{list $2}})
@@ -72,7 +72,7 @@ pub(crate) async fn find(tx: &mut Tx, ids: &[String]) -> Result<Vec<Payment>, Er
     with_operations(tx, &rows).await
 }
 
-/// Payments with the newest first, without tombstones.
+/// Payments, newest first, without tombstones.
 pub(crate) async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec<Payment>, Error> {
     // Tombstones have no number.
     let mut conditions = db::Filter::new("number is not null");
@@ -90,7 +90,7 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec
     with_operations(tx, &rows).await
 }
 
-/// Orders whose payment is in doubt and in nobody's hands.
+/// Orders whose payment is in doubt and not claimed.
 pub(crate) async fn unclaimed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
     let rows = db::query(
         "select order_id from payments where status = 'in_doubt' and claimed_until <= $1
@@ -103,7 +103,7 @@ pub(crate) async fn unclaimed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result
     rows.iter().map(|row| Ok(OrderId::trusted(row.get("order_id")?))).collect()
 }
 
-/// Takes so many numbers; gives the first.
+/// Takes `count` numbers, and returns the first.
 pub(crate) async fn take_numbers(tx: &mut Tx, count: i64) -> Result<i64, Error> {
     let row = db::query("update counters set value = value + $1 where name = 'payment' returning value")
         .bind(count)
@@ -112,7 +112,7 @@ pub(crate) async fn take_numbers(tx: &mut Tx, count: i64) -> Result<i64, Error> 
     Ok(row.get::<i64>("value")? - count + 1)
 }
 
-/// Writes payments as they are now, and those of their operations that are new or changed.
+/// Saves payments, and those of their operations that are new or changed.
 pub(crate) async fn save(tx: &mut Tx, payments: &[&Payment], operations: &[(&Payment, usize)]) -> Result<(), Error> {
     db::insert("payments", COLUMNS, payments.iter().map(|payment| values(payment)))
         .suffix(

@@ -1,4 +1,4 @@
-//! The sandbox provider's books: what its customers have, and which calls it has answered.
+//! The data of the sandbox provider: balances of its customers, and the answered calls.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use db::Tx;
 
 use crate::{domain::Resolution, error::Error};
 
-/// What these customers have, of those whose balance ever moved.
+/// The balances of these customers, as far as they have ever changed.
 pub(crate) async fn balances(tx: &mut Tx, customers: &[String]) -> Result<HashMap<String, Amount>, Error> {
     let rows = db::query("select customer_id, balance from sandbox_balances where customer_id in {list $1}")
         .list(customers)
@@ -16,7 +16,7 @@ pub(crate) async fn balances(tx: &mut Tx, customers: &[String]) -> Result<HashMa
     rows.iter().map(|row| Ok((row.get("customer_id")?, Amount::from_minor(row.get("balance")?)))).collect()
 }
 
-/// Writes what customers have now.
+/// Saves balances.
 pub(crate) async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> Result<(), Error> {
     let rows = balances.iter().map(|(customer, balance)| vec![(*customer).into(), balance.minor().into()]);
     db::insert("sandbox_balances", &["customer_id", "balance"], rows)
@@ -26,8 +26,8 @@ pub(crate) async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> R
     Ok(())
 }
 
-/// What was answered to the call with this idempotency key.
-pub(crate) async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Resolution>, Error> {
+/// The answer to the call with this idempotency key.
+pub(crate) async fn find_answer(tx: &mut Tx, key: &str) -> Result<Option<Resolution>, Error> {
     let row = db::query("select done, reason from sandbox_calls where key = $1").bind(key).fetch_optional(tx).await?;
     row.map(|row| match row.get::<i64>("done")? {
         0 => Ok(Resolution::Refused(row.get("reason")?)),
@@ -36,8 +36,8 @@ pub(crate) async fn answered(tx: &mut Tx, key: &str) -> Result<Option<Resolution
     .transpose()
 }
 
-/// Remembers the answer to a call.
-pub(crate) async fn remember(tx: &mut Tx, key: &str, resolution: &Resolution, at: Timestamp) -> Result<(), Error> {
+/// Stores the answer to a call.
+pub(crate) async fn store_answer(tx: &mut Tx, key: &str, resolution: &Resolution, at: Timestamp) -> Result<(), Error> {
     let (done, reason) = match resolution {
         Resolution::Done => (true, ""),
         Resolution::Refused(reason) => (false, reason.as_str()),
