@@ -1,4 +1,4 @@
-//! Money: once, never more than was taken, and all of it back.
+//! Amounts: captured once, and never more refunded than captured.
 
 use proto::payment::v1::Outcome;
 use tokio::task::JoinSet;
@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use crate::service::{TestService, card, outcome};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeat_hears_the_first_answer_and_another_amount_is_invalid() {
+async fn a_repeat_gets_the_first_result_and_another_amount_is_invalid() {
     let service = TestService::open(|_| {}).await;
     let first = service.charge("o1", 1234).await;
     assert_eq!(outcome(&first), Outcome::Done);
@@ -36,7 +36,7 @@ async fn a_hundred_identical_authorisations_at_once_are_one_charge() {
     assert!(answers.iter().all(|answer| answer == &answers[0]));
     assert_eq!(outcome(&answers[0].results[0]), Outcome::Done);
     assert_eq!(service.totals_of("o1").await, ("captured", 1000, 0));
-    // The balance of 15 paid 10 once: 5 are left, which a refund raises again.
+    // The balance of 15 paid 10 once; a refund raises the remaining 5 again.
     assert_eq!(outcome(&service.charge("o2", 501).await), Outcome::Refused);
     assert_eq!(outcome(&service.refund("o1", "r", 200).await), Outcome::Done);
     assert_eq!(outcome(&service.charge("o3", 700).await), Outcome::Done);
@@ -76,7 +76,7 @@ async fn a_refund_up_to_shows_what_was_really_given_back_also_when_it_is_repeate
     let amounts: Vec<_> = payment.operations.iter().map(|o| (o.op_id.as_str(), o.amount)).collect();
     assert_eq!(amounts, [("a", 1000), ("r1", 400), ("r2", 600)]);
     assert_eq!(service.totals_of("o1").await, ("refunded", 1000, 1000));
-    // From the store, as after a restart.
+    // From the store, after a restart.
     let service = service.restart(|_| {}).await;
     assert_eq!(service.refund_up_to("o1", "r2", 700).await, first);
     for other in [service.refund_up_to("o1", "r2", 600).await, service.refund("o1", "r2", 700).await] {
@@ -89,7 +89,7 @@ async fn a_refund_up_to_shows_what_was_really_given_back_also_when_it_is_repeate
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_void_that_comes_first_refuses_the_late_authorise_and_tells_nobody() {
+async fn a_void_that_comes_first_refuses_the_late_authorise_and_publishes_nothing() {
     let service = TestService::open(|_| {}).await;
     let void = service.void("o1").await;
     assert_eq!((outcome(&void), void.payment), (Outcome::Done, None));
@@ -126,7 +126,7 @@ async fn five_hundred_authorisations_in_a_call_are_few_statements_and_one_commit
         let line = text.lines().find(|line| line.starts_with(name)).expect("a metric");
         line.rsplit(' ').next().expect("a value").parse().expect("a number")
     };
-    // The relay works beside us; statements of its own are few, and it commits for itself.
+    // The relay runs at the same time; its statements are few.
     let items = (0..500).map(|n| card(&format!("b{n}"), 100 + n)).collect();
     let before = service.metrics().await;
     let results = service.authorize(items).await;

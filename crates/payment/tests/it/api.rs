@@ -1,4 +1,4 @@
-//! Who may call what, and what cannot be read.
+//! Who may call which method, and which input is refused.
 
 use auth::Role;
 use proto::payment::v1::{AuthorizeRequest, GetRequest, ListRequest, Outcome};
@@ -86,7 +86,7 @@ async fn lists_page_from_the_newest_and_get_finds_by_either_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_older_fleet_pays_as_it_was_used_to() {
+async fn the_old_proto_pays_as_before() {
     let service = TestService::open(|_| {}).await;
     service.charge("o1", 1999).await;
     assert_eq!(service.pay("o1", 19.99).await.expect("answers"), "SUCCESS");
@@ -96,10 +96,10 @@ async fn the_older_fleet_pays_as_it_was_used_to() {
     }
     assert_eq!(service.pay("theirs", 0.2).await.expect("answers"), "DECLINED");
     assert_eq!(service.totals_of("legacy:theirs").await, ("captured", 10, 0));
-    // An order of this service is charged by its own saga, or not at all.
+    // An existing order is charged by its saga, or not at all.
     assert_eq!(service.pay("cancelled-1", 5.0).await.expect("answers"), "DECLINED");
     assert_eq!(service.pay("pending-1", 5.0).await.expect_err("waits").code(), Code::Unavailable);
-    // Their id is not ours: an order of that id is charged for itself.
+    // The namespaces are separate: an order with the same id is charged by itself.
     assert_eq!(outcome(&service.charge("theirs", 500).await), Outcome::Done);
     for (id, amount) in [("x", f32::NAN), ("x", -1.0), ("x", 0.0), ("x", f32::INFINITY), ("", 1.0), ("a b", 1.0)] {
         assert_eq!(service.pay(id, amount).await.expect_err("refused").code(), Code::InvalidArgument);
@@ -107,7 +107,7 @@ async fn the_older_fleet_pays_as_it_was_used_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_older_fleet_paid_can_only_be_refunded() {
+async fn what_was_paid_by_the_old_proto_can_only_be_refunded() {
     let service = TestService::open(|_| {}).await;
     assert_eq!(service.pay("theirs", 10.0).await.expect("answers"), "SUCCESS");
     let mut client = service.client();
@@ -121,7 +121,7 @@ async fn what_the_older_fleet_paid_can_only_be_refunded() {
     }
     assert_eq!(outcome(&service.refund("legacy:theirs", "r", 400).await), Outcome::Done);
     assert_eq!(service.totals_of("legacy:theirs").await, ("partly_refunded", 1000, 400));
-    // Nothing stands in the way of a first payment of theirs.
+    // The refused calls do not prevent a first payment under that id.
     assert_eq!(service.pay("new", 10.0).await.expect("answers"), "SUCCESS");
 }
 

@@ -1,4 +1,4 @@
-//! A foreign provider that loses answers or does not answer at all.
+//! A remote provider that loses answers or does not answer at all.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use proto::payment::v1::Outcome;
 
 use crate::service::{TestService, outcome};
 
-fn balance(config: &mut payment::Config, amount: &str) {
+fn limit_balance(config: &mut payment::Config, amount: &str) {
     config.sandbox_balance = Some(payment::Money(amount.parse().expect("money")));
     config.resolve_every_ms = 50;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_answer_is_settled_by_asking_and_never_charges_twice() {
+async fn a_lost_answer_is_resolved_by_asking_and_never_charges_twice() {
     let service = TestService::open(|config| {
-        balance(config, "10");
+        limit_balance(config, "10");
         config.sandbox_lost_answer_rate = 1.0;
     })
     .await;
@@ -22,7 +22,7 @@ async fn a_lost_answer_is_settled_by_asking_and_never_charges_twice() {
         assert_eq!(outcome(&service.charge("o1", 600).await), Outcome::Done);
     }
     assert_eq!(service.totals_of("o1").await, ("captured", 600, 0));
-    // Four are left in the balance: had the first been charged twice, this would be refused.
+    // The balance is 4: had the first been charged twice, this charge would be refused.
     assert_eq!(outcome(&service.charge("o2", 400).await), Outcome::Done);
     assert_eq!(outcome(&service.charge("o3", 1).await), Outcome::Refused);
     assert_eq!(outcome(&service.void("o1").await), Outcome::Done);
@@ -31,9 +31,9 @@ async fn a_lost_answer_is_settled_by_asking_and_never_charges_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_stays_in_doubt_is_settled_after_a_restart() {
+async fn what_stays_in_doubt_is_resolved_after_a_restart() {
     let service = TestService::open(|config| {
-        balance(config, "10");
+        limit_balance(config, "10");
         config.sandbox_failure_rate = 1.0;
     })
     .await;
@@ -50,7 +50,7 @@ async fn what_stays_in_doubt_is_settled_after_a_restart() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(service.totals_of("o1").await, ("captured", 600, 0));
-    // The void was decided while the charge was in doubt and had not happened: it never does.
+    // The void was recorded while the charge was in doubt and had not happened: the charge is abandoned.
     assert_eq!(service.totals_of("o2").await.0, "refused");
     assert_eq!(outcome(&service.void("o2").await), Outcome::Done);
     assert_eq!(outcome(&service.charge("o1", 600).await), Outcome::Done);

@@ -1,4 +1,4 @@
-//! The payment service as its callers see it: real gRPC, real store.
+//! The payment service through its interfaces: real gRPC, real store.
 
 mod amounts;
 mod api;

@@ -1,4 +1,4 @@
-//! A running payment service with a store of its own, and tokens to call it.
+//! A running payment service with its own store, tokens to call it, and a fake order service.
 
 use std::net::SocketAddr;
 
@@ -35,7 +35,7 @@ pub(crate) struct TestService {
     served: JoinHandle<()>,
 }
 
-/// What the order service says of an order: those that are named so run or are over, others there are none.
+/// The answer of the fake order service: an id like `pending-1` names the status of an order; other orders do not exist.
 fn order(id: &str) -> Response {
     match id.split_once('-') {
         Some((status @ ("pending" | "cancelled"), _)) => {
@@ -157,7 +157,7 @@ impl TestService {
         Ok(client.pay(request).await?.into_inner().status)
     }
 
-    /// The kinds and sequences of the events told about an order.
+    /// The kinds and sequences of the events about an order.
     pub(crate) async fn events_of(&self, order_id: &str) -> Vec<(String, i64)> {
         let facts = payment::audit_facts(&self.database).await.expect("reads");
         let of_order = facts.outbox.events.iter().filter(|event| event.subject == order_id);
@@ -169,7 +169,7 @@ impl TestService {
             .collect()
     }
 
-    /// What `/metrics` tells.
+    /// The text of `/metrics`.
     pub(crate) async fn metrics(&self) -> String {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let mut stream = tokio::net::TcpStream::connect(self.http).await.expect("connects");
@@ -180,7 +180,7 @@ impl TestService {
         answer
     }
 
-    /// What the books say of an order: status, captured, refunded.
+    /// The stored status, captured and refunded amount of an order's payment.
     pub(crate) async fn totals_of(&self, order_id: &str) -> (&'static str, i64, i64) {
         let facts = payment::audit_facts(&self.database).await.expect("reads");
         let mut of_order = facts.payments.iter().filter(|payment| payment.order_id == order_id);

@@ -1,4 +1,4 @@
-//! Who may call what, and what cannot be taken.
+//! Who may call which route, and which input is refused.
 
 use auth::Role;
 use proto::stock::v1::{CheckRequest, CommitRequest, ReleaseRequest, ReserveRequest};
@@ -13,7 +13,7 @@ fn adjustment(place_id: &str, delta: i64) -> Value {
 
 type Route = (&'static str, &'static str, Option<Value>, [u16; 6]);
 
-/// Every route, and what it answers to: nobody, customer, clerk, manager (of s1 both), admin, service.
+/// Every route with its status for: no token, customer, clerk, manager (both of s1), admin, service.
 fn routes(store: &Value) -> Vec<Route> {
     let threshold = json!({ "threshold": 1 });
     let batch =
@@ -83,7 +83,7 @@ async fn only_services_change_by_grpc_and_admins_may_check() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_repeated_adjustment_hears_the_same_and_changes_nothing() {
+async fn a_repeated_adjustment_gets_the_same_response_and_changes_nothing() {
     let service = TestService::open(|_| {}).await;
     let admin = service.user_token(Role::Admin, &[]);
     let path = "/api/stock/adjustments";
@@ -137,7 +137,7 @@ async fn what_cannot_be_is_refused_and_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thresholds_and_places_are_checked_and_a_low_level_is_told_at_once() {
+async fn thresholds_and_places_are_checked_and_a_low_level_is_published_at_once() {
     let service = TestService::open(|_| {}).await;
     let admin = service.user_token(Role::Admin, &[]);
     service.put_in("g", 2).await;
@@ -146,8 +146,8 @@ async fn thresholds_and_places_are_checked_and_a_low_level_is_told_at_once() {
     assert_eq!(service.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": -1 }))).await.0, 422);
     let (status, level) = service.call("PUT", &put("logistics"), &admin, Some(json!({ "threshold": 3 }))).await;
     assert_eq!((status, &level["available"]), (200, &json!(2)));
-    let told = service.events_of("logistics/g").await;
-    assert_eq!(told.last(), Some(&("souk.stock.low".to_owned(), 2)));
+    let events = service.events_of("logistics/g").await;
+    assert_eq!(events.last(), Some(&("souk.stock.low".to_owned(), 2)));
     let bad = json!({ "id": "a b", "name": "", "kind": "barn" });
     let (status, problem) = service.call("POST", "/api/places", &admin, Some(bad)).await;
     assert_eq!((status, problem["errors"].as_array().map(Vec::len)), (422, Some(3)));

@@ -1,9 +1,9 @@
-//! Stock is kept of products that the catalogue holds.
+//! Levels exist only for products of the catalogue.
 
 use auth::Role;
 use serde_json::{Value, json};
 
-use crate::service::{Catalogue, TestService};
+use crate::service::{FakePeers, TestService};
 
 const ONE: &str = "/api/stock/adjustments";
 const MANY: &str = "/api/stock/adjustments/batch";
@@ -18,15 +18,11 @@ fn fields(problem: &Value) -> Vec<(&str, &str)> {
     errors.iter().filter_map(|error| Some((error["field"].as_str()?, error["rule"].as_str()?))).collect()
 }
 
-fn change(service: &TestService, change: impl FnOnce(&mut Catalogue)) {
-    change(&mut service.products.lock().expect("no panic before"));
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_product_that_the_catalogue_does_not_hold_is_named() {
     let service = TestService::open(|_| {}).await;
     let admin = service.user_token(Role::Admin, &[]);
-    change(&service, |products| products.gone = vec!["g", "h"]);
+    service.peers().missing_products = vec!["g", "h"];
     let (status, problem) = service.call("POST", ONE, &admin, Some(one("a", "g"))).await;
     assert_eq!((status, fields(&problem)), (422, vec![("product_id", "exists")]));
     let (status, problem) = service.call("PUT", THRESHOLD, &admin, Some(json!({ "threshold": 1 }))).await;
@@ -38,7 +34,7 @@ async fn a_product_that_the_catalogue_does_not_hold_is_named() {
     let most: Vec<Value> = (0..1_000).map(|n| one(&format!("m{n}"), &format!("p{n}"))).collect();
     assert_eq!(service.call("POST", MANY, &admin, Some(json!({ "adjustments": most }))).await.0, 201);
     // One call for a whole batch.
-    change(&service, |products| assert_eq!(products.asked, [1, 1, 3, 1_000]));
+    assert_eq!(service.peers().product_questions, [1, 1, 3, 1_000]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,9 +48,10 @@ async fn without_the_product_service_only_repeats_are_answered() {
     let keyed = service.keyed("POST", ONE, &admin, Some(unnamed.clone()), Some("k")).await;
     let many = service.call("POST", MANY, &admin, Some(batch.clone())).await;
     assert_eq!((first.0, keyed.0, many.0), (201, 201, 201));
-    let ways: [fn(&mut Catalogue); 2] = [|products| products.gone = vec!["g", "h"], |products| products.away = true];
-    for way in ways {
-        change(&service, way);
+    let changes: [fn(&mut FakePeers); 2] =
+        [|peers| peers.missing_products = vec!["g", "h"], |peers| peers.products_unreachable = true];
+    for change in changes {
+        change(&mut service.peers());
         assert_eq!(service.call("POST", ONE, &admin, Some(one("a", "g"))).await, first);
         assert_eq!(service.keyed("POST", ONE, &admin, Some(unnamed.clone()), Some("k")).await, keyed);
         assert_eq!(service.call("POST", MANY, &admin, Some(batch.clone())).await, many);
@@ -65,8 +62,8 @@ async fn without_the_product_service_only_repeats_are_answered() {
         ("PUT", THRESHOLD, json!({ "threshold": 1 })),
     ] {
         let (status, problem) = service.call(method, path, &admin, Some(body)).await;
-        let told = json!("The product service did not answer; try again.");
-        assert_eq!((status, &problem["detail"]), (503, &told), "{path}");
+        let detail = json!("The product service did not answer; try again.");
+        assert_eq!((status, &problem["detail"]), (503, &detail), "{path}");
     }
     assert_eq!(service.level("g").await, (3, 0));
 }

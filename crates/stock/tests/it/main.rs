@@ -1,4 +1,4 @@
-//! The stock service as its callers see it: real gRPC, REST, bus and store.
+//! The stock service through its interfaces: real gRPC, REST, bus and store.
 
 mod api;
 mod catalogue;

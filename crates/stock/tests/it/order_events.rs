@@ -1,9 +1,15 @@
-//! What becomes of orders moves the stock, each event once and in its order.
+//! Order events change stock, each once and in its order.
 
 use proto::stock::v1::HoldState;
 use serde_json::json;
 
-use crate::service::TestService;
+use crate::service::{OrderAnswer, TestService};
+
+/// What happens to returned goods.
+enum Goods {
+    Restocked,
+    WrittenOff,
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_confirmed_order_is_sold_and_its_returns_come_back_once() {
@@ -14,15 +20,15 @@ async fn a_confirmed_order_is_sold_and_its_returns_come_back_once() {
     service.deliver("placed", "o1", 1, lines.clone()).await;
     service.deliver("confirmed", "o1", 2, lines.clone()).await;
     assert_eq!(service.level("g").await, (6, 0));
-    let returned = |id: &str, quantity: i64, restock: bool| {
-        json!({ "lines": [], "return": { "id": id, "restock": restock,
+    let returned = |id: &str, quantity: i64, goods: Goods| {
+        json!({ "lines": [], "return": { "id": id, "restock": matches!(goods, Goods::Restocked),
             "lines": [{ "line_id": "1", "product_id": "g", "quantity": quantity }, { "line_id": "2", "quantity": 1 }] } })
     };
-    service.deliver("returned", "o1", 3, returned("r1", 1, true)).await;
-    service.deliver("returned", "o1", 3, returned("r1", 1, true)).await;
-    service.deliver("returned", "o1", 4, returned("r2", 1, false)).await;
+    service.deliver("returned", "o1", 3, returned("r1", 1, Goods::Restocked)).await;
+    service.deliver("returned", "o1", 3, returned("r1", 1, Goods::Restocked)).await;
+    service.deliver("returned", "o1", 4, returned("r2", 1, Goods::WrittenOff)).await;
     assert_eq!(service.level("g").await, (7, 0));
-    // An old event that comes again late finds that newer ones took effect.
+    // An old event that is delivered again is dropped, since newer ones have taken effect.
     service.deliver("confirmed", "o1", 2, lines.clone()).await;
     service.deliver("cancelled", "o1", 5, lines).await;
     assert_eq!(service.level("g").await, (10, 0));
@@ -41,16 +47,16 @@ async fn a_cancelled_order_gives_back_what_it_holds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn past_its_time_only_what_nobody_wants_is_given_back() {
+async fn an_expired_reservation_is_released_only_if_its_order_does_not_need_it() {
     let service = TestService::open(|config| {
         config.reservation_seconds = 0;
         config.expire_every_ms = 20;
     })
     .await;
     service.put_in("g", 10).await;
-    let known = |id: &str, status| service.orders.lock().expect("no panic before").insert(id.into(), status);
-    known("pending", "pending");
-    known("cancelled", "cancelled");
+    for status in ["pending", "cancelled"] {
+        service.peers().orders.insert(status.into(), OrderAnswer::Status(status));
+    }
     for order_id in ["pending", "cancelled", "unknown"] {
         service.reserve(order_id, &[("g", 1)]).await;
     }
@@ -60,33 +66,33 @@ async fn past_its_time_only_what_nobody_wants_is_given_back() {
             state(facts, "cancelled") == Some("released") && state(facts, "unknown") == Some("released")
         })
         .await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    service.wait_until_checked(&["pending"]).await;
     assert_eq!(service.level("g").await, (10, 1));
     assert_eq!(service.commit("pending").await, HoldState::Committed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_404_that_is_not_the_order_services_gives_nothing_back_and_stops_no_other() {
+async fn a_404_that_is_not_the_order_services_releases_nothing_and_stops_no_other_check() {
     let service = TestService::open(|config| {
         config.reservation_seconds = 0;
         config.expire_every_ms = 20;
     })
     .await;
     service.put_in("g", 10).await;
-    let strange = ["another 404", "another problem", "no problem"];
-    for (n, status) in strange.into_iter().enumerate() {
-        service.orders.lock().expect("no panic before").insert(format!("strange{n}"), status);
+    let strange = [OrderAnswer::BareNotFound, OrderAnswer::OtherProblem, OrderAnswer::NoProblem];
+    for (n, answer) in strange.into_iter().enumerate() {
+        service.peers().orders.insert(format!("strange{n}"), answer);
         service.reserve(&format!("strange{n}"), &[("g", 1)]).await;
     }
-    // Past its time after them, so it is asked about after them.
+    // It expires after them, so it is checked after them.
     service.reserve("unknown", &[("g", 1)]).await;
     service
         .wait_until(|facts| facts.reservations.iter().any(|r| r.order_id == "unknown" && r.state == "released"))
         .await;
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    service.wait_until_checked(&["strange0", "strange1", "strange2"]).await;
     assert_eq!(service.level("g").await, (10, 3));
     // KeyedRequest again, it is settled as soon as the answer can be believed.
-    service.orders.lock().expect("no panic before").insert("strange0".into(), "cancelled");
+    service.peers().orders.insert("strange0".into(), OrderAnswer::Status("cancelled"));
     service
         .wait_until(|facts| facts.reservations.iter().any(|r| r.order_id == "strange0" && r.state == "released"))
         .await;

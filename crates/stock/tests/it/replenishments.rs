@@ -1,4 +1,4 @@
-//! Goods from place to place: asked for, approved, on their way, received.
+//! Replenishments: requested, approved, in transit, received.
 
 use auth::Role;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ async fn goods_go_from_the_centre_to_a_store_and_what_is_missing_is_booked() {
     let facts = stock::audit_facts(&service.config().common.database_url).await.expect("reads");
     assert_eq!(facts.in_transit.iter().map(|transit| transit.pieces).sum::<i64>(), 8);
 
-    // Counted twice by mistake under one key, it came once.
+    // Counted twice under one idempotency key, the pieces arrive once.
     for _ in 0..2 {
         let path = format!("{PATH}/{id}/receive");
         let body = Some(json!({"quantity": 5}));
@@ -49,10 +49,10 @@ async fn goods_go_from_the_centre_to_a_store_and_what_is_missing_is_booked() {
         assert_eq!((status, &some["received"], &some["in_transit"]), (200, &json!(5), &json!(3)));
     }
     let (_, levels) = service.call("GET", "/api/stock/levels?product_id=g", &clerk, None).await;
-    let coming: Vec<&Value> =
+    let in_transit: Vec<&Value> =
         levels["data"].as_array().expect("levels").iter().map(|level| &level["in_transit"]).collect();
-    assert_eq!(coming, [&json!(0), &json!(3)], "on their way to the store: {levels}");
-    // A difference is for the manager.
+    assert_eq!(in_transit, [&json!(0), &json!(3)], "in transit to the store: {levels}");
+    // Only a manager may book a difference.
     for wrong in [json!({"quantity": 2, "last": true}), json!({"quantity": 4})] {
         assert_eq!(step(&service, &clerk, &id, "receive", Some(wrong)).await.0, 403);
     }
@@ -63,12 +63,12 @@ async fn goods_go_from_the_centre_to_a_store_and_what_is_missing_is_booked() {
     let (_, levels) = service.call("GET", "/api/stock/levels?place_id=store-1", &clerk, None).await;
     assert_eq!(levels["data"][0]["on_hand"], 7);
     let kinds: Vec<String> =
-        service.events_of(&format!("replenishment/{id}")).await.into_iter().map(|told| told.0).collect();
-    let told = ["requested", "approved", "sent", "partly_received", "received"];
-    assert_eq!(kinds, told.map(|kind| format!("souk.replenishment.{kind}")));
+        service.events_of(&format!("replenishment/{id}")).await.into_iter().map(|event| event.0).collect();
+    let stages = ["requested", "approved", "sent", "partly_received", "received"];
+    assert_eq!(kinds, stages.map(|kind| format!("souk.replenishment.{kind}")));
     let actors: Vec<&Value> = all["history"].as_array().expect("steps").iter().map(|step| &step["actor"]).collect();
     assert_eq!(actors, ["Clerk", "Admin", "Admin", "Clerk", "Manager"]);
-    // The books agree, which `level` proves.
+    // `level` compares the ledger and the reservations with the level.
     service.level("g").await;
 }
 
@@ -102,13 +102,13 @@ async fn a_store_below_its_threshold_asks_once_until_the_goods_have_come() {
     }
     let (_, list) = service.call("GET", &format!("{PATH}?include_total=true"), &admin, None).await;
     assert_eq!(list["total"], 1, "{list}");
-    let asked = &list["data"][0];
-    // Nine were left of the ten that there should be; twice ten is what it asks up to.
+    let automatic = &list["data"][0];
+    // Nine pieces are available, the threshold is ten: the request brings the level to twice the threshold.
     assert_eq!(
-        (&asked["automatic"], &asked["quantity"], &asked["place_id"]),
+        (&automatic["automatic"], &automatic["quantity"], &automatic["place_id"]),
         (&json!(true), &json!(11), &json!("store-1"))
     );
-    let id = asked["id"].as_str().expect("an id");
+    let id = automatic["id"].as_str().expect("an id");
     for (what, body) in [("approve", None), ("dispatch", None), ("receive", Some(json!({"quantity": 11})))] {
         assert_eq!(step(&service, &admin, id, what, body).await.0, 200, "{what}");
     }
@@ -158,7 +158,7 @@ async fn twenty_who_count_the_same_put_in_what_is_missing_once() {
     assert_eq!(service.level("g").await, (53, 3));
     let none = json!({"available": 0, "reason": "sold out"});
     assert_eq!(service.call("PUT", path, &admin, Some(none)).await.0, 200);
-    assert_eq!(service.level("g").await, (3, 3), "what is promised stays");
+    assert_eq!(service.level("g").await, (3, 3), "reserved pieces stay");
     assert_eq!(
         service.call("PUT", path, &service.user_token(Role::Clerk, &["logistics"]), Some(json!({}))).await.0,
         403

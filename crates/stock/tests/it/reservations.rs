@@ -1,4 +1,4 @@
-//! Goods set aside: never more than there are, all of an order or nothing.
+//! Reservations: never more than is available, all lines of an order or none.
 
 use proto::stock::v1::{CheckRequest, HoldState, ReserveOutcome, ReserveRequest};
 use tokio::task::JoinSet;
@@ -48,8 +48,8 @@ async fn an_order_is_held_whole_once_and_two_lines_of_a_product_count_together()
     assert_eq!((results[0].outcome(), results[1].outcome()), (ReserveOutcome::Short, ReserveOutcome::Reserved));
     assert_eq!((service.release("o1").await, service.release("o1").await), (HoldState::Released, HoldState::Released));
     assert_eq!(service.level("a").await, (5, 0));
-    let told = service.events_of("o1").await;
-    assert_eq!(told, [("souk.stock.reserved".to_owned(), 1), ("souk.stock.released".to_owned(), 2)]);
+    let events = service.events_of("o1").await;
+    assert_eq!(events, [("souk.stock.reserved".to_owned(), 1), ("souk.stock.released".to_owned(), 2)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,13 +93,13 @@ async fn lines_of_a_product_add_up_past_what_one_line_may_hold() {
     const MOST: u32 = 1_000_000;
     let service = TestService::open(|_| {}).await;
     service.put_in("g", 1_000_000_000).await;
-    // More than the million of a line, and all there is.
+    // More than the million of a line, and all that is available.
     assert_eq!(service.reserve("o1", &[("g", MOST); 1_000]).await.outcome(), ReserveOutcome::Reserved);
     assert_eq!(service.level("g").await, (1_000_000_000, 1_000_000_000));
     let short = service.reserve("o2", &[("g", MOST); 2]).await;
     assert_eq!(short.outcome(), ReserveOutcome::Short);
     assert_eq!((short.shortages[0].requested, short.shortages[0].available), (2 * MOST, 0));
-    // More than the answer can say.
+    // More than the result can express.
     let short = service.reserve("o3", &[("g", MOST); 5_000]).await;
     assert_eq!((short.outcome(), short.shortages[0].requested), (ReserveOutcome::Short, u32::MAX));
     for _ in 0..5 {
@@ -142,7 +142,7 @@ async fn sample_goods_are_put_in_once() {
         assert_eq!(stock::seed(&config, std::slice::from_ref(&place), &levels).await.expect("seeds"), opened);
     }
     assert_eq!(service.level("2").await, (1000, 0));
-    // Put in, and found to be low.
-    let told = [("souk.stock.adjusted".to_owned(), 1), ("souk.stock.low".to_owned(), 2)];
-    assert_eq!(service.events_of("store-5/2").await, told);
+    // Put in, and below its threshold.
+    let events = [("souk.stock.adjusted".to_owned(), 1), ("souk.stock.low".to_owned(), 2)];
+    assert_eq!(service.events_of("store-5/2").await, events);
 }

@@ -1,10 +1,9 @@
-//! A running stock service with a store and a bus of its own, tokens to call it, and an order service that
-//! says what the test wants.
+//! A running stock service with its own store and bus, tokens to call it, and fakes of the services that it calls.
 
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -29,24 +28,40 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, transport::Channel};
 
-type Orders = Arc<Mutex<HashMap<String, &'static str>>>;
-
-/// A product service that holds everything but this.
-#[derive(Default)]
-pub(crate) struct Catalogue {
-    pub(crate) gone: Vec<&'static str>,
-    pub(crate) away: bool,
-    /// How many ids it was asked for, by call.
-    pub(crate) asked: Vec<usize>,
+/// What the fake order service answers.
+#[derive(Clone, Copy)]
+pub(crate) enum OrderAnswer {
+    /// An order in this status.
+    Status(&'static str),
+    /// A 404 without a body.
+    BareNotFound,
+    /// A problem about something else.
+    OtherProblem,
+    /// The detail of a missing order, but no problem.
+    NoProblem,
 }
 
-type Products = Arc<Mutex<Catalogue>>;
+/// The order service and the product service, as the test wants them.
+#[derive(Default)]
+pub(crate) struct FakePeers {
+    /// The orders that exist, by id.
+    pub(crate) orders: HashMap<String, OrderAnswer>,
+    /// How often the stock service has asked about an order, by id.
+    pub(crate) order_questions: HashMap<String, usize>,
+    /// The products that do not exist. All others do.
+    pub(crate) missing_products: Vec<&'static str>,
+    /// The product service is unreachable.
+    pub(crate) products_unreachable: bool,
+    /// The number of ids in each question to the product service.
+    pub(crate) product_questions: Vec<usize>,
+}
+
+type Peers = Arc<Mutex<FakePeers>>;
 
 pub(crate) struct TestService {
     pub(crate) channel: Channel,
     pub(crate) http: reqwest::Client,
-    pub(crate) orders: Orders,
-    pub(crate) products: Products,
+    peers: Peers,
     address: SocketAddr,
     database: String,
     bus: Bus,
@@ -61,22 +76,21 @@ impl TestService {
         let dir = tempfile::tempdir().expect("a folder");
         let key = InternalKey::generate().expect("a key");
         let issuer = Issuer::generate("test").expect("a key");
-        let orders = Orders::default();
-        let products = Products::default();
-        let peers = fake_peers(&issuer, orders.clone(), products.clone()).await;
+        let peers = Peers::default();
+        let peers_address = serve_peers(&issuer, peers.clone()).await;
         let mut config = Config {
             common: Common {
                 database_url: testkit::url(&dir, "stock").await.expect("a database"),
                 auth: AuthConfig {
                     issuer: "test".into(),
-                    jwks_url: format!("http://{peers}/jwks.json"),
+                    jwks_url: format!("http://{peers_address}/jwks.json"),
                     internal_key: key.to_secret(),
                     ..AuthConfig::default()
                 },
                 ..Common::default()
             },
-            order_url: format!("http://{peers}"),
-            product_url: format!("http://{peers}"),
+            order_url: format!("http://{peers_address}"),
+            product_url: format!("http://{peers_address}"),
             ..Config::default()
         };
         change(&mut config);
@@ -98,15 +112,19 @@ impl TestService {
         let http = reqwest::Client::new();
         let database = config.common.database_url;
         let stop = shutdown.drop_guard();
-        Self { channel, http, orders, products, address, database, bus, key, issuer, _dir: dir, _stop: stop }
+        Self { channel, http, peers, address, database, bus, key, issuer, _dir: dir, _stop: stop }
     }
 
+    /// The default settings, with the store of this service.
     pub(crate) fn config(&self) -> Config {
-        {
-            let mut config = Config::default();
-            config.common.database_url.clone_from(&self.database);
-            config
-        }
+        let mut config = Config::default();
+        config.common.database_url.clone_from(&self.database);
+        config
+    }
+
+    /// The fakes of the peer services.
+    pub(crate) fn peers(&self) -> MutexGuard<'_, FakePeers> {
+        self.peers.lock().expect("no panic before")
     }
 
     pub(crate) fn client(&self) -> StockClient<Channel> {
@@ -143,7 +161,7 @@ impl TestService {
         self.client().commit(request).await.expect("answers").into_inner().results[0].state()
     }
 
-    /// Asks REST; gives status and body.
+    /// Calls REST. Returns status and body.
     pub(crate) async fn call(&self, method: &str, path: &str, token: &str, body: Option<Value>) -> (u16, Value) {
         self.keyed(method, path, token, body, None).await
     }
@@ -180,7 +198,7 @@ impl TestService {
         assert_eq!(status, 201, "{answer}");
     }
 
-    /// On hand and reserved in the logistics centre, proved against ledger and reservations.
+    /// On hand and reserved in the logistics centre, compared with ledger and reservations.
     pub(crate) async fn level(&self, product_id: &str) -> (i64, i64) {
         let facts = stock::audit_facts(&self.database).await.expect("reads");
         for level in &facts.levels {
@@ -195,18 +213,19 @@ impl TestService {
         (level.on_hand, level.reserved)
     }
 
-    /// Kinds and sequences of the events told about a subject.
+    /// Kinds and sequences of the events about a subject.
     pub(crate) async fn events_of(&self, subject: &str) -> Vec<(String, i64)> {
         let facts = stock::audit_facts(&self.database).await.expect("reads");
-        let told = facts.outbox.events.iter().filter(|event| event.subject == subject);
-        told.map(|event| {
-            let body: Value = serde_json::from_str(&event.payload).expect("JSON");
-            (body["type"].as_str().expect("a type").to_owned(), event.sequence)
-        })
-        .collect()
+        let events = facts.outbox.events.iter().filter(|event| event.subject == subject);
+        events
+            .map(|event| {
+                let body: Value = serde_json::from_str(&event.payload).expect("JSON");
+                (body["type"].as_str().expect("a type").to_owned(), event.sequence)
+            })
+            .collect()
     }
 
-    /// Publishes an order's event and waits until it took effect (or was passed over).
+    /// Publishes an order event, and waits until it has taken effect (or was ignored).
     pub(crate) async fn deliver(&self, kind: &str, order_id: &str, sequence: i64, data: Value) {
         let event = json!({
             "specversion": "1.0", "id": format!("{order_id}/{sequence}"), "source": "/souk/order",
@@ -215,10 +234,25 @@ impl TestService {
         });
         let message = Message { topic: "orders".into(), key: order_id.into(), payload: event.to_string() };
         self.bus.publish(vec![message]).await.expect("publishes");
-        let place = ("orders".to_owned(), order_id.to_owned());
-        self.wait_until(|facts| facts.heard.last.get(&place).is_some_and(|heard| *heard >= sequence)).await;
+        let subject = ("orders".to_owned(), order_id.to_owned());
+        self.wait_until(|facts| facts.heard.last.get(&subject).is_some_and(|last| *last >= sequence)).await;
     }
 
+    /// Waits until the stock service has asked about these orders once more, after a question whose answer it has processed:
+    /// it asks about one order after the other.
+    pub(crate) async fn wait_until_checked(&self, orders: &[&str]) {
+        let asked = |peers: &FakePeers, id: &str| peers.order_questions.get(id).copied().unwrap_or(0);
+        let before: Vec<usize> = orders.iter().map(|id| asked(&self.peers(), id)).collect();
+        for _ in 0..1_000 {
+            if orders.iter().zip(&before).all(|(id, before)| asked(&self.peers(), id) >= before + 2) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the orders were not checked within five seconds");
+    }
+
+    /// Waits until the facts show this.
     pub(crate) async fn wait_until(&self, happened: impl Fn(&stock::Facts) -> bool) {
         for _ in 0..200 {
             if happened(&stock::audit_facts(&self.database).await.expect("reads")) {
@@ -230,41 +264,49 @@ impl TestService {
     }
 }
 
-/// What the product service answers to the one question that stock has.
-fn products_by_ids(products: &Products, question: &Value) -> axum::response::Response {
-    let mut products = products.lock().expect("no panic before");
-    if products.away {
-        return Problem::new(chassis::Kind::Unavailable, "away").into_response();
+/// The answer to the only query that stock sends to the product service.
+fn products_by_ids(peers: &Peers, question: &Value) -> axum::response::Response {
+    let mut peers = peers.lock().expect("no panic before");
+    if peers.products_unreachable {
+        return Problem::new(chassis::Kind::Unavailable, "unreachable").into_response();
     }
     assert_eq!(question["query"], "query($ids:[ID!]!){productsByIds(ids:$ids){id}}");
     let ids = question["variables"]["ids"].as_array().expect("ids");
-    products.asked.push(ids.len());
-    let held = |id: &&Value| !products.gone.iter().any(|gone| **id == *gone);
+    peers.product_questions.push(ids.len());
+    let exists = |id: &&Value| !peers.missing_products.iter().any(|missing| **id == *missing);
     let found: Vec<Value> =
-        ids.iter().map(|id| Some(id).filter(held).map_or(Value::Null, |id| json!({ "id": id }))).collect();
+        ids.iter().map(|id| Some(id).filter(exists).map_or(Value::Null, |id| json!({ "id": id }))).collect();
     Json(json!({ "data": { "productsByIds": found } })).into_response()
 }
 
-/// The issuer's keys, an order service and a product service.
-async fn fake_peers(issuer: &Issuer, orders: Orders, products: Products) -> SocketAddr {
-    let jwks = json!({ "keys": [issuer.jwk()] });
-    let order = |State(orders): State<Orders>, Path(id): Path<String>| async move {
-        match orders.lock().expect("no panic before").get(&id) {
-            Some(&"another 404") => StatusCode::NOT_FOUND.into_response(),
-            Some(&"another problem") => Problem::not_found("route").into_response(),
-            Some(&"no problem") => {
-                (StatusCode::NOT_FOUND, Json(json!({ "code": "order.not_found", "detail": "There is no such order." })))
-                    .into_response()
-            }
-            Some(status) => Json(json!({ "id": id, "status": status, "state": "whatever" })).into_response(),
-            None => Problem::not_found("order").into_response(),
+fn order(peers: &Peers, id: &str) -> axum::response::Response {
+    let mut peers = peers.lock().expect("no panic before");
+    *peers.order_questions.entry(id.to_owned()).or_default() += 1;
+    match peers.orders.get(id) {
+        Some(OrderAnswer::BareNotFound) => StatusCode::NOT_FOUND.into_response(),
+        Some(OrderAnswer::OtherProblem) => Problem::not_found("route").into_response(),
+        Some(OrderAnswer::NoProblem) => {
+            let body = json!({ "detail": "There is no such order.", "code": "order.not_found" });
+            (StatusCode::NOT_FOUND, Json(body)).into_response()
         }
-    };
+        Some(OrderAnswer::Status(status)) => {
+            Json(json!({ "id": id, "status": status, "state": "whatever" })).into_response()
+        }
+        None => Problem::not_found("order").into_response(),
+    }
+}
+
+/// Serves the issuer's keys, the order service and the product service.
+async fn serve_peers(issuer: &Issuer, peers: Peers) -> SocketAddr {
+    let jwks = json!({ "keys": [issuer.jwk()] });
     let routes = Router::new()
         .route("/jwks.json", get(move || async move { Json(jwks) }))
-        .route("/api/orders/{id}", get(order))
-        .route("/graphql", post(async move |Json(question): Json<Value>| products_by_ids(&products, &question)))
-        .with_state(orders);
+        .route("/api/orders/{id}", get(async |State(peers): State<Peers>, Path(id): Path<String>| order(&peers, &id)))
+        .route(
+            "/graphql",
+            post(async |State(peers): State<Peers>, Json(question): Json<Value>| products_by_ids(&peers, &question)),
+        )
+        .with_state(peers);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move { axum::serve(listener, routes).await });
