@@ -78,6 +78,7 @@ pub struct Offer {
 
 /// A change of an item since it was added or the cart was last read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = CartItemChange)]
 #[serde(tag = "field", rename_all = "lowercase")]
 pub enum ItemChange {
     /// The price of one piece.

@@ -87,11 +87,11 @@ proptest! {
                 }
                 Act::Remove(index) => {
                     let id = cart.items.get(*index).map_or_else(|| Id::trusted("none".into()), |item| item.id.clone());
-                    let taken = cart.remove(id.as_str());
-                    if let Ok(taken) = &taken {
-                        model.remove(taken.product_id.as_str());
+                    let removed = cart.remove(id.as_str());
+                    if let Ok(item) = &removed {
+                        model.remove(item.product_id.as_str());
                     }
-                    taken.map(|_| ())
+                    removed.map(|_| ())
                 }
                 Act::Clear => cart.clear().map(|()| model.clear()),
                 Act::Claim(items) => {
@@ -108,7 +108,7 @@ proptest! {
                             *model.entry(product).or_default() += quantity;
                         }
                     } else {
-                        prop_assert_eq!(pieces(&other), brought, "what was not taken over is still there");
+                        prop_assert_eq!(pieces(&other), brought, "what was not moved is still there");
                     }
                     claimed
                 }
@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn what_has_changed_is_told_once(
+    fn a_change_is_reported_once(
         prices in prop::collection::vec((0_i64..3, 0_i64..3, prop::option::of(0_i64..3)), 1..5),
     ) {
         let mut cart = cart("c");

@@ -1,30 +1,30 @@
-//! The saga against a peers that fails, repeats and crashes: it must always end whole.
+//! The saga against peer services that fail, repeat and crash: it always ends with everything done or with nothing.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What the neighbours do with one call.
+/// What happens to one call.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// They do it and answer.
+    /// It is performed and answered.
     Done,
-    /// They do it and the answer is lost.
-    DoneButSilent,
+    /// It is performed, and the answer is lost.
+    AnswerLost,
     /// The call is lost; it never arrives.
     Lost,
     /// The call arrives late: after the next one.
     Late,
     /// The process dies before the call.
     CrashBefore,
-    /// They do it, then the process dies.
+    /// It is performed, then the process dies.
     CrashAfter,
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         4 => Just(Fate::Done),
-        1 => Just(Fate::DoneButSilent),
+        1 => Just(Fate::AnswerLost),
         1 => Just(Fate::Lost),
         1 => Just(Fate::Late),
         1 => Just(Fate::CrashBefore),
@@ -32,8 +32,8 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-/// What stock, payment and the order's own store remember. Their rules are those of the contract:
-/// repeats change nothing, and an undo that comes first refuses what comes late.
+/// The state of stock, payment and the own store, by the rules of their contracts: repeats change nothing, and an undo that
+/// arrives first refuses the late call.
 #[derive(Debug, Clone, Default)]
 struct FakePeers {
     enough_stock: bool,
@@ -109,7 +109,7 @@ impl FakePeers {
         Event::Stored
     }
 
-    /// Where a new process goes on.
+    /// The saga that a new process resumes.
     fn resume(&self, requirements: Requirements) -> Saga {
         match &self.stored {
             Stored::Decided(undo, refusal) => Saga::decided(*undo, refusal.clone()),
@@ -128,7 +128,7 @@ fn is_store(effect: &Effect) -> bool {
     matches!(effect, Effect::StoreConfirmed | Effect::StoreCancelled | Effect::StoreDecision)
 }
 
-/// Runs a saga through its fates, then to its end with neighbours that answer.
+/// Runs a saga through its fates, then to its end with peer services that answer.
 fn run(requirements: Requirements, mut peers: FakePeers, fates: Vec<Fate>, give_up_at: Option<usize>) -> FakePeers {
     let mut saga = Saga::start(requirements);
     let mut fates = fates.into_iter();
@@ -139,13 +139,13 @@ fn run(requirements: Requirements, mut peers: FakePeers, fates: Vec<Fate>, give_
             break;
         }
         if give_up_at == Some(turn) {
-            saga = saga.step(Event::TimedOut("away".into()));
+            saga = saga.step(Event::TimedOut("no answer".into()));
             continue;
         }
         let fate = fates.next().unwrap_or(Fate::Done);
-        // The own store answers or is asked again; it is never late.
+        // A write to the own store is performed or lost, never late.
         let fate = match fate {
-            Fate::Late | Fate::DoneButSilent if is_store(&effect) => Fate::Lost,
+            Fate::Late | Fate::AnswerLost if is_store(&effect) => Fate::Lost,
             fate => fate,
         };
         match fate {
@@ -154,7 +154,7 @@ fn run(requirements: Requirements, mut peers: FakePeers, fates: Vec<Fate>, give_
                 peers.arrive_late(&saga);
                 saga = saga.step(event);
             }
-            Fate::DoneButSilent => {
+            Fate::AnswerLost => {
                 let _ = peers.perform(&effect, &saga);
                 saga = saga.step(Event::NoAnswer);
             }
@@ -183,7 +183,7 @@ fn restarted(peers: &FakePeers, requirements: Requirements) -> Saga {
     saga
 }
 
-fn whole(requirements: Requirements, peers: &FakePeers) {
+fn assert_whole(requirements: Requirements, peers: &FakePeers) {
     assert!(peers.charged <= 1 || !peers.captured, "charged twice: {peers:?}");
     match peers.stored {
         Stored::Confirmed => {
@@ -209,7 +209,7 @@ proptest! {
         let requirements = Requirements { stock, payment };
         let peers = FakePeers { enough_stock, enough_money, ..FakePeers::default() };
         let peers = run(requirements, peers, fates, give_up_at);
-        whole(requirements, &peers);
+        assert_whole(requirements, &peers);
     }
 
     #[test]
@@ -227,7 +227,7 @@ proptest! {
             let event = peers.perform(&effect, &saga);
             if let Fate::Done = fate { saga = saga.step(event) }
         }
-        // The canceller takes the lease: the old driver writes nothing more, its last call comes late.
+        // The cancellation takes the lease: the old driver's writes change nothing, and its last call arrives late.
         peers.late.push(saga.effect());
         peers.late.retain(|effect| !is_store(effect));
         let undo = Undo { release: true, void: true };
@@ -240,12 +240,12 @@ proptest! {
                 Fate::CrashBefore => saga = restarted(&peers, requirements),
                 Fate::Lost => {}
                 Fate::CrashAfter => { let _ = peers.perform(&effect, &saga); saga = restarted(&peers, requirements); }
-                Fate::DoneButSilent if !is_store(&effect) => { let _ = peers.perform(&effect, &saga); }
+                Fate::AnswerLost if !is_store(&effect) => { let _ = peers.perform(&effect, &saga); }
                 _ => { let event = peers.perform(&effect, &saga); saga = saga.step(event); }
             }
         }
         peers.arrive_late(&saga);
-        whole(requirements, &peers);
+        assert_whole(requirements, &peers);
         prop_assert_eq!(peers.stored, Stored::Cancelled);
     }
 }
@@ -282,7 +282,7 @@ fn every_phase_takes_every_event_and_only_the_awaited_one_moves_it() {
         Event::Charged,
         Event::NotCharged("no".into()),
         Event::NoAnswer,
-        Event::TimedOut("away".into()),
+        Event::TimedOut("no answer".into()),
         Event::Stored,
         Event::LeaseLost,
         Event::Voided,

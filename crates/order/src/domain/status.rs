@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 /// The state of an order's checkout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[schema(as = State)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum SagaState {
     /// The order is stored.

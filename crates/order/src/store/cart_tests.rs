@@ -1,4 +1,4 @@
-//! Carts in the store: who writes what was read, whose order lets go of them, and which are forgotten.
+//! Carts in the store: writes at the version that was read, the end of their checkouts, and the pruning of old ones.
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,24 +43,24 @@ async fn found(db: &Db, id: &str) -> Option<Cart> {
     carts::find(&mut db.read().await.expect("reads"), id).await.expect("reads")
 }
 
-/// The order_insert of a cart's order, as it was read.
-fn press(cart: &Cart) -> OrderInsert {
-    let mut order_insert = order_insert(cart.order_id.as_str(), "h", None);
-    order_insert.order.cart_id = Some(cart.id.clone());
-    order_insert.cart_version = Some(cart.version);
-    order_insert
+/// The insert of a cart's order.
+fn checkout(cart: &Cart) -> OrderInsert {
+    let mut new = order_insert(cart.order_id.as_str(), "h", None);
+    new.order.cart_id = Some(cart.id.clone());
+    new.cart_version = Some(cart.version);
+    new
 }
 
-async fn pressed(db: &Db, presses: Vec<OrderInsert>) -> Vec<InsertOutcome> {
+async fn inserted(db: &Db, inserts: Vec<OrderInsert>) -> Vec<InsertOutcome> {
     let mut tx = db.write().await.expect("begins");
-    let placed = insert_orders(&mut tx, presses, events::placed, events::placed_message).await.expect("places");
+    let placed = insert_orders(&mut tx, inserts, events::placed, events::placed_message).await.expect("places");
     tx.commit().await.expect("commits");
     placed
 }
 
-async fn settled(db: &Db, update: OrderUpdate) -> bool {
+async fn updated(db: &Db, update: OrderUpdate) -> bool {
     let mut tx = db.write().await.expect("begins");
-    let written = apply_updates(&mut tx, vec![update]).await.expect("settles");
+    let written = apply_updates(&mut tx, vec![update]).await.expect("updates");
     tx.commit().await.expect("commits");
     written[0]
 }
@@ -83,38 +83,38 @@ async fn only_what_was_read_is_written() {
 }
 
 #[tokio::test]
-async fn a_cart_becomes_one_order_and_is_let_go_of_as_that_ends() {
+async fn a_cart_becomes_one_order_and_can_be_edited_after_that_ends() {
     let (_dir, db) = fresh().await;
     let mut cart = cart("c1", Some("c1"), Timestamp::from_micros(1));
     cart.add(item(1)).expect("goes in");
     assert!(saved(&db, &cart, 0).await);
-    let stale = OrderInsert { cart_version: Some(7), ..press(&cart) };
-    let placed = pressed(&db, vec![stale, press(&cart), press(&cart)]).await;
+    let stale = OrderInsert { cart_version: Some(7), ..checkout(&cart) };
+    let placed = inserted(&db, vec![stale, checkout(&cart), checkout(&cart)]).await;
     assert!(matches!(placed[0], InsertOutcome::CartChanged));
     assert!(matches!(placed[1], InsertOutcome::Inserted(_)));
     assert!(matches!(placed[2], InsertOutcome::ExistingId { .. }));
     let InsertOutcome::Inserted(order) = &placed[1] else { panic!("new") };
-    let becoming = found(&db, "c1").await.expect("there");
-    assert!(becoming.checking_out && becoming.version == 2 && becoming.place_id.is_some());
-    assert!(!saved(&db, &Cart { version: 3, ..becoming.clone() }, 2).await, "nothing changes meanwhile");
-    // Refused: the cart keeps what it holds, and will be another order.
+    let checking_out = found(&db, "c1").await.expect("there");
+    assert!(checking_out.checking_out && checking_out.version == 2 && checking_out.place_id.is_some());
+    assert!(!saved(&db, &Cart { version: 3, ..checking_out.clone() }, 2).await, "nothing changes meanwhile");
+    // Refused: the cart keeps its items, and its next checkout makes another order.
     let mut refused = confirmation(order, 1);
     (refused.order.state, refused.order.status) = (SagaState::Cancelled, Status::Cancelled);
-    assert!(settled(&db, refused).await);
-    let mended = found(&db, "c1").await.expect("there");
-    assert_eq!((mended.checking_out, mended.items.len(), mended.last_order_id.clone()), (false, 1, None));
-    assert_ne!(mended.order_id, becoming.order_id);
-    // Sold: it is empty, and knows what it became.
-    let placed = pressed(&db, vec![press(&mended)]).await;
+    assert!(updated(&db, refused).await);
+    let open = found(&db, "c1").await.expect("there");
+    assert_eq!((open.checking_out, open.items.len(), open.last_order_id.clone()), (false, 1, None));
+    assert_ne!(open.order_id, checking_out.order_id);
+    // Confirmed: the cart is empty, and has its last order.
+    let placed = inserted(&db, vec![checkout(&open)]).await;
     let InsertOutcome::Inserted(order) = &placed[0] else { panic!("new") };
-    assert!(settled(&db, confirmation(order, 1)).await);
+    assert!(updated(&db, confirmation(order, 1)).await);
     let sold = found(&db, "c1").await.expect("there");
     assert_eq!((sold.checking_out, sold.items.len()), (false, 0));
-    assert_eq!((sold.last_order_id, sold.version), (Some(mended.order_id), mended.version + 2));
+    assert_eq!((sold.last_order_id, sold.version), (Some(open.order_id), open.version + 2));
 }
 
 #[tokio::test]
-async fn abandoned_carts_of_guests_are_forgotten() {
+async fn abandoned_carts_of_guests_are_pruned() {
     let (_dir, db) = fresh().await;
     let (now, old) = (Timestamp::now(), Timestamp::now().minus(Duration::from_secs(40 * 86_400)));
     let mut abandoned = cart("guest-old", None, old);

@@ -29,7 +29,7 @@ pub(crate) async fn take_over(
     takeover: Takeover,
     limit: i64,
 ) -> Result<Vec<StoredOrder>> {
-    let taken = query(format!(
+    let rows = query(format!(
         "update orders set lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = $2
          where id in (select id from orders where work is not null and (lease_until < $3 or $4 = 1)
                         and not (lease_owner = $1 and lease_until >= $3)
@@ -44,7 +44,7 @@ pub(crate) async fn take_over(
     .bind(limit)
     .fetch_all(tx)
     .await?;
-    order_row::read_readable_orders(tx, &taken).await
+    order_row::read_readable_orders(tx, &rows).await
 }
 
 /// Whether there is an order to take over, so that an idle replica does not write.

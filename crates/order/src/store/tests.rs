@@ -1,4 +1,4 @@
-//! The store's promises: a lease that was lost writes nothing, repeats find what they made.
+//! A write under a lost lease changes nothing; repeats find what the first request made.
 
 use commerce::{Amount, Currency, Id, OrderId, Quantity, Timestamp};
 use db::{Db, query};
@@ -79,8 +79,8 @@ async fn inserted(db: &Db, inserts: Vec<OrderInsert>) -> Vec<InsertOutcome> {
     placed
 }
 
-pub(super) fn confirmation(held: &Order, epoch: i64) -> OrderUpdate {
-    let mut order = held.clone();
+pub(super) fn confirmation(stored: &Order, epoch: i64) -> OrderUpdate {
+    let mut order = stored.clone();
     order.status = Status::Confirmed;
     order.reach_state(SagaState::Confirmed, Timestamp::from_micros(2_000_000));
     order.touch(Timestamp::from_micros(2_000_000));
@@ -94,8 +94,8 @@ async fn count(db: &Db, text: &str) -> i64 {
     query(text).fetch_one(&mut tx).await.expect("reads").get("n").expect("a number")
 }
 
-/// IdempotencyKey and text of what was told plainly on a topic.
-async fn plain(db: &Db, topic: &str) -> Vec<(String, String)> {
+/// Keys and payloads of the plain messages on a topic.
+async fn messages(db: &Db, topic: &str) -> Vec<(String, String)> {
     let mut tx = db.read().await.expect("reads");
     let rows = query("select key, payload from outbox where topic = $1 order by id").bind(topic).fetch_all(&mut tx);
     let rows = rows.await.expect("reads");
@@ -103,24 +103,27 @@ async fn plain(db: &Db, topic: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn plain_listeners_hear_of_an_order_what_they_always_did() {
+async fn plain_messages_of_an_order_keep_their_contract() {
     let (_dir, db) = fresh().await;
     let (mut several, mut none) = (order_insert("b", "h", None), order_insert("c", "h", None));
-    // What another program put there is not told again.
-    let mut heard = order_insert("d", "h", None);
+    // The order of another program is not published again.
+    let mut external = order_insert("d", "h", None);
     let actor = Some(events::NEW_ORDER_TOPIC.into());
-    heard.order.history.insert(0, StatusChange { status: Status::Pending, at: Timestamp::now(), actor, reason: None });
+    external
+        .order
+        .history
+        .insert(0, StatusChange { status: Status::Pending, at: Timestamp::now(), actor, reason: None });
     let lines = &mut several.order.lines;
     lines.push(Line { product_id: Some(Id::trusted("cup".into())), ..lines[0].clone() });
     lines.push(lines[0].clone());
     several.order.customer_id = Some(Id::trusted("c1".into()));
     none.order.metadata.insert(events::EXTERNAL_USER.into(), "7".into());
     none.order.lines[0].product_id = None;
-    inserted(&db, vec![order_insert("a", "h", None), several, none, heard]).await;
-    let told: Vec<String> = plain(&db, "new-order").await.into_iter().map(|(_, text)| text).collect();
+    inserted(&db, vec![order_insert("a", "h", None), several, none, external]).await;
+    let payloads: Vec<String> = messages(&db, "new-order").await.into_iter().map(|(_, text)| text).collect();
     let at = r#""status":"pending","createdAt":"1970-01-01T00:00:01.000000Z"}"#;
     assert_eq!(
-        told,
+        payloads,
         [
             format!(r#"{{"id":"a","userId":null,"productId":"tea","quantity":2,{at}"#),
             format!(
@@ -167,28 +170,28 @@ async fn a_replica_that_lost_its_lease_writes_nothing() {
     assert_eq!(taken[0].lease.epoch, 2);
     let mut tx = db.write().await.expect("begins");
     let kept = find(&mut tx, kept).await.expect("reads").expect("there").order;
-    let written = apply_updates(&mut tx, vec![confirmation(lost, 1), confirmation(&kept, 1)]).await.expect("settles");
+    let written = apply_updates(&mut tx, vec![confirmation(lost, 1), confirmation(&kept, 1)]).await.expect("updates");
     tx.commit().await.expect("commits");
     assert_eq!(written, [false, true]);
     let mut tx = db.read().await.expect("reads");
-    let held = find(&mut tx, lost.id.as_str()).await.expect("reads").expect("there");
-    assert_eq!((held.order.status, held.order.version), (Status::Pending, 1));
+    let stored = find(&mut tx, lost.id.as_str()).await.expect("reads").expect("there");
+    assert_eq!((stored.order.status, stored.order.version), (Status::Pending, 1));
     assert_eq!(count(&db, EVENTS).await, 3, "two placed, one confirmed");
-    assert_eq!(plain(&db, "new-order").await.len(), 2);
-    let processed = plain(&db, "order-processed").await;
-    assert_eq!(processed.len(), 1, "a writer without the lease tells nobody");
+    assert_eq!(messages(&db, "new-order").await.len(), 2);
+    let processed = messages(&db, "order-processed").await;
+    assert_eq!(processed.len(), 1, "a writer without the lease publishes nothing");
     assert_eq!(processed[0].0, kept.id.as_str());
     let mut tx = db.read().await.expect("reads");
-    let telling = bus::outbox::telling(&mut tx).await.expect("reads");
+    let dump = bus::outbox::telling(&mut tx).await.expect("reads");
     drop(tx);
-    assert!(telling.events.iter().all(|told| told.topic == "orders"), "the auditor is told events only");
+    assert!(dump.events.iter().all(|event| event.topic == "orders"), "the audit reads events only");
     let mut tx = db.write().await.expect("begins");
     assert_eq!(renew(&mut tx, &[(lost.id.clone(), 1)], Timestamp::from_micros(900)).await.expect("renews"), 0);
     assert_eq!(renew(&mut tx, &[(lost.id.clone(), 2)], Timestamp::from_micros(900)).await.expect("renews"), 1);
 }
 
 #[tokio::test]
-async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_is_told_that_it_wrote() {
+async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_writes() {
     let (_dir, db) = fresh().await;
     let first = inserted(&db, vec![order_insert("a", "h", Some("k"))]).await;
     let InsertOutcome::Inserted(order) = &first[0] else { panic!("new") };
@@ -199,7 +202,7 @@ async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_is_told_that_i
     if let UpdateKind::Terminal { response, .. } = &mut late.kind {
         response.body = "late".into();
     }
-    let written = apply_updates(&mut tx, vec![late, confirmation(order, 2)]).await.expect("settles");
+    let written = apply_updates(&mut tx, vec![late, confirmation(order, 2)]).await.expect("updates");
     tx.commit().await.expect("commits");
     assert_eq!(written, [false, true]);
     assert_eq!(count(&db, EVENTS).await, 2, "placed once, confirmed once");
@@ -216,14 +219,20 @@ async fn leases_that_run_are_left_alone_unless_no_other_replica_can_be() {
     let (now, until) = (Timestamp::from_micros(50), Timestamp::from_micros(300));
     let mut tx = db.write().await.expect("begins");
     assert!(!has_takeover(&mut tx, now, Takeover::ExpiredLeases).await.expect("reads"));
-    assert!(take_over(&mut tx, "other", now, until, Takeover::ExpiredLeases, 10).await.expect("takes").is_empty());
-    assert_eq!(take_over(&mut tx, "other", now, until, Takeover::EveryOpenOrder, 10).await.expect("takes").len(), 1);
+    assert!(take_over(&mut tx, "other", now, until, Takeover::ExpiredLeases, 10).await.expect("takes over").is_empty());
+    assert_eq!(
+        take_over(&mut tx, "other", now, until, Takeover::EveryOpenOrder, 10).await.expect("takes over").len(),
+        1
+    );
     assert!(
-        take_over(&mut tx, "other", now, until, Takeover::EveryOpenOrder, 10).await.expect("takes").is_empty(),
+        take_over(&mut tx, "other", now, until, Takeover::EveryOpenOrder, 10).await.expect("takes over").is_empty(),
         "not from itself"
     );
     assert_eq!(release_leases(&mut tx, "other").await.expect("releases"), 1);
-    assert_eq!(take_over(&mut tx, "third", now, until, Takeover::ExpiredLeases, 10).await.expect("takes").len(), 1);
+    assert_eq!(
+        take_over(&mut tx, "third", now, until, Takeover::ExpiredLeases, 10).await.expect("takes over").len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -235,7 +244,7 @@ async fn the_answer_is_kept_byte_for_byte_with_the_terminal_state() {
     let mut tx = db.write().await.expect("begins");
     let (_, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
     assert_eq!(answer, None, "no answer before the end");
-    apply_updates(&mut tx, vec![confirmation(order, 1)]).await.expect("settles");
+    apply_updates(&mut tx, vec![confirmation(order, 1)]).await.expect("updates");
     let (target, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
     assert_eq!(target, "a");
     assert_eq!(answer, Some(StoredResponse { status: 201, body: "{\"exactly\": \"this\"}".into() }));
@@ -246,14 +255,14 @@ async fn a_decision_on_a_version_that_is_gone_is_not_written() {
     let (_dir, db) = fresh().await;
     inserted(&db, vec![order_insert("a", "h", None)]).await;
     let mut tx = db.write().await.expect("begins");
-    let held = find(&mut tx, "a").await.expect("reads").expect("there");
+    let stored = find(&mut tx, "a").await.expect("reads").expect("there");
     let refusal = crate::domain::saga::CancelReason::Other("x".into());
     let work = PendingWork::Cancel { undo: Undo { release: true, void: true }, refusal, actor: None };
     let read = |version, epoch| ReadVersion { version, epoch };
     let next = Lease { epoch: 2, ..lease("b", 500) };
-    assert!(!update(&mut tx, &held.order, Some(&work), read(7, 1), &next).await.expect("runs"));
-    assert!(!update(&mut tx, &held.order, Some(&work), read(1, 7), &next).await.expect("runs"));
-    assert!(update(&mut tx, &held.order, Some(&work), read(1, 1), &next).await.expect("runs"));
+    assert!(!update(&mut tx, &stored.order, Some(&work), read(7, 1), &next).await.expect("runs"));
+    assert!(!update(&mut tx, &stored.order, Some(&work), read(1, 7), &next).await.expect("runs"));
+    assert!(update(&mut tx, &stored.order, Some(&work), read(1, 1), &next).await.expect("runs"));
     let decided = find(&mut tx, "a").await.expect("reads").expect("there");
     assert_eq!((decided.work, decided.lease.epoch), (Some(work), 2));
     let refused =
@@ -270,13 +279,13 @@ async fn renewing_waits_for_nobody() {
         // One writes at a time there.
         return;
     }
-    let mut settling = db.write().await.expect("begins");
-    assert_eq!(apply_updates(&mut settling, vec![confirmation(&order("a"), 1)]).await.expect("settles"), [true]);
+    let mut updating = db.write().await.expect("begins");
+    assert_eq!(apply_updates(&mut updating, vec![confirmation(&order("a"), 1)]).await.expect("updates"), [true]);
     let mut tx = db.write().await.expect("begins");
     let renewed = renew(&mut tx, &leased, Timestamp::from_micros(500)).await.expect("renews");
-    assert_eq!(renewed, 1, "what is being settled is left alone");
+    assert_eq!(renewed, 1, "a row that is being updated is skipped");
     tx.commit().await.expect("commits");
-    settling.commit().await.expect("commits");
+    updating.commit().await.expect("commits");
     let mut tx = db.write().await.expect("begins");
     assert_eq!(renew(&mut tx, &leased, Timestamp::from_micros(600)).await.expect("renews"), 1);
 }
@@ -292,7 +301,7 @@ async fn open_orders_are_counted_by_age() {
     inserted(&db, vec![at("new", 90), at("newer", 95), at("old", 15), at("done", 90)]).await;
     let mut tx = db.write().await.expect("begins");
     let done = get(&mut tx, &OrderId::parse("done").expect("an id")).await.expect("reads");
-    apply_updates(&mut tx, vec![confirmation(&done.order, 1)]).await.expect("settles");
+    apply_updates(&mut tx, vec![confirmation(&done.order, 1)]).await.expect("updates");
     tx.commit().await.expect("commits");
     let mut tx = db.read().await.expect("reads");
     let counted = count_open_by_age(&mut tx, [80, 40, 20].map(Timestamp::from_micros)).await.expect("counts");

@@ -1,4 +1,4 @@
-//! The order service as its callers see it: real REST and store, with rest_peers that say what the test wants.
+//! The order service through its REST API, with a real store and fake peer services.
 
 mod amend;
 mod carts;

@@ -1,4 +1,4 @@
-//! Running order services over one store, tokens to call them, and the rest_peers whom they ask.
+//! Order services over one store, tokens to call them, and fakes of their peer services.
 
 use std::{
     collections::HashMap,
@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response as GrpcResponse, Status};
 
-/// What the rest_peers know and do.
+/// The state of the fake peer services.
 #[derive(Default)]
 pub(crate) struct FakePeers {
     /// Name, price in cents and whether it is active, by id.
