@@ -1,4 +1,4 @@
-//! What is special to this service's configuration.
+//! The settings of this service.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -6,7 +6,7 @@ use commerce::PlaceId;
 use serde::{Deserialize, Serialize};
 use service::Common;
 
-/// The configuration. Each field is `SOUK_<FIELD>` in the environment.
+/// The settings. Each field is `SOUK_<FIELD>` in the environment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
@@ -15,26 +15,26 @@ pub struct Config {
     pub common: Common,
     /// Port of gRPC.
     pub grpc_port: u16,
-    /// Where the order service is.
+    /// URL of the order service, which is asked whether an expired reservation is still needed.
     pub order_url: String,
-    /// Where the product service is: it knows which products there are.
+    /// URL of the product service, which is asked whether a product exists.
     pub product_url: String,
-    /// The logistics centre: made at the first start, and taken where a reservation names no place.
+    /// Id of the logistics centre: created at the first start, and the place of reservations that name none; `logistics`.
     pub logistics_place: PlaceId,
-    /// Whether a level that falls below its threshold asks the logistics centre for goods by itself; true. Head office still
-    /// has to approve.
+    /// Whether a level that falls below its threshold requests goods from the logistics centre; true. An admin still has to
+    /// approve the request.
     pub auto_replenish: bool,
-    /// How long goods are set aside before the order service is asked, in seconds.
+    /// Seconds that a reservation is held before the order service is asked whether it is still needed; 900.
     pub reservation_seconds: u64,
-    /// How often reservations past their time are looked for, in milliseconds.
+    /// Milliseconds between two checks for expired reservations; 5,000.
     pub expire_every_ms: u64,
-    /// Days that a published event is kept in the outbox, for the auditor; 7.
+    /// Days that published events are kept in the outbox, for the auditor; 7.
     pub outbox_days: u64,
-    /// Days that the last event of a quiet aggregate is remembered; 30. Longer than the bus keeps messages.
+    /// Days that the inbox keeps the last sequence of an aggregate without new events; 30. Longer than the bus keeps messages.
     pub inbox_days: u64,
-    /// Hours that an Idempotency-Key is remembered; 24.
+    /// Hours that the response to an Idempotency-Key is kept; 24.
     pub idempotency_hours: u64,
-    /// Days that a tombstone, which refuses late calls, is kept; 30.
+    /// Days that tombstones, which refuse late calls, are kept; 30.
     pub tombstone_days: u64,
 }
 
@@ -64,12 +64,12 @@ impl chassis::Settings for Config {
 }
 
 impl Config {
-    /// How long goods are set aside before somebody asks.
+    /// How long a reservation is held before the order service is asked.
     pub(crate) fn hold(&self) -> Duration {
         Duration::from_secs(self.reservation_seconds)
     }
 
-    /// How often reservations past their time are looked for.
+    /// The pause between two checks for expired reservations.
     pub(crate) fn expire_every(&self) -> Duration {
         Duration::from_millis(self.expire_every_ms.max(10))
     }

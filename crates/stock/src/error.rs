@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chassis::{FieldError, Kind, Problem};
+use chassis::{Kind, Problem};
 
 use crate::{
     commands::Refusal,
@@ -108,29 +108,40 @@ impl From<Refusal> for Error {
 impl From<Error> for Problem {
     fn from(err: Error) -> Self {
         let kind = err.kind();
+        let detail = err.to_string();
         match err {
-            Error::Adjustment(ref why @ AdjustmentRejection::BelowReserved { on_hand, reserved, .. }) => {
-                Self::new(kind, why.to_string())
-                    .with("on_hand", on_hand)
-                    .with("reserved", reserved)
-                    .with("available", on_hand - reserved)
+            Error::Adjustment(AdjustmentRejection::BelowReserved { on_hand, reserved, .. }) => Self::new(kind, detail)
+                .with_code("stock.below_reserved")
+                .with("on_hand", on_hand)
+                .with("reserved", reserved)
+                .with("available", on_hand - reserved),
+            Error::Adjustment(AdjustmentRejection::UnknownPlace { .. }) => Self::invalid("place_id", "exists", detail),
+            Error::Adjustment(AdjustmentRejection::IdReused { .. }) => {
+                Self::new(kind, detail).with_code("adjustment.id_reused")
             }
-            Error::Adjustment(ref why @ AdjustmentRejection::UnknownPlace { .. }) => {
-                Self::fields(vec![FieldError::new("place_id", "exists", why.to_string())])
+            Error::Transition(TransitionError::Stage { .. }) => {
+                Self::new(kind, detail).with_code("replenishment.wrong_stage")
             }
-            Error::Transition(ref why @ TransitionError::TooMany { .. }) => {
-                Self::invalid("quantity", "range", why.to_string())
+            Error::Transition(TransitionError::Differs { .. }) => {
+                Self::new(kind, detail).with_code("replenishment.difference")
             }
-            Error::Transition(ref why @ TransitionError::Short { available, .. }) => {
-                Self::new(kind, why.to_string()).with("available", available)
+            Error::Transition(TransitionError::TooMany { .. }) => Self::invalid("quantity", "range", detail),
+            Error::Transition(TransitionError::Short { available, .. }) => {
+                Self::new(kind, detail).with_code("stock.short").with("available", available)
             }
-            Error::KeyReused => Self::invalid("Idempotency-Key", "reused", err.to_string()),
+            Error::KeyReused => Self::invalid("Idempotency-Key", "reused", detail),
+            Error::PlaceExists(_) => Self::new(kind, detail).with_code("place.exists"),
+            Error::IdReused(_) => Self::new(kind, detail).with_code("replenishment.id_reused"),
+            Error::UnknownPlace(_) => Self::new(kind, detail).with_code("place.not_found"),
+            Error::UnknownReplenishment(_) => Self::new(kind, detail).with_code("replenishment.not_found"),
             Error::CatalogueUnreachable(ref cause) => {
                 let cause = format!("{cause:#}");
-                Self::new(kind, err.to_string()).retry_after(1).because(cause)
+                Self::new(kind, detail).retry_after(1).because(cause)
             }
-            err if kind == Kind::Internal => Self::internal(err),
-            err => Self::new(kind, err.to_string()),
+            Error::Store(_) | Error::Corrupt(_) | Error::UnexpectedOutcome | Error::Stopping => match kind {
+                Kind::Internal => Self::internal(err),
+                kind => Self::new(kind, detail),
+            },
         }
     }
 }

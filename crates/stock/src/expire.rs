@@ -9,7 +9,7 @@ use commerce::{OrderId, Timestamp};
 use db::Db;
 
 use crate::{
-    clients::{Orders, Wanted},
+    clients::{HoldStatus, Orders},
     metrics,
     queue::StockQueue,
     store,
@@ -77,12 +77,12 @@ impl Expirer {
 
     /// Releases or keeps the reservation of one order. Returns the metric's label.
     async fn check(&self, order_id: &OrderId) -> anyhow::Result<&'static str> {
-        match self.orders.wants(order_id).await? {
-            Wanted::No => {
+        match self.orders.hold_status(order_id).await? {
+            HoldStatus::Obsolete => {
                 self.queue.release(vec![order_id.clone()]).await?;
                 Ok("released")
             }
-            Wanted::Yes => {
+            HoldStatus::Needed => {
                 self.queue.extend_hold(order_id.clone(), self.pause).await?;
                 Ok("kept")
             }

@@ -102,7 +102,7 @@ impl Service for Stock {
             db: db.clone(),
             catalogue,
             verifier,
-            cursors: Cursors::derive(config.common.auth.internal_key.expose().as_bytes()),
+            cursors: Cursors::derive(&config.common),
             default_place: config.logistics_place.clone(),
             reservations: metrics::reservations(&ctx.metrics),
         };

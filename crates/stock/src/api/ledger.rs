@@ -2,15 +2,19 @@
 
 use auth::{Allow, Staff};
 use axum::extract::State;
-use chassis::{Json, Problem, Query};
-use commerce::{PlaceId, ProductId, Timestamp, page::Page};
-use serde::Serialize;
-use utoipa::ToSchema;
+use chassis::{Json, Problem};
+use commerce::{
+    PlaceId, ProductId, Timestamp,
+    page::{Page, PageQuery},
+};
+use serde::{Deserialize, Serialize};
+use service::{List, bad_page};
+use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, levels::LedgerQuery, page_problem, require_place_access};
+use super::{Api, require_place_access};
 use crate::{
     error::Error,
-    store::lists::{self, LedgerEntry},
+    store::lists::{self, LedgerEntry, StockFilter},
 };
 
 /// A change of the pieces on hand of a product in a place.
@@ -52,25 +56,40 @@ impl From<LedgerEntry> for LedgerEntryBody {
     }
 }
 
+/// The filter of the ledger.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LedgerFilter {
+    /// Entries of this product.
+    product_id: Option<String>,
+    /// Entries of this place.
+    place_id: Option<String>,
+}
+
 /// List the stock ledger
 ///
 /// Entries, newest first. For admins; staff see the places that they work in.
-#[utoipa::path(get, path = "/api/stock/ledger", operation_id = "listStockLedger", params(LedgerQuery),
+#[utoipa::path(get, path = "/api/stock/ledger", operation_id = "listStockLedger", params(LedgerFilter, PageQuery),
     responses((status = 200, body = Page<LedgerEntryBody>), (status = 403, description = "The caller does not work in the place")),
     tag = "stock")]
 pub(crate) async fn list_ledger(
     State(api): State<Api>,
     caller: Allow<Staff>,
-    Query(query): Query<LedgerQuery>,
+    List { filter, paging }: List<LedgerFilter>,
 ) -> Result<Json<Page<LedgerEntryBody>>, Problem> {
     let key = &api.cursors.ledger;
-    let paging = query.page_query().page_request(key).map_err(page_problem)?;
-    let mut filter = query.filter();
-    match &query.place_id {
-        Some(place_id) => require_place_access(&caller, place_id)?,
-        None if caller.is_admin() => {}
-        None => filter.places = Some(caller.stores.clone()),
-    }
+    let paging = paging.page_request(key).map_err(bad_page)?;
+    let places = match filter.place_id {
+        Some(place_id) => {
+            require_place_access(&caller, &place_id)?;
+            Some(vec![place_id])
+        }
+        None if caller.is_admin() => None,
+        None => Some(caller.stores.clone()),
+    };
+    let products = filter.product_id.map(|product_id| vec![product_id]);
+    let filter = StockFilter { products, places, ..StockFilter::default() };
     let (rows, total) = async {
         let mut tx = api.db.snapshot().await?;
         let total = if paging.include_total { Some(lists::count_ledger(&mut tx, &filter).await?) } else { None };

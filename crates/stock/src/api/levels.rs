@@ -2,15 +2,16 @@
 
 use auth::{Allow, ManagerOrAdmin, ServiceOrStaff};
 use axum::extract::State;
-use chassis::{Json, Kind, Path, Problem, Query};
+use chassis::{Json, Kind, Path, Problem};
 use commerce::{
     PlaceId, ProductId,
     page::{Page, PageQuery},
 };
 use serde::{Deserialize, Serialize};
+use service::{List, bad_page};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, MAX_PIECES, page_problem, reason_error, require_place_access, unknown_product_error};
+use super::{Api, MAX_PIECES, reason_error, require_place_access, unknown_product_error};
 use crate::{
     domain::{Level, StockKey},
     error::Error,
@@ -39,11 +40,11 @@ pub(crate) struct LevelBody {
     threshold: Option<i64>,
 }
 
-/// The filter and paging of a list of levels.
+/// The filter of a list of levels.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, default)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct LevelQuery {
+pub(crate) struct LevelFilter {
     /// Levels of any of these products; repeat the parameter for up to 100.
     product_id: Vec<String>,
     /// Levels in any of these places; repeat the parameter for up to 100.
@@ -52,18 +53,10 @@ pub(crate) struct LevelQuery {
     min_available: Option<i64>,
     /// Levels with at most this many pieces available.
     max_available: Option<i64>,
-    /// Rows per page, 1 to 100; 20 by default.
-    limit: Option<u32>,
-    /// The `next_cursor` of the previous page.
-    cursor: Option<String>,
-    /// The number of the page, from 1; instead of `cursor`.
-    page: Option<u32>,
-    /// Whether the response contains `total`.
-    include_total: Option<bool>,
 }
 
-impl LevelQuery {
-    fn filter(&self) -> Result<StockFilter, Problem> {
+impl LevelFilter {
+    fn to_stock_filter(&self) -> Result<StockFilter, Problem> {
         let any_of = |field: &str, ids: &Vec<String>| match ids.len() {
             0 => Ok(None),
             1..=100 => Ok(Some(ids.clone())),
@@ -78,45 +71,12 @@ impl LevelQuery {
     }
 }
 
-/// The filter and paging of the ledger.
-#[derive(Debug, Default, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields, default)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct LedgerQuery {
-    /// Entries of this product.
-    pub(super) product_id: Option<String>,
-    /// Entries of this place.
-    pub(super) place_id: Option<String>,
-    /// Rows per page, 1 to 100; 20 by default.
-    pub(super) limit: Option<u32>,
-    /// The `next_cursor` of the previous page.
-    pub(super) cursor: Option<String>,
-    /// The number of the page, from 1; instead of `cursor`.
-    pub(super) page: Option<u32>,
-    /// Whether the response contains `total`.
-    pub(super) include_total: Option<bool>,
-}
-
 /// The threshold of a level.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Threshold {
     /// The level is low while fewer pieces are available; from 0 to 1,000,000. Null removes the threshold.
     threshold: Option<i64>,
-}
-
-impl LedgerQuery {
-    pub(super) fn page_query(&self) -> PageQuery {
-        PageQuery { limit: self.limit, cursor: self.cursor.clone(), page: self.page, include_total: self.include_total }
-    }
-
-    pub(super) fn filter(&self) -> StockFilter {
-        StockFilter {
-            products: self.product_id.clone().map(|product| vec![product]),
-            places: self.place_id.clone().map(|place| vec![place]),
-            ..StockFilter::default()
-        }
-    }
 }
 
 fn body(key: StockKey, level: &Level, in_transit: i64) -> LevelBody {
@@ -134,17 +94,15 @@ fn body(key: StockKey, level: &Level, in_transit: i64) -> LevelBody {
 /// List stock levels
 ///
 /// Sorted by product and place. For staff of any place, and services.
-#[utoipa::path(get, path = "/api/stock/levels", operation_id = "listStockLevels", params(LevelQuery), responses((status = 200, body = Page<LevelBody>)), tag = "stock")]
+#[utoipa::path(get, path = "/api/stock/levels", operation_id = "listStockLevels", params(LevelFilter, PageQuery), responses((status = 200, body = Page<LevelBody>)), tag = "stock")]
 pub(crate) async fn list_levels(
     State(api): State<Api>,
     _caller: Allow<ServiceOrStaff>,
-    Query(query): Query<LevelQuery>,
+    List { filter, paging }: List<LevelFilter>,
 ) -> Result<Json<Page<LevelBody>>, Problem> {
     let key = &api.cursors.levels;
-    let filter = query.filter()?;
-    let paging =
-        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let paging = paging.page_request(key).map_err(page_problem)?;
+    let filter = filter.to_stock_filter()?;
+    let paging = paging.page_request(key).map_err(bad_page)?;
     let (rows, in_transit, total) = async {
         let mut tx = api.db.snapshot().await?;
         let total = if paging.include_total { Some(lists::count_levels(&mut tx, &filter).await?) } else { None };

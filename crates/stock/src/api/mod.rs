@@ -25,14 +25,12 @@ mod replenishments;
 use auth::{Caller, Verifier};
 use axum::{Router, extract::FromRef};
 use chassis::{FieldError, Kind, Problem};
-use commerce::{
-    PlaceId, ProductId,
-    page::{BadPage, CursorKey},
-};
+use commerce::{PlaceId, ProductId, page::CursorKey};
 use db::Db;
 use http::HeaderMap;
 use proto::stock::v1::stock_server::StockServer;
 use serde::Serialize;
+use service::Common;
 use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -69,13 +67,12 @@ pub(crate) struct Cursors {
 
 impl Cursors {
     /// Derives the keys from the internal key.
-    pub(crate) fn derive(secret: &[u8]) -> Self {
-        let key = |list: &str| CursorKey::derive(secret, list);
+    pub(crate) fn derive(common: &Common) -> Self {
         Self {
-            places: key("places"),
-            levels: key("levels"),
-            ledger: key("ledger"),
-            replenishments: key("replenishments"),
+            places: common.cursor_key("places"),
+            levels: common.cursor_key("levels"),
+            ledger: common.cursor_key("ledger"),
+            replenishments: common.cursor_key("replenishments"),
         }
     }
 }
@@ -129,11 +126,6 @@ pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
 }
 
-/// The problem (400) of paging parameters that cannot be used.
-fn page_problem(bad: BadPage) -> Problem {
-    Problem::new(Kind::Unreadable, bad.to_string())
-}
-
 /// The request under its `Idempotency-Key`, if it has one.
 fn keyed_request(
     headers: &HeaderMap,
@@ -175,5 +167,5 @@ fn require_place_access(caller: &Caller, place_id: &str) -> Result<(), Problem> 
     if caller.may_act_in(place_id) {
         return Ok(());
     }
-    Err(Problem::forbidden(format!("You do not work in {place_id}.")))
+    Err(Problem::forbidden(format!("You do not work in {place_id}.")).with_code("place.forbidden"))
 }

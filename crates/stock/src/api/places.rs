@@ -12,9 +12,10 @@ use commerce::{
     page::{Page, PageQuery},
 };
 use serde::{Deserialize, Serialize};
+use service::bad_page;
 use utoipa::ToSchema;
 
-use super::{Api, keyed_request, page_problem};
+use super::{Api, keyed_request};
 use crate::{
     error::Error,
     store::{
@@ -94,7 +95,7 @@ pub(crate) async fn list_places(
     State(api): State<Api>,
     Query(query): Query<PageQuery>,
 ) -> Result<Json<Page<PlaceBody>>, Problem> {
-    let paging = query.page_request::<i64>(&api.cursors.places).map_err(page_problem)?;
+    let paging = query.page_request::<i64>(&api.cursors.places).map_err(bad_page)?;
     let (rows, total) = async {
         let mut tx = api.db.snapshot().await?;
         let total = if paging.include_total { Some(places::count(&mut tx).await?) } else { None };

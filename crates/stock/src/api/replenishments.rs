@@ -6,15 +6,16 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use chassis::{FieldError, Json, Path, Problem, Query};
+use chassis::{FieldError, Json, Path, Problem};
 use commerce::{
     Id, PlaceId, ProductId, Timestamp,
     page::{Page, PageQuery},
 };
 use serde::{Deserialize, Serialize};
+use service::{List, bad_page};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, MAX_PIECES, keyed_request, page_problem, reason_error, require_place_access, unknown_product_error};
+use super::{Api, MAX_PIECES, keyed_request, reason_error, require_place_access, unknown_product_error};
 use crate::{
     domain::{Replenishment, ReplenishmentStage, ReplenishmentStep, StockKey, Transition},
     error::Error,
@@ -123,11 +124,11 @@ impl From<Replenishment> for ReplenishmentBody {
     }
 }
 
-/// The filter and paging of a list of replenishments.
+/// The filter of a list of replenishments.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct ReplenishmentQuery {
+pub(crate) struct ListFilter {
     /// Replenishments in this stage.
     stage: Option<ReplenishmentStage>,
     /// Replenishments of this product.
@@ -136,36 +137,26 @@ pub(crate) struct ReplenishmentQuery {
     place_id: Option<String>,
     /// The replenishment with this number.
     number: Option<i64>,
-    /// Rows per page, 1 to 100; 20 by default.
-    limit: Option<u32>,
-    /// The `next_cursor` of the previous page.
-    cursor: Option<String>,
-    /// The number of the page, from 1; instead of `cursor`.
-    page: Option<u32>,
-    /// Whether the response contains `total`.
-    include_total: Option<bool>,
 }
 
 /// List replenishments
 ///
 /// Newest first. For admins; staff see those to and from their places.
-#[utoipa::path(get, path = "/api/stock/replenishments", operation_id = "listReplenishments", params(ReplenishmentQuery),
+#[utoipa::path(get, path = "/api/stock/replenishments", operation_id = "listReplenishments", params(ListFilter, PageQuery),
     responses((status = 200, body = Page<ReplenishmentBody>)), tag = "replenishment")]
 pub(crate) async fn list_replenishments(
     State(api): State<Api>,
     caller: Allow<Staff>,
-    Query(query): Query<ReplenishmentQuery>,
+    List { filter, paging }: List<ListFilter>,
 ) -> Result<Json<Page<ReplenishmentBody>>, Problem> {
     let filter = ReplenishmentFilter {
-        stage: query.stage,
-        product_id: query.product_id,
-        place_id: query.place_id,
-        number: query.number,
+        stage: filter.stage,
+        product_id: filter.product_id,
+        place_id: filter.place_id,
+        number: filter.number,
         places: (!caller.is_admin()).then(|| caller.stores.clone()),
     };
-    let page =
-        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let paging = page.page_request(&api.cursors.replenishments).map_err(page_problem)?;
+    let paging = paging.page_request(&api.cursors.replenishments).map_err(bad_page)?;
     let read = async {
         let mut tx = api.db.snapshot().await?;
         let rows = replenishments::list(&mut tx, &filter, &paging).await?;
