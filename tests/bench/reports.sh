@@ -21,12 +21,12 @@ stop_fleet() {
 }
 clean_up() {
   stop_fleet
-  tests/servers/postgres stop "$folder/postgres" || true
+  tests/env/servers/postgres stop "$folder/postgres" || true
   rm -rf "$folder"
 }
 trap clean_up EXIT
 
-server=$(tests/servers/postgres start "$folder/postgres")
+server=$(tests/env/servers/postgres start "$folder/postgres")
 PATH=$PATH:$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -1)
 psql -q "$server/postgres" -c "create database souk_order"
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Client, Fleet, on_servers};
+use fleet_tests::{Client, Fleet};
 use gateway::Dialect;
 
 fn ports(dialect: &Dialect) -> BTreeSet<u16> {
@@ -12,9 +12,6 @@ fn ports(dialect: &Dialect) -> BTreeSet<u16> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_pair_whose_ports_allow_it_answers_and_a_clash_stops_the_start() -> Result<()> {
-    if on_servers() {
-        return Ok(());
-    }
     for (index, one) in Dialect::ALL.iter().enumerate() {
         for other in &Dialect::ALL[index + 1..] {
             let both: Vec<u16> = ports(one).intersection(&ports(other)).copied().collect();
@@ -75,9 +72,6 @@ async fn a_dialect_that_is_not_open_is_for_head_office_alone() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_set_of_sample_data_is_refused_on_a_folder_that_has_one() -> Result<()> {
-    if on_servers() {
-        return Ok(());
-    }
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start_with(folder.path(), &[("SOUK_SAMPLE", "quartet")]).await?;
     fleet.terminate().await?;

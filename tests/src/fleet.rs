@@ -127,7 +127,7 @@ impl Fleet {
     }
 
     async fn start_seven(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
-        let servers = Servers::given().context("SOUK_TEST_FLEET=servers wants SOUK_TEST_POSTGRES_URL and its like")?;
+        let servers = Servers::given()?;
         let known = Stores::of(data)?;
         // A folder that has stores keeps them: it is a restart.
         let stores = if known.0.is_empty() { servers.stores().await? } else { known };

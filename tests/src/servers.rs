@@ -1,4 +1,4 @@
-//! The servers under a fleet: those that the environment names, or those that the scripts of `tests/servers` start.
+//! The servers under a fleet: those that the environment names, or those that the scripts of `tests/env/servers` start.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
-/// A server that a script of `tests/servers` started. Who drops it stops it, so that a test which fails leaves none behind.
+/// A server that a script of `tests/env/servers` started. Who drops it stops it, so that a test which fails leaves none behind.
 #[derive(Debug)]
 pub struct Server {
     name: &'static str,
@@ -22,14 +22,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server of this kind for this test alone; `None` where it is not to be had.
-    pub async fn start(name: &'static str, folder: &Path) -> Result<Option<Self>> {
+    /// Starts a server of this kind for this test alone.
+    pub async fn start(name: &'static str, folder: &Path) -> Result<Self> {
         let mut server = Self { name, folder: folder.join(name), started: AtomicBool::new(false), url: String::new() };
-        server.url = match server.run().await? {
-            Some(url) => url,
-            None => return Ok(None),
-        };
-        Ok(Some(server))
+        server.url = server.run().await?;
+        Ok(server)
     }
 
     /// Stops it, for a while: `again` starts it.
@@ -44,12 +41,10 @@ impl Server {
         self.run().await.map(drop)
     }
 
-    async fn run(&self) -> Result<Option<String>> {
-        // A start that fails may leave a process behind, and one that is not to be had leaves none.
+    async fn run(&self) -> Result<String> {
+        // A start that fails may leave a process behind.
         self.started.store(true, Ordering::Relaxed);
-        let url = script(self.name, "start", &self.folder).await?;
-        self.started.store(url.is_some(), Ordering::Relaxed);
-        Ok(url)
+        script(self.name, "start", &self.folder).await
     }
 }
 
@@ -68,18 +63,17 @@ impl Drop for Server {
 }
 
 fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("servers").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("env/servers").join(name)
 }
 
-async fn script(name: &str, action: &str, folder: &Path) -> Result<Option<String>> {
+async fn script(name: &str, action: &str, folder: &Path) -> Result<String> {
     let path = path(name);
     let done =
         Command::new(&path).arg(action).arg(folder).output().await.with_context(|| path.display().to_string())?;
-    match done.status.code() {
-        Some(0) => Ok(Some(String::from_utf8(done.stdout)?.trim().to_owned())),
-        Some(3) => Ok(None),
-        _ => bail!("{} {action}: {}", path.display(), String::from_utf8_lossy(&done.stderr)),
+    if !done.status.success() {
+        bail!("{} {action}: {}", path.display(), String::from_utf8_lossy(&done.stderr));
     }
+    Ok(String::from_utf8(done.stdout)?.trim().to_owned())
 }
 
 /// The servers that stores and bus of a fleet are on.
@@ -93,16 +87,17 @@ pub struct Servers {
     pub kafka: String,
 }
 
-/// The program or folder that a variable of the environment names; none if it is empty.
-pub fn given(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+/// The program, file or folder that a variable of the environment names.
+pub fn given(variable: &str) -> Result<PathBuf> {
+    let path = std::env::var_os(variable).filter(|path| !path.is_empty());
+    path.map(PathBuf::from).with_context(|| format!("this test needs {variable}, which is not set; ./test sets it"))
 }
 
 impl Servers {
-    /// Those that the environment names (`SOUK_TEST_POSTGRES_URL`, `…_MONGODB_URL`, `…_KAFKA_URL`), if all are.
-    pub fn given() -> Option<Self> {
-        let url = |name: &str| std::env::var(format!("SOUK_TEST_{name}_URL")).ok().filter(|url| !url.is_empty());
-        Some(Self { postgres: url("POSTGRES")?, mongodb: url("MONGODB")?, kafka: url("KAFKA")? })
+    /// Those that the environment names (`SOUK_TEST_POSTGRES_URL`, `…_MONGODB_URL`, `…_KAFKA_URL`).
+    pub fn given() -> Result<Self> {
+        let url = |name: &str| Ok::<_, anyhow::Error>(given(&format!("SOUK_TEST_{name}_URL"))?.display().to_string());
+        Ok(Self { postgres: url("POSTGRES")?, mongodb: url("MONGODB")?, kafka: url("KAFKA")? })
     }
 
     /// Stores for one fleet: a database each, topics of its own.

@@ -216,7 +216,7 @@ pub async fn redact(tx: &mut Tx, topic: &str, key: &str, data: &serde_json::Valu
 
 /// What an outbox says to an auditor.
 #[derive(Debug, Clone, Default)]
-pub struct Telling {
+pub struct OutboxDump {
     /// The events that are kept, those of one aggregate in their order.
     pub events: Vec<Told>,
     /// Before when published events may have been forgotten; none if none ever was.
@@ -241,7 +241,7 @@ pub struct Told {
 }
 
 /// All events that are kept, in their order.
-pub async fn telling(tx: &mut Tx) -> Result<Telling> {
+pub async fn telling(tx: &mut Tx) -> Result<OutboxDump> {
     let text =
         "select topic, key, sequence, created_at, published_at, payload from outbox where sequence > 0 order by id";
     let events = query(text)
@@ -260,5 +260,5 @@ pub async fn telling(tx: &mut Tx) -> Result<Telling> {
         })
         .collect::<Result<_>>()?;
     // Read after them: what is forgotten in between is counted as such.
-    Ok(Telling { events, pruned_before: upkeep::pruned_before(tx, "outbox").await? })
+    Ok(OutboxDump { events, pruned_before: upkeep::pruned_before(tx, "outbox").await? })
 }

@@ -2,15 +2,124 @@
 
 use axum::Router;
 use axum::routing::get;
+use serde_json::{Map, Value, json};
+use utoipa::PartialSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::Json;
+use crate::{FieldError, Json, Kind};
 
 /// Takes the routes out of a documented router and adds `/openapi.json` and Swagger UI at `/docs`.
 pub fn openapi_docs(router: OpenApiRouter) -> Router {
     let (router, api) = router.split_for_parts();
     let ui = SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json"));
-    let json = serde_json::to_value(&api).unwrap_or_default();
+    let json = with_problems(serde_json::to_value(&api).unwrap_or_default());
     router.route("/openapi.json", get(move || async move { Json(json) })).merge(ui)
+}
+
+/// Describes the problems that every operation can answer with, as shared responses: which ones follow from its method, parameters and
+/// body. What an operation says of a status itself stays.
+pub fn with_problems(mut api: Value) -> Value {
+    let Some(paths) = api["paths"].as_object_mut() else { return api };
+    for (path, item) in paths {
+        for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            describe(path, method, operation);
+        }
+    }
+    api["components"]["schemas"]["Problem"] = problem_schema();
+    for kind in Kind::ALL {
+        api["components"]["responses"][kind.code()] = response(kind.title());
+    }
+    api
+}
+
+fn describe(path: &str, method: &str, operation: &mut Value) {
+    let has_body = operation.get("requestBody").is_some();
+    let conditional =
+        operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "If-Match"));
+    let writes = method != "get";
+    let Some(responses) = operation["responses"].as_object_mut() else { return };
+    for kind in Kind::ALL {
+        let possible = match kind {
+            Kind::NotFound => path.contains('{') || writes,
+            Kind::Conflict => writes,
+            Kind::Stale => conditional,
+            Kind::TooLarge | Kind::UnsupportedMedia => has_body,
+            Kind::MethodNotAllowed | Kind::Internal | Kind::PaymentRequired => false,
+            _ => true,
+        };
+        if possible {
+            responses.entry(kind.status().as_str()).or_insert_with(|| reference(kind));
+        }
+    }
+    for (status, described) in responses {
+        let kind = status.parse().ok().and_then(|status| http::StatusCode::from_u16(status).ok());
+        match kind.filter(|status| status.is_client_error() || status.is_server_error()) {
+            // A status that is only listed is a problem, with the operation's own word about it.
+            Some(status) if described.get("$ref").is_none() && described.get("content").is_none() => {
+                let own = described["description"].as_str().filter(|text| !text.is_empty());
+                *described = response(own.unwrap_or_else(|| Kind::from_status(status).title()));
+            }
+            // Events have no end, so no schema holds for the whole of them.
+            None => {
+                drop(described["content"]["text/event-stream"].as_object_mut().map(|content| content.remove("schema")))
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn reference(kind: Kind) -> Value {
+    json!({"$ref": format!("#/components/responses/{}", kind.code())})
+}
+
+fn response(description: &str) -> Value {
+    json!({
+        "description": description,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    })
+}
+
+/// The members of a problem document (RFC 9457) and ours; some problems have more.
+fn problem_schema() -> Value {
+    let text =
+        |description: &str, example: &str| json!({"type": "string", "description": description, "example": example});
+    let mut properties = Map::new();
+    properties.insert("type".into(), text("Always `about:blank`: the code tells problems apart.", "about:blank"));
+    properties.insert("title".into(), text("The same for all problems of a status.", "Not found"));
+    properties.insert("status".into(), json!({"type": "integer", "description": "The HTTP status.", "example": 404}));
+    properties.insert("code".into(), text("For programs; see docs/problems.md.", "order.not_found"));
+    properties.insert("detail".into(), text("For people.", "There is no such order."));
+    properties.insert("instance".into(), text("The path of the request.", "/api/orders/1"));
+    properties.insert(
+        "trace_id".into(),
+        json!({"type": ["string", "null"], "description": "Leads to the log of the request."}),
+    );
+    let errors = json!({"type": "array", "items": FieldError::schema(), "description": "The fields that break rules."});
+    properties.insert("errors".into(), errors);
+    json!({"type": "object", "required": ["type", "title", "status", "code", "detail"], "properties": properties})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_describes_the_problems_that_it_can_answer_with() {
+        let api = with_problems(json!({"paths": {"/api/things/{id}": {
+            "get": {"responses": {"200": {"description": "x", "content": {"text/event-stream": {"schema": {"type": "string"}}}}}},
+            "put": {"requestBody": {}, "parameters": [{"name": "If-Match"}], "responses": {"409": {"description": "Own."}}},
+        }}}));
+        let operations = &api["paths"]["/api/things/{id}"];
+        let get = &operations["get"]["responses"];
+        assert_eq!(get["401"]["$ref"], "#/components/responses/unauthenticated");
+        assert!(get.get("413").is_none() && get.get("409").is_none() && get.get("404").is_some());
+        assert_eq!(get["200"]["content"]["text/event-stream"], json!({}));
+        let put = &operations["put"]["responses"];
+        assert_eq!(put["409"]["description"], "Own.");
+        assert!(put["409"]["content"]["application/problem+json"].is_object());
+        assert!(["412", "413", "415", "422", "429", "503"].iter().all(|status| put.get(status).is_some()));
+        assert_eq!(api["components"]["responses"]["too_many_requests"]["description"], "Too many requests");
+        assert_eq!(api["components"]["schemas"]["Problem"]["properties"]["errors"]["items"]["type"], "object");
+    }
 }

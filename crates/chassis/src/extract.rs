@@ -91,12 +91,27 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|err| {
-        let path = err.path().to_string();
-        let detail = if path == "." { err.inner().to_string() } else { format!("{path}: {}", err.inner()) };
-        Problem::new(Kind::Unreadable, detail)
+        let (path, why) = (err.path().to_string(), err.inner().to_string());
+        let detail = if path == "." { why.clone() } else { format!("{path}: {why}") };
+        let problem = Problem::new(Kind::Unreadable, detail);
+        match field(&path, &why) {
+            Some(field) => problem.with("field", field),
+            None => problem,
+        }
     })?;
     json.end().map_err(|err| Problem::new(Kind::Unreadable, err.to_string()))?;
     Ok(value)
+}
+
+/// The field at fault: where parsing stopped or, for one that is missing or unknown there, its name in serde's message.
+fn field(path: &str, why: &str) -> Option<String> {
+    let named = ["missing field `", "unknown field `"].iter().find_map(|start| why.strip_prefix(start));
+    let name = named.and_then(|rest| rest.split('`').next());
+    match (path, name) {
+        (".", name) => name.map(str::to_owned),
+        (path, Some(name)) if !path.ends_with(name) => Some(format!("{path}.{name}")),
+        (path, _) => Some(path.to_owned()),
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

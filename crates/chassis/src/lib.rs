@@ -5,6 +5,7 @@
 //! knows what the services are about.
 
 pub mod backoff;
+pub mod conditional;
 pub mod config;
 mod context;
 mod crash;
@@ -22,11 +23,12 @@ mod query;
 mod secret;
 mod serve;
 pub mod telemetry;
+mod text;
 pub mod trace;
 
 pub use context::Context;
 pub use crash::{CrashPoints, UnknownCrashPoint};
-pub use docs::openapi_docs;
+pub use docs::{openapi_docs, with_problems};
 pub use extract::{BODY_LIMIT, Json, OptionalJson, Path, Query, parse_json, read_body};
 pub use http::{RequestId, TraceParent};
 pub use kind::Kind;
@@ -37,6 +39,7 @@ pub use process::{Settings, main};
 pub use query::from_query;
 pub use secret::Secret;
 pub use serve::{App, Listeners, Ready, always_ready, ready_if, ready_telling, serve, serve_door};
+pub use text::{check_line, check_text};
 
 /// The version of this house; all services have the same.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

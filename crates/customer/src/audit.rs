@@ -1,8 +1,8 @@
 //! What the auditor is told about customers: plain facts, no schema. Events are told by the outbox.
 
-use commerce::Timestamp;
+use crate::{consumer, events, store};
 
-use crate::{events, hear, store};
+pub use crate::store::{CustomerFact, LeadFact};
 
 /// Everything that the audit asks of this service.
 #[derive(Debug, Clone, Default)]
@@ -14,41 +14,13 @@ pub struct Facts {
     /// Every activity, and a mark of each that was deleted.
     pub activities: Vec<LeadFact>,
     /// The events that the outbox keeps.
-    pub outbox: bus::outbox::Telling,
-}
-
-/// One customer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CustomerFact {
-    /// His id.
-    pub id: String,
-    /// Events told so far.
-    pub last_sequence: i64,
-    /// Whether nothing personal is left of him.
-    pub anonymised: bool,
-    /// When he was made.
-    pub created_at: Timestamp,
-    /// When the last event was told.
-    pub updated_at: Timestamp,
-}
-
-/// One prospect or activity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeadFact {
-    /// Its id.
-    pub id: String,
-    /// Events told so far; of an activity one, that it was made.
-    pub last_sequence: i64,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it was changed last.
-    pub updated_at: Timestamp,
+    pub outbox: bus::outbox::OutboxDump,
 }
 
 /// The id of the activity that an event of this service about a prospect must have made; `None` for what makes none.
 pub fn activity_of(kind: &str, event_id: &str) -> Option<String> {
     let makes = [events::PROSPECT_CREATED, events::PROSPECT_UPDATED].contains(&kind);
-    makes.then(|| hear::activity_of(hear::OWN, event_id).into())
+    makes.then(|| consumer::activity_of(consumer::OWN, event_id).into())
 }
 
 /// Reads the facts of the store at this URL, running or not.

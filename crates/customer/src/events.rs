@@ -4,8 +4,8 @@
 use bus::NewEvent;
 use serde_json::{Value, json};
 
-use crate::api::{ActivityView, CustomerView, ProspectView};
 use crate::domain::{Activity, Customer, Prospect};
+use crate::views::{ActivityView, CustomerView, ProspectView};
 
 /// Of customers and activities.
 pub(crate) const TOPIC: &str = "customers";

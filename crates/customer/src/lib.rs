@@ -8,17 +8,18 @@ mod api;
 mod audit;
 mod clients;
 mod config;
-mod convert;
+mod consumer;
+mod convert_prospect;
 mod domain;
 mod error;
 mod events;
-mod follow;
-mod guesses;
-mod hear;
+mod login_throttle;
 mod passwords;
+mod recovery;
 mod seed;
 mod store;
 mod tokens;
+mod views;
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ use service::{Deps, Service};
 pub use config::Config;
 pub use seed::{SeedUser, seed, tokens};
 
-use store::{Keep, Opened};
+use store::{Opened, Retention};
 
 /// The service's name.
 pub const NAME: &str = "customer";
@@ -53,9 +54,10 @@ impl Service for Customer {
         let tokens =
             tokens::Tokens::open(Arc::clone(&store), &config.common.auth.issuer, config.token_ttl_seconds).await?;
         let relay = Relay::start(&ctx, outbox.clone(), bus.clone());
-        bus.subscribe(&ctx, NAME, hear::Listener { store: Arc::clone(&store), relay: relay.clone() })?;
-        follow::start(&ctx, Arc::clone(&store), tokens.clone(), relay.clone());
-        let keep = Keep { events: upkeep::days(config.outbox_days), replies: upkeep::hours(config.idempotency_hours) };
+        bus.subscribe(&ctx, NAME, consumer::Listener { store: Arc::clone(&store), relay: relay.clone() })?;
+        recovery::start(&ctx, Arc::clone(&store), tokens.clone(), relay.clone());
+        let keep =
+            Retention { events: upkeep::days(config.outbox_days), replies: upkeep::hours(config.idempotency_hours) };
         upkeep::start(&ctx, outbox.leases(), store.jobs(keep));
         let api = api::Api {
             verifier: Verifier::with_local_keys(&config.common.auth, &tokens.local_keys())?,

@@ -7,7 +7,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use tokio::sync::Semaphore;
 
 use crate::error::Error;
-use crate::guesses::Guesses;
+use crate::login_throttle::LoginThrottle;
 
 const AT_ONCE: usize = 2;
 const MEMORY_KIB: u32 = 19_456;
@@ -20,12 +20,12 @@ const LONGEST: usize = 1_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Passwords {
     slots: Arc<Semaphore>,
-    guesses: Guesses,
+    throttle: LoginThrottle,
 }
 
 impl Passwords {
     pub(crate) fn new() -> Self {
-        Self { slots: Arc::new(Semaphore::new(AT_ONCE)), guesses: Guesses::new() }
+        Self { slots: Arc::new(Semaphore::new(AT_ONCE)), throttle: LoginThrottle::new() }
     }
 
     /// The hash of a new password, with its salt and parameters.
@@ -37,20 +37,20 @@ impl Passwords {
     /// time to say no, so that the time does not tell who exists. A login name with too many wrong ones is
     /// refused unseen.
     pub(crate) async fn verify(&self, login: &str, password: String, hash: Option<String>) -> Result<bool, Error> {
-        self.guesses.admit(login)?;
+        self.throttle.admit(login)?;
         // What no password can be is not worth hashing, nor counting; the time tells nothing but that.
         if password.len() > LONGEST {
             return Ok(false);
         }
-        let (guesses, login) = (self.guesses.clone(), login.to_owned());
+        let (throttle, login) = (self.throttle.clone(), login.to_owned());
         self.run(move |argon| {
             // Asked again when it is this one's turn: many that came at once must not all slip past the count.
-            guesses.admit(&login)?;
+            throttle.admit(&login)?;
             let right = match hash {
                 Some(hash) => argon.verify_password(password.as_bytes(), hash.as_str()).is_ok(),
                 None => argon.hash_password(password.as_bytes()).map(|_| false)?,
             };
-            guesses.note(&login, right);
+            throttle.note(&login, right);
             Ok(right)
         })
         .await

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use auth::Role;
 
-use crate::api::render_user;
 use crate::config::Config;
 use crate::domain::{Credentials, NewUser};
 use crate::error::Error;
 use crate::passwords::Passwords;
 use crate::store::{self, Store};
 use crate::tokens::Tokens;
+use crate::views::user_response;
 
 /// A user to be made.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ async fn make(store: &dyn Store, passwords: &Passwords, user: &SeedUser) -> Resu
         stores: user.stores.clone(),
         customer_id: None,
     };
-    match store.create_user(new, None, render_user).await {
+    match store.create_user(new, None, user_response).await {
         Ok(_) => Ok(true),
         // Two replicas may start at once; which of his two names the store met first does not matter.
         Err(Error::UsernameTaken | Error::EmailTaken) if store.user_by_login(&user.username).await?.is_some() => {

@@ -52,7 +52,7 @@ const OPEN: [(&str, &str); 14] = [
 
 /// What the gateway answers itself.
 pub(crate) fn own() -> Value {
-    let mut own = serde_json::to_value(Own::openapi()).unwrap_or_default();
+    let mut own = chassis::with_problems(serde_json::to_value(Own::openapi()).unwrap_or_default());
     own["components"]["securitySchemes"]["bearer"] = json!({"type": "http", "scheme": "bearer", "bearerFormat": "JWT"});
     own["security"] = json!([{"bearer": []}]);
     open(&mut own);
@@ -110,6 +110,13 @@ fn merge(into: &mut Value, from: Value, service: &str) {
     }
     for (name, schema) in take(&mut from["components"]["schemas"]) {
         into["components"]["schemas"][format!("{service}.{name}")] = schema;
+    }
+    // Shared responses are the same everywhere, so the first of a name stays.
+    for (name, response) in take(&mut from["components"]["responses"]) {
+        let responses = &mut into["components"]["responses"];
+        if responses.get(&name).is_none() {
+            responses[name] = response;
+        }
     }
     let schemes = &mut into["components"]["securitySchemes"];
     for (name, scheme) in take(&mut from["components"]["securitySchemes"]) {

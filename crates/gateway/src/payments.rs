@@ -103,7 +103,7 @@ pub(crate) struct NewRefund {
 }
 
 /// Payments, newest first.
-#[utoipa::path(get, path = "/api/payments", tag = "payments", params(PaymentQuery),
+#[utoipa::path(get, operation_id = "listPayments", path = "/api/payments", tag = "payments", params(PaymentQuery),
     responses((status = 200, body = Page<Payment>)))]
 pub(crate) async fn list(
     State(gateway): State<Gateway>,
@@ -130,7 +130,7 @@ pub(crate) async fn list(
 }
 
 /// A payment by its own id or its order's.
-#[utoipa::path(get, path = "/api/payments/{id}", tag = "payments", params(("id" = String, Path)),
+#[utoipa::path(get, operation_id = "getPayment", path = "/api/payments/{id}", tag = "payments", params(("id" = String, Path)),
     responses((status = 200, body = Payment), (status = 404)))]
 pub(crate) async fn get(
     State(gateway): State<Gateway>,
@@ -147,7 +147,7 @@ async fn find(gateway: &Gateway, actor: &str, id: &str) -> Result<payment::Payme
 }
 
 /// Gives a part of a payment back.
-#[utoipa::path(post, path = "/api/payments/{id}/refunds", tag = "payments", request_body = NewRefund,
+#[utoipa::path(post, operation_id = "refundPayment", path = "/api/payments/{id}/refunds", tag = "payments", request_body = NewRefund,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = Payment), (status = 404), (status = 409), (status = 422)))]
 pub(crate) async fn refund(
@@ -239,7 +239,9 @@ mod tests {
     #[tokio::test]
     async fn nobody_is_called_while_the_service_is_away() {
         let internal_key = auth::InternalKey::generate().expect("a key").to_secret();
-        let gateway = Gateway::new(Config { internal_key, ..Config::default() }).expect("a gateway");
+        let gateway =
+            Gateway::new(Config { auth: auth::AuthConfig { internal_key, ..Default::default() }, ..Config::default() })
+                .expect("a gateway");
         assert!(request(&gateway, "admin", ()).await.is_ok());
         gateway.payment_health.healthy().expect("well at first").is_away();
         let refused = request(&gateway, "admin", ()).await.expect_err("refused");

@@ -142,7 +142,7 @@ pub(crate) struct ProductQuery {
 }
 
 /// Products of the catalogue.
-#[utoipa::path(get, path = "/api/products", tag = "products", params(ProductQuery),
+#[utoipa::path(get, operation_id = "listProducts", path = "/api/products", tag = "products", params(ProductQuery),
     responses((status = 200, body = Page<Product>)))]
 pub(crate) async fn list(
     State(gateway): State<Gateway>,
@@ -183,7 +183,7 @@ fn unreadable_cursor(problem: Problem) -> Problem {
 }
 
 /// A product by its SKU.
-#[utoipa::path(get, path = "/api/products/{id}", tag = "products", params(("id" = String, Path)),
+#[utoipa::path(get, operation_id = "getProduct", path = "/api/products/{id}", tag = "products", params(("id" = String, Path)),
     responses((status = 200, body = Product), (status = 404)))]
 pub(crate) async fn get(
     State(gateway): State<Gateway>,
@@ -199,7 +199,7 @@ pub(crate) async fn get(
 }
 
 /// Makes a product; admins.
-#[utoipa::path(post, path = "/api/products", tag = "products", request_body = NewProduct,
+#[utoipa::path(post, operation_id = "createProduct", path = "/api/products", tag = "products", request_body = NewProduct,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = Product), (status = 409), (status = 422)))]
 pub(crate) async fn create(
@@ -218,7 +218,7 @@ pub(crate) async fn create(
 }
 
 /// Changes a product; what is left out stays. Admins.
-#[utoipa::path(patch, path = "/api/products/{id}", tag = "products", request_body = ProductPatch,
+#[utoipa::path(patch, operation_id = "changeProduct", path = "/api/products/{id}", tag = "products", request_body = ProductPatch,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = Product), (status = 404), (status = 412), (status = 422)))]
 pub(crate) async fn update(
@@ -231,7 +231,7 @@ pub(crate) async fn update(
 }
 
 /// Replaces a product; admins.
-#[utoipa::path(put, path = "/api/products/{id}", tag = "products", request_body = NewProduct,
+#[utoipa::path(put, operation_id = "replaceProduct", path = "/api/products/{id}", tag = "products", request_body = NewProduct,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = Product), (status = 404), (status = 412), (status = 422)))]
 pub(crate) async fn replace(
@@ -303,7 +303,7 @@ async fn mutate(gateway: &Gateway, headers: &HeaderMap, name: &str, variables: V
 }
 
 /// Takes a product out of the catalogue; admins.
-#[utoipa::path(delete, path = "/api/products/{id}", tag = "products",
+#[utoipa::path(delete, operation_id = "deleteProduct", path = "/api/products/{id}", tag = "products",
     params(("id" = String, Path), ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 204), (status = 404), (status = 409), (status = 412)))]
 pub(crate) async fn delete(

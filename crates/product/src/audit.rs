@@ -1,9 +1,10 @@
 //! What the auditor is told about products: plain facts, no schema. Events are told by the outbox.
 
-use commerce::Timestamp;
 use db::{Db, Options};
 
 use crate::store::Store;
+
+pub use crate::store::ProductFact;
 
 /// Everything that the audit asks of this service.
 #[derive(Debug, Clone, Default)]
@@ -11,22 +12,7 @@ pub struct Facts {
     /// Every product, deleted ones too.
     pub products: Vec<ProductFact>,
     /// The events that the outbox keeps.
-    pub outbox: bus::outbox::Telling,
-}
-
-/// One product.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProductFact {
-    /// Its id.
-    pub id: String,
-    /// Events told so far.
-    pub last_sequence: i64,
-    /// Whether it is out of the catalogue.
-    pub deleted: bool,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When the last event was told.
-    pub updated_at: Timestamp,
+    pub outbox: bus::outbox::OutboxDump,
 }
 
 /// Reads the facts of the store at this URL, running or not.

@@ -2,6 +2,8 @@
 
 use chassis::{FieldError, Kind, Problem};
 
+use crate::domain;
+
 /// A failure of this service, told without a word of GraphQL.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -56,6 +58,15 @@ impl Error {
             Self::Forbidden => Kind::Forbidden,
             Self::Store(err) if err.is_away() => Kind::Unavailable,
             Self::Store(_) | Self::Defect(_) => Kind::Internal,
+        }
+    }
+}
+
+impl From<domain::Error> for Error {
+    fn from(error: domain::Error) -> Self {
+        match error {
+            domain::Error::Invalid(fields) => Self::Invalid(fields),
+            domain::Error::Stale { version } => Self::Stale { version },
         }
     }
 }

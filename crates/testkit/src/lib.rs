@@ -53,6 +53,15 @@ pub async fn url(folder: &tempfile::TempDir, name: &str) -> Result<String> {
     }
 }
 
+/// The server, program or file that a variable of the environment names. Tests that ask for one are ignored unless they are asked for,
+/// so a missing name is a mistake of the caller.
+///
+/// # Panics
+/// If the variable is not set.
+pub fn server(variable: &str) -> String {
+    var(variable).unwrap_or_else(|| panic!("this test needs {variable}, which is not set; ./test sets it"))
+}
+
 /// Makes a database on a Postgres server (`postgres://USER@HOST`); gives its URL.
 pub async fn database(server: &str, name: &str) -> Result<String> {
     let server = server.trim_end_matches('/');
@@ -67,13 +76,20 @@ pub async fn database(server: &str, name: &str) -> Result<String> {
 }
 
 /// Ports are given in turn, from a random one on: of eleven drawn at random for a fleet two would now and then be the same,
-/// since nobody listens on them yet.
+/// since nothing listens on them yet.
 static NEXT_PORT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(uuid::Uuid::new_v4().as_u128() as u16));
 
-/// A port that is free on 127.0.0.1, below those that outgoing connections take: whoever is killed finds it free again.
+/// Ports of one test process; nextest runs several at the same time and numbers them.
+const RANGE: u16 = 1_000;
+static FIRST_PORT: LazyLock<u16> = LazyLock::new(|| {
+    let slot: u16 = var("NEXTEST_TEST_GLOBAL_SLOT").and_then(|slot| slot.parse().ok()).unwrap_or(0);
+    15_000 + slot % 15 * RANGE
+});
+
+/// A port that is free on 127.0.0.1, below those of outgoing connections, so that a process that is killed finds it free again.
 pub fn free_port() -> Result<u16> {
-    (0..1_000)
-        .map(|_| 15_000 + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % 15_000)
+    (0..RANGE)
+        .map(|_| *FIRST_PORT + NEXT_PORT.fetch_add(1, Ordering::Relaxed) % RANGE)
         .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
         .context("no port is free")
 }

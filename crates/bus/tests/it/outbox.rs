@@ -35,7 +35,7 @@ async fn relay(sender: &Process, db: &Db) -> Relay {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_committed_is_told_and_all_of_it_in_order() {
-    let world = World::new(Kind::Embedded).await.expect("always there");
+    let world = World::new(Kind::Embedded).await;
     let db = open(world.path()).await;
     let sender = world.publisher().await;
     let relay = relay(&sender, &db).await;
@@ -56,7 +56,7 @@ async fn only_what_is_committed_is_told_and_all_of_it_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_twice_or_late_takes_effect_once() {
-    let world = World::new(Kind::Embedded).await.expect("always there");
+    let world = World::new(Kind::Embedded).await;
     let db = open(world.path()).await;
     let sender = world.publisher().await;
     let relay = relay(&sender, &db).await;
@@ -75,7 +75,7 @@ async fn what_comes_twice_or_late_takes_effect_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_no_event_goes_to_the_dead_letters() {
-    let world = World::new(Kind::Embedded).await.expect("always there");
+    let world = World::new(Kind::Embedded).await;
     let publisher = world.publisher().await;
     let handler = Recorder::default();
     let consumer = world.consumer("first", handler.clone()).await;

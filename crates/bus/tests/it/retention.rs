@@ -78,7 +78,7 @@ async fn swept(world: &World, left: &[&str]) -> Dump {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_embedded_log_forgets_what_is_old_and_was_taken_by_all() {
-    let world = World::new(Kind::Embedded).await.expect("always there");
+    let world = World::new(Kind::Embedded).await;
     let publisher = world.publisher().await;
     publisher
         .publish(vec![event("a", 1), event("a", 2), plain("new-order"), plain("orders.dlq")])
@@ -117,8 +117,9 @@ async fn an_embedded_log_forgets_what_is_old_and_was_taken_by_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
 async fn kafka_says_since_when_a_topic_is_whole() {
-    let Some(world) = World::new(Kind::Kafka).await else { return };
+    let world = World::new(Kind::Kafka).await;
     let publisher = world.publisher().await;
     // All of one key are in one partition of three.
     publisher.publish(vec![event("a", 1), event("a", 2)]).await.expect("publishes");

@@ -48,10 +48,6 @@ pub struct World {
     daprd: PathBuf,
 }
 
-fn setting(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 fn with(url: &str, setting: &str) -> String {
     format!("{url}{}{setting}", if url.contains('?') { '&' } else { '?' })
 }
@@ -61,25 +57,17 @@ pub fn context() -> Context {
 }
 
 impl World {
-    /// None, and a word about it, when the server for it is not there.
-    pub async fn new(kind: Kind) -> Option<Self> {
-        let (needs, daprd): (&[&str], _) = match kind {
-            Kind::Embedded => (&[], None),
-            Kind::Kafka => (&["SOUK_TEST_KAFKA_URL"], None),
-            Kind::Rabbit => (&["SOUK_TEST_AMQP_URL"], None),
-            Kind::Dapr => (&["SOUK_TEST_KAFKA_URL", "DAPRD"], setting("DAPRD")),
-        };
-        if let Some(missing) = needs.iter().find(|name| setting(name).is_none()) {
-            eprintln!("left out: {missing} is not set");
-            return None;
-        }
+    /// A broker of this kind.
+    pub async fn new(kind: Kind) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let server = match needs.first() {
-            Some(name) => setting(name).expect("looked at above"),
-            None => format!("embedded:{}", dir.path().join("bus.db").display()),
+        let server = match kind {
+            Kind::Embedded => format!("embedded:{}", dir.path().join("bus.db").display()),
+            Kind::Kafka | Kind::Dapr => testkit::server("SOUK_TEST_KAFKA_URL"),
+            Kind::Rabbit => testkit::server("SOUK_TEST_AMQP_URL"),
         };
+        let daprd = if kind == Kind::Dapr { testkit::server("DAPRD") } else { String::new() };
         let prefix = format!("t{}-", Context::new_instance());
-        Some(Self { kind, dir, prefix, server, daprd: daprd.unwrap_or_default().into() })
+        Self { kind, dir, prefix, server, daprd: daprd.into() }
     }
 
     /// The same with the server at another URL.

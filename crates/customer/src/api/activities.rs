@@ -5,63 +5,23 @@ use std::sync::Arc;
 use auth::{Allow, ManagerOrAdmin, ServiceOrStaff, Staff};
 use axum::extract::State;
 use axum::response::Response;
-use chassis::{Json, Path, Problem, Query};
+use chassis::{Json, Path, Problem, Query, conditional};
 use commerce::Timestamp;
 use commerce::page::{Page, PageQuery};
 use http::{HeaderMap, StatusCode};
-use serde::{Deserialize, Serialize};
+use idempotency::{Key, StoredResponse};
+use serde::Deserialize;
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::Api;
-use super::conditional::{fingerprint, idempotency_key, reply, seen, versioned};
 use crate::domain::{Activity, ActivityId, Day, Plan, Planned, ProspectId};
 use crate::error::Error;
 use crate::events;
-use crate::store::{Activities, Edit, Reply, Step};
+use crate::store::{Activities, Edit, Step};
+use crate::views::{self, ActivityView};
 
 const ROUTE: &str = "POST /api/activities";
-
-/// An activity as everybody sees it.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = Activity)]
-pub(crate) struct ActivityView {
-    /// Opaque id.
-    #[schema(value_type = String, example = "0198c1d2-7b1e-7c3a-9f00-3d5a6b7c8d9e")]
-    id: ActivityId,
-    /// Counted up from 1.
-    #[schema(example = 3)]
-    number: i64,
-    /// What it is called. One that an event made is `Prospect created: …` or `Prospect updated: …`.
-    #[schema(example = "Prospect created: Ada Lovelace")]
-    name: String,
-    /// The day; of one that an event made, the day of the event in UTC.
-    #[schema(format = "date", example = "2026-05-04")]
-    date: String,
-    /// The prospect whom it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    prospect_id: Option<ProspectId>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    /// Counts changes; the `ETag`.
-    version: i64,
-}
-
-impl From<&Activity> for ActivityView {
-    fn from(activity: &Activity) -> Self {
-        Self {
-            id: activity.id.clone(),
-            number: activity.number,
-            name: activity.plan.name.clone(),
-            date: activity.plan.date.to_string(),
-            prospect_id: activity.plan.prospect_id.clone(),
-            created_at: activity.created_at,
-            updated_at: activity.updated_at,
-            version: activity.version,
-        }
-    }
-}
 
 /// Which activities are listed.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
@@ -88,12 +48,8 @@ pub(crate) struct ListActivities {
     include_total: Option<bool>,
 }
 
-fn render(activity: &Activity, created: bool) -> Reply {
-    reply(&ActivityView::from(activity), created, format!("/api/activities/{}", activity.id), activity.version)
-}
-
 /// Lists activities, in the order of their numbers.
-#[utoipa::path(get, path = "/api/activities", tag = "activities", params(ListActivities), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "listActivities", path = "/api/activities", tag = "activities", params(ListActivities), security(("bearer" = [])),
     responses((status = 200, body = Page<ActivityView>), (status = 403)))]
 pub(super) async fn list_activities(
     State(api): State<Api>,
@@ -126,7 +82,7 @@ pub(super) async fn list_activities(
 }
 
 /// Makes an activity.
-#[utoipa::path(post, path = "/api/activities", tag = "activities", request_body = Plan, security(("bearer" = [])),
+#[utoipa::path(post, operation_id = "createActivity", path = "/api/activities", tag = "activities", request_body = Plan, security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
     responses((status = 201, body = ActivityView), (status = 403), (status = 422)))]
 pub(super) async fn create_activity(
@@ -134,18 +90,18 @@ pub(super) async fn create_activity(
     caller: Allow<Staff>,
     headers: HeaderMap,
     Json(body): Json<Plan>,
-) -> Result<Reply, Problem> {
-    let key = idempotency_key(&headers, &caller.subject, ROUTE, &fingerprint(&body)?)?;
+) -> Result<StoredResponse, Problem> {
+    let key = Key::from_headers(&headers, &caller.subject, ROUTE, &body)?;
     let plan = body.checked().map_err(Error::Invalid)?;
     known(&api, &plan, None).await?;
     let new = Activity::new(ActivityId::new(), plan, Timestamp::now());
-    let reply = api.store.create_activity(new, key, render).await?;
+    let reply = api.store.create_activity(new, key, views::activity_response).await?;
     api.relay.wake();
     Ok(reply)
 }
 
 /// One activity.
-#[utoipa::path(get, path = "/api/activities/{id}", tag = "activities", params(("id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "getActivity", path = "/api/activities/{id}", tag = "activities", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = ActivityView), (status = 404)))]
 pub(super) async fn get_activity(
     State(api): State<Api>,
@@ -153,11 +109,11 @@ pub(super) async fn get_activity(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let activity = load(&api, &id).await?;
-    Ok(versioned(activity.version, ActivityView::from(&activity)))
+    Ok(conditional::versioned(activity.version, ActivityView::from(&activity)))
 }
 
 /// Changes what is sent: absent stays, null goes (RFC 7386).
-#[utoipa::path(patch, path = "/api/activities/{id}", tag = "activities", request_body = Plan, security(("bearer" = [])),
+#[utoipa::path(patch, operation_id = "changeActivity", path = "/api/activities/{id}", tag = "activities", request_body = Plan, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
     responses((status = 200, body = ActivityView), (status = 404), (status = 412), (status = 422)))]
 pub(super) async fn change_activity(
@@ -168,19 +124,19 @@ pub(super) async fn change_activity(
     Json(patch): Json<Value>,
 ) -> Result<Response, Problem> {
     let before = load(&api, &id).await?;
-    known(&api, &before.plan.merged(&patch)?, before.plan.prospect_id.as_ref()).await?;
+    known(&api, &before.plan.merged(&patch).map_err(Error::from)?, before.plan.prospect_id.as_ref()).await?;
     let now = Timestamp::now();
     let edit: Edit<Activity> = Arc::new(move |before: &Activity| {
-        let after = before.changed(before.plan.merged(&patch)?, now);
+        let after = before.changed(before.plan.merged(&patch).map_err(Error::from)?, now);
         // Nobody is told: what an event promised is that there is one, not what it is called.
         Ok(after.map(|after| Step { after, tells: None, erases: None }))
     });
-    let activity = api.store.edit_activity(before.id.as_str(), seen(&headers)?, edit).await?;
-    Ok(versioned(activity.version, ActivityView::from(&activity)))
+    let activity = api.store.edit_activity(before.id.as_str(), conditional::if_match(&headers), edit).await?;
+    Ok(conditional::versioned(activity.version, ActivityView::from(&activity)))
 }
 
 /// Removes an activity. One that an event made does not come again.
-#[utoipa::path(delete, path = "/api/activities/{id}", tag = "activities", security(("bearer" = [])),
+#[utoipa::path(delete, operation_id = "deleteActivity", path = "/api/activities/{id}", tag = "activities", security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
     responses((status = 204), (status = 403), (status = 404), (status = 412)))]
 pub(super) async fn delete_activity(
@@ -195,7 +151,7 @@ pub(super) async fn delete_activity(
         let after = before.erased(now);
         Ok(Some(Step { tells: None, erases: Some(events::activity_data(&after)), after }))
     });
-    api.store.edit_activity(id.as_str(), seen(&headers)?, edit).await?;
+    api.store.edit_activity(id.as_str(), conditional::if_match(&headers), edit).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

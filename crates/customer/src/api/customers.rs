@@ -3,77 +3,24 @@
 use auth::{AdminOnly, Allow, AnyUser, Anyone, Caller, Staff};
 use axum::extract::State;
 use axum::response::Response;
-use chassis::{Json, Kind, Path, Problem, Query};
+use chassis::{Json, Kind, Path, Problem, Query, conditional};
+use commerce::CustomerId;
 use commerce::page::{Page, PageQuery};
-use commerce::{CustomerId, Timestamp};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
+use idempotency::{Fingerprint, Key, StoredResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::conditional::{fingerprint, idempotency_key, reply, seen, versioned};
-use crate::domain::{Address, Change, Customer, NewCustomer, Profile};
+use crate::domain::{Address, Change, NewCustomer, Profile};
 use crate::error::Error;
-use crate::store::{Filter, Reply};
+use crate::store::Filter;
+use crate::views::{self, CustomerView};
 
 /// Most ids asked for at once.
 const MAX_IDS: usize = 100;
 const ROUTE: &str = "POST /api/customers";
-
-/// A customer as everybody sees him.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = Customer)]
-pub(crate) struct CustomerView {
-    /// Opaque id.
-    id: CustomerId,
-    /// Counted up from 1.
-    number: i64,
-    /// How he is called.
-    name: String,
-    /// First name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    first_name: Option<String>,
-    /// Last name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_name: Option<String>,
-    /// E-mail address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    email: Option<String>,
-    /// Phone number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    phone: Option<String>,
-    /// Postal address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<Address>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    /// When everything personal was removed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    anonymised_at: Option<Timestamp>,
-    /// Counts changes; the `ETag`.
-    version: i64,
-}
-
-impl From<&Customer> for CustomerView {
-    fn from(customer: &Customer) -> Self {
-        let profile = customer.profile.clone();
-        Self {
-            id: customer.id.clone(),
-            number: customer.number,
-            name: customer.name().to_owned(),
-            first_name: profile.first_name,
-            last_name: profile.last_name,
-            email: profile.email,
-            phone: profile.phone,
-            address: profile.address,
-            created_at: customer.created_at,
-            updated_at: customer.updated_at,
-            anonymised_at: customer.anonymised_at,
-            version: customer.version,
-        }
-    }
-}
 
 /// A customer to be made.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -131,12 +78,8 @@ pub(crate) struct DeleteCustomer {
     cancel_open: bool,
 }
 
-fn render(customer: &Customer, created: bool) -> Reply {
-    reply(&CustomerView::from(customer), created, format!("/api/customers/{}", customer.id), customer.version)
-}
-
 /// Lists customers, in the order of their numbers. A customer sees himself.
-#[utoipa::path(get, path = "/api/customers", tag = "customers", params(ListCustomers), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "listCustomers", path = "/api/customers", tag = "customers", params(ListCustomers), security(("bearer" = [])),
     responses((status = 200, body = Page<CustomerView>)))]
 pub(super) async fn list_customers(
     State(api): State<Api>,
@@ -178,7 +121,7 @@ pub(super) async fn list_customers(
 }
 
 /// Makes a customer.
-#[utoipa::path(post, path = "/api/customers", tag = "customers", request_body = CreateCustomer, security(("bearer" = [])),
+#[utoipa::path(post, operation_id = "createCustomer", path = "/api/customers", tag = "customers", request_body = CreateCustomer, security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
     responses((status = 201, body = CustomerView), (status = 200, description = "A repeat by id", body = CustomerView), (status = 409), (status = 422)))]
 pub(super) async fn create_customer(
@@ -186,9 +129,9 @@ pub(super) async fn create_customer(
     caller: Allow<Staff>,
     headers: HeaderMap,
     Json(body): Json<CreateCustomer>,
-) -> Result<Reply, Problem> {
-    let payload_hash = fingerprint(&body)?;
-    let key = idempotency_key(&headers, &caller.subject, ROUTE, &payload_hash)?;
+) -> Result<StoredResponse, Problem> {
+    let created_from = Fingerprint::of(&body).to_base64();
+    let key = Key::from_headers(&headers, &caller.subject, ROUTE, &body)?;
     let profile = Profile {
         name: body.name,
         first_name: body.first_name,
@@ -198,14 +141,14 @@ pub(super) async fn create_customer(
         address: body.address,
     };
     let profile = profile.checked().map_err(Error::Invalid)?;
-    let new = NewCustomer { id: body.id, profile, created_from: payload_hash };
-    let reply = api.store.create_customer(new, key, render).await?;
+    let new = NewCustomer { id: body.id, profile, created_from };
+    let reply = api.store.create_customer(new, key, views::customer_response).await?;
     api.relay.wake();
     Ok(reply)
 }
 
 /// One customer. Another's is as if it were not there.
-#[utoipa::path(get, path = "/api/customers/{id}", tag = "customers", params(("id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "getCustomer", path = "/api/customers/{id}", tag = "customers", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = CustomerView), (status = 404)))]
 pub(super) async fn get_customer(
     State(api): State<Api>,
@@ -214,11 +157,11 @@ pub(super) async fn get_customer(
 ) -> Result<Response, Problem> {
     let id = visible(&caller, &id)?;
     let customer = api.store.customer(&id).await?.ok_or(Error::NotFound("customer"))?;
-    Ok(versioned(customer.version, CustomerView::from(&customer)))
+    Ok(conditional::versioned(customer.version, CustomerView::from(&customer)))
 }
 
 /// Replaces what is known of a customer; what is absent goes.
-#[utoipa::path(put, path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
+#[utoipa::path(put, operation_id = "replaceCustomer", path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
     responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
 pub(super) async fn replace_customer(
@@ -232,7 +175,7 @@ pub(super) async fn replace_customer(
 }
 
 /// Changes what is sent: absent stays, null goes (RFC 7386).
-#[utoipa::path(patch, path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
+#[utoipa::path(patch, operation_id = "changeCustomer", path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
     responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
 pub(super) async fn change_customer(
@@ -247,13 +190,13 @@ pub(super) async fn change_customer(
 
 async fn change(api: Api, caller: &Caller, id: &str, headers: &HeaderMap, change: Change) -> Result<Response, Problem> {
     let id = visible(caller, id)?;
-    let customer = api.store.change_customer(&id, seen(headers)?, change).await?;
+    let customer = api.store.change_customer(&id, conditional::if_match(&headers), change).await?;
     api.relay.wake();
-    Ok(versioned(customer.version, CustomerView::from(&customer)))
+    Ok(conditional::versioned(customer.version, CustomerView::from(&customer)))
 }
 
 /// Removes everything personal of a customer and his user. His orders stay.
-#[utoipa::path(delete, path = "/api/customers/{id}", tag = "customers", security(("bearer" = [])),
+#[utoipa::path(delete, operation_id = "deleteCustomer", path = "/api/customers/{id}", tag = "customers", security(("bearer" = [])),
     params(("id" = String, Path), DeleteCustomer, ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
     responses((status = 204), (status = 404), (status = 409, description = "An open order cannot be cancelled"), (status = 412)))]
 pub(super) async fn delete_customer(
@@ -264,7 +207,7 @@ pub(super) async fn delete_customer(
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
     let id = visible(&caller, &id)?;
-    let seen = seen(&headers)?;
+    let seen = conditional::if_match(&headers);
     if query.cancel_open {
         let customer = api.store.customer(&id).await?.ok_or(Error::NotFound("customer"))?;
         if seen.is_some_and(|seen| seen != customer.version) {

@@ -1,7 +1,6 @@
 //! The edge: every route on one screen.
 
 mod activities;
-mod conditional;
 mod customers;
 mod prospects;
 mod users;
@@ -24,11 +23,6 @@ use crate::clients::{Orders, Places};
 use crate::passwords::Passwords;
 use crate::store::Store;
 use crate::tokens::Tokens;
-
-pub(crate) use activities::ActivityView;
-pub(crate) use customers::CustomerView;
-pub(crate) use prospects::ProspectView;
-pub(crate) use users::render as render_user;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone)]

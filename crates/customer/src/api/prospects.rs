@@ -5,98 +5,24 @@ use std::sync::Arc;
 use auth::{Allow, Caller, ManagerOrAdmin, ServiceOrStaff, Staff};
 use axum::extract::State;
 use axum::response::Response;
-use chassis::{Json, Path, Problem, Query};
+use chassis::{Json, Path, Problem, Query, conditional};
 use commerce::page::{Page, PageQuery};
-use commerce::{CustomerId, Timestamp, UserId};
+use commerce::{Timestamp, UserId};
 use http::{HeaderMap, StatusCode};
+use idempotency::{Key, StoredResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::conditional::{fingerprint, idempotency_key, reply, seen, versioned};
-use crate::convert;
-use crate::domain::{Lead, LeadChange, Moved, Prospect, ProspectId, Stage};
+use crate::convert_prospect::convert;
+use crate::domain::{Lead, LeadChange, Prospect, ProspectId, Stage};
 use crate::error::Error;
 use crate::events;
-use crate::store::{Edit, Prospects, Reply, Step};
+use crate::store::{Edit, Prospects, Step};
+use crate::views::{self, ProspectView};
 
 const ROUTE: &str = "POST /api/prospects";
-
-/// A prospect as everybody sees him.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = Prospect)]
-pub(crate) struct ProspectView {
-    /// Opaque id.
-    #[schema(value_type = String, example = "0198c1d2-7b1e-7c3a-9f00-3d5a6b7c8d9e")]
-    id: ProspectId,
-    /// Counted up from 1.
-    #[schema(example = 7)]
-    number: i64,
-    /// First name.
-    #[schema(example = "Ada")]
-    first_name: String,
-    /// Last name.
-    #[schema(example = "Lovelace")]
-    last_name: String,
-    /// Whom he works for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    company: Option<String>,
-    /// E-mail address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(example = "ada@example.org")]
-    email: Option<String>,
-    /// Phone number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    phone: Option<String>,
-    /// Field of work.
-    #[schema(example = "mathematics")]
-    field: String,
-    stage: Stage,
-    /// The user who looks after him.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    owner: Option<String>,
-    /// The activity at which he was met.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    activity_id: Option<String>,
-    /// The customer that he became.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    customer_id: Option<CustomerId>,
-    /// Every move of the stage, the first one to `new`.
-    history: Vec<Moved>,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    /// When everything personal was removed; stands in events alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deleted_at: Option<Timestamp>,
-    /// Counts changes; the `ETag`.
-    version: i64,
-}
-
-impl From<&Prospect> for ProspectView {
-    fn from(prospect: &Prospect) -> Self {
-        let lead = prospect.lead.clone();
-        Self {
-            id: prospect.id.clone(),
-            number: prospect.number,
-            first_name: lead.first_name.unwrap_or_default(),
-            last_name: lead.last_name.unwrap_or_default(),
-            company: lead.company,
-            email: lead.email,
-            phone: lead.phone,
-            field: lead.field.unwrap_or_default(),
-            stage: prospect.stage,
-            owner: lead.owner,
-            activity_id: lead.activity_id,
-            customer_id: prospect.customer_id.clone(),
-            history: prospect.history.clone(),
-            created_at: prospect.created_at,
-            updated_at: prospect.updated_at,
-            deleted_at: prospect.deleted_at,
-            version: prospect.version,
-        }
-    }
-}
 
 /// A change of a prospect: what can be said of him, and where he is to be moved.
 #[derive(Serialize, ToSchema)]
@@ -136,12 +62,8 @@ pub(crate) struct ListProspects {
     include_total: Option<bool>,
 }
 
-fn render(prospect: &Prospect, created: bool) -> Reply {
-    reply(&ProspectView::from(prospect), created, format!("/api/prospects/{}", prospect.id), prospect.version)
-}
-
 /// Lists prospects, in the order of their numbers.
-#[utoipa::path(get, path = "/api/prospects", tag = "prospects", params(ListProspects), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "listProspects", path = "/api/prospects", tag = "prospects", params(ListProspects), security(("bearer" = [])),
     responses((status = 200, body = Page<ProspectView>), (status = 403)))]
 pub(super) async fn list_prospects(
     State(api): State<Api>,
@@ -172,7 +94,7 @@ pub(super) async fn list_prospects(
 }
 
 /// Makes a prospect; he begins at `new`.
-#[utoipa::path(post, path = "/api/prospects", tag = "prospects", request_body = Lead, security(("bearer" = [])),
+#[utoipa::path(post, operation_id = "createProspect", path = "/api/prospects", tag = "prospects", request_body = Lead, security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
     responses((status = 201, body = ProspectView), (status = 403), (status = 422)))]
 pub(super) async fn create_prospect(
@@ -180,18 +102,18 @@ pub(super) async fn create_prospect(
     caller: Allow<Staff>,
     headers: HeaderMap,
     Json(body): Json<Lead>,
-) -> Result<Reply, Problem> {
-    let key = idempotency_key(&headers, &caller.subject, ROUTE, &fingerprint(&body)?)?;
+) -> Result<StoredResponse, Problem> {
+    let key = Key::from_headers(&headers, &caller.subject, ROUTE, &body)?;
     let lead = body.checked().map_err(Error::Invalid)?;
     known(&api, &lead, &Lead::default()).await?;
     let new = Prospect::new(ProspectId::new(), lead, &caller.actor(), Timestamp::now());
-    let reply = api.store.create_prospect(new, key, render).await?;
+    let reply = api.store.create_prospect(new, key, views::prospect_response).await?;
     api.relay.wake();
     Ok(reply)
 }
 
 /// One prospect.
-#[utoipa::path(get, path = "/api/prospects/{id}", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "getProspect", path = "/api/prospects/{id}", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = ProspectView), (status = 404)))]
 pub(super) async fn get_prospect(
     State(api): State<Api>,
@@ -199,11 +121,11 @@ pub(super) async fn get_prospect(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let prospect = load(&api, &id).await?;
-    Ok(versioned(prospect.version, ProspectView::from(&prospect)))
+    Ok(conditional::versioned(prospect.version, ProspectView::from(&prospect)))
 }
 
 /// Replaces what is known of a prospect; what is absent goes, but for the stage, which stays.
-#[utoipa::path(put, path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
+#[utoipa::path(put, operation_id = "replaceProspect", path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
     responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No way from this stage to that"), (status = 412), (status = 422)))]
 pub(super) async fn replace_prospect(
@@ -218,7 +140,7 @@ pub(super) async fn replace_prospect(
 
 /// Changes what is sent: absent stays, null goes (RFC 7386). `stage` moves him: `new` → `contacted` → `qualified` →
 /// `won` or `lost`, steps may be left out; `lost` → `contacted` begins again; `won` is final.
-#[utoipa::path(patch, path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
+#[utoipa::path(patch, operation_id = "changeProspect", path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
     responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No way from this stage to that"), (status = 412), (status = 422)))]
 pub(super) async fn change_prospect(
@@ -239,7 +161,7 @@ async fn change(
     change: LeadChange,
 ) -> Result<Response, Problem> {
     let before = load(&api, id).await?;
-    known(&api, &change.apply(&before.lead)?.0, &before.lead).await?;
+    known(&api, &change.apply(&before.lead).map_err(Error::from)?.0, &before.lead).await?;
     let (actor, now) = (caller.actor(), Timestamp::now());
     let edit: Edit<Prospect> = Arc::new(move |before: &Prospect| {
         let (lead, wanted) = change.apply(&before.lead)?;
@@ -247,13 +169,13 @@ async fn change(
         let told = |after: &Prospect| events::prospect_event(events::PROSPECT_UPDATED, after);
         Ok(after.map(|after| Step { tells: Some(told(&after)), after, erases: None }))
     });
-    let prospect = api.store.edit_prospect(before.id.as_str(), seen(headers)?, edit).await?;
+    let prospect = api.store.edit_prospect(before.id.as_str(), conditional::if_match(&headers), edit).await?;
     api.relay.wake();
-    Ok(versioned(prospect.version, ProspectView::from(&prospect)))
+    Ok(conditional::versioned(prospect.version, ProspectView::from(&prospect)))
 }
 
 /// Removes a prospect and everything personal of him, also from what was told of him.
-#[utoipa::path(delete, path = "/api/prospects/{id}", tag = "prospects", security(("bearer" = [])),
+#[utoipa::path(delete, operation_id = "deleteProspect", path = "/api/prospects/{id}", tag = "prospects", security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
     responses((status = 204), (status = 403), (status = 404), (status = 412)))]
 pub(super) async fn delete_prospect(
@@ -269,14 +191,14 @@ pub(super) async fn delete_prospect(
         let told = events::prospect_event(events::PROSPECT_DELETED, &after);
         Ok(Some(Step { tells: Some(told), erases: Some(events::prospect_data(&after)), after }))
     });
-    api.store.edit_prospect(id.as_str(), seen(&headers)?, edit).await?;
+    api.store.edit_prospect(id.as_str(), conditional::if_match(&headers), edit).await?;
     api.relay.wake();
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Makes the prospect a customer, once: the one that has his e-mail address already, or a new one. He is won by it.
 /// Whoever asks again gets the same answer.
-#[utoipa::path(post, path = "/api/prospects/{id}/convert", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
+#[utoipa::path(post, operation_id = "convertProspect", path = "/api/prospects/{id}/convert", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, description = "The prospect, with `customer_id`", body = ProspectView), (status = 404),
         (status = 409, description = "He is lost, or his address is a user's who is no customer")))]
 pub(super) async fn convert_prospect(
@@ -285,9 +207,9 @@ pub(super) async fn convert_prospect(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let prospect = load(&api, &id).await?;
-    let prospect = convert::convert(api.store.as_ref(), prospect, &caller.actor()).await?;
+    let prospect = convert(api.store.as_ref(), prospect, &caller.actor()).await?;
     api.relay.wake();
-    Ok(versioned(prospect.version, ProspectView::from(&prospect)))
+    Ok(conditional::versioned(prospect.version, ProspectView::from(&prospect)))
 }
 
 async fn load(api: &Api, id: &str) -> Result<Prospect, Error> {

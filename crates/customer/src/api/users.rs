@@ -7,56 +7,16 @@ use chassis::{Json, Kind, Path, Problem, Query};
 use commerce::page::{Page, PageQuery};
 use commerce::{CustomerId, Timestamp, UserId};
 use http::{HeaderMap, StatusCode};
+use idempotency::{Key, StoredResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::conditional::{fingerprint, idempotency_key, reply};
 use crate::domain::{Credentials, NewUser, User, check_roles};
 use crate::error::Error;
-use crate::store::Reply;
+use crate::views::{self, UserView};
 
 const ROUTE: &str = "POST /api/users";
-
-/// A user as he and head office see him.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = User)]
-pub(crate) struct UserView {
-    /// Opaque id.
-    id: UserId,
-    /// His name at login.
-    username: String,
-    /// His e-mail address, at login too.
-    email: String,
-    /// How he is called.
-    name: String,
-    /// What he is: `admin`, `manager`, `clerk`, `customer`.
-    roles: Vec<String>,
-    /// The places he works in.
-    stores: Vec<String>,
-    /// The customer he is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    customer_id: Option<CustomerId>,
-    created_at: Timestamp,
-    /// Counts changes.
-    version: i64,
-}
-
-impl From<&User> for UserView {
-    fn from(user: &User) -> Self {
-        Self {
-            id: user.id.clone(),
-            username: user.username.clone(),
-            email: user.email.clone(),
-            name: user.name.clone(),
-            roles: user.roles.iter().map(|role| role.as_str().to_owned()).collect(),
-            stores: user.stores.clone(),
-            customer_id: user.customer_id.clone(),
-            created_at: user.created_at,
-            version: user.version,
-        }
-    }
-}
 
 /// A new user of his own making.
 #[derive(Deserialize, ToSchema)]
@@ -98,15 +58,14 @@ pub(crate) struct Login {
 }
 
 /// A new user, made by head office.
-#[derive(Serialize, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateUser {
     /// 3 to 64 letters, digits or `. _ -`.
     username: String,
     /// E-mail address.
     email: String,
-    /// 8 to 200 characters. Left out of the fingerprint by which repeats are told apart.
-    #[serde(skip_serializing)]
+    /// 8 to 200 characters.
     password: String,
     /// How he is called; the username unless said.
     name: Option<String>,
@@ -117,6 +76,24 @@ pub(crate) struct CreateUser {
     stores: Vec<String>,
     /// The existing customer that he is.
     customer_id: Option<CustomerId>,
+}
+
+/// What a repeat of [`CreateUser`] is told apart by: all but the password, of which no hash must be stored that is quick to compute.
+#[derive(Serialize)]
+struct Fingerprinted<'a> {
+    username: &'a str,
+    email: &'a str,
+    name: &'a Option<String>,
+    roles: &'a [String],
+    stores: &'a [String],
+    customer_id: &'a Option<CustomerId>,
+}
+
+impl CreateUser {
+    fn fingerprinted(&self) -> Fingerprinted<'_> {
+        let Self { username, email, name, roles, stores, customer_id, password: _ } = self;
+        Fingerprinted { username, email, name, roles, stores, customer_id }
+    }
 }
 
 /// What a user is to be from now on.
@@ -145,10 +122,6 @@ pub(crate) struct ListUsers {
     include_total: Option<bool>,
 }
 
-pub(crate) fn render(user: &User, created: bool) -> Reply {
-    reply(&UserView::from(user), created, format!("/api/users/{}", user.id), user.version)
-}
-
 fn signed_in(user: &User, issued: Issued) -> SignedIn {
     SignedIn {
         token: issued.token,
@@ -160,7 +133,7 @@ fn signed_in(user: &User, issued: Issued) -> SignedIn {
 /// Registers somebody who buys: makes the user and the customer that he is.
 ///
 /// Takes no Idempotency-Key: the answer holds a token, and nobody has proved yet who he is.
-#[utoipa::path(post, path = "/api/users/register", tag = "users", request_body = Register,
+#[utoipa::path(post, operation_id = "register", path = "/api/users/register", tag = "users", request_body = Register,
     responses((status = 201, body = SignedIn), (status = 409, description = "Username or e-mail address is taken"), (status = 422)))]
 pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<Register>) -> Result<Response, Problem> {
     let credentials =
@@ -173,7 +146,7 @@ pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<R
         customer_id: None,
         with_customer: true,
     };
-    let (user, _) = api.store.create_user(new, None, render).await?;
+    let (user, _) = api.store.create_user(new, None, views::user_response).await?;
     let user = user.ok_or(Error::Defect("a registration without a user"))?;
     api.relay.wake();
     let (issued, user) = api.tokens.issue(user).await?;
@@ -181,7 +154,7 @@ pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<R
 }
 
 /// Gives a token for a password.
-#[utoipa::path(post, path = "/api/users/login", tag = "users", request_body = Login,
+#[utoipa::path(post, operation_id = "login", path = "/api/users/login", tag = "users", request_body = Login,
     responses((status = 200, body = SignedIn), (status = 401), (status = 422), (status = 429, description = "Too many wrong passwords for this login name")))]
 pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Login>) -> Result<Json<SignedIn>, Problem> {
     let login = match (body.email, body.username) {
@@ -202,7 +175,7 @@ pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Logi
 }
 
 /// Ends the caller's token.
-#[utoipa::path(post, path = "/api/users/logout", tag = "users", security(("bearer" = [])),
+#[utoipa::path(post, operation_id = "logout", path = "/api/users/logout", tag = "users", security(("bearer" = [])),
     responses((status = 204), (status = 409, description = "The token of a foreign issuer")))]
 pub(super) async fn logout(State(api): State<Api>, caller: Allow<AnyUser>) -> Result<StatusCode, Problem> {
     if caller.is_foreign() {
@@ -213,14 +186,14 @@ pub(super) async fn logout(State(api): State<Api>, caller: Allow<AnyUser>) -> Re
 }
 
 /// The user behind the token.
-#[utoipa::path(get, path = "/api/users/me", tag = "users", security(("bearer" = [])), responses((status = 200, body = UserView)))]
+#[utoipa::path(get, operation_id = "me", path = "/api/users/me", tag = "users", security(("bearer" = [])), responses((status = 200, body = UserView)))]
 pub(super) async fn me(State(api): State<Api>, caller: Allow<AnyUser>) -> Result<Json<UserView>, Problem> {
     let user = api.store.user(&UserId::trusted(caller.subject.clone())).await?.ok_or(Error::NotFound("user"))?;
     Ok(Json(UserView::from(&user)))
 }
 
 /// Lists users.
-#[utoipa::path(get, path = "/api/users", tag = "users", params(ListUsers), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "listUsers", path = "/api/users", tag = "users", params(ListUsers), security(("bearer" = [])),
     responses((status = 200, body = Page<UserView>)))]
 pub(super) async fn list_users(
     State(api): State<Api>,
@@ -241,7 +214,7 @@ pub(super) async fn list_users(
 }
 
 /// Makes a user of any role.
-#[utoipa::path(post, path = "/api/users", tag = "users", request_body = CreateUser, security(("bearer" = [])),
+#[utoipa::path(post, operation_id = "createUser", path = "/api/users", tag = "users", request_body = CreateUser, security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
     responses((status = 201, body = UserView), (status = 409), (status = 422), (status = 503)))]
 pub(super) async fn create_user(
@@ -249,8 +222,8 @@ pub(super) async fn create_user(
     caller: Allow<AdminOnly>,
     headers: HeaderMap,
     Json(body): Json<CreateUser>,
-) -> Result<Reply, Problem> {
-    let key = idempotency_key(&headers, &caller.subject, ROUTE, &fingerprint(&body)?)?;
+) -> Result<StoredResponse, Problem> {
+    let key = Key::from_headers(&headers, &caller.subject, ROUTE, &body.fingerprinted())?;
     let roles = check_roles(&body.roles, &body.stores);
     let credentials = Credentials::checked(&body.username, &body.email, body.name, &body.password);
     let (credentials, roles) = match (credentials, roles) {
@@ -275,13 +248,13 @@ pub(super) async fn create_user(
         stores: body.stores,
         customer_id: body.customer_id,
     };
-    let (_, reply) = api.store.create_user(new, key, render).await?;
+    let (_, reply) = api.store.create_user(new, key, views::user_response).await?;
     api.relay.wake();
     Ok(reply)
 }
 
 /// Gives a user other roles. His tokens end: he logs in again.
-#[utoipa::path(put, path = "/api/users/{id}/roles", tag = "users", request_body = SetRoles, security(("bearer" = [])),
+#[utoipa::path(put, operation_id = "setRoles", path = "/api/users/{id}/roles", tag = "users", request_body = SetRoles, security(("bearer" = [])),
     params(("id" = String, Path)), responses((status = 200, body = UserView), (status = 404), (status = 409), (status = 422), (status = 503)))]
 pub(super) async fn set_roles(
     State(api): State<Api>,

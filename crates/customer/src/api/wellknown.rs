@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::Api;
 
 /// The public keys (RFC 7517).
-#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys", responses((status = 200, body = Object)))]
+#[utoipa::path(get, operation_id = "jwks", path = "/.well-known/jwks.json", tag = "keys", responses((status = 200, body = Object)))]
 pub(super) async fn jwks(State(api): State<Api>, _: Open) -> Json<Value> {
     Json(json!({ "keys": api.tokens.jwks().await }))
 }
 
 /// Ids of tokens that ended before their time.
-#[utoipa::path(get, path = "/.well-known/revoked", tag = "keys", responses((status = 200, body = Object)))]
+#[utoipa::path(get, operation_id = "revoked", path = "/.well-known/revoked", tag = "keys", responses((status = 200, body = Object)))]
 pub(super) async fn revoked(State(api): State<Api>, _: Open) -> Json<Value> {
     Json(json!({ "revoked": api.tokens.revoked() }))
 }

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Error;
 use super::Rules;
 use super::change::merge;
 use super::prospect::{ERASED, ProspectId};
-use crate::error::Error;
 
 /// Id of an activity.
 pub(crate) type ActivityId = Id<AnActivity>;

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
+use super::Error;
 use super::Profile;
-use crate::error::Error;
 
 /// A change of a profile.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 mod activity;
 mod change;
 mod customer;
+mod error;
 mod prospect;
 mod rules;
 mod stage;
@@ -11,6 +12,7 @@ mod user;
 pub(crate) use activity::{Activity, ActivityId, Day, Heard, Plan, Planned};
 pub(crate) use change::Change;
 pub(crate) use customer::{Address, Customer, NewCustomer, Profile, search_text};
+pub(crate) use error::Error;
 pub(crate) use prospect::{Lead, LeadChange, Prospect, ProspectId};
 pub(crate) use rules::Rules;
 pub(crate) use stage::{Moved, Stage};

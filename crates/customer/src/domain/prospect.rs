@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Error;
 use super::activity::ActivityId;
 use super::change::merge;
 use super::stage::{Moved, Stage};
 use super::{Profile, Rules};
-use crate::error::Error;
 
 /// The name that is left of a prospect who was deleted.
 pub(crate) const ERASED: &str = "Anonymised";

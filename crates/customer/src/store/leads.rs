@@ -8,11 +8,12 @@ use commerce::Timestamp;
 use commerce::page::PageRequest;
 use serde_json::Value;
 
-use super::{Answered, Key, Render, Reply};
-use crate::audit::LeadFact;
+use super::{Render, StoreFuture};
 use crate::domain::{Activity, Prospect};
 use crate::error::Error;
 use crate::events;
+use crate::store::LeadFact;
+use idempotency::{Key, StoredResponse};
 
 /// What a store has to know of a prospect or an activity.
 pub(crate) trait Record: Clone + Send + Sync + 'static {
@@ -152,27 +153,37 @@ pub(crate) type Listed<T> = (Vec<T>, Option<u64>);
 /// The port. A write and the event that tells of it are one unit; what was deleted is not there.
 pub(crate) trait Leads: Send + Sync + 'static {
     /// Makes a prospect; a repeat by key changes nothing.
-    fn create_prospect(&self, new: Prospect, key: Option<Key>, render: Render<Prospect>) -> Answered<'_, Reply>;
+    fn create_prospect(
+        &self,
+        new: Prospect,
+        key: Option<Key>,
+        render: Render<Prospect>,
+    ) -> StoreFuture<'_, StoredResponse>;
     /// One prospect.
-    fn prospect<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Prospect>>;
+    fn prospect<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Prospect>>;
     /// Prospects.
-    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> Answered<'_, Listed<Prospect>>;
+    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Prospect>>;
     /// Changes a prospect.
-    fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> Answered<'a, Prospect>;
+    fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> StoreFuture<'a, Prospect>;
 
     /// Makes an activity; a repeat by key changes nothing.
-    fn create_activity(&self, new: Activity, key: Option<Key>, render: Render<Activity>) -> Answered<'_, Reply>;
+    fn create_activity(
+        &self,
+        new: Activity,
+        key: Option<Key>,
+        render: Render<Activity>,
+    ) -> StoreFuture<'_, StoredResponse>;
     /// Makes an activity if none of its id was ever made, and tells whether it did.
-    fn note_activity(&self, new: Activity) -> Answered<'_, bool>;
+    fn note_activity(&self, new: Activity) -> StoreFuture<'_, bool>;
     /// One activity.
-    fn activity<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Activity>>;
+    fn activity<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Activity>>;
     /// Activities.
-    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> Answered<'_, Listed<Activity>>;
+    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Activity>>;
     /// Changes an activity.
-    fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> Answered<'a, Activity>;
+    fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> StoreFuture<'a, Activity>;
 
     /// Every prospect as the auditor sees them, marks of deleted ones too, after an id.
-    fn prospect_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<LeadFact>>;
+    fn prospect_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>>;
     /// The same of activities.
-    fn activity_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<LeadFact>>;
+    fn activity_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>>;
 }

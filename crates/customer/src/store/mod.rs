@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod facts;
 mod leads;
 mod mongo;
 mod open;
@@ -9,42 +10,24 @@ mod sql;
 
 use std::time::Duration;
 
-use bus::outbox::Telling;
+use bus::outbox::OutboxDump;
 use commerce::page::PageRequest;
 use commerce::{CustomerId, UserId};
 use futures::future::BoxFuture;
+use idempotency::{Key, StoredResponse};
 
-use crate::audit::CustomerFact;
 use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
 
+pub use facts::{CustomerFact, LeadFact};
 pub(crate) use leads::{Activities, Edit, Leads, Prospects, Step};
-pub(crate) use mongo::Failure;
 pub(crate) use open::{Opened, open, open_to_read};
 
 /// What a call of the store gives.
-pub(crate) type Answered<'a, T> = BoxFuture<'a, Result<T, Error>>;
-
-/// What a client said to recognise a repeat by.
-#[derive(Clone, Debug)]
-pub(crate) struct Key {
-    pub(crate) subject: String,
-    pub(crate) route: &'static str,
-    pub(crate) key: String,
-    pub(crate) payload_hash: String,
-}
-
-/// An answer as it went out, kept for repeats.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) body: String,
-    pub(crate) location: String,
-    pub(crate) etag: String,
-}
+pub(crate) type StoreFuture<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
 /// Makes the answer to a creation, so that it can be kept in the same transaction.
-pub(crate) type Render<T> = fn(&T, created: bool) -> Reply;
+pub(crate) type Render<T> = fn(&T, created: bool) -> StoredResponse;
 
 /// Which customers are asked for.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +42,7 @@ pub(crate) struct Filter {
 
 /// How long what is of use only for a while is kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Keep {
+pub(crate) struct Retention {
     /// Events, after the broker got them.
     pub(crate) events: Duration,
     /// Answers, after they were given.
@@ -77,57 +60,72 @@ impl Filter {
 /// The port. A write and the event that tells of it are one unit: both are there, or neither.
 pub(crate) trait Store: Leads {
     /// Makes a customer; a repeat (by key, or by id with the same payload) changes nothing.
-    fn create_customer(&self, new: NewCustomer, key: Option<Key>, render: Render<Customer>) -> Answered<'_, Reply>;
+    fn create_customer(
+        &self,
+        new: NewCustomer,
+        key: Option<Key>,
+        render: Render<Customer>,
+    ) -> StoreFuture<'_, StoredResponse>;
     /// One customer.
-    fn customer<'a>(&'a self, id: &'a CustomerId) -> Answered<'a, Option<Customer>>;
+    fn customer<'a>(&'a self, id: &'a CustomerId) -> StoreFuture<'a, Option<Customer>>;
     /// Customers in the order of their numbers, and how many there are if that was asked.
-    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)>;
+    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> StoreFuture<'_, (Vec<Customer>, Option<u64>)>;
     /// Changes a profile; a change that changes nothing leaves no trace.
-    fn change_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>, change: Change) -> Answered<'a, Customer>;
+    fn change_customer<'a>(
+        &'a self,
+        id: &'a CustomerId,
+        seen: Option<i64>,
+        change: Change,
+    ) -> StoreFuture<'a, Customer>;
     /// Takes everything personal away: from the customer, his user, kept answers and events. Gives the ids of
     /// the tokens that end by it.
-    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> Answered<'a, Vec<String>>;
+    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> StoreFuture<'a, Vec<String>>;
     /// Every customer as the auditor sees them, after an id.
-    fn customer_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<CustomerFact>>;
+    fn customer_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<CustomerFact>>;
 
     /// Makes a user, and the customer that he is when asked for.
-    fn create_user(&self, new: NewUser, key: Option<Key>, render: Render<User>) -> Answered<'_, (Option<User>, Reply)>;
+    fn create_user(
+        &self,
+        new: NewUser,
+        key: Option<Key>,
+        render: Render<User>,
+    ) -> StoreFuture<'_, (Option<User>, StoredResponse)>;
     /// The answer that was given to this key before.
-    fn user_reply<'a>(&'a self, key: &'a Key) -> Answered<'a, Option<Reply>>;
+    fn user_reply<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<StoredResponse>>;
     /// One user.
-    fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>>;
+    fn user<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<User>>;
     /// The user of that name or e-mail address.
-    fn user_by_login<'a>(&'a self, login: &'a str) -> Answered<'a, Option<User>>;
+    fn user_by_login<'a>(&'a self, login: &'a str) -> StoreFuture<'a, Option<User>>;
     /// Users in the order of their ids, and how many there are if that was asked.
-    fn users(&self, window: PageRequest<String>) -> Answered<'_, (Vec<User>, Option<u64>)>;
+    fn users(&self, window: PageRequest<String>) -> StoreFuture<'_, (Vec<User>, Option<u64>)>;
     /// Gives a user other roles; his tokens end. Gives their ids too.
     fn set_roles<'a>(
         &'a self,
         id: &'a UserId,
         roles: Vec<auth::Role>,
         stores: Vec<String>,
-    ) -> Answered<'a, (User, Vec<String>)>;
+    ) -> StoreFuture<'a, (User, Vec<String>)>;
 
     /// Notes a token that was given out.
-    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> Answered<'a, ()>;
+    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> StoreFuture<'a, ()>;
     /// Ends a token.
-    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()>;
+    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> StoreFuture<'a, ()>;
     /// Ends all tokens of a user; gives their ids.
-    fn end_tokens<'a>(&'a self, user: &'a UserId) -> Answered<'a, Vec<String>>;
+    fn end_tokens<'a>(&'a self, user: &'a UserId) -> StoreFuture<'a, Vec<String>>;
     /// Revoked tokens that have not expired, with their ends in seconds since 1970.
-    fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>>;
+    fn revoked_tokens(&self) -> StoreFuture<'_, Vec<(String, i64)>>;
     /// The signing keys (PKCS#8 in base64), newest first.
-    fn signing_keys(&self) -> Answered<'_, Vec<String>>;
+    fn signing_keys(&self) -> StoreFuture<'_, Vec<String>>;
     /// Keeps a new signing key.
-    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> Answered<'a, ()>;
+    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> StoreFuture<'a, ()>;
     /// The events that are kept, those of one customer in their order, and whether older ones are gone.
-    fn told(&self) -> Answered<'_, Telling>;
+    fn told(&self) -> StoreFuture<'_, OutboxDump>;
     /// The periodic work of forgetting, for one replica at a time.
-    fn jobs(&self, keep: Keep) -> Vec<upkeep::Job>;
+    fn jobs(&self, keep: Retention) -> Vec<upkeep::Job>;
     /// Finishes what somebody began and died over; gives how much that was.
-    fn resume(&self) -> Answered<'_, u64>;
+    fn resume(&self) -> StoreFuture<'_, u64>;
     /// Whether it answers.
-    fn ping(&self) -> Answered<'_, ()>;
+    fn ping(&self) -> StoreFuture<'_, ()>;
     /// Gives the connections back.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

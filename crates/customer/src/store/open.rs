@@ -53,7 +53,7 @@ fn sql(db: Db) -> Opened {
     Opened { store: Arc::new(SqlStore::new(db.clone())), outbox: Arc::new(SqlOutbox::new(db)) }
 }
 
-async fn prepared(url: &str) -> Result<MongoStore, super::Failure> {
+async fn prepared(url: &str) -> Result<MongoStore, crate::error::MongoError> {
     let store = MongoStore::new(url).await?;
     store.prepare().await?;
     Ok(store)

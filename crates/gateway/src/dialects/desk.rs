@@ -281,7 +281,9 @@ mod tests {
         /// One that asks this house instead of the gateway's own routes.
         pub(crate) fn of_house(api: Router, config: crate::Config) -> Self {
             let internal_key = auth::InternalKey::generate().expect("a key").to_secret();
-            let gateway = Gateway::new(crate::Config { internal_key, ..config }).expect("a gateway");
+            let gateway =
+                Gateway::new(crate::Config { auth: auth::AuthConfig { internal_key, ..config.auth }, ..config })
+                    .expect("a gateway");
             Self::new("test", gateway, api, &Context::new("gateway", "1", Default::default(), Default::default()))
         }
     }

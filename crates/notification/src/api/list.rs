@@ -38,7 +38,7 @@ pub(crate) struct ListQuery {
 }
 
 /// What the caller may see of all that happened.
-#[utoipa::path(get, path = "/api/notifications", tag = "notifications", params(ListQuery),
+#[utoipa::path(get, operation_id = "listNotifications", path = "/api/notifications", tag = "notifications", params(ListQuery),
     responses((status = 200, body = Page<Notice>)))]
 pub(super) async fn list(
     AxumState(state): AxumState<State>,
@@ -58,7 +58,7 @@ pub(super) async fn list(
 }
 
 /// What happened with a customer: himself, staff and admins.
-#[utoipa::path(get, path = "/api/customers/{id}/timeline", tag = "notifications", params(("id" = String, Path), PageQuery),
+#[utoipa::path(get, operation_id = "getCustomerTimeline", path = "/api/customers/{id}/timeline", tag = "notifications", params(("id" = String, Path), PageQuery),
     responses((status = 200, body = Page<Notice>), (status = 404)))]
 pub(super) async fn timeline(
     AxumState(state): AxumState<State>,

@@ -53,7 +53,7 @@ struct Report {
 ///
 /// For services and admins, by token. Without one, for the process's own Dapr sidecar: it shows `APP_API_TOKEN`, or
 /// calls from this machine if none is set.
-#[utoipa::path(post, path = "/orders", tag = "reports",
+#[utoipa::path(post, operation_id = "report", path = "/orders", tag = "reports",
     request_body(description = "The order, or a CloudEvent that carries it in `data`.", content(
         (Reported = "application/json", example = json!({"order_id": "1001", "customer_id": "42",
             "items": [{"product_name": "Tea", "quantity": 2, "price": 4.5}], "total_price": 9.0, "status": "pending",

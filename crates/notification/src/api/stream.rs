@@ -39,7 +39,7 @@ struct Live {
 }
 
 /// Notifications as they come. `Last-Event-ID` goes on after that number; a stream ends with its token.
-#[utoipa::path(get, path = "/api/notifications/stream", tag = "notifications",
+#[utoipa::path(get, operation_id = "stream", path = "/api/notifications/stream", tag = "notifications",
     params(("Last-Event-ID" = Option<i64>, Header)),
     responses((status = 200, content_type = "text/event-stream", body = String)))]
 pub(super) async fn stream(

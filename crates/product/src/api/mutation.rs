@@ -2,10 +2,8 @@
 
 use async_graphql::{Context, ID, MaybeUndefined, Object, Result};
 use auth::Caller;
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use commerce::ProductId;
+use idempotency::{Fingerprint, Key};
 use serde::Serialize;
 
 use super::query::{api, measured};
@@ -13,7 +11,6 @@ use super::told;
 use super::types::{Price, ProductView};
 use crate::domain::{Change, NewProduct};
 use crate::error::Error;
-use crate::store::Key;
 
 /// Changes of the catalogue. With an `idempotencyKey`, the same arguments give the same answer for 24 hours.
 pub(super) struct Mutation;
@@ -51,9 +48,9 @@ impl Mutation {
                     currency: currency.map_err(|err| told(Error::invalid("currency", "currency", &err.to_string())))?,
                     active,
                 };
-                let created_from = fingerprint(&new)?;
-                let key = key(admin, "addProduct", idempotency_key, &created_from)?;
-                let new = new.checked().map_err(told)?;
+                let created_from = Fingerprint::of(&new).to_base64();
+                let key = key(admin, "addProduct", idempotency_key, &new)?;
+                let new = new.checked().map_err(|error| told(error.into()))?;
                 let product = api.store.add(new, &created_from, key).await.map_err(told)?;
                 api.relay.wake();
                 Ok(product.into())
@@ -91,7 +88,7 @@ impl Mutation {
                     active,
                     seen: version,
                 };
-                let key = key(admin, "updateProduct", idempotency_key, &fingerprint(&(id.as_str(), &change))?)?;
+                let key = key(admin, "updateProduct", idempotency_key, &(id.as_str(), &change))?;
                 let product = api.store.change(&id, change, key).await.map_err(told)?;
                 api.relay.wake();
                 Ok(product.into())
@@ -114,7 +111,7 @@ impl Mutation {
             Box::pin(async {
                 let api = api(ctx)?;
                 let admin = admin(ctx)?;
-                let key = key(admin, "deleteProduct", idempotency_key, &fingerprint(&(id.as_str(), version))?)?;
+                let key = key(admin, "deleteProduct", idempotency_key, &(id.as_str(), version))?;
                 let product = api.store.delete(&id, version, key).await.map_err(told)?;
                 api.relay.wake();
                 Ok(product.into())
@@ -140,16 +137,8 @@ fn given(value: MaybeUndefined<String>) -> Option<Option<String>> {
     }
 }
 
-fn key(admin: &Caller, route: &'static str, key: Option<String>, payload_hash: &str) -> Result<Option<Key>> {
+fn key(admin: &Caller, route: &'static str, key: Option<String>, request: &impl Serialize) -> Result<Option<Key>> {
     let Some(key) = key else { return Ok(None) };
-    if key.is_empty() || key.len() > 255 || key.chars().any(char::is_control) {
-        return Err(told(Error::invalid("idempotencyKey", "length", "1 to 255 characters")));
-    }
-    Ok(Some(Key { subject: admin.subject.clone(), route, key, payload_hash: payload_hash.to_owned() }))
-}
-
-/// The same for the same values, however they were written.
-fn fingerprint(payload: &impl Serialize) -> Result<String> {
-    let text = serde_json::to_vec(payload).map_err(|_| told(Error::Defect("arguments are no JSON")))?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &text)))
+    let invalid = |_| told(Error::invalid("idempotencyKey", "length", "1 to 255 visible ASCII characters"));
+    Key::parse(&key, &admin.subject, route, request).map(Some).map_err(invalid)
 }

@@ -4,7 +4,7 @@ use chassis::FieldError;
 use commerce::{Amount, Currency, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use super::Error;
 
 const NAME_CHARS: usize = 200;
 const DESCRIPTION_CHARS: usize = 4_000;

@@ -1,12 +1,14 @@
 //! The catalogue in SQL. Functions speak of products; rows stay here.
 
+mod facts;
+mod idempotency_keys;
 mod reads;
-mod repeats;
 mod rows;
 mod writes;
 
 use db::{Db, Migration};
 
+pub use facts::ProductFact;
 pub(crate) use reads::Filter;
 
 /// The schema. Versions go on where those of the bus end.
@@ -24,15 +26,6 @@ pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
             keep: upkeep::hours(config.idempotency_hours),
         },
     ]
-}
-
-/// What a client said to recognise a repeat by.
-#[derive(Clone, Debug)]
-pub(crate) struct Key {
-    pub(crate) subject: String,
-    pub(crate) route: &'static str,
-    pub(crate) key: String,
-    pub(crate) payload_hash: String,
 }
 
 /// The store. Cheap to clone.

@@ -6,9 +6,8 @@ use commerce::page::PageRequest;
 use commerce::{ProductId, Timestamp};
 use db::{Tx, query};
 
-use super::Store;
 use super::rows::{PRODUCT, product};
-use crate::audit::ProductFact;
+use super::{ProductFact, Store};
 use crate::domain::Product;
 use crate::error::Error;
 

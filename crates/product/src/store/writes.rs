@@ -4,7 +4,9 @@ use commerce::{ProductId, Timestamp};
 use db::{Tx, insert, query};
 
 use super::rows::{COLUMNS, values};
-use super::{Key, Store, reads, repeats};
+use idempotency::Key;
+
+use super::{Store, idempotency_keys, reads};
 use crate::domain::{Change, NewProduct, Product, search_text};
 use crate::error::Error;
 use crate::events;
@@ -13,7 +15,7 @@ impl Store {
     /// Makes a product; a repeat (by key, or by id with the same payload) changes nothing.
     pub(crate) async fn add(&self, new: NewProduct, created_from: &str, key: Option<Key>) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
-        if let Some(product) = repeats::find(&mut tx, key.as_ref()).await? {
+        if let Some(product) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
         }
         lock(&mut tx, new.id.iter().map(ProductId::as_str)).await?;
@@ -32,7 +34,7 @@ impl Store {
                 product
             }
         };
-        repeats::keep(&mut tx, key.as_ref(), &product).await?;
+        idempotency_keys::keep(&mut tx, key.as_ref(), &product).await?;
         tx.commit().await?;
         Ok(product)
     }
@@ -63,7 +65,7 @@ impl Store {
     /// Changes a product; a change that changes nothing leaves no trace.
     pub(crate) async fn change(&self, id: &str, change: Change, key: Option<Key>) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
-        if let Some(product) = repeats::find(&mut tx, key.as_ref()).await? {
+        if let Some(product) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
         }
         lock(&mut tx, [id]).await?;
@@ -76,7 +78,7 @@ impl Store {
                 after
             }
         };
-        repeats::keep(&mut tx, key.as_ref(), &product).await?;
+        idempotency_keys::keep(&mut tx, key.as_ref(), &product).await?;
         tx.commit().await?;
         Ok(product)
     }
@@ -84,7 +86,7 @@ impl Store {
     /// Takes a product out of the catalogue. Its id stays taken.
     pub(crate) async fn delete(&self, id: &str, seen: Option<i64>, key: Option<Key>) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
-        if let Some(product) = repeats::find(&mut tx, key.as_ref()).await? {
+        if let Some(product) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
         }
         lock(&mut tx, [id]).await?;
@@ -98,7 +100,7 @@ impl Store {
         save(&mut tx, &product).await?;
         query("update products set deleted_at = $2 where id = $1").bind(id).bind(now.micros()).execute(&mut tx).await?;
         events::deleted(&mut tx, product.clone()).await?;
-        repeats::keep(&mut tx, key.as_ref(), &product).await?;
+        idempotency_keys::keep(&mut tx, key.as_ref(), &product).await?;
         tx.commit().await?;
         Ok(product)
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bus::{Dump, inbox::Heard, outbox::Telling};
+use bus::{Dump, inbox::Heard, outbox::OutboxDump};
 use commerce::Timestamp;
 
 use crate::data;
@@ -48,7 +48,7 @@ pub(crate) struct Facts {
     /// Ids of all activities, of deleted ones too.
     pub(crate) activities: HashSet<String>,
     /// What was written to be published, by topic.
-    pub(crate) told: BTreeMap<&'static str, Telling>,
+    pub(crate) told: BTreeMap<&'static str, OutboxDump>,
     /// What the events are about, by topic and subject.
     pub(crate) aggregates: BTreeMap<(String, String), Aggregate>,
     /// The bus; nothing where the broker keeps no log.
@@ -97,7 +97,7 @@ impl Facts {
             Err(error) => return Err(error).context("the bus"),
         };
         // One outbox tells on two topics: what it has forgotten is of both.
-        let prospects = Telling { events: Vec::new(), pruned_before: customers.outbox.pruned_before };
+        let prospects = OutboxDump { events: Vec::new(), pruned_before: customers.outbox.pruned_before };
         let aggregates = aggregates(&orders, &payments, &stock, &customers, &products);
         Ok(Self {
             running,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bus::{
     Dump, Message,
     inbox::Heard,
-    outbox::{Telling, Told},
+    outbox::{OutboxDump, Told},
 };
 use commerce::{Amount, Timestamp};
 use order::audit::OrderFact;
@@ -76,13 +76,13 @@ fn house() -> Facts {
         released_before: None,
         stock_heard: Heard { last: HashMap::from([(("orders".into(), "o1".into()), 4)]), pruned_before: None },
         notification_heard: Heard::default(),
-        told: BTreeMap::from([("orders", Telling { events, pruned_before: None })]),
+        told: BTreeMap::from([("orders", OutboxDump { events, pruned_before: None })]),
         aggregates: BTreeMap::from([(("orders".into(), "o1".into()), aggregate)]),
         log: Some(Dump { messages, whole_since: HashMap::new() }),
     }
 }
 
-fn outbox(facts: &mut Facts) -> &mut Telling {
+fn outbox(facts: &mut Facts) -> &mut OutboxDump {
     facts.told.get_mut("orders").expect("the orders")
 }
 
@@ -189,7 +189,7 @@ fn a_dead_letter_that_was_brought_back_is_no_gap() {
 fn only_a_released_reservation_is_forgotten_while_its_events_are_not() {
     let of_stock = |facts: &mut Facts, subject: &str| {
         let event = Told { topic: "stock".into(), ..told(subject, 1, "souk.stock.released") };
-        facts.told.insert("stock", Telling { events: vec![event], pruned_before: None });
+        facts.told.insert("stock", OutboxDump { events: vec![event], pruned_before: None });
         facts.log = None;
     };
     let mut facts = house();
@@ -243,7 +243,7 @@ fn a_word_about_a_prospect_that_made_no_activity_is_found_on_a_running_fleet() {
         .aggregates
         .insert((topic.clone(), subject.clone()), Aggregate { last: 1, made: Some(at(1)), told: Some(at(1)) });
     let told = Told { topic, subject, sequence: 1, created_at: at(1), published: true, payload };
-    facts.told.insert("customers", Telling { events: vec![told], pruned_before: None });
+    facts.told.insert("customers", OutboxDump { events: vec![told], pruned_before: None });
     assert!(failing(&facts).is_empty(), "the next start makes it");
     facts.running = true;
     assert_eq!(failing(&facts), [ACTIVITIES]);

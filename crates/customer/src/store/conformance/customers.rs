@@ -3,8 +3,8 @@
 use super::*;
 use crate::store::Filter;
 
-pub(super) async fn an_id_makes_one_customer_and_clashes_with_another_payload(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn an_id_makes_one_customer_and_clashes_with_another_payload(test_store: &TestStore) {
+    let store = test_store.store();
     let seven = |payload: &str| NewCustomer {
         id: Some(CustomerId::trusted("crm-7".into())),
         profile: with_email("Seven", "seven@example.org"),
@@ -14,7 +14,7 @@ pub(super) async fn an_id_makes_one_customer_and_clashes_with_another_payload(gr
     let again = store.create_customer(seven("a"), None, render).await.unwrap();
     assert_eq!((first.status, again.status, first.location), (201, 200, again.location));
     assert!(matches!(store.create_customer(seven("b"), None, render).await, Err(Error::IdTaken)));
-    let replicas = ground.replicas().await;
+    let replicas = test_store.replicas().await;
     let (done, failed) = at_once(&replicas, 16, |store, n| async move {
         let new = NewCustomer {
             id: Some(CustomerId::trusted("crm-8".into())),
@@ -29,8 +29,8 @@ pub(super) async fn an_id_makes_one_customer_and_clashes_with_another_payload(gr
     assert!(failed.iter().all(|error| matches!(error, Error::IdTaken)), "{failed:?}");
 }
 
-pub(super) async fn one_of_many_who_want_an_address_gets_it(ground: &Ground) {
-    let replicas = ground.replicas().await;
+pub(super) async fn one_of_many_who_want_an_address_gets_it(test_store: &TestStore) {
+    let replicas = test_store.replicas().await;
     let (done, failed) = at_once(&replicas, 32, |store, n| async move {
         let email = if n % 2 == 0 { "Ada@Example.org" } else { "ADA@example.ORG" };
         make(store.as_ref(), with_email(&format!("Ada {n}"), email)).await
@@ -38,11 +38,11 @@ pub(super) async fn one_of_many_who_want_an_address_gets_it(ground: &Ground) {
     .await;
     assert_eq!((done.len(), failed.len()), (1, 31));
     assert!(failed.iter().all(|error| matches!(error, Error::EmailTaken)), "{failed:?}");
-    assert_eq!(ground.store().customers(Filter::default(), window(None, 50)).await.unwrap().1, Some(1));
+    assert_eq!(test_store.store().customers(Filter::default(), window(None, 50)).await.unwrap().1, Some(1));
 }
 
-pub(super) async fn numbers_count_up_from_one_without_gaps(ground: &Ground) {
-    let replicas = ground.replicas().await;
+pub(super) async fn numbers_count_up_from_one_without_gaps(test_store: &TestStore) {
+    let replicas = test_store.replicas().await;
     // Every third one is refused.
     let (done, failed) = at_once(&replicas, 30, |store, n| async move {
         let profile = if n % 3 == 0 { with_email("x", "one@example.org") } else { named("x") };
@@ -50,12 +50,12 @@ pub(super) async fn numbers_count_up_from_one_without_gaps(ground: &Ground) {
     })
     .await;
     assert_eq!((done.len(), failed.len()), (21, 9), "{failed:?}");
-    let (rows, _) = ground.store().customers(Filter::default(), window(None, 50)).await.unwrap();
+    let (rows, _) = test_store.store().customers(Filter::default(), window(None, 50)).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), (1..=21).collect::<Vec<_>>());
 }
 
-pub(super) async fn an_address_belongs_to_one_person(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn an_address_belongs_to_one_person(test_store: &TestStore) {
+    let store = test_store.store();
     user(store.as_ref(), staff("clerk", "Clerk@souk.example", &[Role::Clerk])).await.unwrap();
     let taken = make(store.as_ref(), with_email("Customer", "clerk@SOUK.example")).await;
     assert!(matches!(taken, Err(Error::EmailTaken)));
@@ -78,8 +78,8 @@ pub(super) async fn an_address_belongs_to_one_person(ground: &Ground) {
     assert_eq!((rows.len(), total, rows[0].id.as_str()), (1, Some(1), other.as_str()));
 }
 
-pub(super) async fn numbers_find_and_sort(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn numbers_find_and_sort(test_store: &TestStore) {
+    let store = test_store.store();
     for name in ["Ada", "Bob", "Cleo"] {
         make(store.as_ref(), named(name)).await.unwrap();
     }
@@ -96,8 +96,8 @@ pub(super) async fn numbers_find_and_sort(ground: &Ground) {
     }
 }
 
-pub(super) async fn a_change_wants_the_version_that_was_seen(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn a_change_wants_the_version_that_was_seen(test_store: &TestStore) {
+    let store = test_store.store();
     let id = make(store.as_ref(), named("Ada")).await.unwrap();
     let changed = store.change_customer(&id, Some(1), phone(1)).await.unwrap();
     assert_eq!((changed.version, changed.sequence), (2, 2));
@@ -116,8 +116,8 @@ pub(super) async fn a_change_wants_the_version_that_was_seen(ground: &Ground) {
     assert!(store.customer(&nobody).await.unwrap().is_none());
 }
 
-pub(super) async fn a_change_that_changes_nothing_leaves_no_trace(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn a_change_that_changes_nothing_leaves_no_trace(test_store: &TestStore) {
+    let store = test_store.store();
     let id = make(store.as_ref(), named("Ada")).await.unwrap();
     store.change_customer(&id, None, phone(1)).await.unwrap();
     let same = store.change_customer(&id, Some(2), phone(1)).await.unwrap();
@@ -125,9 +125,9 @@ pub(super) async fn a_change_that_changes_nothing_leaves_no_trace(ground: &Groun
     assert_eq!(store.told().await.unwrap().events.len(), 2);
 }
 
-pub(super) async fn changes_at_once_neither_lose_nor_double_an_event(ground: &Ground) {
-    let id = make(ground.store().as_ref(), named("Ada")).await.unwrap();
-    let replicas = ground.replicas().await;
+pub(super) async fn changes_at_once_neither_lose_nor_double_an_event(test_store: &TestStore) {
+    let id = make(test_store.store().as_ref(), named("Ada")).await.unwrap();
+    let replicas = test_store.replicas().await;
     let (done, failed) = at_once(&replicas, 16, |store, n| {
         let id = id.clone();
         async move { store.change_customer(&id, None, phone(n)).await }
@@ -137,15 +137,15 @@ pub(super) async fn changes_at_once_neither_lose_nor_double_an_event(ground: &Gr
     let mut versions: Vec<i64> = done.iter().map(|customer| customer.version).collect();
     versions.sort_unstable();
     assert_eq!(versions, (2..=17).collect::<Vec<_>>());
-    let told = ground.store().told().await.unwrap().events;
+    let told = test_store.store().told().await.unwrap().events;
     assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), (1..=17).collect::<Vec<_>>());
-    let last = ground.store().customer(&id).await.unwrap().unwrap();
+    let last = test_store.store().customer(&id).await.unwrap().unwrap();
     assert_eq!(last.sequence, 17);
     assert!(told[16].payload.contains(last.profile.phone.as_deref().unwrap()), "the last event tells the last state");
 }
 
-pub(super) async fn lists_go_by_number_and_count(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn lists_go_by_number_and_count(test_store: &TestStore) {
+    let store = test_store.store();
     let mut ids = Vec::new();
     for n in 0..7 {
         ids.push(make(store.as_ref(), named(&format!("Customer {n}"))).await.unwrap());
@@ -165,8 +165,8 @@ pub(super) async fn lists_go_by_number_and_count(ground: &Ground) {
     assert_eq!((numbers(&rows), total), (vec![3, 6], Some(2)), "by his id he is found");
 }
 
-pub(super) async fn a_search_takes_every_sign_for_itself(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn a_search_takes_every_sign_for_itself(test_store: &TestStore) {
+    let store = test_store.store();
     for name in
         ["100% Wool", "snake_case", "back\\slash", "a.b", "a*b", "$name", "(round) [square] {curly} ^+?|", "Übergröße"]
     {
@@ -194,8 +194,8 @@ pub(super) async fn a_search_takes_every_sign_for_itself(ground: &Ground) {
     }
 }
 
-pub(super) async fn anonymising_leaves_nothing_personal(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn anonymising_leaves_nothing_personal(test_store: &TestStore) {
+    let store = test_store.store();
     let made = user(store.as_ref(), registering("bob", "bob@example.org")).await.unwrap();
     let id = made.customer_id.clone().unwrap();
     let bobby =
@@ -205,8 +205,8 @@ pub(super) async fn anonymising_leaves_nothing_personal(ground: &Ground) {
         store.note_token(jti, &made.id, 4_000_000_000).await.unwrap();
     }
     // The first event is out, the second is not.
-    let waiting = ground.opened.outbox.waiting(&(0..bus::outbox::SHARDS).collect::<Vec<_>>(), 10).await.unwrap();
-    ground.opened.outbox.mark(&[waiting[0].id.clone()]).await.unwrap();
+    let waiting = test_store.opened.outbox.waiting(&(0..bus::outbox::SHARDS).collect::<Vec<_>>(), 10).await.unwrap();
+    test_store.opened.outbox.mark(&[waiting[0].id.clone()]).await.unwrap();
 
     assert!(matches!(store.anonymise_customer(&id, Some(1)).await, Err(Error::Stale { version: 2 })));
     let mut ended = store.anonymise_customer(&id, Some(2)).await.unwrap();
@@ -231,9 +231,9 @@ pub(super) async fn anonymising_leaves_nothing_personal(ground: &Ground) {
     user(store.as_ref(), registering("bob", "bob@example.org")).await.unwrap();
 }
 
-pub(super) async fn an_anonymised_customer_stays_as_he_is(ground: &Ground) {
-    let id = make(ground.store().as_ref(), with_email("Ada", "ada@example.org")).await.unwrap();
-    let replicas = ground.replicas().await;
+pub(super) async fn an_anonymised_customer_stays_as_he_is(test_store: &TestStore) {
+    let id = make(test_store.store().as_ref(), with_email("Ada", "ada@example.org")).await.unwrap();
+    let replicas = test_store.replicas().await;
     let (done, failed) = at_once(&replicas, 8, |store, n| {
         let id = id.clone();
         async move {
@@ -246,7 +246,7 @@ pub(super) async fn an_anonymised_customer_stays_as_he_is(ground: &Ground) {
     })
     .await;
     assert!(failed.is_empty() && done.iter().all(Vec::is_empty), "{failed:?}");
-    let store = ground.store();
+    let store = test_store.store();
     let left = store.customer(&id).await.unwrap().unwrap();
     assert_eq!(left.profile, named("Anonymised"));
     let told = store.told().await.unwrap().events;
@@ -257,8 +257,8 @@ pub(super) async fn an_anonymised_customer_stays_as_he_is(ground: &Ground) {
     assert!(store.anonymise_customer(&id, None).await.unwrap().is_empty());
 }
 
-pub(super) async fn facts_name_everybody_once(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn facts_name_everybody_once(test_store: &TestStore) {
+    let store = test_store.store();
     let mut ids = Vec::new();
     for n in 0..5 {
         ids.push(make(store.as_ref(), named(&n.to_string())).await.unwrap().as_str().to_owned());

@@ -3,9 +3,10 @@
 use commerce::Timestamp;
 
 use super::*;
+use crate::convert_prospect::convert;
 use crate::domain::{Activity, ActivityId, Heard, Lead, LeadChange, Plan, Prospect, ProspectId};
+use crate::events;
 use crate::store::{Activities, Edit, Prospects, Step};
-use crate::{convert, events};
 
 fn lead(name: &str) -> Lead {
     Lead {
@@ -20,14 +21,14 @@ fn prospect(lead: Lead) -> Prospect {
     Prospect::new(ProspectId::new(), lead, "clerk", Timestamp::now())
 }
 
-fn shown(prospect: &Prospect, _: bool) -> Reply {
+fn shown(prospect: &Prospect, _: bool) -> StoredResponse {
     let id = prospect.id.as_str().to_owned();
-    Reply { status: 201, body: prospect.number.to_string(), location: id, etag: String::new() }
+    StoredResponse { status: 201, body: prospect.number.to_string(), location: id, etag: String::new() }
 }
 
-fn shown_activity(activity: &Activity, _: bool) -> Reply {
+fn shown_activity(activity: &Activity, _: bool) -> StoredResponse {
     let id = activity.id.as_str().to_owned();
-    Reply { status: 201, body: activity.number.to_string(), location: id, etag: String::new() }
+    StoredResponse { status: 201, body: activity.number.to_string(), location: id, etag: String::new() }
 }
 
 async fn known(store: &dyn Store, lead: Lead) -> String {
@@ -60,8 +61,8 @@ fn erase() -> Edit<Prospect> {
     })
 }
 
-pub(super) async fn a_prospect_is_kept_as_he_is(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn a_prospect_is_kept_as_he_is(test_store: &TestStore) {
+    let store = test_store.store();
     let whole = Lead {
         company: Some("ACME".into()),
         email: Some("ada@example.org".into()),
@@ -88,8 +89,8 @@ pub(super) async fn a_prospect_is_kept_as_he_is(ground: &Ground) {
     assert!(matches!(store.edit_prospect("nobody", None, erase()).await, Err(Error::NotFound(_))));
 }
 
-pub(super) async fn prospects_at_once_are_counted_and_a_key_makes_one(ground: &Ground) {
-    let replicas = ground.replicas().await;
+pub(super) async fn prospects_at_once_are_counted_and_a_key_makes_one(test_store: &TestStore) {
+    let replicas = test_store.replicas().await;
     let (done, failed) = at_once(&replicas, 24, |store, n| async move {
         // Half of them are copies of one call.
         let key = (n % 2 == 0).then(|| key("clerk", "k-1", "same"));
@@ -97,18 +98,19 @@ pub(super) async fn prospects_at_once_are_counted_and_a_key_makes_one(ground: &G
     })
     .await;
     assert!(failed.is_empty(), "{failed:?}");
-    let (rows, total) = ground.store().prospects(Prospects::default(), window(None, 50)).await.unwrap();
+    let (rows, total) = test_store.store().prospects(Prospects::default(), window(None, 50)).await.unwrap();
     assert_eq!(total, Some(13));
     assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
     let copies: std::collections::BTreeSet<&str> = done.iter().map(|reply| reply.location.as_str()).collect();
     assert_eq!(copies.len(), 13);
-    let other = ground.store().create_prospect(prospect(lead("Bob")), Some(key("clerk", "k-1", "other")), shown).await;
+    let other =
+        test_store.store().create_prospect(prospect(lead("Bob")), Some(key("clerk", "k-1", "other")), shown).await;
     assert!(matches!(other, Err(Error::KeyReused)));
 }
 
-pub(super) async fn edits_at_once_neither_lose_nor_double_an_event(ground: &Ground) {
-    let id = known(ground.store().as_ref(), lead("Ada")).await;
-    let replicas = ground.replicas().await;
+pub(super) async fn edits_at_once_neither_lose_nor_double_an_event(test_store: &TestStore) {
+    let id = known(test_store.store().as_ref(), lead("Ada")).await;
+    let replicas = test_store.replicas().await;
     let (done, failed) = at_once(&replicas, 12, |store, n| {
         let id = id.clone();
         async move { store.edit_prospect(&id, None, merge(serde_json::json!({"field": format!("f{n}")}))).await }
@@ -118,12 +120,12 @@ pub(super) async fn edits_at_once_neither_lose_nor_double_an_event(ground: &Grou
     let mut versions: Vec<i64> = done.iter().map(|prospect| prospect.version).collect();
     versions.sort_unstable();
     assert_eq!(versions, (2..=13).collect::<Vec<_>>());
-    let told = ground.store().told().await.unwrap().events;
+    let told = test_store.store().told().await.unwrap().events;
     assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
 }
 
-pub(super) async fn prospects_are_found_by_what_is_asked(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn prospects_are_found_by_what_is_asked(test_store: &TestStore) {
+    let store = test_store.store();
     let ada = known(store.as_ref(), Lead { owner: Some("u-1".into()), ..lead("Ada") }).await;
     let bob =
         known(store.as_ref(), Lead { company: Some("100% Wool".into()), field: Some("wool".into()), ..lead("Bob") })
@@ -154,8 +156,8 @@ pub(super) async fn prospects_are_found_by_what_is_asked(ground: &Ground) {
     assert_eq!((rows.len(), rows[0].id.as_str(), total), (1, bob.as_str(), Some(2)));
 }
 
-pub(super) async fn a_deleted_prospect_leaves_nothing_personal(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn a_deleted_prospect_leaves_nothing_personal(test_store: &TestStore) {
+    let store = test_store.store();
     let secret = Lead { email: Some("ada@secret.example".into()), ..lead("Secretina") };
     let call = key("clerk", "k-1", "same");
     let id = store.create_prospect(prospect(secret), Some(call.clone()), shown).await.unwrap().location;
@@ -170,21 +172,21 @@ pub(super) async fn a_deleted_prospect_leaves_nothing_personal(ground: &Ground) 
     assert!(told[0].payload.contains("souk.prospect.created") && told[2].payload.contains("souk.prospect.deleted"));
     let again = store.create_prospect(prospect(lead("Ada")), Some(call), shown).await.unwrap();
     assert!(again.location != id && again.body == "2", "the answer went with him, his number did not");
-    let facts = crate::audit_facts(ground.url()).await.unwrap();
+    let facts = crate::audit_facts(test_store.url()).await.unwrap();
     let mut last: Vec<i64> = facts.prospects.iter().map(|fact| fact.last_sequence).collect();
     last.sort_unstable();
     assert_eq!(last, [1, 3]);
 }
 
-pub(super) async fn a_prospect_becomes_one_customer(ground: &Ground) {
-    let replicas = ground.replicas().await;
-    let store = ground.store();
+pub(super) async fn a_prospect_becomes_one_customer(test_store: &TestStore) {
+    let replicas = test_store.replicas().await;
+    let store = test_store.store();
     let id = known(store.as_ref(), Lead { email: Some("ada@example.org".into()), ..lead("Ada") }).await;
     let (done, failed) = at_once(&replicas, 12, |store, _| {
         let id = id.clone();
         async move {
             let prospect = store.prospect(&id).await?.unwrap();
-            convert::convert(store.as_ref(), prospect, "clerk").await
+            convert(store.as_ref(), prospect, "clerk").await
         }
     })
     .await;
@@ -198,18 +200,18 @@ pub(super) async fn a_prospect_becomes_one_customer(ground: &Ground) {
 
     let second = known(store.as_ref(), Lead { email: Some("ADA@example.org".into()), ..lead("Ada") }).await;
     let second = store.prospect(&second).await.unwrap().unwrap();
-    let linked = convert::convert(store.as_ref(), second, "clerk").await.unwrap();
+    let linked = convert(store.as_ref(), second, "clerk").await.unwrap();
     assert_eq!(linked.customer_id, done[0].customer_id, "who has the address is linked");
     let nameless = store.prospect(&known(store.as_ref(), lead("Bob")).await).await.unwrap().unwrap();
-    let stranger = convert::convert(store.as_ref(), nameless, "clerk").await.unwrap();
+    let stranger = convert(store.as_ref(), nameless, "clerk").await.unwrap();
     assert!(stranger.customer_id != linked.customer_id);
 }
 
-pub(super) async fn an_event_makes_one_activity_for_ever(ground: &Ground) {
-    let replicas = ground.replicas().await;
-    let store = ground.store();
+pub(super) async fn an_event_makes_one_activity_for_ever(test_store: &TestStore) {
+    let replicas = test_store.replicas().await;
+    let store = test_store.store();
     let make = |n: usize| {
-        let (id, now) = (crate::hear::activity_of("/souk/customer", &(n % 3).to_string()), Timestamp::now());
+        let (id, now) = (crate::consumer::activity_of("/souk/customer", &(n % 3).to_string()), Timestamp::now());
         Activity::of_prospect(id, Heard::Created, "Ada Example", Some(ProspectId::trusted("p".into())), now, now)
     };
     let (done, failed) = at_once(&replicas, 18, |store, n| async move { store.note_activity(make(n)).await }).await;
@@ -237,8 +239,8 @@ pub(super) async fn an_event_makes_one_activity_for_ever(ground: &Ground) {
     assert!(!redacted.payload.contains("Ada"), "{}", redacted.payload);
 }
 
-pub(super) async fn activities_are_found_by_day_and_prospect(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn activities_are_found_by_day_and_prospect(test_store: &TestStore) {
+    let store = test_store.store();
     let fair = plan(store.as_ref(), "Fair", "2026-05-04", None).await;
     let visit = plan(store.as_ref(), "Visit", "2026-05-06", Some("p-1")).await;
     let text = |text: &str| Some(text.to_owned());
@@ -270,8 +272,8 @@ pub(super) async fn activities_are_found_by_day_and_prospect(ground: &Ground) {
     assert_eq!(store.activity(&visit).await.unwrap().unwrap(), changed);
 }
 
-pub(super) async fn what_is_told_of_all_kinds_waits_and_is_marked(ground: &Ground) {
-    let (store, outbox) = (ground.store(), &ground.opened.outbox);
+pub(super) async fn what_is_told_of_all_kinds_waits_and_is_marked(test_store: &TestStore) {
+    let (store, outbox) = (test_store.store(), &test_store.opened.outbox);
     make(store.as_ref(), named("Ada")).await.unwrap();
     let id = known(store.as_ref(), lead("Bob")).await;
     plan(store.as_ref(), "Fair", "2026-05-04", None).await;

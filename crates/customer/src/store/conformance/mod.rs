@@ -1,55 +1,53 @@
 //! What every adapter of the port must do: one set of tests, run on each.
 //!
-//! SQLite always; PostgreSQL if `SOUK_TEST_POSTGRES_URL` names a server, MongoDB if `SOUK_TEST_MONGODB_URL` does.
+//! SQLite always; PostgreSQL and MongoDB on request, on the servers of `SOUK_TEST_POSTGRES_URL` and `SOUK_TEST_MONGODB_URL`.
 //! Each test has a database of its own.
 
-#![expect(clippy::print_stdout, reason = "says what was left out")]
-
 mod customers;
+mod idempotency_keys;
 mod leads;
 mod outbox;
-mod repeats;
 mod tokens;
 mod users;
 
 use std::sync::Arc;
 
 use auth::Role;
-use chassis::config::var;
 use commerce::CustomerId;
 use commerce::page::PageRequest;
 use futures::future::join_all;
 use tempfile::TempDir;
 
-use super::{Key, Opened, Reply, Store, open};
+use super::{Opened, Store, open};
 use crate::domain::{Change, Credentials, Customer, NewCustomer, NewUser, Profile, User};
 use crate::error::Error;
+use idempotency::{Fingerprint, Key, StoredResponse};
 
 /// A store of one test.
-pub(crate) struct Ground {
+pub(crate) struct TestStore {
     url: String,
     opened: Opened,
     _folder: Option<TempDir>,
 }
 
-impl Ground {
+impl TestStore {
     async fn at(url: String, folder: Option<TempDir>) -> Self {
         Self { opened: open(&url, None).await.unwrap(), url, _folder: folder }
     }
 
-    async fn sqlite() -> Option<Self> {
+    async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Some(Self::at(format!("sqlite:{}", folder.path().join("customer.db").display()), Some(folder)).await)
+        Self::at(format!("sqlite:{}", folder.path().join("customer.db").display()), Some(folder)).await
     }
 
-    async fn postgres() -> Option<Self> {
-        let server = given("SOUK_TEST_POSTGRES_URL")?;
-        Some(Self::at(testkit::database(&server, "customer").await.unwrap(), None).await)
+    async fn postgres() -> Self {
+        let server = testkit::server("SOUK_TEST_POSTGRES_URL");
+        Self::at(testkit::database(&server, "customer").await.unwrap(), None).await
     }
 
-    /// A fresh database of the server that the environment names, if it names one.
-    pub(crate) async fn mongodb() -> Option<Self> {
-        Some(Self::at(mongodb_url()?, None).await)
+    /// A fresh database of the server that the environment names.
+    pub(crate) async fn mongodb() -> Self {
+        Self::at(mongodb_url(), None).await
     }
 
     /// The service's store.
@@ -68,39 +66,35 @@ impl Ground {
     }
 }
 
-fn given(name: &str) -> Option<String> {
-    let given = var(name).filter(|url| !url.is_empty());
-    if given.is_none() {
-        println!("left out: {name} is not set");
-    }
-    given
-}
-
 /// A database that nobody else uses on the server of `SOUK_TEST_MONGODB_URL`.
-fn mongodb_url() -> Option<String> {
-    let server = given("SOUK_TEST_MONGODB_URL")?;
+fn mongodb_url() -> String {
+    let server = testkit::server("SOUK_TEST_MONGODB_URL");
     let (address, query) = server.split_once('?').unwrap_or((&server, ""));
     let name = CustomerId::new().as_str().replace('-', "");
-    Some(format!("{}/customer_{name}?{query}", address.trim_end_matches('/')))
+    format!("{}/customer_{name}?{query}", address.trim_end_matches('/'))
 }
 
 macro_rules! on_every_store {
     ($($module:ident: $($test:ident),+;)+) => {
-        on_every_store!(@store sqlite; $($module: $($test),+;)+);
-        on_every_store!(@store postgres; $($module: $($test),+;)+);
-        on_every_store!(@store mongodb; $($module: $($test),+;)+);
+        on_every_store!(@store sqlite, []; $($module: $($test),+;)+);
+        on_every_store!(@store postgres, [#[ignore = "needs SOUK_TEST_POSTGRES_URL: ./test starts it"]]; $($module: $($test),+;)+);
+        on_every_store!(@store mongodb, [#[ignore = "needs SOUK_TEST_MONGODB_URL: ./test starts it"]]; $($module: $($test),+;)+);
     };
-    (@store $store:ident; $($module:ident: $($test:ident),+;)+) => {
+    (@store $store:ident, $skip:tt; $($module:ident: $($test:ident),+;)+) => {
         mod $store {
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $test() {
-                    if let Some(ground) = super::Ground::$store().await {
-                        super::$module::$test(&ground).await;
-                        ground.opened.store.close().await;
-                    }
-                }
-            )+)+
+            $(on_every_store!(@tests $store, $skip, $module; $($test),+);)+
+        }
+    };
+    (@tests $store:ident, $skip:tt, $module:ident; $($test:ident),+) => {
+        $(on_every_store!(@test $store, $skip, $module, $test);)+
+    };
+    (@test $store:ident, [$($skip:tt)*], $module:ident, $test:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $($skip)*
+        async fn $test() {
+            let test_store = super::TestStore::$store().await;
+            super::$module::$test(&test_store).await;
+            test_store.opened.store.close().await;
         }
     };
 }
@@ -139,7 +133,7 @@ on_every_store! {
         other_roles_end_the_tokens,
         the_last_admin_stays,
         admins_who_demote_each_other_leave_one;
-    repeats:
+    idempotency_keys:
         a_key_gives_its_first_answer,
         copies_at_once_have_one_effect,
         a_user_by_key_is_made_once,
@@ -172,8 +166,8 @@ fn new(profile: Profile) -> NewCustomer {
     NewCustomer { id: None, profile, created_from: "hash".into() }
 }
 
-fn render(customer: &Customer, created: bool) -> Reply {
-    Reply {
+fn render(customer: &Customer, created: bool) -> StoredResponse {
+    StoredResponse {
         status: if created { 201 } else { 200 },
         body: customer.name().to_owned(),
         location: customer.id.as_str().to_owned(),
@@ -203,11 +197,11 @@ pub(crate) fn staff(username: &str, email: &str, roles: &[Role]) -> NewUser {
 }
 
 pub(crate) async fn user(store: &dyn Store, new: NewUser) -> Result<User, Error> {
-    Ok(store.create_user(new, None, crate::api::render_user).await?.0.unwrap())
+    Ok(store.create_user(new, None, crate::views::user_response).await?.0.unwrap())
 }
 
 pub(crate) fn key(subject: &str, key: &str, payload: &str) -> Key {
-    Key { subject: subject.into(), route: "POST /here", key: key.into(), payload_hash: payload.into() }
+    Key { subject: subject.into(), route: "POST /here", key: key.into(), fingerprint: Fingerprint::of(&payload) }
 }
 
 fn phone(number: usize) -> Change {

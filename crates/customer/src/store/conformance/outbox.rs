@@ -11,8 +11,8 @@ fn all() -> Vec<i64> {
     (0..SHARDS).collect()
 }
 
-pub(super) async fn events_wait_in_their_order_until_they_are_marked(ground: &Ground) {
-    let (store, outbox) = (ground.store(), &ground.opened.outbox);
+pub(super) async fn events_wait_in_their_order_until_they_are_marked(test_store: &TestStore) {
+    let (store, outbox) = (test_store.store(), &test_store.opened.outbox);
     let ada = make(store.as_ref(), named("Ada")).await.unwrap();
     let bob = make(store.as_ref(), named("Bob")).await.unwrap();
     for n in 0..4 {
@@ -47,8 +47,8 @@ pub(super) async fn events_wait_in_their_order_until_they_are_marked(ground: &Gr
     assert_eq!(outbox.waiting(&all(), 3).await.unwrap().len(), 1, "a new one waits again");
 }
 
-pub(super) async fn shards_share_the_events(ground: &Ground) {
-    let (store, outbox) = (ground.store(), &ground.opened.outbox);
+pub(super) async fn shards_share_the_events(test_store: &TestStore) {
+    let (store, outbox) = (test_store.store(), &test_store.opened.outbox);
     for n in 0..20 {
         make(store.as_ref(), named(&n.to_string())).await.unwrap();
     }
@@ -62,8 +62,8 @@ pub(super) async fn shards_share_the_events(ground: &Ground) {
     assert!(outbox.waiting(&[], 100).await.unwrap().is_empty());
 }
 
-pub(super) async fn the_backlog_is_counted(ground: &Ground) {
-    let (store, outbox) = (ground.store(), &ground.opened.outbox);
+pub(super) async fn the_backlog_is_counted(test_store: &TestStore) {
+    let (store, outbox) = (test_store.store(), &test_store.opened.outbox);
     assert_eq!(outbox.backlog().await.unwrap(), (0, None));
     let before = Timestamp::now();
     let id = make(store.as_ref(), named("Ada")).await.unwrap();
@@ -82,8 +82,8 @@ pub(super) async fn the_backlog_is_counted(ground: &Ground) {
     assert_eq!(outbox.backlog().await.unwrap(), (0, None));
 }
 
-pub(super) async fn a_lease_has_one_owner_until_it_runs_out(ground: &Ground) {
-    let leases = ground.opened.outbox.leases();
+pub(super) async fn a_lease_has_one_owner_until_it_runs_out(test_store: &TestStore) {
+    let leases = test_store.opened.outbox.leases();
     let now = Timestamp::now();
     let later = move |seconds: u64| now.plus(Duration::from_secs(seconds));
     assert!(leases.take("relay", "a", now, later(10)).await.unwrap());
@@ -104,13 +104,13 @@ pub(super) async fn a_lease_has_one_owner_until_it_runs_out(ground: &Ground) {
     assert_eq!(taken, 2);
 }
 
-pub(super) async fn everything_told_is_there_for_the_auditor(ground: &Ground) {
-    let (store, outbox) = (ground.store(), &ground.opened.outbox);
+pub(super) async fn everything_told_is_there_for_the_auditor(test_store: &TestStore) {
+    let (store, outbox) = (test_store.store(), &test_store.opened.outbox);
     let id = make(store.as_ref(), named("Ada")).await.unwrap();
     store.change_customer(&id, None, phone(1)).await.unwrap();
     let waiting = outbox.waiting(&all(), 1).await.unwrap();
     outbox.mark(&[waiting[0].id.clone()]).await.unwrap();
-    let facts = crate::audit_facts(ground.url()).await.unwrap();
+    let facts = crate::audit_facts(test_store.url()).await.unwrap();
     assert_eq!((facts.customers.len(), facts.customers[0].last_sequence), (1, 2));
     let told: Vec<_> =
         facts.outbox.events.iter().map(|told| (told.topic.as_str(), told.sequence, told.published)).collect();

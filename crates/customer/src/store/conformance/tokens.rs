@@ -8,8 +8,8 @@ use crate::tokens::Tokens;
 
 const LATER: i64 = 4_000_000_000;
 
-pub(super) async fn tokens_end_one_by_one_or_all_of_a_user(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn tokens_end_one_by_one_or_all_of_a_user(test_store: &TestStore) {
+    let store = test_store.store();
     let made = user(store.as_ref(), registering("bob", "bob@example.org")).await.unwrap();
     for jti in ["a", "b", "c"] {
         store.note_token(jti, &made.id, LATER).await.unwrap();
@@ -32,16 +32,16 @@ pub(super) async fn tokens_end_one_by_one_or_all_of_a_user(ground: &Ground) {
     assert_eq!(store.revoked_tokens().await.unwrap().len(), 5);
 }
 
-pub(super) async fn an_expired_token_is_no_news(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn an_expired_token_is_no_news(test_store: &TestStore) {
+    let store = test_store.store();
     let now = Timestamp::now().micros() / 1_000_000;
     store.revoke_token("old", "u", now - 10).await.unwrap();
     store.revoke_token("new", "u", now + 100).await.unwrap();
     assert_eq!(store.revoked_tokens().await.unwrap(), [("new".to_owned(), now + 100)]);
 }
 
-pub(super) async fn keys_come_newest_first(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn keys_come_newest_first(test_store: &TestStore) {
+    let store = test_store.store();
     assert!(store.signing_keys().await.unwrap().is_empty());
     for n in 1..=3 {
         store.add_signing_key(&format!("kid{n}"), &format!("key{n}")).await.unwrap();
@@ -55,17 +55,17 @@ fn verifier(tokens: &Tokens) -> Verifier {
     Verifier::with_local_keys(&config, &tokens.local_keys()).unwrap()
 }
 
-pub(super) async fn replicas_that_start_at_once_take_each_others_tokens(ground: &Ground) {
-    let [one, two] = ground.replicas().await;
+pub(super) async fn replicas_that_start_at_once_take_each_others_tokens(test_store: &TestStore) {
+    let [one, two] = test_store.replicas().await;
     let (one, two) = tokio::join!(Tokens::open(one, "here", 60), Tokens::open(two, "here", 60));
     let (one, two) = (one.unwrap(), two.unwrap());
     let verifiers = [verifier(&one), verifier(&two)];
     // A third one that made a key of its own, seen by the two only when they meet it.
     let issuer = auth::Issuer::generate("here").unwrap();
     let pkcs8 = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, issuer.pkcs8());
-    ground.store().add_signing_key(issuer.kid(), &pkcs8).await.unwrap();
-    let three = Tokens::open(ground.store(), "here", 60).await.unwrap();
-    let made = user(ground.store().as_ref(), staff("anna", "a@souk.example", &[Role::Admin])).await.unwrap();
+    test_store.store().add_signing_key(issuer.kid(), &pkcs8).await.unwrap();
+    let three = Tokens::open(test_store.store(), "here", 60).await.unwrap();
+    let made = user(test_store.store().as_ref(), staff("anna", "a@souk.example", &[Role::Admin])).await.unwrap();
     for tokens in [&one, &two, &three] {
         let token = tokens.issue(made.clone()).await.unwrap().0.token;
         for verifier in &verifiers {
@@ -78,9 +78,9 @@ pub(super) async fn replicas_that_start_at_once_take_each_others_tokens(ground: 
     assert_eq!(kids(two.jwks().await), kids(three.jwks().await));
 }
 
-pub(super) async fn a_token_that_is_given_out_says_what_he_is_now(ground: &Ground) {
-    let store = ground.store();
-    let tokens = Tokens::open(ground.store(), "here", 60).await.unwrap();
+pub(super) async fn a_token_that_is_given_out_says_what_he_is_now(test_store: &TestStore) {
+    let store = test_store.store();
+    let tokens = Tokens::open(test_store.store(), "here", 60).await.unwrap();
     let before = user(store.as_ref(), registering("bob", "bob@example.org")).await.unwrap();
     store.set_roles(&before.id, vec![Role::Clerk], vec!["berlin".into()]).await.unwrap();
     let (issued, now) = tokens.issue(before.clone()).await.unwrap();
@@ -90,8 +90,8 @@ pub(super) async fn a_token_that_is_given_out_says_what_he_is_now(ground: &Groun
     assert!(matches!(tokens.issue(now).await, Err(Error::BadLogin)));
 }
 
-pub(super) async fn a_token_ended_by_one_replica_is_heard_of_by_the_other(ground: &Ground) {
-    let [one, two] = ground.replicas().await;
+pub(super) async fn a_token_ended_by_one_replica_is_heard_of_by_the_other(test_store: &TestStore) {
+    let [one, two] = test_store.replicas().await;
     let (one, two) = (Tokens::open(one, "here", 60).await.unwrap(), Tokens::open(two, "here", 60).await.unwrap());
     let somebody = UserId::new();
     let new = auth::NewToken {
@@ -101,7 +101,7 @@ pub(super) async fn a_token_ended_by_one_replica_is_heard_of_by_the_other(ground
         customer_id: None,
         ttl_seconds: 60,
     };
-    let pkcs8 = &ground.store().signing_keys().await.unwrap()[0];
+    let pkcs8 = &test_store.store().signing_keys().await.unwrap()[0];
     let pkcs8 = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, pkcs8).unwrap();
     let token = auth::Issuer::from_pkcs8("here", &pkcs8).unwrap().issue(new).unwrap().token;
     let verifier = verifier(&two);

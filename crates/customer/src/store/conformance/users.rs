@@ -5,8 +5,8 @@ use commerce::UserId;
 use super::*;
 use crate::store::Filter;
 
-pub(super) async fn of_many_who_register_under_one_name_or_address_one_does(ground: &Ground) {
-    let replicas = ground.replicas().await;
+pub(super) async fn of_many_who_register_under_one_name_or_address_one_does(test_store: &TestStore) {
+    let replicas = test_store.replicas().await;
     let (done, failed) = at_once(&replicas, 16, |store, n| async move {
         user(store.as_ref(), registering("Bob", &format!("bob{n}@example.org"))).await
     })
@@ -31,10 +31,10 @@ pub(super) async fn of_many_who_register_under_one_name_or_address_one_does(grou
     .await;
     assert_eq!((done.len(), failed.len()), (1, 23));
     assert!(failed.iter().all(|error| matches!(error, Error::EmailTaken)), "{failed:?}");
-    let (rows, total) = ground.store().customers(Filter::default(), window(None, 50)).await.unwrap();
+    let (rows, total) = test_store.store().customers(Filter::default(), window(None, 50)).await.unwrap();
     assert_eq!(total, Some(3), "{rows:?}");
     assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), [1, 2, 3]);
-    let (users, _) = ground.store().users(window(None, 50)).await.unwrap();
+    let (users, _) = test_store.store().users(window(None, 50)).await.unwrap();
     for user in &users {
         let id = user.customer_id.as_ref().unwrap();
         assert!(rows.iter().any(|row| row.id == *id), "{user:?} has no customer");
@@ -42,8 +42,8 @@ pub(super) async fn of_many_who_register_under_one_name_or_address_one_does(grou
     assert!((2..=3).contains(&users.len()));
 }
 
-pub(super) async fn who_registers_is_a_customer(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn who_registers_is_a_customer(test_store: &TestStore) {
+    let store = test_store.store();
     let made = user(store.as_ref(), registering("bob", "Bob@example.org")).await.unwrap();
     let customer = store.customer(made.customer_id.as_ref().unwrap()).await.unwrap().unwrap();
     assert_eq!(customer.profile, with_email("bob", "Bob@example.org"));
@@ -54,8 +54,8 @@ pub(super) async fn who_registers_is_a_customer(ground: &Ground) {
     assert_eq!((kept.customer_id, kept.roles, kept.version), (made.customer_id, vec![Role::Customer], 1));
 }
 
-pub(super) async fn a_user_may_be_a_customer_who_is_there(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn a_user_may_be_a_customer_who_is_there(test_store: &TestStore) {
+    let store = test_store.store();
     let id = make(store.as_ref(), with_email("Carol", "carol@example.org")).await.unwrap();
     let linked = |name: &str, id: &CustomerId| NewUser {
         customer_id: Some(id.clone()),
@@ -73,8 +73,8 @@ pub(super) async fn a_user_may_be_a_customer_who_is_there(ground: &Ground) {
     assert_eq!(store.users(window(None, 5)).await.unwrap().1, Some(0));
 }
 
-pub(super) async fn users_are_found_by_name_and_address_in_any_case(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn users_are_found_by_name_and_address_in_any_case(test_store: &TestStore) {
+    let store = test_store.store();
     let made = user(store.as_ref(), staff("Anna.B", "Anna@Souk.example", &[Role::Admin])).await.unwrap();
     for login in ["anna.b", " ANNA.B ", "anna@souk.EXAMPLE"] {
         assert_eq!(store.user_by_login(login).await.unwrap().map(|user| user.id), Some(made.id.clone()), "{login}");
@@ -85,8 +85,8 @@ pub(super) async fn users_are_found_by_name_and_address_in_any_case(ground: &Gro
     assert!(store.user(&UserId::new()).await.unwrap().is_none());
 }
 
-pub(super) async fn users_are_listed_by_id(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn users_are_listed_by_id(test_store: &TestStore) {
+    let store = test_store.store();
     for n in 0..5 {
         user(store.as_ref(), staff(&format!("user{n}"), &format!("{n}@example.org"), &[Role::Clerk])).await.unwrap();
     }
@@ -101,8 +101,8 @@ pub(super) async fn users_are_listed_by_id(ground: &Ground) {
     assert_eq!((last.len(), last[0].username.as_str(), total), (1, "user4", None));
 }
 
-pub(super) async fn other_roles_end_the_tokens(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn other_roles_end_the_tokens(test_store: &TestStore) {
+    let store = test_store.store();
     let made = user(store.as_ref(), staff("anna", "anna@souk.example", &[Role::Clerk])).await.unwrap();
     store.note_token("t", &made.id, 4_000_000_000).await.unwrap();
     let (same, ended) = store.set_roles(&made.id, vec![Role::Clerk], vec![]).await.unwrap();
@@ -115,8 +115,8 @@ pub(super) async fn other_roles_end_the_tokens(ground: &Ground) {
     assert!(matches!(nobody, Err(Error::NotFound(_))));
 }
 
-pub(super) async fn the_last_admin_stays(ground: &Ground) {
-    let store = ground.store();
+pub(super) async fn the_last_admin_stays(test_store: &TestStore) {
+    let store = test_store.store();
     let anna = user(store.as_ref(), staff("anna", "anna@souk.example", &[Role::Admin])).await.unwrap();
     let demote = async |id: &UserId| store.set_roles(id, vec![Role::Clerk], vec![]).await;
     assert!(matches!(demote(&anna.id).await, Err(Error::LastAdmin)));
@@ -129,12 +129,12 @@ pub(super) async fn the_last_admin_stays(ground: &Ground) {
     assert!(matches!(demote(&bert.id).await, Err(Error::LastAdmin)));
 }
 
-pub(super) async fn admins_who_demote_each_other_leave_one(ground: &Ground) {
-    let replicas = ground.replicas().await;
+pub(super) async fn admins_who_demote_each_other_leave_one(test_store: &TestStore) {
+    let replicas = test_store.replicas().await;
     let mut admins = Vec::new();
     for n in 0..4 {
         let new = staff(&format!("admin{n}"), &format!("{n}@souk.example"), &[Role::Admin]);
-        admins.push(user(ground.store().as_ref(), new).await.unwrap().id);
+        admins.push(user(test_store.store().as_ref(), new).await.unwrap().id);
     }
     for round in 0..3 {
         let ids = admins.clone();
@@ -146,7 +146,7 @@ pub(super) async fn admins_who_demote_each_other_leave_one(ground: &Ground) {
         assert!(failed.iter().all(|error| matches!(error, Error::LastAdmin)), "{failed:?}");
         assert!(done.len() < 4, "round {round}: nobody is left");
         for id in &admins {
-            ground.store().set_roles(id, vec![Role::Admin], vec![]).await.unwrap();
+            test_store.store().set_roles(id, vec![Role::Admin], vec![]).await.unwrap();
         }
     }
 }

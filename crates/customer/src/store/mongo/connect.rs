@@ -9,7 +9,7 @@ use mongodb::options::{
 };
 use mongodb::{Client, Database};
 
-use super::failure::{Failure, within};
+use crate::error::{MongoError, within};
 
 /// How long a server is looked for before the caller hears that there is none.
 const SELECTION: Duration = Duration::from_secs(3);
@@ -33,19 +33,19 @@ pub(super) enum Topology {
 }
 
 /// The database that the URL names. Nothing is connected yet, but the name service may be asked.
-pub(super) async fn database(url: &str) -> Result<Database, Failure> {
+pub(super) async fn database(url: &str) -> Result<Database, MongoError> {
     let mut options = ClientOptions::parse(url).await.map_err(|error| match error.kind.as_ref() {
         // What the driver says may quote a piece of a password that was not encoded.
-        ErrorKind::InvalidArgument { .. } if url.contains('@') => Failure::Url(
+        ErrorKind::InvalidArgument { .. } if url.contains('@') => MongoError::Url(
             "the MongoDB URL cannot be used; are the special signs of user and password percent-encoded?".into(),
         ),
         ErrorKind::InvalidArgument { message, .. } => {
-            Failure::Url(format!("the MongoDB URL cannot be used: {message}"))
+            MongoError::Url(format!("the MongoDB URL cannot be used: {message}"))
         }
         _ => error.into(),
     })?;
     if let Some(wrong) = unsafe_wish(&options) {
-        return Err(Failure::Url(format!(
+        return Err(MongoError::Url(format!(
             "the MongoDB URL asks for {wrong}, with which an answered write can get lost or an old state be decided \
              by; leave it out"
         )));
@@ -84,14 +84,16 @@ fn unsafe_wish(options: &ClientOptions) -> Option<String> {
 }
 
 /// Asks the server what it is; refuses one that is too old or that may not write.
-pub(super) async fn topology(database: &Database) -> Result<Topology, Failure> {
+pub(super) async fn topology(database: &Database) -> Result<Topology, MongoError> {
     let hello: Document = within(database.run_command(doc! { "hello": 1 })).await?;
     let version = hello.get_i32("maxWireVersion").unwrap_or_default();
     if version < OLDEST {
-        return Err(Failure::Server(format!("the MongoDB server is too old (wire version {version}); 6.0 is wanted")));
+        return Err(MongoError::Server(format!(
+            "the MongoDB server is too old (wire version {version}); 6.0 is wanted"
+        )));
     }
     if !hello.get_bool("isWritablePrimary").unwrap_or(false) {
-        return Err(Failure::Away(None));
+        return Err(MongoError::Away(None));
     }
     Ok(match (hello.get_str("setName"), hello.get_str("msg")) {
         (Ok(_), _) => Topology::ReplicaSet,
@@ -135,14 +137,14 @@ mod tests {
             "readConcernLevel=local",
         ] {
             let refused = database(&format!("mongodb://127.0.0.1:1/?{bad}")).await.unwrap_err();
-            assert!(matches!(&refused, Failure::Url(text) if text.contains("leave it out")), "{bad}: {refused:?}");
+            assert!(matches!(&refused, MongoError::Url(text) if text.contains("leave it out")), "{bad}: {refused:?}");
         }
         for good in ["", "w=majority", "readPreference=primary&readConcernLevel=majority"] {
             assert_eq!(database(&format!("mongodb://127.0.0.1:1/?{good}")).await.unwrap().name(), "customer");
         }
         assert_eq!(database("mongodb://127.0.0.1:1/crm").await.unwrap().name(), "crm");
-        assert!(matches!(database("mongodb://").await, Err(Failure::Url(_))));
+        assert!(matches!(database("mongodb://").await, Err(MongoError::Url(_))));
         let quoted = database("mongodb://me:pass/word@host").await.unwrap_err();
-        assert!(matches!(&quoted, Failure::Url(text) if !text.contains("word@")), "{quoted:?}");
+        assert!(matches!(&quoted, MongoError::Url(text) if !text.contains("word@")), "{quoted:?}");
     }
 }

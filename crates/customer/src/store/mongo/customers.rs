@@ -10,13 +10,14 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::docs::{CustomerDoc, Entry, Kept, Refused, document, fields};
-use super::failure::{Failure, in_time, within};
-use super::{MongoStore, TRIES, keys, numbers, replies, schema, users};
-use crate::audit::CustomerFact;
+use super::{MongoStore, TRIES, idempotency_keys, keys, numbers, schema, users};
 use crate::domain::{Change, Customer, NewCustomer, Profile};
 use crate::error::Error;
+use crate::error::{MongoError, in_time, within};
 use crate::events;
-use crate::store::{Filter, Key, Render, Reply};
+use crate::store::CustomerFact;
+use crate::store::{Filter, Render};
+use idempotency::{Key, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 /// Tries for a number: each that fails means that another replica made a customer meanwhile.
@@ -36,11 +37,11 @@ pub(super) async fn create(
     new: NewCustomer,
     key: Option<Key>,
     render: Render<Customer>,
-) -> Result<Reply, Error> {
-    let mut refused: Option<Failure> = None;
+) -> Result<StoredResponse, Error> {
+    let mut refused: Option<MongoError> = None;
     for _ in 0..TRIES {
         if let Some(key) = &key
-            && let Some(reply) = replies::find(&store.customers, key).await?
+            && let Some(reply) = idempotency_keys::find(&store.customers, key).await?
         {
             return Ok(reply);
         }
@@ -79,7 +80,7 @@ pub(super) async fn create(
             Err(failure) => return Err(failure.into()),
         }
     }
-    Err(Error::from(Failure::Away(None)))
+    Err(Error::from(MongoError::Away(None)))
 }
 
 /// A customer who is to be made; he gets his number when he is.
@@ -99,14 +100,14 @@ pub(super) fn draft(id: CustomerId, profile: Profile, created_from: Option<Strin
 }
 
 /// Makes the answer that is kept with what it tells of.
-pub(super) type Answer<'a> = dyn Fn(&Customer) -> Reply + Send + Sync + 'a;
+pub(super) type Answer<'a> = dyn Fn(&Customer) -> StoredResponse + Send + Sync + 'a;
 
 /// Inserts a customer with his first event, and the answer to be kept. A unique index may refuse.
 pub(super) async fn add(
     store: &MongoStore,
     mut customer: Customer,
     answer: Option<(&Key, &Answer<'_>)>,
-) -> Result<Customer, Failure> {
+) -> Result<Customer, MongoError> {
     let _turn = store.numbers.turn().await?;
     for _ in 0..NUMBER_TRIES {
         customer.number = numbers::next(&store.customers).await?;
@@ -122,7 +123,7 @@ pub(super) async fn add(
             Err(failure) => return Err(failure),
         }
     }
-    Err(Failure::Away(None))
+    Err(MongoError::Away(None))
 }
 
 /// An event as it is kept.
@@ -137,7 +138,12 @@ pub(super) fn entry(event: bus::NewEvent, now: Timestamp) -> Entry {
 }
 
 /// Keeps the answer to a repeat by id; not if the customer has become another meanwhile, or the key is taken.
-async fn keep(store: &MongoStore, customer: &Customer, key: Option<&Key>, reply: &Reply) -> Result<bool, Error> {
+async fn keep(
+    store: &MongoStore,
+    customer: &Customer,
+    key: Option<&Key>,
+    reply: &StoredResponse,
+) -> Result<bool, Error> {
     let Some(key) = key else { return Ok(true) };
     let filter = doc! { "_id": customer.id.as_str(), "created_from": customer.created_from.clone() };
     let kept = document(&Kept::new(key, reply, Timestamp::now()))?;
@@ -148,7 +154,7 @@ async fn keep(store: &MongoStore, customer: &Customer, key: Option<&Key>, reply:
     }
 }
 
-pub(super) async fn load(store: &MongoStore, id: &CustomerId) -> Result<Option<Customer>, Failure> {
+pub(super) async fn load(store: &MongoStore, id: &CustomerId) -> Result<Option<Customer>, MongoError> {
     let customers = store.customers.clone_with_type::<CustomerDoc>();
     let found = within(customers.find_one(there(id.as_str())).projection(without_others())).await?;
     Ok(found.map(CustomerDoc::customer))
@@ -165,7 +171,7 @@ fn without_others() -> Document {
 }
 
 /// What stands at that id.
-pub(super) async fn place(store: &MongoStore, id: &str) -> Result<Place, Failure> {
+pub(super) async fn place(store: &MongoStore, id: &str) -> Result<Place, MongoError> {
     let found = within(store.customers.find_one(doc! { "_id": id }).projection(doc! { "refused_at": 1 })).await?;
     Ok(match found {
         None => Place::Free,
@@ -175,7 +181,7 @@ pub(super) async fn place(store: &MongoStore, id: &str) -> Result<Place, Failure
 }
 
 /// Sees to it that nobody makes a customer of that id any more; false if somebody was quicker, either way.
-pub(super) async fn refuse(store: &MongoStore, id: &str) -> Result<bool, Failure> {
+pub(super) async fn refuse(store: &MongoStore, id: &str) -> Result<bool, MongoError> {
     let tombstone = document(&Refused { id: id.to_owned(), refused_at: DateTime::now() })?;
     match within(store.customers.insert_one(tombstone)).await {
         Ok(_) => Ok(true),
@@ -185,7 +191,7 @@ pub(super) async fn refuse(store: &MongoStore, id: &str) -> Result<bool, Failure
 }
 
 /// Whether a customer has that address, in small letters.
-pub(super) async fn has_email(store: &MongoStore, email: &str) -> Result<bool, Failure> {
+pub(super) async fn has_email(store: &MongoStore, email: &str) -> Result<bool, MongoError> {
     let found = within(store.customers.find_one(doc! { "email_lower": email }).projection(doc! { "_id": 1 })).await?;
     Ok(found.is_some())
 }
@@ -259,7 +265,7 @@ pub(super) async fn change(
         }
         pause(attempt).await;
     }
-    Err(Error::from(Failure::Away(None)))
+    Err(Error::from(MongoError::Away(None)))
 }
 
 /// Somebody else was quicker: a moment, not the same for all, before the next look.
@@ -291,7 +297,7 @@ pub(super) async fn anonymise(store: &MongoStore, id: &CustomerId, seen: Option<
         }
         pause(attempt).await;
     }
-    Err(Error::from(Failure::Away(None)))
+    Err(Error::from(MongoError::Away(None)))
 }
 
 /// The first step; false if he has changed meanwhile.
@@ -327,7 +333,7 @@ struct Leaving {
 }
 
 /// The steps after the first, each of which may be done again. Gives the tokens that end.
-pub(super) async fn finish_leaving(store: &MongoStore, id: &str) -> Result<Vec<String>, Failure> {
+pub(super) async fn finish_leaving(store: &MongoStore, id: &str) -> Result<Vec<String>, MongoError> {
     let it = doc! { "_id": id };
     // Noted before he is removed: with him goes the last that knows whose the tokens are.
     while let Some(user) = users::of_customer(store, id).await? {

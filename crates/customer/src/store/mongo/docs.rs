@@ -6,9 +6,9 @@ use commerce::{CustomerId, Timestamp, UserId};
 use mongodb::bson::{DateTime, Document, serialize_to_document};
 use serde::{Deserialize, Serialize};
 
-use super::failure::Failure;
 use crate::domain::{Address, Customer, Profile, User, search_text};
-use crate::store::{Key, Reply};
+use crate::error::MongoError;
+use idempotency::{Key, StoredResponse};
 
 /// A customer with all that belongs to him: what is to be told of him, and the answers kept for repeats.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -171,7 +171,7 @@ impl CustomerDoc {
 
 /// The part of an update that brings a customer's own fields to this state: what he has is set, what he has no
 /// longer is unset. His events and kept answers are others' business.
-pub(super) fn fields(customer: &Customer) -> Result<(Document, Document), Failure> {
+pub(super) fn fields(customer: &Customer) -> Result<(Document, Document), MongoError> {
     const CHANGING: [&str; 13] = [
         "name",
         "first_name",
@@ -235,10 +235,10 @@ impl UserDoc {
 }
 
 impl Kept {
-    pub(super) fn new(key: &Key, reply: &Reply, now: Timestamp) -> Self {
+    pub(super) fn new(key: &Key, reply: &StoredResponse, now: Timestamp) -> Self {
         Self {
             id: reply_id(key),
-            payload_hash: key.payload_hash.clone(),
+            payload_hash: key.fingerprint.to_base64(),
             status: i32::from(reply.status),
             body: reply.body.clone(),
             location: reply.location.clone(),
@@ -270,6 +270,6 @@ pub(super) fn role_names(roles: &[Role]) -> Vec<String> {
     roles.iter().map(|role| role.as_str().to_owned()).collect()
 }
 
-pub(super) fn document(value: &impl Serialize) -> Result<Document, Failure> {
-    serialize_to_document(value).map_err(|error| Failure::Defect(error.into()))
+pub(super) fn document(value: &impl Serialize) -> Result<Document, MongoError> {
+    serialize_to_document(value).map_err(|error| MongoError::Defect(error.into()))
 }

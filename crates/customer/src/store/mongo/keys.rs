@@ -6,7 +6,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use serde::Deserialize;
 
 use super::MongoStore;
-use super::failure::{Failure, in_time, within};
+use crate::error::{MongoError, in_time, within};
 
 #[derive(Deserialize)]
 struct TokenDoc {
@@ -31,7 +31,7 @@ pub(super) async fn note_token(
     user: &str,
     expires_at: i64,
     revoked: bool,
-) -> Result<(), Failure> {
+) -> Result<(), MongoError> {
     // The same time twice: as number for us, as date for the index by which the server itself forgets it.
     let expires = DateTime::from_millis(expires_at.saturating_mul(1_000));
     let set = doc! { "user_id": user, "expires_at": expires_at, "expires": expires, "revoked": revoked };
@@ -40,25 +40,25 @@ pub(super) async fn note_token(
 }
 
 /// Ends all tokens of a user; gives their ids.
-pub(super) async fn end_tokens(store: &MongoStore, user: &str) -> Result<Vec<String>, Failure> {
+pub(super) async fn end_tokens(store: &MongoStore, user: &str) -> Result<Vec<String>, MongoError> {
     let live = doc! { "user_id": user, "revoked": false };
     let tokens = tokens(store, live.clone()).await?;
     within(store.tokens.update_many(live, doc! { "$set": { "revoked": true } })).await?;
     Ok(tokens.into_iter().map(|token| token.jti).collect())
 }
 
-pub(super) async fn revoked(store: &MongoStore) -> Result<Vec<(String, i64)>, Failure> {
+pub(super) async fn revoked(store: &MongoStore) -> Result<Vec<(String, i64)>, MongoError> {
     let ended = tokens(store, doc! { "revoked": true, "expires_at": { "$gte": now_seconds() } }).await?;
     Ok(ended.into_iter().map(|token| (token.jti, token.expires_at)).collect())
 }
 
-async fn tokens(store: &MongoStore, filter: Document) -> Result<Vec<TokenDoc>, Failure> {
+async fn tokens(store: &MongoStore, filter: Document) -> Result<Vec<TokenDoc>, MongoError> {
     let tokens = store.tokens.clone_with_type::<TokenDoc>();
     in_time(async { Ok(tokens.find(filter).projection(doc! { "expires_at": 1 }).await?.try_collect().await?) }).await
 }
 
 /// Removes tokens that expired before that, at most a batch.
-pub(super) async fn forget(store: &MongoStore, before: Timestamp) -> Result<u64, Failure> {
+pub(super) async fn forget(store: &MongoStore, before: Timestamp) -> Result<u64, MongoError> {
     let before = before.micros().div_euclid(1_000_000);
     let limit = i64::try_from(upkeep::BATCH).unwrap_or(i64::MAX);
     let old: Vec<TokenDoc> = in_time(async {
@@ -73,7 +73,7 @@ pub(super) async fn forget(store: &MongoStore, before: Timestamp) -> Result<u64,
     Ok(within(store.tokens.delete_many(doc! { "_id": { "$in": ids } })).await?.deleted_count)
 }
 
-pub(super) async fn signing_keys(store: &MongoStore) -> Result<Vec<String>, Failure> {
+pub(super) async fn signing_keys(store: &MongoStore) -> Result<Vec<String>, MongoError> {
     let keys = store.keys.clone_with_type::<KeyDoc>();
     let found: Vec<KeyDoc> =
         in_time(async { Ok(keys.find(doc! {}).sort(doc! { "created_at": -1, "_id": 1 }).await?.try_collect().await?) })
@@ -81,7 +81,7 @@ pub(super) async fn signing_keys(store: &MongoStore) -> Result<Vec<String>, Fail
     Ok(found.into_iter().map(|key| key.pkcs8).collect())
 }
 
-pub(super) async fn add_signing_key(store: &MongoStore, kid: &str, pkcs8: &str) -> Result<(), Failure> {
+pub(super) async fn add_signing_key(store: &MongoStore, kid: &str, pkcs8: &str) -> Result<(), MongoError> {
     let key = doc! { "_id": kid, "pkcs8": pkcs8, "created_at": Timestamp::now().micros() };
     within(store.keys.insert_one(key)).await?;
     Ok(())

@@ -7,14 +7,15 @@ use mongodb::bson::{Document, deserialize_from_document, doc};
 use serde::{Deserialize, Serialize};
 
 use super::docs::document;
-use super::failure::Failure;
 use super::numbers::Numbers;
 use super::records::{self, Docs, unreadable};
-use super::{Answered, MongoStore};
-use crate::audit::LeadFact;
+use super::{MongoStore, StoreFuture};
 use crate::domain::{Activity, ActivityId, Day, Lead, Moved, Planned, Prospect, ProspectId, Stage};
+use crate::error::MongoError;
+use crate::store::LeadFact;
+use crate::store::Render;
 use crate::store::leads::{Activities, Edit, Leads, Listed, Prospects};
-use crate::store::{Key, Render, Reply};
+use idempotency::{Key, StoredResponse};
 
 /// A move of the stage; the time as a number, as all times are here.
 #[derive(Serialize, Deserialize)]
@@ -73,7 +74,7 @@ impl Docs for Prospect {
         &store.prospect_numbers
     }
 
-    fn document(&self) -> Result<Document, Failure> {
+    fn document(&self) -> Result<Document, MongoError> {
         let lead = self.lead.clone();
         let moved = |moved: &Moved| MovedDoc {
             at: moved.at.micros(),
@@ -104,7 +105,7 @@ impl Docs for Prospect {
         })
     }
 
-    fn read(found: Document) -> Result<Self, Failure> {
+    fn read(found: Document) -> Result<Self, MongoError> {
         let found: ProspectDoc = deserialize_from_document(found).map_err(unreadable)?;
         let moved = |moved: MovedDoc| Moved {
             at: Timestamp::from_micros(moved.at),
@@ -169,7 +170,7 @@ impl Docs for Activity {
         &store.activity_numbers
     }
 
-    fn document(&self) -> Result<Document, Failure> {
+    fn document(&self) -> Result<Document, MongoError> {
         document(&ActivityDoc {
             id: self.id.as_str().to_owned(),
             number: self.number,
@@ -185,7 +186,7 @@ impl Docs for Activity {
         })
     }
 
-    fn read(found: Document) -> Result<Self, Failure> {
+    fn read(found: Document) -> Result<Self, MongoError> {
         let found: ActivityDoc = deserialize_from_document(found).map_err(unreadable)?;
         Ok(Self {
             id: ActivityId::trusted(found.id),
@@ -243,47 +244,57 @@ fn wanted_activities(filter: Activities) -> Document {
 }
 
 impl Leads for MongoStore {
-    fn create_prospect(&self, new: Prospect, key: Option<Key>, render: Render<Prospect>) -> Answered<'_, Reply> {
+    fn create_prospect(
+        &self,
+        new: Prospect,
+        key: Option<Key>,
+        render: Render<Prospect>,
+    ) -> StoreFuture<'_, StoredResponse> {
         Box::pin(records::create(self, new, key, render))
     }
 
-    fn prospect<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Prospect>> {
+    fn prospect<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Prospect>> {
         Box::pin(records::find(self, id))
     }
 
-    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> Answered<'_, Listed<Prospect>> {
+    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Prospect>> {
         Box::pin(records::list(self, wanted_prospects(filter), window))
     }
 
-    fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> Answered<'a, Prospect> {
+    fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> StoreFuture<'a, Prospect> {
         Box::pin(records::edit(self, id, seen, edit))
     }
 
-    fn create_activity(&self, new: Activity, key: Option<Key>, render: Render<Activity>) -> Answered<'_, Reply> {
+    fn create_activity(
+        &self,
+        new: Activity,
+        key: Option<Key>,
+        render: Render<Activity>,
+    ) -> StoreFuture<'_, StoredResponse> {
         Box::pin(records::create(self, new, key, render))
     }
 
-    fn note_activity(&self, new: Activity) -> Answered<'_, bool> {
+    fn note_activity(&self, new: Activity) -> StoreFuture<'_, bool> {
         Box::pin(records::note(self, new))
     }
 
-    fn activity<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Activity>> {
+    fn activity<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Activity>> {
         Box::pin(records::find(self, id))
     }
 
-    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> Answered<'_, Listed<Activity>> {
+    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Activity>> {
         Box::pin(records::list(self, wanted_activities(filter), window))
     }
 
-    fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> Answered<'a, Activity> {
+    fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> StoreFuture<'a, Activity> {
         Box::pin(records::edit(self, id, seen, edit))
     }
 
-    fn prospect_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<LeadFact>> {
+    fn prospect_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>> {
         Box::pin(records::facts::<Prospect>(self, after))
     }
 
-    fn activity_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<LeadFact>> {
+    fn activity_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>> {
         Box::pin(records::facts::<Activity>(self, after))
     }
 }

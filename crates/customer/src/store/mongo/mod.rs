@@ -7,7 +7,7 @@
 mod connect;
 mod customers;
 mod docs;
-mod failure;
+mod idempotency_keys;
 mod keys;
 mod leads;
 mod numbers;
@@ -15,7 +15,6 @@ mod outbox;
 mod prune;
 mod records;
 mod relay;
-mod replies;
 mod resume;
 mod roles;
 mod schema;
@@ -25,18 +24,18 @@ mod users;
 
 use std::future::IntoFuture;
 
-use bus::outbox::Telling;
+use bus::outbox::OutboxDump;
 use commerce::page::PageRequest;
 use commerce::{CustomerId, UserId};
 use futures::future::BoxFuture;
 use mongodb::bson::{Document, doc};
 use mongodb::{Collection, Database};
 
-use super::{Answered, Filter, Keep, Key, Render, Reply, Store};
-use crate::audit::CustomerFact;
+use super::{Filter, Render, Retention, Store, StoreFuture};
 use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
-
-pub(crate) use failure::Failure;
+use crate::error::{MongoError, within};
+use crate::store::CustomerFact;
+use idempotency::{Key, StoredResponse};
 
 /// Tries of an update that others get in the way of. Each that fails means that somebody else got on.
 const TRIES: u32 = 100;
@@ -60,7 +59,7 @@ pub(crate) struct MongoStore {
 
 impl MongoStore {
     /// The store that the URL names. Refuses a URL that asks for less than this service promises.
-    pub(crate) async fn new(url: &str) -> Result<Self, Failure> {
+    pub(crate) async fn new(url: &str) -> Result<Self, MongoError> {
         let database = connect::database(url).await?;
         Ok(Self {
             customers: database.collection(schema::CUSTOMERS),
@@ -84,7 +83,7 @@ impl MongoStore {
     }
 
     /// Looks at the server and makes the collections and indexes that are missing.
-    pub(crate) async fn prepare(&self) -> Result<(), Failure> {
+    pub(crate) async fn prepare(&self) -> Result<(), MongoError> {
         let topology = connect::topology(&self.database).await?;
         schema::apply(&self.database).await?;
         connect::announce(topology);
@@ -93,47 +92,62 @@ impl MongoStore {
 }
 
 impl Store for MongoStore {
-    fn create_customer(&self, new: NewCustomer, key: Option<Key>, render: Render<Customer>) -> Answered<'_, Reply> {
+    fn create_customer(
+        &self,
+        new: NewCustomer,
+        key: Option<Key>,
+        render: Render<Customer>,
+    ) -> StoreFuture<'_, StoredResponse> {
         Box::pin(customers::create(self, new, key, render))
     }
 
-    fn customer<'a>(&'a self, id: &'a CustomerId) -> Answered<'a, Option<Customer>> {
+    fn customer<'a>(&'a self, id: &'a CustomerId) -> StoreFuture<'a, Option<Customer>> {
         Box::pin(async move { Ok(customers::load(self, id).await?) })
     }
 
-    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
+    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> StoreFuture<'_, (Vec<Customer>, Option<u64>)> {
         Box::pin(customers::list(self, filter, window))
     }
 
-    fn change_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>, change: Change) -> Answered<'a, Customer> {
+    fn change_customer<'a>(
+        &'a self,
+        id: &'a CustomerId,
+        seen: Option<i64>,
+        change: Change,
+    ) -> StoreFuture<'a, Customer> {
         Box::pin(customers::change(self, id, seen, change))
     }
 
-    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> Answered<'a, Vec<String>> {
+    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> StoreFuture<'a, Vec<String>> {
         Box::pin(customers::anonymise(self, id, seen))
     }
 
-    fn customer_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<CustomerFact>> {
+    fn customer_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<CustomerFact>> {
         Box::pin(customers::facts(self, after))
     }
 
-    fn create_user(&self, new: NewUser, key: Option<Key>, render: Render<User>) -> Answered<'_, (Option<User>, Reply)> {
+    fn create_user(
+        &self,
+        new: NewUser,
+        key: Option<Key>,
+        render: Render<User>,
+    ) -> StoreFuture<'_, (Option<User>, StoredResponse)> {
         Box::pin(users::create(self, new, key, render))
     }
 
-    fn user_reply<'a>(&'a self, key: &'a Key) -> Answered<'a, Option<Reply>> {
+    fn user_reply<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<StoredResponse>> {
         Box::pin(users::reply(self, key))
     }
 
-    fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>> {
+    fn user<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<User>> {
         Box::pin(users::load(self, id))
     }
 
-    fn user_by_login<'a>(&'a self, login: &'a str) -> Answered<'a, Option<User>> {
+    fn user_by_login<'a>(&'a self, login: &'a str) -> StoreFuture<'a, Option<User>> {
         Box::pin(users::by_login(self, login))
     }
 
-    fn users(&self, window: PageRequest<String>) -> Answered<'_, (Vec<User>, Option<u64>)> {
+    fn users(&self, window: PageRequest<String>) -> StoreFuture<'_, (Vec<User>, Option<u64>)> {
         Box::pin(users::list(self, window))
     }
 
@@ -142,49 +156,49 @@ impl Store for MongoStore {
         id: &'a UserId,
         roles: Vec<auth::Role>,
         stores: Vec<String>,
-    ) -> Answered<'a, (User, Vec<String>)> {
+    ) -> StoreFuture<'a, (User, Vec<String>)> {
         Box::pin(roles::set_roles(self, id, roles, stores))
     }
 
-    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> Answered<'a, ()> {
+    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> StoreFuture<'a, ()> {
         Box::pin(async move { Ok(keys::note_token(self, jti, user.as_str(), expires_at, false).await?) })
     }
 
-    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()> {
+    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> StoreFuture<'a, ()> {
         Box::pin(async move { Ok(keys::note_token(self, jti, user, expires_at, true).await?) })
     }
 
-    fn end_tokens<'a>(&'a self, user: &'a UserId) -> Answered<'a, Vec<String>> {
+    fn end_tokens<'a>(&'a self, user: &'a UserId) -> StoreFuture<'a, Vec<String>> {
         Box::pin(async move { Ok(keys::end_tokens(self, user.as_str()).await?) })
     }
 
-    fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>> {
+    fn revoked_tokens(&self) -> StoreFuture<'_, Vec<(String, i64)>> {
         Box::pin(async move { Ok(keys::revoked(self).await?) })
     }
 
-    fn signing_keys(&self) -> Answered<'_, Vec<String>> {
+    fn signing_keys(&self) -> StoreFuture<'_, Vec<String>> {
         Box::pin(async move { Ok(keys::signing_keys(self).await?) })
     }
 
-    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> Answered<'a, ()> {
+    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> StoreFuture<'a, ()> {
         Box::pin(async move { Ok(keys::add_signing_key(self, kid, pkcs8).await?) })
     }
 
-    fn told(&self) -> Answered<'_, Telling> {
+    fn told(&self) -> StoreFuture<'_, OutboxDump> {
         Box::pin(async move { Ok(relay::told(self).await?) })
     }
 
-    fn jobs(&self, keep: Keep) -> Vec<upkeep::Job> {
+    fn jobs(&self, keep: Retention) -> Vec<upkeep::Job> {
         prune::jobs(self, keep)
     }
 
-    fn resume(&self) -> Answered<'_, u64> {
+    fn resume(&self) -> StoreFuture<'_, u64> {
         Box::pin(async move { Ok(resume::resume(self).await?) })
     }
 
-    fn ping(&self) -> Answered<'_, ()> {
+    fn ping(&self) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            failure::within(self.database.run_command(doc! { "ping": 1 })).await?;
+            within(self.database.run_command(doc! { "ping": 1 })).await?;
             Ok(())
         })
     }

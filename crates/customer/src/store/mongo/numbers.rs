@@ -12,7 +12,7 @@ use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use super::failure::{Failure, in_time};
+use crate::error::{MongoError, in_time};
 
 /// Longest wait for those of this process who came before.
 const QUEUE: Duration = Duration::from_secs(4);
@@ -23,13 +23,13 @@ pub(super) struct Numbers(Arc<Mutex<()>>);
 
 impl Numbers {
     /// Waits until it is this caller's turn, which lasts as long as he keeps what he gets.
-    pub(super) async fn turn(&self) -> Result<OwnedMutexGuard<()>, Failure> {
-        tokio::time::timeout(QUEUE, Arc::clone(&self.0).lock_owned()).await.map_err(|_| Failure::Away(None))
+    pub(super) async fn turn(&self) -> Result<OwnedMutexGuard<()>, MongoError> {
+        tokio::time::timeout(QUEUE, Arc::clone(&self.0).lock_owned()).await.map_err(|_| MongoError::Away(None))
     }
 }
 
 /// The number after the highest.
-pub(super) async fn next(customers: &Collection<Document>) -> Result<i64, Failure> {
+pub(super) async fn next(customers: &Collection<Document>) -> Result<i64, MongoError> {
     let highest: Option<Document> = in_time(async {
         let find = customers.find(doc! { "number": { "$gte": 1_i64 } }).projection(doc! { "number": 1 });
         Ok(find.sort(doc! { "number": -1 }).limit(1).await?.try_next().await?)

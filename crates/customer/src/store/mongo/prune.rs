@@ -8,12 +8,12 @@ use mongodb::Collection;
 use mongodb::bson::{Bson, Document, doc};
 use upkeep::{BATCH, Job};
 
-use super::failure::{Failure, in_time, within};
 use super::{MongoStore, keys};
-use crate::store::Keep;
+use crate::error::{MongoError, in_time, within};
+use crate::store::Retention;
 
 /// The jobs of this store.
-pub(super) fn jobs(store: &MongoStore, keep: Keep) -> Vec<Job> {
+pub(super) fn jobs(store: &MongoStore, keep: Retention) -> Vec<Job> {
     let job = |name, keep: Duration, what| {
         let store = store.clone();
         Job::new(name, move || {
@@ -40,7 +40,7 @@ pub(super) enum Old {
 }
 
 /// Removes what is older than that from at most [`BATCH`] documents; gives how many it touched.
-pub(super) async fn batch(store: &MongoStore, what: Old, before: Timestamp) -> Result<u64, Failure> {
+pub(super) async fn batch(store: &MongoStore, what: Old, before: Timestamp) -> Result<u64, MongoError> {
     match what {
         Old::Events => {
             let mut touched = 0;
@@ -69,7 +69,7 @@ pub(super) async fn batch(store: &MongoStore, what: Old, before: Timestamp) -> R
 }
 
 /// Before when published events may have been forgotten; none if none ever was.
-pub(super) async fn events_before(store: &MongoStore) -> Result<Option<Timestamp>, Failure> {
+pub(super) async fn events_before(store: &MongoStore) -> Result<Option<Timestamp>, MongoError> {
     let note = within(store.pruned.find_one(doc! { "_id": "outbox" })).await?;
     Ok(note.and_then(|note| note.get_i64("before").ok()).map(Timestamp::from_micros))
 }
@@ -80,7 +80,7 @@ async fn holding(
     array: &str,
     time: &str,
     before: Timestamp,
-) -> Result<Vec<Bson>, Failure> {
+) -> Result<Vec<Bson>, MongoError> {
     let mut holding = Document::new();
     holding.insert(format!("{array}.{time}"), doc! { "$lt": before.micros() });
     let found: Vec<Document> = in_time(async {
@@ -99,7 +99,7 @@ async fn pull(
     array: &str,
     time: &str,
     before: Timestamp,
-) -> Result<u64, Failure> {
+) -> Result<u64, MongoError> {
     if ids.is_empty() {
         return Ok(0);
     }

@@ -11,13 +11,14 @@ use serde_json::Value;
 
 use super::customers::{entry, pause};
 use super::docs::{Entry, Kept, document};
-use super::failure::{Failure, in_time, within};
 use super::numbers::{self, Numbers};
-use super::{MongoStore, TRIES, replies};
-use crate::audit::LeadFact;
+use super::{MongoStore, TRIES, idempotency_keys};
 use crate::error::Error;
+use crate::error::{MongoError, in_time, within};
+use crate::store::LeadFact;
+use crate::store::Render;
 use crate::store::leads::{Edit, Listed, Record};
-use crate::store::{Key, Render, Reply};
+use idempotency::{Key, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 const ID: &str = "_id_";
@@ -36,14 +37,14 @@ pub(super) trait Docs: Record {
     /// The queue for its numbers.
     fn numbers(store: &MongoStore) -> &Numbers;
     /// Its own fields, without events and answers.
-    fn document(&self) -> Result<Document, Failure>;
+    fn document(&self) -> Result<Document, MongoError>;
     /// The record of a document; fields that are none of its own are passed over.
-    fn read(found: Document) -> Result<Self, Failure>;
+    fn read(found: Document) -> Result<Self, MongoError>;
 }
 
 /// A document's text that nobody of us wrote.
-pub(super) fn unreadable(error: mongodb::bson::error::Error) -> Failure {
-    Failure::Defect(error.into())
+pub(super) fn unreadable(error: mongodb::bson::error::Error) -> MongoError {
+    MongoError::Defect(error.into())
 }
 
 pub(super) async fn create<T: Docs>(
@@ -51,10 +52,10 @@ pub(super) async fn create<T: Docs>(
     new: T,
     key: Option<Key>,
     render: Render<T>,
-) -> Result<Reply, Error> {
+) -> Result<StoredResponse, Error> {
     for _ in 0..TRIES {
         if let Some(key) = &key
-            && let Some(reply) = replies::find(T::collection(store), key).await?
+            && let Some(reply) = idempotency_keys::find(T::collection(store), key).await?
         {
             return Ok(reply);
         }
@@ -65,7 +66,7 @@ pub(super) async fn create<T: Docs>(
             Err(failure) => return Err(failure.into()),
         }
     }
-    Err(Error::from(Failure::Away(None)))
+    Err(Error::from(MongoError::Away(None)))
 }
 
 /// Makes it if there was never one of its id.
@@ -82,7 +83,7 @@ pub(super) async fn note<T: Docs>(store: &MongoStore, new: T) -> Result<bool, Er
 }
 
 /// Inserts it with its number, its first event, and the answer to be kept. A unique index may refuse.
-async fn add<T: Docs>(store: &MongoStore, mut new: T, answer: Option<(&Key, Render<T>)>) -> Result<T, Failure> {
+async fn add<T: Docs>(store: &MongoStore, mut new: T, answer: Option<(&Key, Render<T>)>) -> Result<T, MongoError> {
     let _turn = T::numbers(store).turn().await?;
     for _ in 0..TRIES {
         new.count(numbers::next(T::collection(store)).await?);
@@ -100,7 +101,7 @@ async fn add<T: Docs>(store: &MongoStore, mut new: T, answer: Option<(&Key, Rend
             Err(failure) => return Err(failure),
         }
     }
-    Err(Failure::Away(None))
+    Err(MongoError::Away(None))
 }
 
 pub(super) async fn find<T: Docs>(store: &MongoStore, id: &str) -> Result<Option<T>, Error> {
@@ -160,7 +161,7 @@ pub(super) async fn edit<T: Docs>(store: &MongoStore, id: &str, seen: Option<i64
         }
         pause(attempt).await;
     }
-    Err(Error::from(Failure::Away(None)))
+    Err(Error::from(MongoError::Away(None)))
 }
 
 fn redacted(mut entry: Entry, data: &Value) -> Entry {

@@ -11,15 +11,15 @@ use serde::Deserialize;
 use upkeep::Lease;
 
 use super::docs::Entry;
-use super::failure::{Failure, in_time, within};
 use super::{MongoStore, prune, schema};
+use crate::error::{MongoError, in_time, within};
 use crate::events;
 
 /// Documents marked at once.
 const AT_ONCE: usize = 16;
 
 #[derive(Deserialize)]
-struct Telling {
+struct OutboxDump {
     #[serde(rename = "_id")]
     id: String,
     #[serde(default)]
@@ -28,7 +28,7 @@ struct Telling {
     outbox: Vec<Entry>,
 }
 
-fn telling(collection: &Collection<Document>) -> Collection<Telling> {
+fn telling(collection: &Collection<Document>) -> Collection<OutboxDump> {
     collection.clone_with_type()
 }
 
@@ -43,13 +43,13 @@ fn unpublished() -> Document {
 
 /// Documents are told of one after the other, the one that waits longest first, and of each what happened in its
 /// order. An id has no slash, so the name of an event can be taken apart again.
-pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> Result<Vec<Waiting>, Failure> {
+pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> Result<Vec<Waiting>, MongoError> {
     let filter = doc! {
         "waiting_since": { "$gte": 0_i64 }, "shard": { "$in": shards }, "outbox": unpublished(),
     };
-    let mut found: Vec<(&Collection<Document>, Telling)> = Vec::new();
+    let mut found: Vec<(&Collection<Document>, OutboxDump)> = Vec::new();
     for collection in store.tellers() {
-        let some: Vec<Telling> = in_time(async {
+        let some: Vec<OutboxDump> = in_time(async {
             let documents = telling(collection);
             let find = documents.find(filter.clone()).projection(doc! { "outbox": 1, "waiting_since": 1 });
             Ok(find.sort(doc! { "waiting_since": 1 }).limit(limit).await?.try_collect().await?)
@@ -69,7 +69,7 @@ pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> R
     Ok(messages.take(usize::try_from(limit).unwrap_or(0)).collect())
 }
 
-pub(super) async fn mark(store: &MongoStore, ids: &[String]) -> Result<(), Failure> {
+pub(super) async fn mark(store: &MongoStore, ids: &[String]) -> Result<(), MongoError> {
     let mut by_document: Vec<(&str, Vec<i64>)> = Vec::new();
     for id in ids {
         let Some((document, sequence)) = id.rsplit_once('/') else { continue };
@@ -86,7 +86,7 @@ pub(super) async fn mark(store: &MongoStore, ids: &[String]) -> Result<(), Failu
     Ok(())
 }
 
-async fn mark_one(store: &MongoStore, document: &str, sequences: &[i64], now: i64) -> Result<(), Failure> {
+async fn mark_one(store: &MongoStore, document: &str, sequences: &[i64], now: i64) -> Result<(), MongoError> {
     let Some((collection, id)) = document.split_once('/') else { return Ok(()) };
     let Some(collection) = store.tellers().into_iter().find(|teller| teller.name() == collection) else {
         return Ok(());
@@ -108,7 +108,7 @@ fn quiet(id: Option<&str>) -> Document {
 }
 
 /// What a relay that died between its two steps has left: harmless, but looked at in vain.
-pub(super) async fn tidy(store: &MongoStore) -> Result<(), Failure> {
+pub(super) async fn tidy(store: &MongoStore) -> Result<(), MongoError> {
     for collection in store.tellers() {
         within(collection.update_many(quiet(None), doc! { "$unset": { "waiting_since": "" } })).await?;
     }
@@ -121,7 +121,7 @@ struct Backlog {
     oldest: i64,
 }
 
-pub(super) async fn backlog(store: &MongoStore) -> Result<(i64, Option<Timestamp>), Failure> {
+pub(super) async fn backlog(store: &MongoStore) -> Result<(i64, Option<Timestamp>), MongoError> {
     let steps = [
         doc! { "$match": { "waiting_since": { "$gte": 0_i64 } } },
         doc! { "$project": { "outbox.created_at": 1, "outbox.published_at": 1 } },
@@ -142,7 +142,7 @@ pub(super) async fn backlog(store: &MongoStore) -> Result<(i64, Option<Timestamp
 }
 
 /// The events that are kept, those of one subject in their order.
-pub(super) async fn told(store: &MongoStore) -> Result<outbox::Telling, Failure> {
+pub(super) async fn told(store: &MongoStore) -> Result<outbox::OutboxDump, MongoError> {
     let filter = doc! { "sequence": { "$gte": 1_i64 } };
     let mut events = Vec::new();
     for collection in store.tellers() {
@@ -157,7 +157,7 @@ pub(super) async fn told(store: &MongoStore) -> Result<outbox::Telling, Failure>
     }
     // Read after them: what is forgotten in between is counted as such.
     let pruned_before = prune::events_before(store).await?;
-    Ok(outbox::Telling { events, pruned_before })
+    Ok(outbox::OutboxDump { events, pruned_before })
 }
 
 #[derive(Deserialize)]
@@ -169,7 +169,7 @@ struct LeaseDoc {
 }
 
 /// Every lease, run out or not.
-pub(super) async fn held(store: &MongoStore) -> Result<Vec<Lease>, Failure> {
+pub(super) async fn held(store: &MongoStore) -> Result<Vec<Lease>, MongoError> {
     let leases = store.leases.clone_with_type::<LeaseDoc>();
     let found: Vec<LeaseDoc> = in_time(async { Ok(leases.find(doc! {}).await?.try_collect().await?) }).await?;
     let lease =
@@ -184,7 +184,7 @@ pub(super) async fn take(
     owner: &str,
     now: Timestamp,
     until: Timestamp,
-) -> Result<bool, Failure> {
+) -> Result<bool, MongoError> {
     let free = doc! { "_id": name, "$or": [{ "owner": owner }, { "until": { "$lte": now.micros() } }] };
     // Also as a date, by which the server forgets the leases of replicas that come no more.
     let expires = DateTime::from_millis(until.micros() / 1_000);
@@ -197,7 +197,7 @@ pub(super) async fn take(
     }
 }
 
-pub(super) async fn release(store: &MongoStore, name: &str, owner: &str) -> Result<(), Failure> {
+pub(super) async fn release(store: &MongoStore, name: &str, owner: &str) -> Result<(), MongoError> {
     within(store.leases.delete_one(doc! { "_id": name, "owner": owner })).await?;
     Ok(())
 }

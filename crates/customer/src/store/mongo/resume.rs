@@ -6,15 +6,15 @@ use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use std::time::Duration;
 
-use super::failure::{Failure, in_time};
 use super::{MongoStore, customers, relay, roles, users};
+use crate::error::{MongoError, in_time};
 
 /// Whoever began so short a time ago is left to finish it himself.
 const YOUNG: Duration = Duration::from_secs(5);
 /// Most of a kind that are finished in one go.
 const BATCH: i64 = 500;
 
-pub(super) async fn resume(store: &MongoStore) -> Result<u64, Failure> {
+pub(super) async fn resume(store: &MongoStore) -> Result<u64, MongoError> {
     let mut finished = 0;
     let begun = Timestamp::now().minus(YOUNG).micros();
     for id in ids(&store.users, doc! { "pending": { "$exists": true }, "created_at": { "$lt": begun } }).await? {
@@ -33,7 +33,7 @@ pub(super) async fn resume(store: &MongoStore) -> Result<u64, Failure> {
     Ok(finished)
 }
 
-async fn ids(collection: &Collection<Document>, filter: Document) -> Result<Vec<String>, Failure> {
+async fn ids(collection: &Collection<Document>, filter: Document) -> Result<Vec<String>, MongoError> {
     let found: Vec<Document> = in_time(async {
         Ok(collection.find(filter).projection(doc! { "_id": 1 }).limit(BATCH).await?.try_collect().await?)
     })

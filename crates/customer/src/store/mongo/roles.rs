@@ -16,10 +16,10 @@ use commerce::{Timestamp, UserId};
 use mongodb::bson::{Document, doc};
 
 use super::docs::{UserDoc, role_names};
-use super::failure::{Failure, within};
 use super::{MongoStore, TRIES, customers, keys, users};
 use crate::domain::User;
 use crate::error::Error;
+use crate::error::{MongoError, within};
 
 /// After this the maker of a mark is taken for dead.
 const MARK_LASTS: Duration = Duration::from_secs(30);
@@ -64,11 +64,11 @@ pub(super) async fn set_roles(
         }
         customers::pause(attempt).await;
     }
-    Err(Error::from(Failure::Away(None)))
+    Err(Error::from(MongoError::Away(None)))
 }
 
 /// Marks somebody as about to lose the role; `None` if he has changed meanwhile or another's mark is on him.
-pub(super) async fn mark(store: &MongoStore, user: &User) -> Result<Option<String>, Failure> {
+pub(super) async fn mark(store: &MongoStore, user: &User) -> Result<Option<String>, MongoError> {
     let now = Timestamp::now();
     // Any id that nobody else has.
     let mark = UserId::new().as_str().to_owned();
@@ -86,7 +86,7 @@ pub(super) async fn mark(store: &MongoStore, user: &User) -> Result<Option<Strin
     Ok(None)
 }
 
-async fn unmark(store: &MongoStore, id: &UserId, mark: &str) -> Result<(), Failure> {
+async fn unmark(store: &MongoStore, id: &UserId, mark: &str) -> Result<(), MongoError> {
     let filter = doc! { "_id": id.as_str(), "stepping_down.mark": mark };
     within(store.users.update_one(filter, doc! { "$unset": { "stepping_down": "" } })).await?;
     Ok(())
@@ -97,7 +97,7 @@ fn other_admins(id: &UserId) -> Document {
 }
 
 /// Whether somebody else is admin and not about to lose it.
-async fn another_admin(store: &MongoStore, id: &UserId) -> Result<bool, Failure> {
+async fn another_admin(store: &MongoStore, id: &UserId) -> Result<bool, MongoError> {
     let mut old = other_admins(id);
     old.insert("stepping_down.at", doc! { "$lt": Timestamp::now().minus(MARK_LASTS).micros() });
     within(store.users.update_many(old, doc! { "$unset": { "stepping_down": "" } })).await?;
@@ -106,13 +106,13 @@ async fn another_admin(store: &MongoStore, id: &UserId) -> Result<bool, Failure>
     Ok(within(store.users.find_one(staying).projection(doc! { "_id": 1 })).await?.is_some())
 }
 
-async fn others_step_down(store: &MongoStore, id: &UserId) -> Result<bool, Failure> {
+async fn others_step_down(store: &MongoStore, id: &UserId) -> Result<bool, MongoError> {
     Ok(within(store.users.find_one(other_admins(id)).projection(doc! { "_id": 1 })).await?.is_some())
 }
 
 /// Ends the tokens of a user whose roles have changed. The mark goes last, so that it is done again if somebody
 /// dies over it.
-pub(super) async fn end_tokens(store: &MongoStore, id: &str) -> Result<Vec<String>, Failure> {
+pub(super) async fn end_tokens(store: &MongoStore, id: &str) -> Result<Vec<String>, MongoError> {
     let users = store.users.clone_with_type::<UserDoc>();
     let marked = doc! { "_id": id, "tokens_ending": true };
     let Some(user) = within(users.find_one(marked.clone())).await? else { return Ok(Vec::new()) };

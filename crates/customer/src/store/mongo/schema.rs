@@ -8,7 +8,7 @@ use mongodb::error::ErrorKind;
 use mongodb::options::{IndexOptions, ValidationLevel};
 use mongodb::{Database, IndexModel};
 
-use super::failure::{Failure, within};
+use crate::error::{MongoError, within};
 
 pub(super) const CUSTOMERS: &str = "customers";
 pub(super) const USERS: &str = "users";
@@ -34,7 +34,7 @@ const REFUSED_KEPT: Duration = Duration::from_secs(24 * 3600);
 const LEASES_KEPT: Duration = Duration::from_secs(3600);
 
 /// Makes what is missing.
-pub(super) async fn apply(database: &Database) -> Result<(), Failure> {
+pub(super) async fn apply(database: &Database) -> Result<(), MongoError> {
     collection(database, CUSTOMERS, customers()).await?;
     collection(database, USERS, users()).await?;
     collection(database, PROSPECTS, prospects()).await?;
@@ -100,7 +100,7 @@ pub(super) async fn apply(database: &Database) -> Result<(), Failure> {
     .await
 }
 
-async fn collection(database: &Database, name: &str, schema: Document) -> Result<(), Failure> {
+async fn collection(database: &Database, name: &str, schema: Document) -> Result<(), MongoError> {
     let validator = doc! { "$jsonSchema": schema };
     let create = database.create_collection(name).validator(validator.clone());
     match within(create.validation_level(ValidationLevel::Strict)).await {
@@ -112,13 +112,13 @@ async fn collection(database: &Database, name: &str, schema: Document) -> Result
     Ok(())
 }
 
-fn is_there(failure: &Failure) -> bool {
-    matches!(failure, Failure::Defect(error)
+fn is_there(failure: &MongoError) -> bool {
+    matches!(failure, MongoError::Defect(error)
         if matches!(error.kind.as_ref(), ErrorKind::Command(failed) if failed.code == EXISTS))
 }
 
 /// Building an index on much that is there takes its time, so nobody hurries it.
-async fn indexes(database: &Database, collection: &str, models: Vec<IndexModel>) -> Result<(), Failure> {
+async fn indexes(database: &Database, collection: &str, models: Vec<IndexModel>) -> Result<(), MongoError> {
     database.collection::<Document>(collection).create_indexes(models).await?;
     Ok(())
 }

@@ -21,11 +21,12 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::customers::{self, Place};
 use super::docs::{Kept, Pending, UserDoc, document, reply_id};
-use super::failure::{Failure, in_time, within};
-use super::{MongoStore, TRIES, replies, schema};
+use super::{MongoStore, TRIES, idempotency_keys, schema};
 use crate::domain::{NewUser, Profile, User};
 use crate::error::Error;
-use crate::store::{Key, Render, Reply};
+use crate::error::{MongoError, in_time, within};
+use crate::store::Render;
+use idempotency::{Key, StoredResponse};
 
 pub(super) fn typed(store: &MongoStore) -> Collection<UserDoc> {
     store.users.clone_with_type()
@@ -40,7 +41,7 @@ pub(super) async fn create(
     new: NewUser,
     key: Option<Key>,
     render: Render<User>,
-) -> Result<(Option<User>, Reply), Error> {
+) -> Result<(Option<User>, StoredResponse), Error> {
     for _ in 0..TRIES {
         if let Some(key) = &key
             && let Some(reply) = reply(store, key).await?
@@ -74,7 +75,7 @@ pub(super) async fn create(
             }
         }
     }
-    Err(Error::from(Failure::Away(None)))
+    Err(Error::from(MongoError::Away(None)))
 }
 
 fn no_customer() -> Error {
@@ -87,7 +88,7 @@ pub(super) async fn begin(
     new: &NewUser,
     key: Option<&Key>,
     render: Render<User>,
-) -> Result<(UserDoc, Reply), Error> {
+) -> Result<(UserDoc, StoredResponse), Error> {
     let mut pending = None;
     let mut customer_id = None;
     if let Some(id) = &new.customer_id {
@@ -124,10 +125,10 @@ pub(super) async fn begin(
 }
 
 /// Does what is left of making a user; `None` if he is not to be.
-pub(super) async fn settle(store: &MongoStore, mut user: UserDoc) -> Result<Option<UserDoc>, Failure> {
+pub(super) async fn settle(store: &MongoStore, mut user: UserDoc) -> Result<Option<UserDoc>, MongoError> {
     let Some(pending) = user.pending.take() else { return Ok(Some(user)) };
     let Some(customer_id) = user.customer_id.clone() else {
-        return Err(Failure::Server(format!("user {} waits for a customer without an id", user.id)));
+        return Err(MongoError::Server(format!("user {} waits for a customer without an id", user.id)));
     };
     let stands = match pending {
         Pending::Customer => make_customer(store, &user, customer_id).await?,
@@ -143,7 +144,7 @@ pub(super) async fn settle(store: &MongoStore, mut user: UserDoc) -> Result<Opti
 }
 
 /// Makes the customer that a user is; false if another has his address.
-async fn make_customer(store: &MongoStore, user: &UserDoc, id: String) -> Result<bool, Failure> {
+async fn make_customer(store: &MongoStore, user: &UserDoc, id: String) -> Result<bool, MongoError> {
     let profile = Profile { name: Some(user.name.clone()), email: Some(user.email.clone()), ..Profile::default() };
     loop {
         let draft = customers::draft(CustomerId::trusted(id.clone()), profile.clone(), None);
@@ -166,14 +167,14 @@ async fn make_customer(store: &MongoStore, user: &UserDoc, id: String) -> Result
 
 /// Whether the customer whom a user names is still alive. It is a write, which whoever removes that customer has
 /// either seen, and then finds the user too, or has come before.
-async fn link(store: &MongoStore, user: &UserDoc, customer_id: &str) -> Result<bool, Failure> {
+async fn link(store: &MongoStore, user: &UserDoc, customer_id: &str) -> Result<bool, MongoError> {
     let alive = doc! { "_id": customer_id, "number": { "$gte": 1_i64 }, "anonymised_at": Bson::Null };
     let done = within(store.customers.update_one(alive, doc! { "$set": { "user_id": &user.id } })).await?;
     Ok(done.matched_count == 1)
 }
 
 /// The user whom the filter finds, settled.
-pub(super) async fn find(store: &MongoStore, filter: Document) -> Result<Option<UserDoc>, Failure> {
+pub(super) async fn find(store: &MongoStore, filter: Document) -> Result<Option<UserDoc>, MongoError> {
     match within(typed(store).find_one(filter).projection(without_replies())).await? {
         Some(user) => settle(store, user).await,
         None => Ok(None),
@@ -196,12 +197,12 @@ pub(super) async fn by_login(store: &MongoStore, login: &str) -> Result<Option<U
 }
 
 /// The answer that was given to this key before; what it tells of is finished first.
-pub(super) async fn reply(store: &MongoStore, key: &Key) -> Result<Option<Reply>, Error> {
+pub(super) async fn reply(store: &MongoStore, key: &Key) -> Result<Option<StoredResponse>, Error> {
     find(store, doc! { "replies.id": reply_id(key), "pending": { "$exists": true } }).await?;
-    replies::find(&store.users, key).await
+    idempotency_keys::find(&store.users, key).await
 }
 
-async fn user_reply(store: &MongoStore, key: Option<&Key>) -> Result<Option<Reply>, Error> {
+async fn user_reply(store: &MongoStore, key: Option<&Key>) -> Result<Option<StoredResponse>, Error> {
     match key {
         Some(key) => reply(store, key).await,
         None => Ok(None),
@@ -209,13 +210,13 @@ async fn user_reply(store: &MongoStore, key: Option<&Key>) -> Result<Option<Repl
 }
 
 /// Whether a user who is no customer has that address, in small letters.
-pub(super) async fn without_customer(store: &MongoStore, email: &str) -> Result<bool, Failure> {
+pub(super) async fn without_customer(store: &MongoStore, email: &str) -> Result<bool, MongoError> {
     let user = find(store, doc! { "email_lower": email }).await?;
     Ok(user.is_some_and(|user| user.customer_id.is_none()))
 }
 
 /// The id of the user who is that customer, whether he is settled or not.
-pub(super) async fn of_customer(store: &MongoStore, id: &str) -> Result<Option<String>, Failure> {
+pub(super) async fn of_customer(store: &MongoStore, id: &str) -> Result<Option<String>, MongoError> {
     let user = within(store.users.find_one(doc! { "customer_id": id }).projection(doc! { "_id": 1 })).await?;
     Ok(user.and_then(|user| user.get_str("_id").ok().map(str::to_owned)))
 }

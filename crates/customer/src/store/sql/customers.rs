@@ -6,12 +6,13 @@ use commerce::{CustomerId, Timestamp};
 use db::{Tx, insert, query};
 
 use super::rows::{CUSTOMER, CUSTOMER_COLUMNS, address_text, customer, customer_row, email_lower};
-use super::{Lock, SqlStore, keys, next_number, repeats};
-use crate::audit::CustomerFact;
+use super::{Lock, SqlStore, idempotency_keys, keys, next_number};
 use crate::domain::{Change, Customer, NewCustomer, Profile, search_text};
 use crate::error::Error;
 use crate::events;
-use crate::store::{Filter, Key, Render, Reply};
+use crate::store::CustomerFact;
+use crate::store::{Filter, Render};
+use idempotency::{Key, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 
@@ -20,12 +21,12 @@ pub(super) async fn create(
     new: NewCustomer,
     key: Option<Key>,
     render: Render<Customer>,
-) -> Result<Reply, Error> {
+) -> Result<StoredResponse, Error> {
     let mut tx = store.db.write().await?;
     if let Some(key) = &key {
         Lock::Key(key).take(&mut tx).await?;
     }
-    if let Some(reply) = repeats::find(&mut tx, key.as_ref()).await? {
+    if let Some(reply) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
         return Ok(reply);
     }
     if let Some(id) = &new.id {
@@ -44,7 +45,7 @@ pub(super) async fn create(
         None => (add(&mut tx, new.id, new.profile, Some(new.created_from)).await?, true),
     };
     let reply = render(&customer, created);
-    repeats::keep(&mut tx, key.as_ref(), customer.id.as_str(), &reply).await?;
+    idempotency_keys::keep(&mut tx, key.as_ref(), customer.id.as_str(), &reply).await?;
     tx.commit().await?;
     Ok(reply)
 }
@@ -202,12 +203,12 @@ pub(super) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i6
     let ended = match user {
         Some(row) => {
             let user_id: String = row.get("id")?;
-            repeats::forget(&mut tx, &user_id).await?;
+            idempotency_keys::forget(&mut tx, &user_id).await?;
             keys::end_tokens(&mut tx, &user_id).await?
         }
         None => Vec::new(),
     };
-    repeats::forget(&mut tx, id.as_str()).await?;
+    idempotency_keys::forget(&mut tx, id.as_str()).await?;
     outbox::redact(&mut tx, events::TOPIC, id.as_str(), &events::data(&after)).await?;
     outbox::append(&mut tx, crate::NAME, vec![events::anonymised(&after)]).await?;
     tx.commit().await?;

@@ -5,12 +5,13 @@ use commerce::{CustomerId, Timestamp};
 use db::{Row, Value};
 
 use super::records::{self, Rows};
-use super::{Answered, SqlStore};
-use crate::audit::LeadFact;
+use super::{SqlStore, StoreFuture};
 use crate::domain::{Activity, ActivityId, Day, Lead, Planned, Prospect, ProspectId, Stage};
 use crate::error::Error;
+use crate::store::LeadFact;
+use crate::store::Render;
 use crate::store::leads::{Activities, Edit, Leads, Listed, Prospects};
-use crate::store::{Key, Render, Reply};
+use idempotency::{Key, StoredResponse};
 
 impl Rows for Prospect {
     const TABLE: &'static str = "prospects";
@@ -188,47 +189,57 @@ async fn activities(store: &SqlStore, filter: Activities, window: PageRequest<i6
 }
 
 impl Leads for SqlStore {
-    fn create_prospect(&self, new: Prospect, key: Option<Key>, render: Render<Prospect>) -> Answered<'_, Reply> {
+    fn create_prospect(
+        &self,
+        new: Prospect,
+        key: Option<Key>,
+        render: Render<Prospect>,
+    ) -> StoreFuture<'_, StoredResponse> {
         Box::pin(records::create(self, new, key, render))
     }
 
-    fn prospect<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Prospect>> {
+    fn prospect<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Prospect>> {
         Box::pin(records::find(self, id))
     }
 
-    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> Answered<'_, Listed<Prospect>> {
+    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Prospect>> {
         Box::pin(prospects(self, filter, window))
     }
 
-    fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> Answered<'a, Prospect> {
+    fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> StoreFuture<'a, Prospect> {
         Box::pin(records::edit(self, id, seen, edit))
     }
 
-    fn create_activity(&self, new: Activity, key: Option<Key>, render: Render<Activity>) -> Answered<'_, Reply> {
+    fn create_activity(
+        &self,
+        new: Activity,
+        key: Option<Key>,
+        render: Render<Activity>,
+    ) -> StoreFuture<'_, StoredResponse> {
         Box::pin(records::create(self, new, key, render))
     }
 
-    fn note_activity(&self, new: Activity) -> Answered<'_, bool> {
+    fn note_activity(&self, new: Activity) -> StoreFuture<'_, bool> {
         Box::pin(records::note(self, new))
     }
 
-    fn activity<'a>(&'a self, id: &'a str) -> Answered<'a, Option<Activity>> {
+    fn activity<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Activity>> {
         Box::pin(records::find(self, id))
     }
 
-    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> Answered<'_, Listed<Activity>> {
+    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Activity>> {
         Box::pin(activities(self, filter, window))
     }
 
-    fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> Answered<'a, Activity> {
+    fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> StoreFuture<'a, Activity> {
         Box::pin(records::edit(self, id, seen, edit))
     }
 
-    fn prospect_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<LeadFact>> {
+    fn prospect_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>> {
         Box::pin(records::facts::<Prospect>(self, after))
     }
 
-    fn activity_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<LeadFact>> {
+    fn activity_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>> {
         Box::pin(records::facts::<Activity>(self, after))
     }
 }

@@ -1,26 +1,27 @@
 //! The port over SQL: every write is one transaction. Each part has its own file; here they meet.
 
 mod customers;
+mod idempotency_keys;
 mod keys;
 mod leads;
 mod records;
-mod repeats;
 mod rows;
 mod users;
 
 use std::time::Duration;
 
-use bus::outbox::Telling;
+use bus::outbox::OutboxDump;
 use commerce::page::PageRequest;
 use commerce::{CustomerId, UserId};
 use db::{Db, Migration, Tx, query};
 use futures::future::BoxFuture;
 use upkeep::{Job, Prune};
 
-use super::{Answered, Filter, Keep, Key, Render, Reply, Store};
-use crate::audit::CustomerFact;
+use super::{Filter, Render, Retention, Store, StoreFuture};
 use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
+use crate::store::CustomerFact;
+use idempotency::{Key, StoredResponse};
 
 /// The schema. Versions go on where those of the bus end.
 pub(crate) const MIGRATIONS: &[Migration] = &[
@@ -84,47 +85,62 @@ pub(super) async fn next_number(tx: &mut Tx, kind: &str) -> Result<i64, Error> {
 }
 
 impl Store for SqlStore {
-    fn create_customer(&self, new: NewCustomer, key: Option<Key>, render: Render<Customer>) -> Answered<'_, Reply> {
+    fn create_customer(
+        &self,
+        new: NewCustomer,
+        key: Option<Key>,
+        render: Render<Customer>,
+    ) -> StoreFuture<'_, StoredResponse> {
         Box::pin(customers::create(self, new, key, render))
     }
 
-    fn customer<'a>(&'a self, id: &'a CustomerId) -> Answered<'a, Option<Customer>> {
+    fn customer<'a>(&'a self, id: &'a CustomerId) -> StoreFuture<'a, Option<Customer>> {
         Box::pin(async move { customers::load(&mut self.db.read().await?, id).await })
     }
 
-    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> Answered<'_, (Vec<Customer>, Option<u64>)> {
+    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> StoreFuture<'_, (Vec<Customer>, Option<u64>)> {
         Box::pin(customers::list(self, filter, window))
     }
 
-    fn change_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>, change: Change) -> Answered<'a, Customer> {
+    fn change_customer<'a>(
+        &'a self,
+        id: &'a CustomerId,
+        seen: Option<i64>,
+        change: Change,
+    ) -> StoreFuture<'a, Customer> {
         Box::pin(customers::change(self, id, seen, change))
     }
 
-    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> Answered<'a, Vec<String>> {
+    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> StoreFuture<'a, Vec<String>> {
         Box::pin(customers::anonymise(self, id, seen))
     }
 
-    fn customer_facts<'a>(&'a self, after: &'a str) -> Answered<'a, Vec<CustomerFact>> {
+    fn customer_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<CustomerFact>> {
         Box::pin(customers::facts(self, after))
     }
 
-    fn create_user(&self, new: NewUser, key: Option<Key>, render: Render<User>) -> Answered<'_, (Option<User>, Reply)> {
+    fn create_user(
+        &self,
+        new: NewUser,
+        key: Option<Key>,
+        render: Render<User>,
+    ) -> StoreFuture<'_, (Option<User>, StoredResponse)> {
         Box::pin(users::create(self, new, key, render))
     }
 
-    fn user_reply<'a>(&'a self, key: &'a Key) -> Answered<'a, Option<Reply>> {
-        Box::pin(async move { repeats::find(&mut self.db.read().await?, Some(key)).await })
+    fn user_reply<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<StoredResponse>> {
+        Box::pin(async move { idempotency_keys::find(&mut self.db.read().await?, Some(key)).await })
     }
 
-    fn user<'a>(&'a self, id: &'a UserId) -> Answered<'a, Option<User>> {
+    fn user<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<User>> {
         Box::pin(async move { users::load(&mut self.db.read().await?, id.as_str()).await })
     }
 
-    fn user_by_login<'a>(&'a self, login: &'a str) -> Answered<'a, Option<User>> {
+    fn user_by_login<'a>(&'a self, login: &'a str) -> StoreFuture<'a, Option<User>> {
         Box::pin(users::by_login(self, login))
     }
 
-    fn users(&self, window: PageRequest<String>) -> Answered<'_, (Vec<User>, Option<u64>)> {
+    fn users(&self, window: PageRequest<String>) -> StoreFuture<'_, (Vec<User>, Option<u64>)> {
         Box::pin(users::list(self, window))
     }
 
@@ -133,19 +149,19 @@ impl Store for SqlStore {
         id: &'a UserId,
         roles: Vec<auth::Role>,
         stores: Vec<String>,
-    ) -> Answered<'a, (User, Vec<String>)> {
+    ) -> StoreFuture<'a, (User, Vec<String>)> {
         Box::pin(users::set_roles(self, id, roles, stores))
     }
 
-    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> Answered<'a, ()> {
+    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> StoreFuture<'a, ()> {
         Box::pin(keys::note_token(self, jti, user.as_str(), expires_at, false))
     }
 
-    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> Answered<'a, ()> {
+    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> StoreFuture<'a, ()> {
         Box::pin(keys::note_token(self, jti, user, expires_at, true))
     }
 
-    fn end_tokens<'a>(&'a self, user: &'a UserId) -> Answered<'a, Vec<String>> {
+    fn end_tokens<'a>(&'a self, user: &'a UserId) -> StoreFuture<'a, Vec<String>> {
         Box::pin(async move {
             let mut tx = self.db.write().await?;
             let ended = keys::end_tokens(&mut tx, user.as_str()).await?;
@@ -154,23 +170,23 @@ impl Store for SqlStore {
         })
     }
 
-    fn revoked_tokens(&self) -> Answered<'_, Vec<(String, i64)>> {
+    fn revoked_tokens(&self) -> StoreFuture<'_, Vec<(String, i64)>> {
         Box::pin(keys::revoked(self))
     }
 
-    fn signing_keys(&self) -> Answered<'_, Vec<String>> {
+    fn signing_keys(&self) -> StoreFuture<'_, Vec<String>> {
         Box::pin(keys::signing_keys(self))
     }
 
-    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> Answered<'a, ()> {
+    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> StoreFuture<'a, ()> {
         Box::pin(keys::add_signing_key(self, kid, pkcs8))
     }
 
-    fn told(&self) -> Answered<'_, Telling> {
+    fn told(&self) -> StoreFuture<'_, OutboxDump> {
         Box::pin(async move { Ok(bus::outbox::telling(&mut self.db.read().await?).await?) })
     }
 
-    fn jobs(&self, keep: Keep) -> Vec<Job> {
+    fn jobs(&self, keep: Retention) -> Vec<Job> {
         let (key, old) = ("subject, route, key", "created_at < $1");
         let prunes = [
             bus::outbox::prune(keep.events),
@@ -181,12 +197,12 @@ impl Store for SqlStore {
         prunes.into_iter().map(|prune| prune.job(self.db.clone())).collect()
     }
 
-    fn resume(&self) -> Answered<'_, u64> {
+    fn resume(&self) -> StoreFuture<'_, u64> {
         // A transaction is never half done.
         Box::pin(async { Ok(0) })
     }
 
-    fn ping(&self) -> Answered<'_, ()> {
+    fn ping(&self) -> StoreFuture<'_, ()> {
         Box::pin(async move { Ok(self.db.ping().await?) })
     }
 

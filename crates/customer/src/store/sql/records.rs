@@ -5,11 +5,12 @@ use commerce::Timestamp;
 use commerce::page::PageRequest;
 use db::{Row, Tx, Value, insert, query};
 
-use super::{Lock, SqlStore, next_number, repeats};
-use crate::audit::LeadFact;
+use super::{Lock, SqlStore, idempotency_keys, next_number};
 use crate::error::Error;
+use crate::store::LeadFact;
+use crate::store::Render;
 use crate::store::leads::{Edit, Listed, Record};
-use crate::store::{Key, Render, Reply};
+use idempotency::{Key, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 
@@ -31,17 +32,17 @@ pub(super) async fn create<T: Rows>(
     new: T,
     key: Option<Key>,
     render: Render<T>,
-) -> Result<Reply, Error> {
+) -> Result<StoredResponse, Error> {
     let mut tx = store.db.write().await?;
     if let Some(key) = &key {
         Lock::Key(key).take(&mut tx).await?;
     }
-    if let Some(reply) = repeats::find(&mut tx, key.as_ref()).await? {
+    if let Some(reply) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
         return Ok(reply);
     }
     let made = add(&mut tx, new).await?;
     let reply = render(&made, true);
-    repeats::keep(&mut tx, key.as_ref(), made.id(), &reply).await?;
+    idempotency_keys::keep(&mut tx, key.as_ref(), made.id(), &reply).await?;
     tx.commit().await?;
     Ok(reply)
 }
@@ -88,7 +89,7 @@ pub(super) async fn edit<T: Rows>(store: &SqlStore, id: &str, seen: Option<i64>,
     if let Some(data) = &step.erases {
         let told = step.after.told_first();
         outbox::redact(&mut tx, told.topic, &told.subject, data).await?;
-        repeats::forget(&mut tx, id).await?;
+        idempotency_keys::forget(&mut tx, id).await?;
     }
     outbox::append(&mut tx, crate::NAME, step.tells.into_iter().collect()).await?;
     tx.commit().await?;

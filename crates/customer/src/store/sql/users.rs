@@ -6,22 +6,23 @@ use commerce::{Timestamp, UserId};
 use db::{Tx, insert, query};
 
 use super::rows::{USER, USER_COLUMNS, role_names, store_ids, user, user_row};
-use super::{Lock, SqlStore, customers, keys, repeats};
+use super::{Lock, SqlStore, customers, idempotency_keys, keys};
 use crate::domain::{NewUser, Profile, User};
 use crate::error::Error;
-use crate::store::{Key, Render, Reply};
+use crate::store::Render;
+use idempotency::{Key, StoredResponse};
 
 pub(super) async fn create(
     store: &SqlStore,
     new: NewUser,
     key: Option<Key>,
     render: Render<User>,
-) -> Result<(Option<User>, Reply), Error> {
+) -> Result<(Option<User>, StoredResponse), Error> {
     let mut tx = store.db.write().await?;
     if let Some(key) = &key {
         Lock::Key(key).take(&mut tx).await?;
     }
-    if let Some(reply) = repeats::find(&mut tx, key.as_ref()).await? {
+    if let Some(reply) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
         return Ok((None, reply));
     }
     if let Some(id) = &new.customer_id {
@@ -57,7 +58,7 @@ pub(super) async fn create(
     }
     insert("users", USER_COLUMNS, [user_row(&made)]).execute(&mut tx).await?;
     let reply = render(&made, true);
-    repeats::keep(&mut tx, key.as_ref(), made.id.as_str(), &reply).await?;
+    idempotency_keys::keep(&mut tx, key.as_ref(), made.id.as_str(), &reply).await?;
     tx.commit().await?;
     Ok((Some(made), reply))
 }

@@ -165,7 +165,7 @@ fn refused(answer: &Answer, body: &Value) -> Response {
         errors = vec![invalid("email", "E-mail already in use", body)];
     }
     if errors.is_empty() {
-        let field = FIELDS.into_iter().find(|field| answer.detail().contains(field)).unwrap_or("body");
+        let field = FIELDS.into_iter().find(|field| answer.body["field"] == *field).unwrap_or("body");
         errors = vec![invalid(field, "Invalid value", body)];
     }
     (StatusCode::BAD_REQUEST, Json(json!({ "errors": errors }))).into_response()

@@ -32,7 +32,7 @@ const PERSISTENT: u8 = 2;
 
 /// A message to be told.
 #[derive(Debug)]
-pub(super) struct Telling {
+pub(super) struct OutboxDump {
     pub(super) exchange: &'static str,
     /// The message's id, by which a repeat is known.
     pub(super) id: String,
@@ -62,7 +62,7 @@ impl Amqp {
     }
 
     /// Has the broker keep these, in their order.
-    pub(super) async fn tell(&self, messages: &[Telling]) -> anyhow::Result<()> {
+    pub(super) async fn tell(&self, messages: &[OutboxDump]) -> anyhow::Result<()> {
         if messages.is_empty() {
             return Ok(());
         }

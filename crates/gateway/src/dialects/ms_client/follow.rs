@@ -6,7 +6,7 @@ use chassis::Context;
 use serde_json::{Map, Value, json};
 
 use super::{
-    amqp::{Amqp, DELETION, Heard, ORDERS, STOCK, Telling},
+    amqp::{Amqp, DELETION, Heard, ORDERS, OutboxDump, STOCK},
     clients,
     commandes::Names,
     find, messages, produits,
@@ -57,20 +57,20 @@ impl Handler for Teller {
                     let mut body: Map<String, Value> = members.into_iter().collect();
                     // Here the total is a number.
                     body.insert("montant_total".into(), data["total"].clone());
-                    told.push(Telling { exchange: ORDERS, id: event.id.clone(), body: body.into() });
+                    told.push(OutboxDump { exchange: ORDERS, id: event.id.clone(), body: body.into() });
                     for (nth, line) in data["lines"].as_array().into_iter().flatten().enumerate() {
                         let one = json!({ "lines": [line] });
                         let product =
                             Names::of(&self.desk, std::slice::from_ref(&one)).await.map_err(later)?.product(&one);
                         if !product.is_null() {
                             let body = json!({"produit_id": product, "quantite": line["quantity"]});
-                            told.push(Telling { exchange: STOCK, id: format!("{}/{nth}", event.id), body });
+                            told.push(OutboxDump { exchange: STOCK, id: format!("{}/{nth}", event.id), body });
                         }
                     }
                 }
                 "souk.customer.anonymised" => {
                     let body = json!({"client_id": data["number"]});
-                    told.push(Telling { exchange: DELETION, id: event.id.clone(), body });
+                    told.push(OutboxDump { exchange: DELETION, id: event.id.clone(), body });
                 }
                 _ => {}
             }

@@ -85,7 +85,7 @@ mod tests {
     fn tokens(algorithm: JwtAlgorithm, secret: &str) -> Tokens {
         let key = auth::InternalKey::generate().expect("a key").to_secret();
         let config = Config {
-            internal_key: key,
+            auth: auth::AuthConfig { internal_key: key, ..Default::default() },
             quartet_jwt_algorithm: algorithm,
             quartet_jwt_secret: chassis::Secret::new(secret),
             ..Config::default()

@@ -1,0 +1,77 @@
+//! A prospect becomes a customer.
+//!
+//! Two things are written, the customer and the prospect who names him, one after the other: not every store has
+//! transactions. The customer's id is made of the prospect's, so whoever died in between finds the same one when he
+//! asks again, and so does whoever asks at the same time.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use commerce::page::PageRequest;
+use commerce::{CustomerId, Timestamp};
+
+use crate::domain::{NewCustomer, Prospect, ProspectId};
+use crate::error::Error;
+use crate::events;
+use crate::store::{Edit, Filter, Step, Store};
+use idempotency::StoredResponse;
+
+/// Looks for a customer before it is given up: each time somebody else had just taken the address.
+const TRIES: u32 = 3;
+
+/// Makes the customer, or finds the one who has the prospect's address, and says so in the prospect.
+pub(crate) async fn convert(store: &dyn Store, prospect: Prospect, actor: &str) -> Result<Prospect, Error> {
+    let (actor, now) = (actor.to_owned(), Timestamp::now());
+    // Asked before anything is made: who is lost becomes nobody.
+    if prospect.converted(CustomerId::new(), &actor, now)?.is_none() {
+        return Ok(prospect);
+    }
+    let customer = customer_of(store, &prospect).await?;
+    let edit: Edit<Prospect> = Arc::new(move |before: &Prospect| {
+        let after = before.converted(customer.clone(), &actor, now)?;
+        let told = |after: &Prospect| events::prospect_event(events::PROSPECT_CONVERTED, after);
+        Ok(after.map(|after| Step { tells: Some(told(&after)), after, erases: None }))
+    });
+    store.edit_prospect(prospect.id.as_str(), None, edit).await
+}
+
+async fn customer_of(store: &dyn Store, prospect: &Prospect) -> Result<CustomerId, Error> {
+    let made = made_of(&prospect.id);
+    let mut taken = None;
+    for _ in 0..TRIES {
+        // First the one that was made by somebody who got no further, whatever his address is by now.
+        if store.customer(&made).await?.is_some_and(|customer| customer.anonymised_at.is_none()) {
+            return Ok(made);
+        }
+        if let Some(email) = &prospect.lead.email {
+            let filter = Filter { email: Some(email.clone()), ..Filter::default() };
+            let window = PageRequest { limit: 1, after: None, offset: 0, page: None, include_total: false };
+            if let Some(customer) = store.customers(filter, window).await?.0.into_iter().next() {
+                return Ok(customer.id);
+            }
+        }
+        let profile = prospect.lead.profile().checked().map_err(Error::Invalid)?;
+        let created_from = format!("prospect/{}", prospect.id);
+        let new = NewCustomer { id: Some(made.clone()), profile, created_from };
+        match store.create_customer(new, None, id_alone).await {
+            Ok(_) => return Ok(made),
+            Err(Error::EmailTaken) => taken = Some(Error::EmailTaken),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(taken.unwrap_or(Error::Defect("no customer was found or made")))
+}
+
+/// The id of the customer that is made of a prospect.
+fn made_of(prospect: &ProspectId) -> CustomerId {
+    let hash = digest(&SHA256, format!("customer of prospect {prospect}").as_bytes());
+    CustomerId::trusted(format!("prospect-{}", BASE64_URL_SAFE_NO_PAD.encode(hash)))
+}
+
+/// Nobody gets this answer.
+fn id_alone(customer: &crate::domain::Customer, _created: bool) -> StoredResponse {
+    let id = customer.id.as_str().to_owned();
+    StoredResponse { status: 200, body: String::new(), location: id, etag: String::new() }
+}

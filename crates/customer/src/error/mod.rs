@@ -1,0 +1,191 @@
+//! What can go wrong here, and of what kind it is.
+
+mod mongo;
+
+use chassis::{FieldError, Kind, Problem};
+
+use crate::domain;
+
+pub(crate) use mongo::{MongoError, in_time, within};
+
+/// A failure of this service, told without a word of HTTP.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is none, or the caller may not know of it.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// Fields break rules.
+    #[error("fields break rules")]
+    Invalid(Vec<FieldError>),
+    /// The body cannot be understood.
+    #[error("{0}")]
+    Unreadable(String),
+    /// A list's window cannot be given.
+    #[error(transparent)]
+    Page(#[from] commerce::page::BadPage),
+    /// Another customer or user has the address.
+    #[error("another customer or user has this e-mail address")]
+    EmailTaken,
+    /// Another user has the name.
+    #[error("another user has this username")]
+    UsernameTaken,
+    /// The id stands for another customer.
+    #[error("there is another customer of this id")]
+    IdTaken,
+    /// Another user is that customer.
+    #[error("another user belongs to this customer")]
+    CustomerTaken,
+    /// The key came before with something else.
+    #[error("this Idempotency-Key was used with another payload")]
+    KeyReused,
+    /// The caller has seen an older version.
+    #[error("it has changed meanwhile")]
+    Stale {
+        /// The version it has now.
+        version: i64,
+    },
+    /// Nothing of the person is left to change.
+    #[error("this customer was anonymised")]
+    Anonymised,
+    /// There is no way from one stage to the other.
+    #[error("a prospect who is {from} cannot become {to}")]
+    StageMove {
+        /// Where he stands.
+        from: &'static str,
+        /// What was wanted.
+        to: &'static str,
+    },
+    /// Somebody must be left who can give roles.
+    #[error("the last admin must stay one")]
+    LastAdmin,
+    /// Unknown user or wrong password; which of them is not told.
+    #[error("user or password is wrong")]
+    BadLogin,
+    /// So many wrong passwords that the login name has to rest; whether there is such a user is not told.
+    #[error("too many wrong passwords for this login name; try again later")]
+    TooManyAttempts {
+        /// Until it may be tried again.
+        seconds: u64,
+    },
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[source] db::Error),
+    /// The store failed, where it is MongoDB.
+    #[error("the store failed")]
+    Documents(#[source] MongoError),
+    /// A key or token could not be made.
+    #[error("no token could be made")]
+    Token(#[from] auth::AuthError),
+    /// A password could not be hashed.
+    #[error("a password could not be hashed")]
+    Password(#[from] argon2::password_hash::Error),
+    /// The order service does not answer as it should.
+    #[error("the order service cannot cancel the open orders now")]
+    OrdersAway(#[source] anyhow::Error),
+    /// The stock service does not say which places there are.
+    #[error("The stock service did not answer; try again.")]
+    PlacesAway(#[source] anyhow::Error),
+    /// An open order cannot be cancelled.
+    #[error("order {order_id} cannot be cancelled: {reason}")]
+    OrderStays {
+        /// Which.
+        order_id: String,
+        /// What the order service says.
+        reason: String,
+    },
+    /// A defect of ours.
+    #[error("{0}")]
+    Defect(&'static str),
+}
+
+impl Error {
+    /// One field breaks one rule.
+    pub(crate) fn invalid(field: &str, rule: &str, message: &str) -> Self {
+        Self::Invalid(vec![FieldError::new(field, rule, message)])
+    }
+
+    /// Whether the same may work later.
+    pub(crate) fn is_away(&self) -> bool {
+        self.kind() == Kind::Unavailable
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound(_) => Kind::NotFound,
+            Self::Invalid(_) | Self::KeyReused | Self::Page(_) => Kind::Invalid,
+            Self::Unreadable(_) => Kind::Unreadable,
+            Self::EmailTaken
+            | Self::UsernameTaken
+            | Self::IdTaken
+            | Self::CustomerTaken
+            | Self::Anonymised
+            | Self::StageMove { .. }
+            | Self::LastAdmin
+            | Self::OrderStays { .. } => Kind::Conflict,
+            Self::Stale { .. } => Kind::Stale,
+            Self::BadLogin => Kind::Unauthenticated,
+            Self::TooManyAttempts { .. } => Kind::TooMany,
+            Self::Store(error) if error.is_away() => Kind::Unavailable,
+            Self::Documents(failure) if failure.is_away() => Kind::Unavailable,
+            Self::OrdersAway(_) | Self::PlacesAway(_) => Kind::Unavailable,
+            Self::Store(_) | Self::Documents(_) | Self::Token(_) | Self::Password(_) | Self::Defect(_) => {
+                Kind::Internal
+            }
+        }
+    }
+}
+
+/// Which rule of the schema says what: constraints and unique indexes have the same names in every store.
+fn refused_by(constraint: Option<&str>) -> Option<Error> {
+    match constraint {
+        Some("customers_email_lower_key" | "users_email_lower_key") => Some(Error::EmailTaken),
+        Some("users_username_lower_key") => Some(Error::UsernameTaken),
+        Some("customers_pkey") => Some(Error::IdTaken),
+        Some("users_customer_id_key") => Some(Error::CustomerTaken),
+        _ => None,
+    }
+}
+
+impl From<domain::Error> for Error {
+    fn from(error: domain::Error) -> Self {
+        match error {
+            domain::Error::Invalid(fields) => Self::Invalid(fields),
+            domain::Error::Unreadable(why) => Self::Unreadable(why),
+            domain::Error::StageMove { from, to } => Self::StageMove { from, to },
+            domain::Error::Defect(what) => Self::Defect(what),
+        }
+    }
+}
+
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        refused_by(error.constraint()).unwrap_or(Self::Store(error))
+    }
+}
+
+impl From<MongoError> for Error {
+    fn from(failure: MongoError) -> Self {
+        refused_by(failure.duplicate()).unwrap_or(Self::Documents(failure))
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let kind = error.kind();
+        let detail = error.to_string();
+        match error {
+            Error::Invalid(fields) => Self::fields(fields),
+            Error::Page(bad) => Self::invalid(bad.field, "range", bad.message),
+            Error::Stale { version } => Self::new(kind, detail).with("version", version),
+            Error::OrderStays { order_id, .. } => Self::new(kind, detail).with("order_id", order_id),
+            Error::TooManyAttempts { seconds } => Self::new(kind, detail).retry_after(seconds),
+            Error::Store(_)
+            | Error::Documents(_)
+            | Error::Token(_)
+            | Error::Password(_)
+            | Error::OrdersAway(_)
+            | Error::PlacesAway(_) => Self::new(kind, detail).because(error),
+            _ => Self::new(kind, detail),
+        }
+    }
+}

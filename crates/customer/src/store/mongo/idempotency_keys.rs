@@ -1,0 +1,42 @@
+//! Answers kept for repeats until they are pruned, each inside the document that it is about.
+//!
+//! They are written with the effect, in the one operation that makes or touches the document, and a unique index
+//! over the keys of all documents lets one of two that come at once through. Who loses looks again, and finds the
+//! winner's answer.
+
+use mongodb::Collection;
+use mongodb::bson::{Document, doc};
+use serde::Deserialize;
+
+use super::docs::{Kept, reply_id};
+use crate::error::Error;
+use crate::error::within;
+use idempotency::{Key, StoredResponse};
+
+#[derive(Deserialize)]
+struct Holder {
+    #[serde(default)]
+    replies: Vec<Kept>,
+}
+
+/// The first answer, when the same came before under this key.
+pub(super) async fn find(collection: &Collection<Document>, key: &Key) -> Result<Option<StoredResponse>, Error> {
+    let id = reply_id(key);
+    let holders = collection.clone_with_type::<Holder>();
+    let Some(holder) = within(holders.find_one(doc! { "replies.id": &id }).projection(doc! { "replies": 1 })).await?
+    else {
+        return Ok(None);
+    };
+    let Some(kept) = holder.replies.into_iter().find(|kept| kept.id == id) else {
+        return Ok(None);
+    };
+    if !key.fingerprint.is(&kept.payload_hash) {
+        return Err(Error::KeyReused);
+    }
+    Ok(Some(StoredResponse {
+        status: u16::try_from(kept.status).map_err(|_| Error::Defect("a kept status is no status"))?,
+        body: kept.body,
+        location: kept.location,
+        etag: kept.etag,
+    }))
+}
