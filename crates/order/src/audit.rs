@@ -51,7 +51,7 @@ pub struct Facts {
     /// The orders.
     pub orders: Vec<OrderFact>,
     /// The outbox.
-    pub outbox: bus::outbox::Telling,
+    pub outbox: bus::outbox::OutboxDump,
     /// The summaries of sales, compared with the orders.
     pub reports: crate::reports::Compared,
 }

@@ -6,7 +6,7 @@ use commerce::{Amount, Currency, CustomerId, Id, OrderId, PlaceId, ProductId, Qu
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::orders::PaymentChoice;
+use super::order_body::PaymentChoice;
 use crate::domain::{Address, Cart, CartId, Item, ItemChange, ItemId};
 
 /// The prefix of the ids of guests' carts.

@@ -20,7 +20,8 @@ use super::{
         CartBody, CheckoutOptions, ClaimRequest, EditedItem, GUEST_PREFIX, NewCart, NewItem, QuantityUpdate,
         new_guest_id,
     },
-    orders::{OrderInProgress, check_address, deadline, not_own_order, outcome_response, own_customer_id, path},
+    order_body::{check_address, not_own_order, own_customer_id},
+    orders::{OrderInProgress, deadline, outcome_response, path},
     request::{self, bad_query, check_text},
     require_own_place, require_staff, require_user, response,
 };
@@ -71,7 +72,9 @@ fn body(state: &ApiState, cart: &Cart) -> CartBody {
 /// with a token.
 #[utoipa::path(post, path = "/api/carts", operation_id = "createCart", tag = "carts", request_body = Option<NewCart>,
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = CartBody), (status = 422)))]
+    responses(
+        (status = 201, body = CartBody, description = "The new cart"),
+        (status = 422, description = "There is no such place")))]
 pub(super) async fn create(
     State(state): State<ApiState>,
     MaybeCaller(caller): MaybeCaller,
@@ -115,7 +118,8 @@ pub(crate) struct CartQuery {
 
 /// Lists carts, last changed first, without refreshing their prices. For staff.
 #[utoipa::path(get, path = "/api/carts", operation_id = "listCarts", tag = "carts", params(CartQuery),
-    responses((status = 200, body = Page<CartBody>)))]
+    responses(
+        (status = 200, body = Page<CartBody>, description = "A page of carts")))]
 pub(super) async fn list(
     State(state): State<ApiState>,
     _caller: Allow<Staff>,
@@ -143,7 +147,9 @@ pub(super) async fn list(
 /// `changes` of an item lists what has changed since it was added or the cart was last read. A customer's cart exists, empty,
 /// before its first item.
 #[utoipa::path(get, path = "/api/carts/{id}", operation_id = "getCart", tag = "carts", params(("id" = String, Path)),
-    responses((status = 200, body = CartBody), (status = 404)))]
+    responses(
+        (status = 200, body = CartBody, description = "The cart"),
+        (status = 404, description = "Not found, or not visible to the caller")))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     MaybeCaller(caller): MaybeCaller,
@@ -158,7 +164,11 @@ pub(super) async fn get(
 /// Removes all items of a cart.
 #[utoipa::path(delete, path = "/api/carts/{id}", operation_id = "clearCart", tag = "carts",
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 204), (status = 404), (status = 409), (status = 412)))]
+    responses(
+        (status = 204, description = "Cleared"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "The cart is being checked out"),
+        (status = 412, description = "`If-Match` names another version")))]
 pub(super) async fn clear(
     State(state): State<ApiState>,
     MaybeCaller(caller): MaybeCaller,
@@ -189,7 +199,12 @@ async fn edit(
 /// Pieces of a product that the cart contains are added to its item. Refused with 409 during a checkout.
 #[utoipa::path(post, path = "/api/carts/{id}/items", operation_id = "addCartItem", tag = "carts", request_body = NewItem,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
-    responses((status = 201, body = EditedItem), (status = 404), (status = 409), (status = 412), (status = 422)))]
+    responses(
+        (status = 201, body = EditedItem, description = "The item and its cart"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "The cart is being checked out"),
+        (status = 412, description = "`If-Match` names another version"),
+        (status = 422, description = "The quantity is out of range, or the catalogue does not sell the product")))]
 pub(super) async fn add_item(
     State(state): State<ApiState>,
     MaybeCaller(caller): MaybeCaller,
@@ -216,7 +231,12 @@ pub(super) async fn add_item(
 #[utoipa::path(put, path = "/api/carts/{id}/items/{item_id}", operation_id = "setCartItemQuantity", tag = "carts",
     request_body = QuantityUpdate,
     params(("id" = String, Path), ("item_id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = EditedItem), (status = 404), (status = 409), (status = 412), (status = 422)))]
+    responses(
+        (status = 200, body = EditedItem, description = "The item and its cart"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "The cart is being checked out"),
+        (status = 412, description = "`If-Match` names another version"),
+        (status = 422, description = "The quantity is out of range")))]
 pub(super) async fn set_quantity(
     State(state): State<ApiState>,
     MaybeCaller(caller): MaybeCaller,
@@ -237,7 +257,11 @@ pub(super) async fn set_quantity(
 /// Removes an item of a cart.
 #[utoipa::path(delete, path = "/api/carts/{id}/items/{item_id}", operation_id = "removeCartItem", tag = "carts",
     params(("id" = String, Path), ("item_id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 204), (status = 404), (status = 409), (status = 412)))]
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "The cart is being checked out"),
+        (status = 412, description = "`If-Match` names another version")))]
 pub(super) async fn remove_item(
     State(state): State<ApiState>,
     MaybeCaller(caller): MaybeCaller,
@@ -255,7 +279,11 @@ pub(super) async fn remove_item(
 #[utoipa::path(post, path = "/api/carts/{id}/claim", operation_id = "claimCart", tag = "carts",
     request_body = ClaimRequest,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = CartBody), (status = 404), (status = 409), (status = 422)))]
+    responses(
+        (status = 200, body = CartBody, description = "The customer's cart"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "One of the carts is being checked out"),
+        (status = 422, description = "The guest's cart does not exist")))]
 pub(super) async fn claim(
     State(state): State<ApiState>,
     caller: Allow<AnyUser>,
@@ -284,8 +312,14 @@ pub(super) async fn claim(
     request_body = Option<CheckoutOptions>,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header),
         ("Prefer" = Option<String>, Header)),
-    responses((status = 201, body = Order), (status = 202, body = OrderInProgress), (status = 402), (status = 404),
-        (status = 409), (status = 412), (status = 422)))]
+    responses(
+        (status = 201, body = Order, description = "The confirmed order"),
+        (status = 202, body = OrderInProgress, description = "The order is still in progress; see `status_url`"),
+        (status = 402, description = "The payment was refused; the order is cancelled"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "The cart is empty, or the stock is short and the order is cancelled"),
+        (status = 412, description = "`If-Match` names another version"),
+        (status = 422, description = "A field is invalid")))]
 pub(super) async fn check_out(
     State(state): State<ApiState>,
     caller: Allow<AnyUser>,

@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 
 use super::{
     ApiState, check_if_match,
-    orders::{OrderInProgress, check_adjustments, check_metadata, find, in_progress},
+    order_body::{check_adjustments, check_metadata},
+    orders::{OrderInProgress, find, in_progress},
     request::check_text,
     require_staff, require_user, response,
 };
@@ -32,7 +33,10 @@ use crate::{
 /// is pending.
 #[utoipa::path(delete, path = "/api/orders/{id}", operation_id = "archiveOrder", tag = "orders",
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 204), (status = 404), (status = 409)))]
+    responses(
+        (status = 204, description = "Archived"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "The order is pending")))]
 pub(super) async fn archive(
     State(state): State<ApiState>,
     caller: Allow<AdminOnly>,
@@ -63,7 +67,11 @@ pub(crate) struct StatusUpdate {
 #[utoipa::path(put, path = "/api/orders/{id}/status", operation_id = "setOrderStatus", tag = "orders",
     request_body = StatusUpdate,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = Order), (status = 409), (status = 412), (status = 422)))]
+    responses(
+        (status = 200, body = Order, description = "The order"),
+        (status = 409, description = "The status cannot follow the present one, or the order was changed meanwhile"),
+        (status = 412, description = "`If-Match` names another version"),
+        (status = 422, description = "Unknown status")))]
 pub(super) async fn set_status(
     State(state): State<ApiState>,
     caller: Caller,
@@ -118,7 +126,13 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
 /// For staff. Refused with 422 when the total would be negative.
 #[utoipa::path(patch, path = "/api/orders/{id}", operation_id = "amendOrder", tag = "orders", request_body = OrderPatch,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = Order), (status = 403), (status = 404), (status = 409), (status = 412), (status = 422)))]
+    responses(
+        (status = 200, body = Order, description = "The amended order"),
+        (status = 403, description = "The caller is not staff"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "The total is final, or the order was changed meanwhile"),
+        (status = 412, description = "`If-Match` names another version"),
+        (status = 422, description = "A field is invalid")))]
 pub(super) async fn amend(
     State(state): State<ApiState>,
     caller: Allow<Staff>,
@@ -164,8 +178,12 @@ pub(crate) struct CancelRequest {
 #[utoipa::path(post, path = "/api/orders/{id}/cancel", operation_id = "cancelOrder", tag = "orders",
     request_body = Option<CancelRequest>,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = Order), (status = 202, body = OrderInProgress), (status = 404), (status = 409),
-        (status = 412)))]
+    responses(
+        (status = 200, body = Order, description = "The cancelled order"),
+        (status = 202, body = OrderInProgress, description = "The order is still in progress; see `status_url`"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "The order is shipped or has returns"),
+        (status = 412, description = "`If-Match` names another version")))]
 pub(super) async fn cancel(
     State(state): State<ApiState>,
     caller: Caller,

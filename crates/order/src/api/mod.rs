@@ -3,6 +3,7 @@
 mod cart_body;
 mod carts;
 mod lifecycle;
+mod order_body;
 mod orders;
 mod reports;
 mod request;

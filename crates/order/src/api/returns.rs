@@ -98,8 +98,13 @@ impl NewReturn {
 #[utoipa::path(post, path = "/api/orders/{id}/returns", operation_id = "createReturn", tag = "orders",
     request_body = NewReturn,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 200, body = Return), (status = 201, body = Return), (status = 403), (status = 404), (status = 409),
-        (status = 422)))]
+    responses(
+        (status = 200, body = Return, description = "The existing return with this id"),
+        (status = 201, body = Return, description = "The new return"),
+        (status = 403, description = "The caller is neither a manager of the store nor the buyer"),
+        (status = 404, description = "Not found, or not visible to the caller"),
+        (status = 409, description = "The order's status does not allow returns, or fewer pieces are left"),
+        (status = 422, description = "A field is invalid")))]
 pub(super) async fn create(
     State(state): State<ApiState>,
     caller: Caller,
@@ -136,7 +141,9 @@ pub(crate) struct ReturnList {
 /// Lists the returns of an order, oldest first.
 #[utoipa::path(get, path = "/api/orders/{id}/returns", operation_id = "listReturns", tag = "orders",
     params(("id" = String, Path)),
-    responses((status = 200, body = ReturnList), (status = 404)))]
+    responses(
+        (status = 200, body = ReturnList, description = "The returns"),
+        (status = 404, description = "Not found, or not visible to the caller")))]
 pub(super) async fn list(
     State(state): State<ApiState>,
     caller: Caller,

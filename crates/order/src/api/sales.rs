@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 
 use super::{
     ApiState,
-    orders::{NewLine, NewOrder, OrderInProgress, PaymentChoice, deadline, outcome_response},
+    order_body::{NewLine, NewOrder, PaymentChoice},
+    orders::{OrderInProgress, deadline, outcome_response},
     require_own_place,
 };
 use crate::{
@@ -70,8 +71,14 @@ impl NewSale {
 /// The order is delivered as soon as it is confirmed. For clerks and managers of the store, and admins.
 #[utoipa::path(post, path = "/api/stores/{id}/sales", operation_id = "createSale", tag = "sales", request_body = NewSale,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
-    responses((status = 201, body = Order), (status = 202, body = OrderInProgress), (status = 402), (status = 403),
-        (status = 404), (status = 409), (status = 422)))]
+    responses(
+        (status = 201, body = Order, description = "The delivered order"),
+        (status = 202, body = OrderInProgress, description = "The order is still in progress; see `status_url`"),
+        (status = 402, description = "The payment was refused; the order is cancelled"),
+        (status = 403, description = "The store is not one of the caller's"),
+        (status = 404, description = "There is no such store"),
+        (status = 409, description = "The stock is short and the order is cancelled, or an order with this id has other contents"),
+        (status = 422, description = "A field is invalid")))]
 pub(super) async fn create(
     State(state): State<ApiState>,
     caller: Allow<Staff>,

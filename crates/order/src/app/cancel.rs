@@ -66,8 +66,8 @@ fn check_cancellable(order: &Order) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The stock of a confirmed order follows the cancellation event. During a checkout it is unknown what is held, so all of
-/// it is released.
+/// The stock of a confirmed order follows the cancellation event. During a checkout it is unknown whether the stock is
+/// reserved, so it is released in any case.
 fn undo(order: &Order) -> Undo {
     Undo { release: order.status == Status::Pending && !order.goods().is_empty(), void: order.is_charged() }
 }

@@ -21,13 +21,7 @@ use chassis::Context;
 use commerce::Timestamp;
 use db::Db;
 
-use crate::{
-    clients::Clients,
-    config::Config,
-    error::Error,
-    metrics::Meters,
-    store::{Lease, ReadVersion, StoredOrder},
-};
+use crate::{clients::Clients, config::Config, error::Error, metrics::Meters, store::Lease};
 use leases::ActiveSagas;
 use writer::Writer;
 
@@ -68,13 +62,6 @@ impl App {
     fn new_lease(&self, epoch: i64) -> Lease {
         let span = Duration::from_secs(self.config.lease_seconds) * 3 / 4;
         Lease { owner: self.ctx.instance.clone(), epoch, until: Timestamp::now().plus(span) }
-    }
-}
-
-impl StoredOrder {
-    /// The version and epoch that an update of the order names to be refused if either changed.
-    fn read_version(&self) -> ReadVersion {
-        ReadVersion { version: self.order.version, epoch: self.lease.epoch }
     }
 }
 

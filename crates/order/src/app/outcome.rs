@@ -12,7 +12,7 @@ use crate::{
     store::{self, IdempotencyKey, StoredOrder, StoredResponse},
 };
 
-/// First pause between two reads of an order; a saga step takes about as long.
+/// First pause between two reads of an order: about the duration of a saga step.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause between two reads of an order.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);

@@ -70,7 +70,7 @@ pub struct Order {
     pub cart_id: Option<CartId>,
 }
 
-/// Where an order was placed.
+/// Where an order was placed: `web`, whose goods are shipped, or `store`, whose goods the buyer takes along.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Channel {
@@ -173,7 +173,8 @@ pub struct Address {
     pub country: Option<String>,
 }
 
-/// The payment method of an order.
+/// The payment method of an order: `card` is charged by the payment service, `cash` is recorded as captured, `on_account`
+/// charges nothing. Customers may only pay by card.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentMethod {

@@ -48,6 +48,9 @@ pub struct Refund {
 }
 
 /// The status of a refund.
+///
+/// `none`: nothing was charged. `pending`: the refund is requested. `done`: the money is refunded. `refused`: the payment
+/// service refused, and staff has to resolve it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundStatus {

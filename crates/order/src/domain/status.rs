@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The state of an order's checkout.
+///
+/// `CREATED`: the order is stored. `STOCK_CHECKED` and `STOCK_RESERVED`: the stock is reserved. `PAID`: the payment is
+/// captured; skipped when nothing is charged. `CONFIRMED` and `CANCELLED` are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[schema(as = State)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -44,6 +47,9 @@ impl SagaState {
 }
 
 /// The status of an order.
+///
+/// `pending`: the checkout is running. `confirmed`: stock and payment are settled. `processing`, `shipped` and `delivered`
+/// are set by staff, in this order. `cancelled`: stock and payment are undone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {

@@ -77,6 +77,13 @@ pub(crate) struct StoredOrder {
     pub(crate) summed: bool,
 }
 
+impl StoredOrder {
+    /// The version to name in an update, which is refused if the order has changed since it was read.
+    pub(crate) fn read_version(&self) -> ReadVersion {
+        ReadVersion { version: self.order.version, epoch: self.lease.epoch }
+    }
+}
+
 /// The right to run the saga of an order. It belongs to the writer of the highest epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lease {

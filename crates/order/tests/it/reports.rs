@@ -107,6 +107,23 @@ async fn levels_are_reported_from_all_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_manager_of_more_than_a_hundred_stores_gets_the_levels_of_all() {
+    let service = TestService::open().await;
+    let stores: Vec<String> = (0..230).map(|n| format!("store-{n}")).collect();
+    service.change_peers(|peers| {
+        peers.available = stores.iter().map(|store| ((store.clone(), "tea".to_owned()), 3)).collect();
+    });
+    let names: Vec<&str> = stores.iter().map(String::as_str).collect();
+    let manager = service.user(Role::Manager, &names[..205]);
+    let (status, report) = service.call("GET", "/api/reports/shortages", &manager, None).await;
+    assert_eq!((status, &report["truncated"]), (200, &json!(true)), "a hundred answers of two levels each: {report}");
+    let manager = service.user(Role::Manager, &names[..150]);
+    let (_, report) = service.call("GET", "/api/reports/shortages", &manager, None).await;
+    let rows = report["rows"].as_array().expect("rows");
+    assert_eq!((rows.len(), &report["truncated"]), (150, &json!(false)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_found_and_put_right() {
     let service = TestService::open().await;
     order(&service, "s1", "2025-01-01", &[("tea", 4), ("cup", 1)]).await;
