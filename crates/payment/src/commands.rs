@@ -24,7 +24,7 @@ impl Command {
     }
 }
 
-/// What a command has done. The variants stand in the order of the commands.
+/// What a command has done.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Operated(Reply),

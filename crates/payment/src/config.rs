@@ -92,12 +92,12 @@ impl Config {
     }
 
     /// Whether the sandbox behaves like a remote provider.
-    pub fn sandbox_is_remote(&self) -> bool {
+    pub(crate) fn sandbox_is_remote(&self) -> bool {
         self.sandbox_latency_ms > 0 || self.sandbox_failure_rate > 0.0 || self.sandbox_lost_answer_rate > 0.0
     }
 
     /// The rules of the sandbox.
-    pub fn sandbox_rules(&self) -> sandbox::Rules {
+    pub(crate) fn sandbox_rules(&self) -> sandbox::Rules {
         sandbox::Rules {
             limit: self.sandbox_limit.map(|money| money.0),
             declined: self.sandbox_decline.iter().cloned().collect(),
@@ -105,7 +105,7 @@ impl Config {
     }
 
     /// Time-out of one call to the provider.
-    pub fn provider_timeout(&self) -> Duration {
+    pub(crate) fn provider_timeout(&self) -> Duration {
         Duration::from_millis(self.provider_timeout_ms.max(1))
     }
 

@@ -6,7 +6,7 @@ use chassis::{Kind, Problem};
 
 /// A failure. Cheap to clone, since all callers of a batch share it.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// A statement failed, or the database is unreachable.
     #[error("the payment store failed")]
     Store(#[source] Arc<db::Error>),
@@ -23,7 +23,7 @@ pub enum Error {
 
 impl Error {
     /// The kind of failure, which each transport maps to its own status.
-    pub fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Store(err) if err.is_away() => Kind::Unavailable,
             Self::Store(_) | Self::Corrupt(_) | Self::UnexpectedOutcome => Kind::Internal,

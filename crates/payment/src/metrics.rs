@@ -29,7 +29,7 @@ pub(crate) fn operations(metrics: &Metrics) -> IntCounterVec {
 
 /// [`RESOLVED`].
 pub(crate) fn resolved(metrics: &Metrics) -> IntCounterVec {
-    let help = "Payments in doubt taken up again, by whether that settled them.";
+    let help = "Payments in doubt that the resolver has tried to resolve, by success.";
     let counter = metrics.counter(RESOLVED, help, &["settled"]);
     for value in ["yes", "no"] {
         counter.with_label_values(&[value]).reset();
@@ -47,7 +47,7 @@ pub(crate) struct MoneyMetrics {
 
 impl MoneyMetrics {
     pub(crate) fn new(metrics: &Metrics, currency: Currency) -> Self {
-        let help = "Money that was taken or given back, in minor units of the house's currency.";
+        let help = "Money that was captured or given back, in minor units of the configured currency.";
         let counter = metrics.counter(MONEY, help, &["way", "currency"]);
         let way = |way| counter.with_label_values(&[way, currency.as_str()]);
         Self { currency, taken: way("taken"), given_back: way("given_back") }

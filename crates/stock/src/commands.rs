@@ -9,6 +9,7 @@ use crate::{
         Adjustment, AdjustmentRejection, AdjustmentRequest, Level, ReservationRequest, ReservationState, Reserved,
         StockKey,
     },
+    error::Error,
     store::{idempotency::KeyedRequest, unit_of_work::LoadSet},
 };
 
@@ -35,7 +36,7 @@ pub(crate) enum Command {
     SetThreshold { key: StockKey, threshold: Option<i64> },
 }
 
-/// What a command has done. The variants stand in the order of the commands.
+/// What a command has done.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Reserved(Reserved),
@@ -61,6 +62,16 @@ pub(crate) enum Refusal {
     /// The idempotency key was used for another request.
     KeyReused,
     UnknownPlace(PlaceId),
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Adjustment(rejection) => Self::Adjustment(rejection),
+            Refusal::KeyReused => Self::KeyReused,
+            Refusal::UnknownPlace(place_id) => Self::UnknownPlace(place_id.to_string()),
+        }
+    }
 }
 
 impl Command {

@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use chassis::{Kind, Problem};
 
-use crate::{
-    commands::Refusal,
-    domain::{AdjustmentRejection, TransitionError},
-};
+use crate::domain::{AdjustmentRejection, TransitionError};
 
 /// A failure. Cheap to clone, since all callers of a batch share it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -92,16 +89,6 @@ impl db::AsDb for Error {
 impl From<db::Error> for Error {
     fn from(err: db::Error) -> Self {
         Self::Store(Arc::new(err))
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Adjustment(rejection) => Self::Adjustment(rejection),
-            Refusal::KeyReused => Self::KeyReused,
-            Refusal::UnknownPlace(place_id) => Self::UnknownPlace(place_id.to_string()),
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use db::{Db, Tx};
 
 use crate::{
     commands::{Command, Outcome, Refusal},
-    domain::{AdjustmentRequest, DomainEvent, Reserved, StockKey, UnitOfWork},
+    domain::{AdjustmentRequest, DomainEvent, Reserved, SYSTEM_ACTOR, StockKey, UnitOfWork},
     error::Error,
     events, reorder,
     store::{
@@ -19,9 +19,6 @@ use crate::{
         unit_of_work::{self, LoadSet},
     },
 };
-
-/// The actor of movements that no person asked for.
-pub(crate) const SYSTEM: &str = "souk";
 
 /// Executes commands in transactions of the stock store. Cheap to clone.
 #[derive(Clone)]
@@ -153,13 +150,13 @@ async fn apply(tx: &mut Tx, unit: &mut UnitOfWork, command: &Command) -> Result<
     Ok(match command {
         Command::Reserve(request) => Outcome::Reserved(unit.reserve(request)),
         Command::Release(order_id) => Outcome::Released(unit.release(order_id)),
-        Command::Commit(order_id) => Outcome::Committed(unit.commit(order_id, SYSTEM)),
+        Command::Commit(order_id) => Outcome::Committed(unit.commit(order_id, SYSTEM_ACTOR)),
         Command::Cancel(order_id) => {
-            unit.cancel(order_id, SYSTEM);
+            unit.cancel(order_id, SYSTEM_ACTOR);
             Outcome::Cancelled
         }
         Command::Restock { order_id, lines, reason } => {
-            Outcome::Restocked(unit.restock(order_id, Some(lines), reason, SYSTEM))
+            Outcome::Restocked(unit.restock(order_id, Some(lines), reason, SYSTEM_ACTOR))
         }
         Command::ExtendHold { order_id, pause } => {
             unit.extend_hold(order_id, *pause);

@@ -23,8 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 use auth::{InternalKey, Verifier};
 use bus::{Relay, SqlOutbox};
-use chassis::{App, Context};
-use db::Db;
+use chassis::App;
 use service::{Deps, Service};
 
 pub use audit::{Facts, LevelFact, LineFact, ReservationFact, TransitFact, audit_facts};
@@ -68,7 +67,8 @@ impl Service for Stock {
         let catalogue = Catalogue::new(&config.product_url, &ctx.metrics)?;
         let orders =
             Orders::new(&config.order_url, InternalKey::parse(&config.common.auth.internal_key)?, &ctx.metrics)?;
-        let db = open(&config, Some(&ctx)).await?;
+        let db = store::open(&config, Some(&ctx)).await?;
+        seed::create_logistics_place(&db, &config).await?;
         upkeep::prune(&ctx, &db, store::prunes(&config));
         let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());
         let executor = Executor {
@@ -110,17 +110,6 @@ impl Service for Stock {
         let grpc = Box::pin(api::grpc(api.clone())).await?;
         Ok(App { http: api::http(api).merge(bus.routes()), grpc: Some(grpc), ready: service::ready_if_db(db) })
     }
-}
-
-/// Opens the store, brings its schema up to date, and creates the logistics centre.
-async fn open(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
-    let db = migrated(config, ctx).await?;
-    seed::create_logistics_place(&db, config).await?;
-    Ok(db)
-}
-
-async fn migrated(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
-    service::open_db(NAME, &config.common.database_url, store::MIGRATIONS, ctx).await
 }
 
 /// The OpenAPI description.

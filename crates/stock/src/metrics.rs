@@ -30,12 +30,12 @@ fn counter_from_zero(metrics: &Metrics, name: &str, help: &str, label: &str, val
 
 /// [`RESERVATIONS`].
 pub(crate) fn reservations(metrics: &Metrics) -> IntCounterVec {
-    counter_from_zero(metrics, RESERVATIONS, "Reservations asked for, by outcome.", "outcome", &OUTCOMES)
+    counter_from_zero(metrics, RESERVATIONS, "Requested reservations, by outcome.", "outcome", &OUTCOMES)
 }
 
 /// [`EXPIRED`].
 pub(crate) fn expired(metrics: &Metrics) -> IntCounterVec {
-    let help = "Reservations past their time, by whether the order still wants them.";
+    let help = "Expired reservations, by whether the order still needs them.";
     counter_from_zero(metrics, EXPIRED, help, "answer", &ANSWERS)
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn inconsistencies(metrics: &Metrics, kinds: &[&str]) -> IntCounterVe
     counter_from_zero(
         metrics,
         INCONSISTENCIES,
-        "Order events that did not fit what was reserved or sold.",
+        "Order events that contradict what was reserved or sold.",
         "kind",
         kinds,
     )
@@ -54,7 +54,7 @@ pub(crate) fn inconsistencies(metrics: &Metrics, kinds: &[&str]) -> IntCounterVe
 pub(crate) fn held(metrics: &Metrics) -> (IntGauge, IntGauge) {
     let gauge = |name, help| metrics.gauge(name, help, &[]).with_label_values::<&str>(&[]);
     (
-        gauge(HELD, "Orders of the whole store that goods are set aside for."),
-        gauge(PIECES, "Pieces of the whole store that are set aside for them."),
+        gauge(HELD, "Orders with a held reservation, in the whole store."),
+        gauge(PIECES, "Pieces reserved for orders, in the whole store."),
     )
 }

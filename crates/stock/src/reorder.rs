@@ -4,10 +4,9 @@ use commerce::{Id, PlaceId};
 use db::Tx;
 
 use crate::{
-    domain::{DomainEvent, Level, Replenishment, UnitOfWork},
+    domain::{DomainEvent, Level, Replenishment, SYSTEM_ACTOR, UnitOfWork},
     error::Error,
     events,
-    executor::SYSTEM,
     store::replenishments,
 };
 
@@ -21,7 +20,7 @@ pub(crate) async fn request_for_low_levels(tx: &mut Tx, unit: &UnitOfWork, from:
         }
         let id = Id::<()>::new().to_string();
         let quantity = missing_pieces(&level);
-        let mut new = Replenishment::requested(id, from.clone(), key.clone(), quantity, SYSTEM, unit.now);
+        let mut new = Replenishment::requested(id, from.clone(), key.clone(), quantity, SYSTEM_ACTOR, unit.now);
         new.automatic = true;
         new.reason = Some("below its threshold".into());
         replenishments::insert(tx, &mut new).await?;

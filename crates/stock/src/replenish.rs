@@ -31,12 +31,12 @@ pub(crate) struct ReplenishmentRequest {
 /// Stores a request. A repeat returns the stored one.
 pub(crate) async fn request(
     executor: &Executor,
-    wanted: &ReplenishmentRequest,
+    request: &ReplenishmentRequest,
     keyed: Option<&KeyedRequest>,
 ) -> Result<Replenishment, Error> {
     db::retry(|| async move {
         let mut tx = executor.db.write().await?;
-        let mut id = wanted.id.clone();
+        let mut id = request.id.clone();
         if let Some(keyed) = keyed
             && let Some(first) = idempotency::find(&mut tx, keyed).await?
         {
@@ -46,20 +46,26 @@ pub(crate) async fn request(
         let id = id.unwrap_or_else(|| Id::<()>::new().to_string());
         if let Some(known) = replenishments::lock(&mut tx, &id).await? {
             let same = (&known.from, &known.to, &known.product_id, known.quantity)
-                == (&wanted.from, &wanted.key.place_id, &wanted.key.product_id, wanted.quantity);
+                == (&request.from, &request.key.place_id, &request.key.product_id, request.quantity);
             return if same { Ok(known) } else { Err(Error::IdReused(id)) };
         }
         let mut unit = UnitOfWork { now, ..UnitOfWork::default() };
-        let places = [wanted.from.as_str(), wanted.key.place_id.as_str()].into();
+        let places = [request.from.as_str(), request.key.place_id.as_str()].into();
         unit_of_work::load(&mut tx, LoadSet { places, ..LoadSet::default() }, &mut unit).await?;
-        for place in [&wanted.from, &wanted.key.place_id] {
+        for place in [&request.from, &request.key.place_id] {
             if !unit.places.contains(place) {
                 return Err(Error::UnknownPlace(place.to_string()));
             }
         }
-        let mut new =
-            Replenishment::requested(id, wanted.from.clone(), wanted.key.clone(), wanted.quantity, &wanted.actor, now);
-        new.reason.clone_from(&wanted.reason);
+        let mut new = Replenishment::requested(
+            id,
+            request.from.clone(),
+            request.key.clone(),
+            request.quantity,
+            &request.actor,
+            now,
+        );
+        new.reason.clone_from(&request.reason);
         replenishments::insert(&mut tx, &mut new).await?;
         if let Some(keyed) = keyed {
             idempotency::remember(&mut tx, keyed, &new.id, now).await?;
@@ -76,7 +82,7 @@ pub(crate) async fn request(
 pub(crate) async fn transition(
     executor: &Executor,
     id: &str,
-    wanted: &Transition,
+    transition: &Transition,
     actor: &str,
     keyed: Option<&KeyedRequest>,
 ) -> Result<Replenishment, Error> {
@@ -90,7 +96,7 @@ pub(crate) async fn transition(
             return Ok(replenishment);
         }
         let now = Timestamp::now();
-        let Some(goods) = replenishment.apply(wanted, actor, now)? else { return Ok(replenishment) };
+        let Some(goods) = replenishment.apply(transition, actor, now)? else { return Ok(replenishment) };
         let mut unit = UnitOfWork { now, ..UnitOfWork::default() };
         move_goods(&mut tx, &mut unit, &replenishment, goods, actor).await?;
         replenishments::save(&mut tx, &replenishment).await?;

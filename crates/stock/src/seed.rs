@@ -5,10 +5,13 @@ use commerce::{PlaceId, ProductId, Timestamp};
 
 use crate::{
     config::Config,
-    domain::{AdjustmentRequest, StockKey},
+    domain::{AdjustmentRequest, SYSTEM_ACTOR, StockKey},
     error::Error,
-    executor::{Executor, SYSTEM},
-    store::places::{self, Place},
+    executor::Executor,
+    store::{
+        self,
+        places::{self, Place},
+    },
 };
 
 /// A place of the sample data.
@@ -64,7 +67,7 @@ pub(crate) async fn create_place(
 /// Creates these places in their order, then puts goods into them. Returns how many levels are new. Must be called before the
 /// service is built; a repeat changes nothing. The events wait in the outbox.
 pub async fn seed(config: &Config, places: &[SeedPlace], levels: &[SeedLevel]) -> anyhow::Result<usize> {
-    let db = crate::migrated(config, None).await?;
+    let db = store::open(config, None).await?;
     for place in places {
         create_place(&db, &place.id, &place.name, place.kind, place.city.as_deref()).await?;
     }
@@ -78,7 +81,7 @@ pub async fn seed(config: &Config, places: &[SeedPlace], levels: &[SeedLevel]) -
             key: key(level),
             delta: level.quantity,
             reason: "opening stock of the sample data".into(),
-            actor: SYSTEM.into(),
+            actor: SYSTEM_ACTOR.into(),
         });
         let new = executor.adjust(requests.collect()).await?;
         if new > 0 {

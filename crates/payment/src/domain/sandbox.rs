@@ -8,7 +8,7 @@ use super::rules::{ProviderRequest, Resolution};
 
 /// The rules of the sandbox.
 #[derive(Debug, Clone, Default)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// Largest single charge; none: no limit.
     pub limit: Option<Amount>,
     /// Ids of customers whose charges are declined.

@@ -193,14 +193,14 @@ pub(crate) async fn set_threshold(
     State(api): State<Api>,
     caller: Allow<ManagerOrAdmin>,
     Path((product_id, place_id)): Path<(ProductId, PlaceId)>,
-    Json(wanted): Json<Threshold>,
+    Json(Threshold { threshold }): Json<Threshold>,
 ) -> Result<Json<LevelBody>, Problem> {
     require_place_access(&caller, place_id.as_str())?;
-    if wanted.threshold.is_some_and(|threshold| !(0..=1_000_000).contains(&threshold)) {
+    if threshold.is_some_and(|threshold| !(0..=1_000_000).contains(&threshold)) {
         return Err(Problem::invalid("threshold", "range", "from 0 to 1000000, or null"));
     }
     let key = StockKey { place_id, product_id };
     require_known_product(&api, &key).await?;
-    let level = api.queue.set_threshold(key.clone(), wanted.threshold).await?;
+    let level = api.queue.set_threshold(key.clone(), threshold).await?;
     body_with_transit(&api, key, level).await
 }

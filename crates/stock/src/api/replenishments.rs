@@ -296,11 +296,11 @@ pub(crate) async fn receive_replenishment(
 async fn transition(
     api: &Api,
     id: &str,
-    wanted: &Transition,
+    transition: &Transition,
     caller: &Caller,
     keyed: Option<KeyedRequest>,
 ) -> Result<Json<ReplenishmentBody>, Problem> {
-    let changed = replenish::transition(&api.executor, id, wanted, &caller.actor(), keyed.as_ref()).await?;
+    let changed = replenish::transition(&api.executor, id, transition, &caller.actor(), keyed.as_ref()).await?;
     Ok(Json(changed.into()))
 }
 

@@ -7,6 +7,9 @@ use commerce::{PlaceId, ProductId, Timestamp};
 /// Most pieces of one product in one place: far beyond any shop, far below what overflows.
 const MAX_ON_HAND: i64 = 1_000_000_000_000;
 
+/// The actor of movements that no person asked for.
+pub(crate) const SYSTEM_ACTOR: &str = "souk";
+
 /// A product in a place. Ordered by place, then product: the order in which rows are locked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StockKey {

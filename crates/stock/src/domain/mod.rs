@@ -7,7 +7,7 @@ mod unit_of_work;
 
 #[cfg(test)]
 pub(crate) use level::MovementKind;
-pub(crate) use level::{Adjustment, AdjustmentRejection, AdjustmentRequest, Level, Movement, StockKey};
+pub(crate) use level::{Adjustment, AdjustmentRejection, AdjustmentRequest, Level, Movement, SYSTEM_ACTOR, StockKey};
 pub(crate) use replenishment::{
     GoodsMovement, Replenishment, ReplenishmentStage, ReplenishmentStep, Transition, TransitionError,
 };

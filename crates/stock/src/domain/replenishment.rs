@@ -168,12 +168,12 @@ impl Replenishment {
     /// Applies a transition. Returns nothing where it was applied before. The caller checks that goods that leave are available.
     pub(crate) fn apply(
         &mut self,
-        wanted: &Transition,
+        transition: &Transition,
         actor: &str,
         now: Timestamp,
     ) -> Result<Option<GoodsMovement>, TransitionError> {
         let refused = |what| Err(TransitionError::Stage { stage: self.stage, what });
-        let (stage, goods, quantity, reason) = match (wanted, self.stage) {
+        let (stage, goods, quantity, reason) = match (transition, self.stage) {
             (Transition::Approve, ReplenishmentStage::Approved)
             | (Transition::Refuse { .. }, ReplenishmentStage::Refused)
             | (Transition::Dispatch, ReplenishmentStage::InTransit) => return Ok(None),

@@ -20,7 +20,7 @@ fn lines(lines: &[(u8, i64)]) -> BTreeMap<ProductId, i64> {
     lines.iter().map(|(n, quantity)| (product(*n), *quantity)).collect()
 }
 
-fn wanted(order_id: &OrderId, place_id: &PlaceId, of: &[(u8, i64)]) -> ReservationRequest {
+fn reservation(order_id: &OrderId, place_id: &PlaceId, of: &[(u8, i64)]) -> ReservationRequest {
     ReservationRequest { order_id: order_id.clone(), place_id: place_id.clone(), lines: lines(of) }
 }
 
@@ -50,16 +50,16 @@ fn level(unit: &UnitOfWork, n: u8) -> (i64, i64) {
 #[test]
 fn an_order_gets_all_its_lines_or_none_and_the_result_names_what_is_missing() {
     let mut unit = unit(&[5, 1]);
-    let short = unit.reserve(&wanted(&order(1), &place(), &[(0, 5), (1, 2), (2, 1)]));
+    let short = unit.reserve(&reservation(&order(1), &place(), &[(0, 5), (1, 2), (2, 1)]));
     let missing = |n, requested, available| Shortage { product_id: product(n), requested, available };
     assert_eq!(short, Reserved::Short(vec![missing(1, 2, 1), missing(2, 1, 0)]));
     assert_eq!(level(&unit, 0), (5, 0));
-    assert_eq!(unit.reserve(&wanted(&order(1), &place(), &[(0, 5), (1, 1)])), Reserved::Held);
-    assert_eq!(unit.reserve(&wanted(&order(1), &place(), &[(0, 5), (1, 1)])), Reserved::Held);
-    assert!(matches!(unit.reserve(&wanted(&order(1), &place(), &[(0, 4)])), Reserved::Invalid(_)));
+    assert_eq!(unit.reserve(&reservation(&order(1), &place(), &[(0, 5), (1, 1)])), Reserved::Held);
+    assert_eq!(unit.reserve(&reservation(&order(1), &place(), &[(0, 5), (1, 1)])), Reserved::Held);
+    assert!(matches!(unit.reserve(&reservation(&order(1), &place(), &[(0, 4)])), Reserved::Invalid(_)));
     assert_eq!((level(&unit, 0), level(&unit, 1)), ((5, 5), (1, 1)));
     let elsewhere = PlaceId::trusted("nowhere".into());
-    assert!(matches!(unit.reserve(&wanted(&order(2), &elsewhere, &[(0, 1)])), Reserved::Invalid(_)));
+    assert!(matches!(unit.reserve(&reservation(&order(2), &elsewhere, &[(0, 1)])), Reserved::Invalid(_)));
 }
 
 #[test]
@@ -68,9 +68,9 @@ fn what_another_program_reserves_is_released_and_reserved_again() {
     let external = OrderId::trusted("legacy:77".into());
     assert_eq!(unit.release(&external), ReservationState::Released, "it was not there yet");
     for _ in 0..2 {
-        assert_eq!(unit.reserve(&wanted(&external, &place(), &[(0, 4)])), Reserved::Held);
+        assert_eq!(unit.reserve(&reservation(&external, &place(), &[(0, 4)])), Reserved::Held);
         assert_eq!(
-            unit.reserve(&wanted(&external, &place(), &[(0, 4)])),
+            unit.reserve(&reservation(&external, &place(), &[(0, 4)])),
             Reserved::Held,
             "a repeat takes nothing more"
         );
@@ -79,10 +79,14 @@ fn what_another_program_reserves_is_released_and_reserved_again() {
         assert_eq!(level(&unit, 0), (5, 0));
     }
     assert_eq!(
-        unit.reserve(&wanted(&external, &place(), &[(1, 3)])),
+        unit.reserve(&reservation(&external, &place(), &[(1, 3)])),
         Reserved::Short(vec![Shortage { product_id: product(1), requested: 3, available: 0 }])
     );
-    assert_eq!(unit.reserve(&wanted(&external, &place(), &[(0, 3)])), Reserved::Held, "of other pieces than before");
+    assert_eq!(
+        unit.reserve(&reservation(&external, &place(), &[(0, 3)])),
+        Reserved::Held,
+        "of other pieces than before"
+    );
     assert_eq!((level(&unit, 0), unit.release(&external)), ((5, 3), ReservationState::Released));
     let sequences: Vec<i64> = unit
         .events
@@ -99,7 +103,7 @@ fn what_another_program_reserves_is_released_and_reserved_again() {
 fn a_release_that_comes_first_refuses_the_late_reserve() {
     let mut unit = unit(&[5]);
     assert_eq!(unit.release(&order(1)), ReservationState::Released);
-    assert_eq!(unit.reserve(&wanted(&order(1), &place(), &[(0, 1)])), Reserved::Released);
+    assert_eq!(unit.reserve(&reservation(&order(1), &place(), &[(0, 1)])), Reserved::Released);
     assert_eq!(unit.commit(&order(1), "a"), Some(ReservationState::Released));
     assert_eq!(unit.commit(&order(2), "a"), None);
     assert_eq!(level(&unit, 0), (5, 0));
@@ -108,7 +112,7 @@ fn a_release_that_comes_first_refuses_the_late_reserve() {
 #[test]
 fn what_was_sold_comes_back_once_and_never_more_of_it() {
     let mut unit = unit(&[5]);
-    unit.reserve(&wanted(&order(1), &place(), &[(0, 4)]));
+    unit.reserve(&reservation(&order(1), &place(), &[(0, 4)]));
     assert_eq!(unit.commit(&order(1), "a"), Some(ReservationState::Committed));
     assert_eq!(unit.release(&order(1)), ReservationState::Committed);
     assert_eq!(level(&unit, 0), (1, 0));
@@ -123,7 +127,7 @@ fn what_was_sold_comes_back_once_and_never_more_of_it() {
 #[test]
 fn adjustments_are_done_together_or_not_at_all_and_never_below_what_is_reserved() {
     let mut unit = unit(&[5]);
-    unit.reserve(&wanted(&order(1), &place(), &[(0, 4)]));
+    unit.reserve(&reservation(&order(1), &place(), &[(0, 4)]));
     let refused = unit.adjust(&[request("a", 1, 7), request("b", 0, -2)]);
     assert!(matches!(refused, Err(AdjustmentRejection::BelowReserved { index: 1, .. })));
     assert!(!unit.levels.contains_key(&StockKey::new(&place(), &product(1))));
@@ -138,14 +142,14 @@ fn a_level_that_falls_below_its_threshold_is_published_once() {
     let mut unit = unit(&[5]);
     unit.set_threshold(&StockKey::new(&place(), &product(0)), Some(4));
     let low = |unit: &UnitOfWork| unit.events.iter().filter(|event| matches!(event, DomainEvent::Low { .. })).count();
-    unit.reserve(&wanted(&order(1), &place(), &[(0, 1)]));
+    unit.reserve(&reservation(&order(1), &place(), &[(0, 1)]));
     assert_eq!(low(&unit), 0);
-    unit.reserve(&wanted(&order(2), &place(), &[(0, 1)]));
-    unit.reserve(&wanted(&order(3), &place(), &[(0, 1)]));
+    unit.reserve(&reservation(&order(2), &place(), &[(0, 1)]));
+    unit.reserve(&reservation(&order(3), &place(), &[(0, 1)]));
     assert_eq!(low(&unit), 1);
     unit.release(&order(2));
     unit.release(&order(3));
-    unit.reserve(&wanted(&order(4), &place(), &[(0, 2)]));
+    unit.reserve(&reservation(&order(4), &place(), &[(0, 2)]));
     assert_eq!(low(&unit), 2);
     // Selling what was reserved changes nothing in what is available.
     unit.commit(&order(4), "a");
@@ -175,7 +179,7 @@ fn steps() -> impl Strategy<Value = Step> {
 
 fn take(unit: &mut UnitOfWork, step: Step) {
     match step {
-        Step::Reserve(o, l) => drop(unit.reserve(&wanted(&order(o), &place(), &l))),
+        Step::Reserve(o, l) => drop(unit.reserve(&reservation(&order(o), &place(), &l))),
         Step::Release(o) => drop(unit.release(&order(o))),
         Step::Commit(o) => drop(unit.commit(&order(o), "a")),
         Step::Cancel(o) => unit.cancel(&order(o), "a"),

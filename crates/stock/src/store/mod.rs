@@ -6,6 +6,16 @@ pub(crate) mod places;
 pub(crate) mod replenishments;
 pub(crate) mod unit_of_work;
 
+use chassis::Context;
+use db::Db;
+
+use crate::Config;
+
+/// Opens the store, and brings its schema up to date.
+pub(crate) async fn open(config: &Config, ctx: Option<&Context>) -> anyhow::Result<Db> {
+    service::open_db(crate::NAME, &config.common.database_url, MIGRATIONS, ctx).await
+}
+
 /// The migrations of this service. Versions below 100 belong to the shared tables.
 pub(crate) const MIGRATIONS: &[db::Migration] = &[
     db::Migration { version: 101, name: "stock", sql: include_str!("../../migrations/0001_init.sql") },
@@ -14,7 +24,7 @@ pub(crate) const MIGRATIONS: &[db::Migration] = &[
 ];
 
 /// The rows that are deleted after a time.
-pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
+pub(crate) fn prunes(config: &Config) -> Vec<upkeep::Prune> {
     let tombstones = upkeep::days(config.tombstone_days);
     vec![
         bus::outbox::prune(upkeep::days(config.outbox_days)),

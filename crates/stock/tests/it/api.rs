@@ -5,7 +5,7 @@ use proto::stock::v1::{CheckRequest, CommitRequest, ReleaseRequest, ReserveReque
 use serde_json::{Value, json};
 use tonic::Code;
 
-use crate::service::{TestService, wanted, with};
+use crate::service::{TestService, order_lines, with};
 
 fn adjustment(place_id: &str, delta: i64) -> Value {
     json!({ "product_id": "g", "place_id": place_id, "delta": delta, "reason": "count" })
@@ -59,7 +59,7 @@ async fn every_route_lets_through_whom_it_should() {
 async fn only_services_change_by_grpc_and_admins_may_check() {
     let service = TestService::open(|_| {}).await;
     let mut client = service.client();
-    let orders = || vec![wanted("o", &[("g", 1)])];
+    let orders = || vec![order_lines("o", &[("g", 1)])];
     let ids = || vec!["o".to_owned()];
     let bare = client.reserve(ReserveRequest { orders: orders() }).await.expect_err("refused");
     assert_eq!(bare.code(), Code::Unauthenticated);

@@ -73,7 +73,7 @@ async fn goods_go_from_the_centre_to_a_store_and_what_is_missing_is_booked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_sent_that_is_not_there_or_promised_to_somebody() {
+async fn nothing_is_sent_that_is_not_there_or_reserved_for_an_order() {
     let service = TestService::open(|_| {}).await;
     let admin = with_store(&service).await;
     service.put_in("g", 5).await;

@@ -3,7 +3,7 @@
 use proto::stock::v1::{CheckRequest, HoldState, ReserveOutcome, ReserveRequest};
 use tokio::task::JoinSet;
 
-use crate::service::{TestService, wanted, with};
+use crate::service::{TestService, order_lines, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_buyers_of_the_last_ten_get_exactly_ten() {
@@ -13,7 +13,7 @@ async fn sixty_four_buyers_of_the_last_ten_get_exactly_ten() {
     for n in 0..64 {
         let (mut client, token) = (service.client(), service.service_token());
         buyers.spawn(async move {
-            let request = ReserveRequest { orders: vec![wanted(&format!("o{n}"), &[("g", 1)])] };
+            let request = ReserveRequest { orders: vec![order_lines(&format!("o{n}"), &[("g", 1)])] };
             client.reserve(with(request, &token)).await.expect("answers").into_inner().results[0].outcome()
         });
     }
@@ -41,7 +41,7 @@ async fn an_order_is_held_whole_once_and_two_lines_of_a_product_count_together()
     assert_eq!(service.reserve("o1", &[("a", 4), ("b", 1)]).await.outcome(), ReserveOutcome::Invalid);
     assert_eq!((service.level("a").await, service.level("b").await), ((5, 5), (5, 1)));
     let check = with(
-        CheckRequest { orders: vec![wanted("o2", &[("b", 5)]), wanted("o3", &[("b", 4)])] },
+        CheckRequest { orders: vec![order_lines("o2", &[("b", 5)]), order_lines("o3", &[("b", 4)])] },
         &service.service_token(),
     );
     let results = service.client().check(check).await.expect("answers").into_inner().results;
@@ -73,7 +73,7 @@ async fn release_first_refuses_the_late_reserve_and_what_is_sold_stays_sold() {
 async fn one_bad_order_fails_alone_in_its_call() {
     let service = TestService::open(|_| {}).await;
     service.put_in("g", 5).await;
-    let mut orders: Vec<_> = (0..5).map(|n| wanted(&format!("o{n}"), &[("g", 1)])).collect();
+    let mut orders: Vec<_> = (0..5).map(|n| order_lines(&format!("o{n}"), &[("g", 1)])).collect();
     orders[0].order_id = "a/b".into();
     orders[1].place_id = "nowhere".into();
     orders[2].lines.clear();

@@ -147,7 +147,7 @@ impl TestService {
     }
 
     pub(crate) async fn reserve(&self, order_id: &str, lines: &[(&str, u32)]) -> ReserveResult {
-        let request = with(ReserveRequest { orders: vec![wanted(order_id, lines)] }, &self.service_token());
+        let request = with(ReserveRequest { orders: vec![order_lines(order_id, lines)] }, &self.service_token());
         self.client().reserve(request).await.expect("answers").into_inner().results.remove(0)
     }
 
@@ -313,7 +313,7 @@ async fn serve_peers(issuer: &Issuer, peers: Peers) -> SocketAddr {
     address
 }
 
-pub(crate) fn wanted(order_id: &str, lines: &[(&str, u32)]) -> OrderLines {
+pub(crate) fn order_lines(order_id: &str, lines: &[(&str, u32)]) -> OrderLines {
     let line = |(product_id, quantity): &(&str, u32)| Line { product_id: (*product_id).into(), quantity: *quantity };
     OrderLines { order_id: order_id.into(), place_id: String::new(), lines: lines.iter().map(line).collect() }
 }
