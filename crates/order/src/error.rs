@@ -19,6 +19,9 @@ pub(crate) enum Error {
     /// A defect: the row lock of an order did not keep others from changing it.
     #[error("an order changed while its row was locked")]
     LockedOrderChanged,
+    /// A defect: a command of the writer had the outcome of another one.
+    #[error("a command had an unexpected outcome")]
+    UnexpectedOutcome,
     /// The process stops.
     #[error("the process is stopping")]
     Stopped,
@@ -33,15 +36,6 @@ impl From<db::Error> for Error {
 impl From<crate::clients::Error> for Error {
     fn from(error: crate::clients::Error) -> Self {
         Self::Client(error.into())
-    }
-}
-
-impl From<batch::Error<db::Error>> for Error {
-    fn from(error: batch::Error<db::Error>) -> Self {
-        match error {
-            batch::Error::Failed(error) => Self::Store(error),
-            batch::Error::Stopped => Self::Stopped,
-        }
     }
 }
 
@@ -64,7 +58,7 @@ impl From<Error> for Problem {
             }
             Error::Store(cause) => Self::internal(cause),
             Error::Client(cause) => unavailable(format!("{cause}; try again.")).because(cause),
-            Error::LockedOrderChanged => Self::internal(error),
+            Error::LockedOrderChanged | Error::UnexpectedOutcome => Self::internal(error),
             Error::Stopped => unavailable("This replica is stopping; try again.".into()),
         }
     }

@@ -1,6 +1,8 @@
 //! The writer: new orders and saga updates that arrive at the same time share one transaction.
 
-use batch::Batcher;
+use std::sync::Arc;
+
+use batch::{CommandError, CommandExecutor, CommandQueue};
 use bus::Relay;
 use chassis::Context;
 use db::Db;
@@ -15,124 +17,143 @@ use crate::{
 /// Most orders in one transaction.
 const MAX_BATCH: usize = 128;
 
-/// Writes orders in batches. Cheap to clone.
+/// A method for each write. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Writer {
-    batcher: Batcher<Write, Written, db::Error>,
-}
-
-#[derive(Clone)]
-enum Write {
-    Insert(Box<OrderInsert>),
-    Update(Box<OrderUpdate>),
-}
-
-enum Written {
-    Inserted(InsertOutcome),
-    /// Whether the update was written, that is, its lease was valid.
-    Updated(bool),
+    commands: CommandQueue<Executor>,
 }
 
 impl Writer {
     pub(super) fn start(db: &Db, ctx: &Context, relay: &Relay) -> Self {
-        let (db, ctx, relay) = (db.clone(), ctx.clone(), relay.clone());
-        // With an unreachable database each order of the batch would wait for the time-out by itself.
-        let try_alone = |error: &db::Error| !matches!(error, db::Error::Unavailable(_));
-        let batcher = Batcher::start_with(&ctx.tasks.clone(), MAX_BATCH, try_alone, move |writes| {
-            write(db.clone(), ctx.clone(), relay.clone(), writes)
-        });
-        Self { batcher }
+        let executor = Executor { db: db.clone(), ctx: ctx.clone(), relay: relay.clone() };
+        Self { commands: CommandQueue::start(&ctx.tasks, MAX_BATCH, executor) }
     }
 
     /// Inserts a new order, unless its key or id exists.
     pub(super) async fn insert(&self, new: OrderInsert) -> Result<InsertOutcome, Error> {
-        match self.batcher.run(Write::Insert(Box::new(new))).await? {
-            Written::Inserted(outcome) => Ok(outcome),
-            Written::Updated(_) => Err(Error::Stopped),
+        match self.commands.run(Command::Insert(Box::new(new))).await? {
+            Outcome::Inserted(outcome) => Ok(outcome),
+            Outcome::Updated(_) => Err(Error::UnexpectedOutcome),
         }
     }
 
     /// Writes an update under its lease; false when the lease was lost, and nothing is written.
     pub(super) async fn update(&self, update: OrderUpdate) -> Result<bool, Error> {
-        match self.batcher.run(Write::Update(Box::new(update))).await? {
-            Written::Updated(written) => Ok(written),
-            Written::Inserted(_) => Err(Error::Stopped),
+        match self.commands.run(Command::Update(Box::new(update))).await? {
+            Outcome::Updated(written) => Ok(written),
+            Outcome::Inserted(_) => Err(Error::UnexpectedOutcome),
         }
     }
 }
 
-/// Which crash points surround a write.
-#[derive(Clone, Copy)]
-enum WriteKind {
-    Insert,
-    Decide,
-    Cancel,
-    Confirm,
+enum Command {
+    Insert(Box<OrderInsert>),
+    Update(Box<OrderUpdate>),
 }
 
-impl WriteKind {
-    fn of(write: &Write) -> Self {
-        match write {
-            Write::Insert(_) => Self::Insert,
-            Write::Update(update) => match (&update.kind, update.order.status) {
-                (UpdateKind::Decision, _) => Self::Decide,
-                (UpdateKind::Terminal { .. }, Status::Cancelled) => Self::Cancel,
-                (UpdateKind::Terminal { .. }, _) => Self::Confirm,
+enum Outcome {
+    Inserted(InsertOutcome),
+    /// Whether the update was written, that is, its lease was valid.
+    Updated(bool),
+}
+
+/// Why a transaction was not written.
+#[derive(Debug, Clone)]
+pub(super) enum WriteError {
+    Store(Arc<db::Error>),
+    Stopped,
+}
+
+impl CommandError for WriteError {
+    fn stopped() -> Self {
+        Self::Stopped
+    }
+
+    fn is_unresponsive(&self) -> bool {
+        matches!(self, Self::Store(error) if matches!(**error, db::Error::Unavailable(_)))
+    }
+
+    fn is_constraint(&self) -> bool {
+        matches!(self, Self::Store(error) if error.constraint().is_some())
+    }
+}
+
+impl From<db::Error> for WriteError {
+    fn from(error: db::Error) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Store(error) => Self::Store(error),
+            WriteError::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// Executes a batch as one transaction.
+struct Executor {
+    db: Db,
+    ctx: Context,
+    relay: Relay,
+}
+
+impl CommandExecutor for Executor {
+    type Command = Command;
+    type Outcome = Outcome;
+    type Error = WriteError;
+
+    async fn execute(&self, commands: &[&Command]) -> Result<Vec<Outcome>, WriteError> {
+        let (mut inserts, mut updates) = (Vec::new(), Vec::new());
+        for command in commands {
+            match command {
+                Command::Insert(new) => inserts.push(&**new),
+                Command::Update(update) => updates.push(&**update),
+            }
+        }
+        let mut tx = self.db.write().await?;
+        let inserted = if inserts.is_empty() {
+            Vec::new()
+        } else {
+            store::insert_orders(&mut tx, &inserts, events::placed, events::placed_message).await?
+        };
+        let updated = if updates.is_empty() { Vec::new() } else { store::apply_updates(&mut tx, &updates).await? };
+        for command in commands {
+            self.ctx.crash.reach(command.crash_points().0);
+        }
+        tx.commit().await?;
+        for command in commands {
+            self.ctx.crash.reach(command.crash_points().1);
+        }
+        self.relay.wake();
+        let (mut inserted, mut updated) = (inserted.into_iter(), updated.into_iter());
+        // The store returns one result for each insert and update, in their order.
+        Ok(commands
+            .iter()
+            .filter_map(|command| match command {
+                Command::Insert(_) => inserted.next().map(Outcome::Inserted),
+                Command::Update(_) => updated.next().map(Outcome::Updated),
+            })
+            .collect())
+    }
+
+    fn refused(&self, _: &Command, error: WriteError) -> Result<Outcome, WriteError> {
+        Err(error)
+    }
+}
+
+impl Command {
+    /// The crash points before and after the commit.
+    fn crash_points(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Insert(_) => ("order.place.before", "order.place.after"),
+            Self::Update(update) => match (&update.kind, update.order.status) {
+                (UpdateKind::Decision, _) => ("order.decide.before", "order.decide.after"),
+                (UpdateKind::Terminal { .. }, Status::Cancelled) => ("order.cancel.before", "order.cancel.after"),
+                (UpdateKind::Terminal { .. }, _) => ("order.confirm.before", "order.confirm.after"),
             },
         }
     }
-
-    const fn before(self) -> &'static str {
-        match self {
-            Self::Insert => "order.place.before",
-            Self::Decide => "order.decide.before",
-            Self::Cancel => "order.cancel.before",
-            Self::Confirm => "order.confirm.before",
-        }
-    }
-
-    const fn after(self) -> &'static str {
-        match self {
-            Self::Insert => "order.place.after",
-            Self::Decide => "order.decide.after",
-            Self::Cancel => "order.cancel.after",
-            Self::Confirm => "order.confirm.after",
-        }
-    }
-}
-
-/// Writes a batch as one transaction.
-async fn write(db: Db, ctx: Context, relay: Relay, writes: Vec<Write>) -> Result<Vec<Written>, db::Error> {
-    let kinds: Vec<WriteKind> = writes.iter().map(WriteKind::of).collect();
-    let (mut inserts, mut updates) = (Vec::new(), Vec::new());
-    for write in writes {
-        match write {
-            Write::Insert(new) => inserts.push(*new),
-            Write::Update(update) => updates.push(*update),
-        }
-    }
-    let mut tx = db.write().await?;
-    let inserted = if inserts.is_empty() {
-        Vec::new()
-    } else {
-        store::insert_orders(&mut tx, inserts, events::placed, events::placed_message).await?
-    };
-    let updated = if updates.is_empty() { Vec::new() } else { store::apply_updates(&mut tx, updates).await? };
-    for kind in &kinds {
-        ctx.crash.reach(kind.before());
-    }
-    tx.commit().await?;
-    for kind in &kinds {
-        ctx.crash.reach(kind.after());
-    }
-    relay.wake();
-    let (mut inserted, mut updated) = (inserted.into_iter(), updated.into_iter());
-    // The store answers each list in its order. Were an answer missing, the order would be read again.
-    Ok(kinds
-        .iter()
-        .map(|kind| match kind {
-            WriteKind::Insert => inserted.next().map_or(Written::Updated(false), Written::Inserted),
-            _ => Written::Updated(updated.next().unwrap_or(false)),
-        })
-        .collect())
 }

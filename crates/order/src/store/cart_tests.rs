@@ -53,14 +53,16 @@ fn checkout(cart: &Cart) -> OrderInsert {
 
 async fn inserted(db: &Db, inserts: Vec<OrderInsert>) -> Vec<InsertOutcome> {
     let mut tx = db.write().await.expect("begins");
-    let placed = insert_orders(&mut tx, inserts, events::placed, events::placed_message).await.expect("places");
+    let placed = insert_orders(&mut tx, &Vec::from_iter(&inserts), events::placed, events::placed_message)
+        .await
+        .expect("places");
     tx.commit().await.expect("commits");
     placed
 }
 
 async fn updated(db: &Db, update: OrderUpdate) -> bool {
     let mut tx = db.write().await.expect("begins");
-    let written = apply_updates(&mut tx, vec![update]).await.expect("updates");
+    let written = apply_updates(&mut tx, &[&update]).await.expect("updates");
     tx.commit().await.expect("commits");
     written[0]
 }

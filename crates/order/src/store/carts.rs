@@ -189,7 +189,7 @@ pub(super) struct CartState {
 }
 
 /// The present states of the carts of new orders. Runs no statement when no order has a cart.
-pub(super) async fn cart_states(tx: &mut Tx, inserts: &[OrderInsert]) -> Result<HashMap<CartId, CartState>> {
+pub(super) async fn cart_states(tx: &mut Tx, inserts: &[&OrderInsert]) -> Result<HashMap<CartId, CartState>> {
     let ids: Vec<&CartId> = inserts.iter().filter_map(|new| new.order.cart_id.as_ref()).collect();
     if ids.is_empty() {
         return Ok(HashMap::new());
@@ -211,7 +211,7 @@ pub(super) async fn cart_states(tx: &mut Tx, inserts: &[OrderInsert]) -> Result<
 }
 
 /// Marks the carts of new orders as being checked out. Their names are locked.
-pub(super) async fn begin_checkouts(tx: &mut Tx, new: &[OrderInsert]) -> Result<()> {
+pub(super) async fn begin_checkouts(tx: &mut Tx, new: &[&OrderInsert]) -> Result<()> {
     let rows: Vec<_> = new
         .iter()
         .filter_map(|new| {

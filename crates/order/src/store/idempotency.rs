@@ -70,7 +70,7 @@ pub(super) async fn known_keys<'a>(
 }
 
 /// Stores the keys of new orders.
-pub(super) async fn put_keys(tx: &mut Tx, inserts: &[OrderInsert]) -> Result<()> {
+pub(super) async fn put_keys(tx: &mut Tx, inserts: &[&OrderInsert]) -> Result<()> {
     let keys = inserts.iter().filter_map(|new| {
         let key = new.key.as_ref()?;
         Some(key_row(key, &new.payload_hash, new.order.id.as_str(), new.order.created_at))

@@ -45,7 +45,7 @@ pub(crate) enum InsertOutcome {
 /// Inserts orders, each with its key, its event, and its plain message if `message` makes one.
 pub(crate) async fn insert_orders(
     tx: &mut Tx,
-    inserts: Vec<OrderInsert>,
+    inserts: &[&OrderInsert],
     event: impl Fn(&Order) -> NewEvent,
     message: impl Fn(&Order) -> Option<Message>,
 ) -> Result<Vec<InsertOutcome>> {
@@ -56,50 +56,54 @@ pub(crate) async fn insert_orders(
         key.into_iter().chain(new.id_chosen.then(|| format!("order/{}", new.order.id))).chain(cart)
     });
     tx.lock(names).await?;
-    let mut keys = known_keys(tx, inserts.iter().filter_map(|new| new.key.as_ref())).await?;
-    let mut ids = known_ids(tx, inserts.iter().filter(|new| new.id_chosen).map(|new| &new.order.id)).await?;
-    let cart_states = carts::cart_states(tx, &inserts).await?;
-    let mut outcomes = Vec::with_capacity(inserts.len());
-    let mut new_orders: Vec<OrderInsert> = Vec::with_capacity(inserts.len());
-    for new in inserts {
-        let hash = new.payload_hash.clone();
-        let id = new.order.id.clone();
-        if let Some((order_id, payload_hash)) = new.key.as_ref().and_then(|key| keys.get(key)).cloned() {
-            outcomes.push(InsertOutcome::ExistingKey { order_id, payload_hash });
-        } else if let Some(payload_hash) = ids.get(&id).cloned() {
-            outcomes.push(InsertOutcome::ExistingId { order_id: id, payload_hash });
-        } else if !is_cart_as_read(&new, &cart_states) {
-            outcomes.push(InsertOutcome::CartChanged);
-        } else {
-            if let Some(key) = &new.key {
-                keys.insert(key.clone(), (id.clone(), hash.clone()));
-            }
-            ids.insert(id, hash);
-            outcomes.push(InsertOutcome::Inserted(Box::new(new.order.clone())));
-            new_orders.push(new);
-        }
-    }
-    if new_orders.is_empty() {
+    let mut outcomes = classify(tx, inserts).await?;
+    let new_count = outcomes.iter().filter(|outcome| matches!(outcome, InsertOutcome::Inserted(_))).count();
+    if new_count == 0 {
         return Ok(outcomes);
     }
-    let mut number = next_numbers(tx, new_orders.len()).await?;
-    let mut numbers = HashMap::new();
-    for new in &mut new_orders {
-        new.order.number = number;
-        numbers.insert(new.order.id.clone(), number);
-        number += 1;
-    }
-    for outcome in &mut outcomes {
+    let mut numbers = next_numbers(tx, new_count).await?..;
+    let mut new_orders: Vec<NewRow<'_>> = Vec::with_capacity(new_count);
+    for (outcome, insert) in outcomes.iter_mut().zip(inserts) {
         if let InsertOutcome::Inserted(order) = outcome {
-            order.number = numbers.get(&order.id).copied().unwrap_or_default();
+            order.number = numbers.next().unwrap_or_default();
+            new_orders.push(NewRow { order, insert });
         }
     }
+    let new_inserts: Vec<&OrderInsert> = new_orders.iter().map(|new| new.insert).collect();
     insert_rows(tx, &new_orders, Some(&PendingWork::Checkout)).await?;
-    put_keys(tx, &new_orders).await?;
-    carts::begin_checkouts(tx, &new_orders).await?;
-    let events = new_orders.iter().map(|new| event(&new.order).traced(new.traceparent.clone())).collect();
+    put_keys(tx, &new_inserts).await?;
+    carts::begin_checkouts(tx, &new_inserts).await?;
+    let events = new_orders.iter().map(|new| event(new.order).traced(new.insert.traceparent.clone())).collect();
     bus::outbox::append(tx, crate::NAME, events).await?;
-    bus::outbox::append_plain(tx, new_orders.iter().filter_map(|new| message(&new.order)).collect()).await?;
+    bus::outbox::append_plain(tx, new_orders.iter().filter_map(|new| message(new.order)).collect()).await?;
+    Ok(outcomes)
+}
+
+/// The outcome of each insert, before it is written.
+async fn classify(tx: &mut Tx, inserts: &[&OrderInsert]) -> Result<Vec<InsertOutcome>> {
+    let mut keys = known_keys(tx, inserts.iter().filter_map(|new| new.key.as_ref())).await?;
+    let mut ids = known_ids(tx, inserts.iter().filter(|new| new.id_chosen).map(|new| &new.order.id)).await?;
+    let cart_states = carts::cart_states(tx, inserts).await?;
+    let mut outcomes = Vec::with_capacity(inserts.len());
+    for new in inserts {
+        let (id, hash) = (&new.order.id, &new.payload_hash);
+        outcomes.push(
+            if let Some((order_id, payload_hash)) = new.key.as_ref().and_then(|key| keys.get(key)).cloned() {
+                InsertOutcome::ExistingKey { order_id, payload_hash }
+            } else if let Some(payload_hash) = ids.get(id).cloned() {
+                InsertOutcome::ExistingId { order_id: id.clone(), payload_hash }
+            } else if !is_cart_as_read(new, &cart_states) {
+                InsertOutcome::CartChanged
+            } else {
+                // Later inserts of the same batch find this one.
+                if let Some(key) = &new.key {
+                    keys.insert(key.clone(), (id.clone(), hash.clone()));
+                }
+                ids.insert(id.clone(), hash.clone());
+                InsertOutcome::Inserted(Box::new(new.order.clone()))
+            },
+        );
+    }
     Ok(outcomes)
 }
 
@@ -145,18 +149,25 @@ pub(crate) async fn insert_terminal(tx: &mut Tx, mut inserts: Vec<OrderInsert>) 
             sales.add_order(&new.order);
         }
     }
-    insert_rows(tx, &inserts, None).await?;
+    let rows: Vec<NewRow<'_>> = inserts.iter().map(|insert| NewRow { order: &insert.order, insert }).collect();
+    insert_rows(tx, &rows, None).await?;
     super::sales::add(tx, sales).await
 }
 
-async fn insert_rows(tx: &mut Tx, inserts: &[OrderInsert], work: Option<&PendingWork>) -> Result<()> {
-    let orders = inserts.iter().map(|new| {
-        let (order, payload_hash, lease) = (&new.order, new.payload_hash.as_str(), Some(&new.lease));
+/// A new order with its number, and its insert.
+struct NewRow<'a> {
+    order: &'a Order,
+    insert: &'a OrderInsert,
+}
+
+async fn insert_rows(tx: &mut Tx, new: &[NewRow<'_>], work: Option<&PendingWork>) -> Result<()> {
+    let orders = new.iter().map(|NewRow { order, insert }| {
+        let (payload_hash, lease) = (insert.payload_hash.as_str(), Some(&insert.lease));
         OrderRow { order, work, lease, payload_hash, refusal: None }.insert_cells()
     });
     insert("orders", &INSERT_COLUMNS, orders).execute(tx).await?;
-    let lines = inserts.iter().flat_map(|new| {
-        (1_i64..).zip(&new.order.lines).map(|(position, line)| line_cells(&new.order.id, position, line))
+    let lines = new.iter().flat_map(|NewRow { order, .. }| {
+        (1_i64..).zip(&order.lines).map(|(position, line)| line_cells(&order.id, position, line))
     });
     insert("order_lines", LINE_COLUMNS, lines).execute(tx).await?;
     Ok(())

@@ -74,7 +74,9 @@ pub(super) fn order_insert(id: &str, hash: &str, key: Option<&str>) -> OrderInse
 
 async fn inserted(db: &Db, inserts: Vec<OrderInsert>) -> Vec<InsertOutcome> {
     let mut tx = db.write().await.expect("begins");
-    let placed = insert_orders(&mut tx, inserts, events::placed, events::placed_message).await.expect("places");
+    let placed = insert_orders(&mut tx, &Vec::from_iter(&inserts), events::placed, events::placed_message)
+        .await
+        .expect("places");
     tx.commit().await.expect("commits");
     placed
 }
@@ -170,7 +172,7 @@ async fn a_replica_that_lost_its_lease_writes_nothing() {
     assert_eq!(taken[0].lease.epoch, 2);
     let mut tx = db.write().await.expect("begins");
     let kept = find(&mut tx, kept).await.expect("reads").expect("there").order;
-    let written = apply_updates(&mut tx, vec![confirmation(lost, 1), confirmation(&kept, 1)]).await.expect("updates");
+    let written = apply_updates(&mut tx, &[&confirmation(lost, 1), &confirmation(&kept, 1)]).await.expect("updates");
     tx.commit().await.expect("commits");
     assert_eq!(written, [false, true]);
     let mut tx = db.read().await.expect("reads");
@@ -202,7 +204,7 @@ async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_writes() {
     if let UpdateKind::Terminal { response, .. } = &mut late.kind {
         response.body = "late".into();
     }
-    let written = apply_updates(&mut tx, vec![late, confirmation(order, 2)]).await.expect("updates");
+    let written = apply_updates(&mut tx, &[&late, &confirmation(order, 2)]).await.expect("updates");
     tx.commit().await.expect("commits");
     assert_eq!(written, [false, true]);
     assert_eq!(count(&db, EVENTS).await, 2, "placed once, confirmed once");
@@ -244,7 +246,7 @@ async fn the_answer_is_kept_byte_for_byte_with_the_terminal_state() {
     let mut tx = db.write().await.expect("begins");
     let (_, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
     assert_eq!(answer, None, "no answer before the end");
-    apply_updates(&mut tx, vec![confirmation(order, 1)]).await.expect("updates");
+    apply_updates(&mut tx, &[&confirmation(order, 1)]).await.expect("updates");
     let (target, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
     assert_eq!(target, "a");
     assert_eq!(answer, Some(StoredResponse { status: 201, body: "{\"exactly\": \"this\"}".into() }));
@@ -280,7 +282,7 @@ async fn renewing_waits_for_nobody() {
         return;
     }
     let mut updating = db.write().await.expect("begins");
-    assert_eq!(apply_updates(&mut updating, vec![confirmation(&order("a"), 1)]).await.expect("updates"), [true]);
+    assert_eq!(apply_updates(&mut updating, &[&confirmation(&order("a"), 1)]).await.expect("updates"), [true]);
     let mut tx = db.write().await.expect("begins");
     let renewed = renew(&mut tx, &leased, Timestamp::from_micros(500)).await.expect("renews");
     assert_eq!(renewed, 1, "a row that is being updated is skipped");
@@ -301,7 +303,7 @@ async fn open_orders_are_counted_by_age() {
     inserted(&db, vec![at("new", 90), at("newer", 95), at("old", 15), at("done", 90)]).await;
     let mut tx = db.write().await.expect("begins");
     let done = get(&mut tx, &OrderId::parse("done").expect("an id")).await.expect("reads");
-    apply_updates(&mut tx, vec![confirmation(&done.order, 1)]).await.expect("updates");
+    apply_updates(&mut tx, &[&confirmation(&done.order, 1)]).await.expect("updates");
     tx.commit().await.expect("commits");
     let mut tx = db.read().await.expect("reads");
     let counted = count_open_by_age(&mut tx, [80, 40, 20].map(Timestamp::from_micros)).await.expect("counts");

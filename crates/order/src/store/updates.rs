@@ -54,8 +54,8 @@ pub(crate) struct ReadVersion {
 
 /// Writes updates, and their sales last. Returns for each whether its lease was valid; an update under a lost lease changes
 /// nothing.
-pub(crate) async fn apply_updates(tx: &mut Tx, updates: Vec<OrderUpdate>) -> Result<Vec<bool>> {
-    let written: HashMap<(OrderId, i64), bool> = update_orders(tx, &updates).await?;
+pub(crate) async fn apply_updates(tx: &mut Tx, updates: &[&OrderUpdate]) -> Result<Vec<bool>> {
+    let written: HashMap<(OrderId, i64), bool> = update_orders(tx, updates).await?;
     let mut events = Vec::new();
     let (mut messages, mut responses) = (Vec::new(), Vec::new());
     let mut results = Vec::with_capacity(updates.len());
@@ -70,7 +70,7 @@ pub(crate) async fn apply_updates(tx: &mut Tx, updates: Vec<OrderUpdate>) -> Res
     for update in updates {
         let summed = written.get(&(update.order.id.clone(), update.epoch)).copied();
         results.push(summed.is_some());
-        let (Some(summed), UpdateKind::Terminal { event, message, response }) = (summed, update.kind) else {
+        let (Some(summed), UpdateKind::Terminal { event, message, response }) = (summed, &update.kind) else {
             continue;
         };
         match update.order.state {
@@ -79,9 +79,13 @@ pub(crate) async fn apply_updates(tx: &mut Tx, updates: Vec<OrderUpdate>) -> Res
             SagaState::Cancelled if summed => sales.subtract_order(&update.order),
             _ => {}
         }
-        events.push(*event);
-        messages.extend(message);
-        responses.push(vec![update.order.id.as_str().into(), i64::from(response.status).into(), response.body.into()]);
+        events.push(event.as_ref().clone());
+        messages.extend(message.clone());
+        responses.push(vec![
+            update.order.id.as_str().into(),
+            i64::from(response.status).into(),
+            response.body.as_str().into(),
+        ]);
     }
     put_order_responses(tx, responses).await?;
     bus::outbox::append(tx, crate::NAME, events).await?;
@@ -107,7 +111,7 @@ const SAGA_COLUMNS: &[&str] = &[
 ];
 
 /// Updates the orders whose leases are valid. Returns for each of them whether the summaries of sales contain it.
-async fn update_orders(tx: &mut Tx, updates: &[OrderUpdate]) -> Result<HashMap<(OrderId, i64), bool>> {
+async fn update_orders(tx: &mut Tx, updates: &[&OrderUpdate]) -> Result<HashMap<(OrderId, i64), bool>> {
     let rows = updates.iter().map(|update| {
         let row = OrderRow { refusal: update.kind.refusal(), ..OrderRow::update(&update.order, update.work.as_ref()) };
         let mut cells = vec![update.order.id.as_str().into(), update.epoch.into()];
