@@ -12,6 +12,7 @@ mod import;
 mod journey;
 mod mesh;
 mod observe;
+mod openapi;
 mod outage;
 mod oversell;
 mod repeats;

@@ -62,7 +62,9 @@ fn describe(path: &str, method: &str, operation: &mut Value) {
             }
             // Events have no end, so no schema holds for the whole of them.
             None => {
-                drop(described["content"]["text/event-stream"].as_object_mut().map(|content| content.remove("schema")))
+                if let Some(Value::Object(content)) = described.pointer_mut("/content/text~1event-stream") {
+                    content.remove("schema");
+                }
             }
             Some(_) => {}
         }

@@ -33,13 +33,10 @@ pub struct Key {
 }
 
 impl Key {
-    /// A key that a client chose, wherever it stands in the request; 400 unless it is 1 to 255 visible ASCII characters or spaces.
+    /// A key that a client chose, wherever it stands in the request; 400 if it is malformed.
     pub fn parse(key: &str, subject: &str, route: &'static str, request: &impl Serialize) -> Result<Self, Problem> {
-        let key = key.trim();
-        if key.is_empty() || key.len() > LONGEST || !key.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
-            return Err(malformed());
-        }
-        Ok(Self { subject: subject.to_owned(), route, key: key.to_owned(), fingerprint: Fingerprint::of(request) })
+        let key = checked(key)?.to_owned();
+        Ok(Self { subject: subject.to_owned(), route, key, fingerprint: Fingerprint::of(request) })
     }
 
     /// The key in the `Idempotency-Key` header, if there is one.
@@ -49,13 +46,24 @@ impl Key {
         route: &'static str,
         request: &impl Serialize,
     ) -> Result<Option<Self>, Problem> {
-        let Some(value) = headers.get(HEADER) else { return Ok(None) };
-        let key = value.to_str().map_err(|_| malformed())?;
-        Self::parse(key, subject, route, request).map(Some)
+        header(headers)?.map(|key| Self::parse(key, subject, route, request)).transpose()
     }
 }
 
-fn malformed() -> Problem {
+/// The key in the `Idempotency-Key` header, if there is one; 400 unless it is 1 to 255 visible ASCII characters or spaces.
+pub fn header(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
+    let Some(value) = headers.get(HEADER) else { return Ok(None) };
+    checked(value.to_str().map_err(|_| malformed())?).map(Some)
+}
+
+fn checked(key: &str) -> Result<&str, Problem> {
+    let key = key.trim();
+    let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if key.is_empty() || key.len() > LONGEST || !key.bytes().all(visible) { Err(malformed()) } else { Ok(key) }
+}
+
+/// The refusal (400) of a key that is no key.
+pub fn malformed() -> Problem {
     let message = format!("Idempotency-Key must be 1 to {LONGEST} visible ASCII characters.");
     Problem::new(Kind::Unreadable, message).with_code("idempotency_key.malformed")
 }

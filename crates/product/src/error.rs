@@ -80,6 +80,9 @@ impl From<Error> for Problem {
             Error::Page(bad) => Self::invalid(bad.field, "range", bad.message),
             Error::Stale { version } => Self::new(kind, detail).with("version", version),
             Error::Store(_) => Self::new(kind, detail).because(error),
+            Error::NotFound(_) => Self::new(kind, detail).with_code("product.not_found"),
+            Error::IdTaken(_) => Self::new(kind, detail).with_code("product.id_taken"),
+            Error::KeyReused => Self::new(kind, detail).with_code("idempotency_key.reused"),
             _ => Self::new(kind, detail),
         }
     }

@@ -109,6 +109,25 @@ impl Error {
         self.kind() == Kind::Unavailable
     }
 
+    /// The code of a problem that has a closer one than its kind; see docs/problems.md.
+    fn code(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::EmailTaken => "customer.email_taken",
+            Self::UsernameTaken => "user.username_taken",
+            Self::IdTaken => "customer.id_taken",
+            Self::CustomerTaken => "user.customer_taken",
+            Self::KeyReused => "idempotency_key.reused",
+            Self::Anonymised => "customer.anonymised",
+            Self::StageMove { .. } => "prospect.stage_move",
+            Self::LastAdmin => "user.last_admin",
+            Self::OrderStays { .. } => "customer.open_order",
+            Self::BadLogin => "login.failed",
+            Self::TooManyAttempts { .. } => "login.throttled",
+            Self::OrdersAway(_) | Self::PlacesAway(_) => "peer.unavailable",
+            _ => return None,
+        })
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) => Kind::NotFound,
@@ -171,11 +190,11 @@ impl From<MongoError> for Error {
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        let kind = error.kind();
-        let detail = error.to_string();
-        match error {
-            Error::Invalid(fields) => Self::fields(fields),
-            Error::Page(bad) => Self::invalid(bad.field, "range", bad.message),
+        let (kind, code, detail) = (error.kind(), error.code(), error.to_string());
+        let problem = match error {
+            Error::NotFound(what) => return Self::not_found(what),
+            Error::Invalid(fields) => return Self::fields(fields),
+            Error::Page(bad) => return Self::invalid(bad.field, "range", bad.message),
             Error::Stale { version } => Self::new(kind, detail).with("version", version),
             Error::OrderStays { order_id, .. } => Self::new(kind, detail).with("order_id", order_id),
             Error::TooManyAttempts { seconds } => Self::new(kind, detail).retry_after(seconds),
@@ -186,6 +205,10 @@ impl From<Error> for Problem {
             | Error::OrdersAway(_)
             | Error::PlacesAway(_) => Self::new(kind, detail).because(error),
             _ => Self::new(kind, detail),
+        };
+        match code {
+            Some(code) => problem.with_code(code),
+            None => problem,
         }
     }
 }

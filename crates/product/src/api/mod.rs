@@ -112,13 +112,14 @@ async fn execute(State(edge): State<Edge>, MaybeCaller(caller): MaybeCaller, Jso
     Json(response)
 }
 
-/// A failure as GraphQL tells it.
+/// A failure as a GraphQL error: `extensions.code` is its kind, `extensions.problem` the code of the problem.
 fn told(error: Error) -> async_graphql::Error {
     let problem = Problem::from(error);
     problem.log();
     let mut told = async_graphql::Error::new(problem.detail());
     let mut extensions = ErrorExtensionValues::default();
     extensions.set("code", problem.kind().graphql());
+    extensions.set("problem", problem.code());
     if !problem.errors().is_empty()
         && let Ok(fields) = Value::from_json(serde_json::json!(problem.errors()))
     {
