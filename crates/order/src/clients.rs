@@ -46,8 +46,8 @@ pub(crate) enum Error {
     #[error("the {0} service answered {1}")]
     Unexpected(&'static str, String),
     /// The circuit breaker is open, or the call timed out.
-    #[error("{0}")]
-    NotCalled(String),
+    #[error("{1}")]
+    NotCalled(&'static str, String),
     /// No internal token could be made.
     #[error("no internal token")]
     Token(#[from] auth::AuthError),
@@ -57,8 +57,19 @@ impl From<CallError<Error>> for Error {
     fn from(why: CallError<Error>) -> Self {
         match why {
             CallError::Failed(error) => error,
-            other => Self::NotCalled(other.to_string()),
+            CallError::CircuitOpen(name) | CallError::Late(name) => Self::NotCalled(name, why.to_string()),
         }
+    }
+}
+
+impl Error {
+    /// The peer service that was called.
+    pub(crate) fn peer(&self) -> Option<&'static str> {
+        let name = match self {
+            Self::Grpc(name, _) | Self::Http(name, _) | Self::Unexpected(name, _) | Self::NotCalled(name, _) => name,
+            Self::Token(_) => return None,
+        };
+        Some(name.trim_end_matches(" gRPC"))
     }
 }
 
@@ -206,7 +217,7 @@ fn is_answer(error: &Error) -> bool {
         ),
         Error::Http(_, error) => !(error.is_timeout() || error.is_connect() || error.is_request()),
         Error::Unexpected(..) => true,
-        Error::Token(_) | Error::NotCalled(_) => false,
+        Error::Token(_) | Error::NotCalled(..) => false,
     }
 }
 

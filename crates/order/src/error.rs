@@ -57,7 +57,14 @@ impl From<Error> for Problem {
                 unavailable("The order store does not answer; try again.".into()).because(cause)
             }
             Error::Store(cause) => Self::internal(cause),
-            Error::Client(cause) => unavailable(format!("{cause}; try again.")).because(cause),
+            Error::Client(cause) => {
+                let problem = unavailable(format!("{cause}; try again.")).with_code("peer.unavailable");
+                match cause.peer() {
+                    Some(peer) => problem.with("peer", peer),
+                    None => problem,
+                }
+                .because(cause)
+            }
             Error::LockedOrderChanged | Error::UnexpectedOutcome => Self::internal(error),
             Error::Stopped => unavailable("This replica is stopping; try again.".into()),
         }

@@ -5,13 +5,14 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use chassis::{Json, OptionalJson, Path, Problem, Query};
+use chassis::{Json, OptionalJson, Path, Problem};
 use commerce::{
     CustomerId, PlaceId, ProductId, Quantity,
-    page::{BadPage, Page, PageQuery},
+    page::{Page, PageQuery},
 };
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
+use service::{List, bad_page};
 use utoipa::IntoParams;
 
 use super::{
@@ -22,7 +23,7 @@ use super::{
     },
     order_body::{check_address, not_own_order, own_customer_id},
     orders::{OrderInProgress, deadline, outcome_response, path},
-    request::{self, bad_query, check_text},
+    request::{self, check_text},
     require_own_place, require_staff, require_user, response,
 };
 use crate::{
@@ -97,41 +98,29 @@ pub(super) async fn create(
     Ok(response::stored(&format!("/api/carts/{}", id["id"].as_str().unwrap_or_default()), answer))
 }
 
-/// Filter and paging of the list of carts.
+/// Filter of the list of carts.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct CartQuery {
+pub(crate) struct ListFilter {
     /// Only the cart that contains the item with this number.
     item_number: Option<i64>,
     /// Only the cart of this customer.
     customer_id: Option<String>,
-    /// Rows in the page, 1 to 100; 20 if missing.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// The number of the page, from 1; pages reach the first 10,000 rows.
-    page: Option<u32>,
-    /// Whether the response contains `total`.
-    include_total: Option<bool>,
 }
 
 /// Lists carts, last changed first, without refreshing their prices. For staff.
-#[utoipa::path(get, path = "/api/carts", operation_id = "listCarts", tag = "carts", params(CartQuery),
+#[utoipa::path(get, path = "/api/carts", operation_id = "listCarts", tag = "carts", params(ListFilter, PageQuery),
     responses(
         (status = 200, body = Page<CartBody>, description = "A page of carts")))]
 pub(super) async fn list(
     State(state): State<ApiState>,
     _caller: Allow<Staff>,
-    Query(query): Query<CartQuery>,
+    List { filter, paging }: List<ListFilter>,
 ) -> Result<Json<Page<CartBody>>, Problem> {
-    let filter = CartFilter { item_number: query.item_number, customer_id: query.customer_id };
-    let paging =
-        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
+    let filter = CartFilter { item_number: filter.item_number, customer_id: filter.customer_id };
     let cursors = &state.cart_cursors;
-    let request = paging
-        .page_request::<(i64, String)>(cursors)
-        .map_err(|BadPage { field, message }| bad_query(field, message))?;
+    let request = paging.page_request::<(i64, String)>(cursors).map_err(bad_page)?;
     let (carts, total) = queries::list_carts(&state.app, &filter, &request).await?;
     let page = request.page(cursors, carts, total, |cart: &Cart| (cart.updated_at.micros(), cart.id.to_string()));
     Ok(Json(Page {

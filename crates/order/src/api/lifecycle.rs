@@ -46,7 +46,8 @@ pub(super) async fn archive(
     let order = find(&state, &caller, &id).await?;
     check_if_match(&headers, order.version)?;
     if order.status == Status::Pending {
-        return Err(Problem::new(Kind::Conflict, "The order is still pending; cancel it first."));
+        let pending = Problem::new(Kind::Conflict, "The order is still pending; cancel it first.");
+        return Err(pending.with_code("order.pending"));
     }
     change_status::archive(&state.app, &order.id).await.map_err(Problem::from)?;
     Ok(StatusCode::NO_CONTENT)

@@ -87,7 +87,7 @@ fn require_own_place(caller: &Caller, place_id: &str) -> Result<(), Problem> {
     if !caller.is_staff() || caller.may_act_in(place_id) {
         Ok(())
     } else {
-        Err(Problem::forbidden(format!("`{place_id}` is not one of your stores.")))
+        Err(Problem::forbidden(format!("`{place_id}` is not one of your stores.")).with_code("place.forbidden"))
     }
 }
 

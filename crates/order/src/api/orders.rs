@@ -7,13 +7,14 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use chassis::{Json, Kind, Path, Problem, Query};
+use chassis::{Json, Kind, Path, Problem};
 use commerce::{
     OrderId, Timestamp,
-    page::{BadPage, Page, PageQuery},
+    page::{Page, PageQuery},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use service::{List, bad_page};
 use tokio::time::Instant;
 use utoipa::{IntoParams, ToSchema};
 
@@ -78,7 +79,10 @@ pub(super) fn outcome_response(outcome: Outcome) -> Result<Response, Problem> {
         Outcome::Final(id, answer) => response::stored(&path(&id), answer),
         Outcome::Existing(order) => response::with_location(response::order(StatusCode::OK, &order), &path(&order.id)),
         Outcome::InProgress { id, state, status } => in_progress(id, state, status),
-        Outcome::CartChanged => return Err(Problem::new(Kind::Conflict, "The cart was changed meanwhile; try again.")),
+        Outcome::CartChanged => {
+            let changed = Problem::new(Kind::Conflict, "The cart was changed meanwhile; try again.");
+            return Err(changed.with_code("cart.changed"));
+        }
     })
 }
 
@@ -95,11 +99,11 @@ pub(super) fn in_progress(id: OrderId, state: SagaState, status: Status) -> Resp
     response::with_location(response, &path)
 }
 
-/// Filter and paging of the list of orders.
+/// Filter of the list of orders.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct ListQuery {
+pub(crate) struct ListFilter {
     /// Only orders of this customer.
     customer_id: Option<String>,
     /// Only orders of this status: pending, confirmed, processing, shipped, delivered or cancelled.
@@ -116,18 +120,10 @@ pub(crate) struct ListQuery {
     placed_to: Option<Timestamp>,
     /// `-number` (newest first, the default) or `number`.
     sort: Option<String>,
-    /// Rows in the page, 1 to 100; 20 if missing.
-    limit: Option<u32>,
-    /// The `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// The number of the page, from 1; pages reach the first 10,000 rows.
-    page: Option<u32>,
-    /// Whether the response contains `total`.
-    include_total: Option<bool>,
 }
 
-impl ListQuery {
-    fn filter(&self, caller: &Caller) -> Result<OrderFilter, Problem> {
+impl ListFilter {
+    fn to_order_filter(&self, caller: &Caller) -> Result<OrderFilter, Problem> {
         let status = match &self.status {
             None => None,
             Some(text) => Some(Status::parse(text).ok_or_else(|| {
@@ -172,20 +168,16 @@ impl ListQuery {
 /// Lists orders, newest first unless `sort` differs.
 ///
 /// Customers get their own orders, clerks and managers those of their stores. Archived orders are left out.
-#[utoipa::path(get, path = "/api/orders", operation_id = "listOrders", tag = "orders", params(ListQuery),
+#[utoipa::path(get, path = "/api/orders", operation_id = "listOrders", tag = "orders", params(ListFilter, PageQuery),
     responses(
         (status = 200, body = Page<Order>, description = "A page of orders")))]
 pub(super) async fn list(
     State(state): State<ApiState>,
     caller: Caller,
-    Query(query): Query<ListQuery>,
+    List { filter, paging }: List<ListFilter>,
 ) -> Result<Json<Page<Order>>, Problem> {
-    let filter = query.filter(&caller)?;
-    let paging =
-        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let page = paging
-        .page_request::<i64>(&state.order_cursors)
-        .map_err(|BadPage { field, message }| bad_query(field, message))?;
+    let filter = filter.to_order_filter(&caller)?;
+    let page = paging.page_request::<i64>(&state.order_cursors).map_err(bad_page)?;
     let (orders, total) = queries::list_orders(&state.app, &filter, &page).await?;
     Ok(Json(page.page(&state.order_cursors, orders, total, |order: &Order| order.number)))
 }

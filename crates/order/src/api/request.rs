@@ -15,7 +15,8 @@ pub(super) fn key(headers: &HeaderMap, subject: &str, route: &'static str) -> Re
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let key = value.to_str().unwrap_or_default().trim();
     if key.is_empty() || key.len() > 255 {
-        return Err(Problem::invalid("Idempotency-Key", "length", "1 to 255 visible ASCII characters"));
+        let malformed = Problem::invalid("Idempotency-Key", "length", "1 to 255 visible ASCII characters");
+        return Err(malformed.with_code("idempotency_key.malformed"));
     }
     Ok(Some(IdempotencyKey { subject: subject.to_owned(), route, key: key.to_owned() }))
 }

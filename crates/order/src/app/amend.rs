@@ -29,7 +29,8 @@ pub(crate) async fn amend(app: &App, read: &Order, amendment: Amendment, actor: 
     let mut tx = app.db.write().await?;
     let stored = store::get_locked(&mut tx, &read.id).await?;
     if stored.order.version != read.version || stored.work.is_some() {
-        return Err(Problem::new(Kind::Conflict, "The order is being changed by others; read it again.").into());
+        let changed = Problem::new(Kind::Conflict, "The order is being changed by others; read it again.");
+        return Err(changed.with_code("order.changed").into());
     }
     let read_version = stored.read_version();
     let before = stored.order.clone();
@@ -77,7 +78,7 @@ fn adjust(order: &mut Order, adjustments: Vec<Adjustment>, now: Timestamp, actor
     if adjustments == order.adjustments {
         return Ok(());
     }
-    let conflict = |why: &str| Err(Problem::new(Kind::Conflict, why));
+    let conflict = |why: &str| Err(Problem::new(Kind::Conflict, why).with_code("order.total_final"));
     if order.payment.method != PaymentMethod::OnAccount {
         return conflict("Only the total of an order on account can be changed; refund a captured payment instead.");
     }

@@ -52,16 +52,12 @@ pub(crate) async fn cancel(
 
 fn check_cancellable(order: &Order) -> Result<(), Problem> {
     if order.has_returns() {
-        return Err(Problem::new(
-            Kind::Conflict,
-            "An order with returned goods cannot be cancelled; return the rest instead.",
-        ));
+        let returned = "An order with returned goods cannot be cancelled; return the rest instead.";
+        return Err(Problem::new(Kind::Conflict, returned).with_code("order.not_cancellable"));
     }
     if !order.status.may_cancel() {
-        return Err(Problem::new(
-            Kind::Conflict,
-            format!("An order that is {} cannot be cancelled; use returns.", order.status.as_str()),
-        ));
+        let detail = format!("An order that is {} cannot be cancelled; use returns.", order.status.as_str());
+        return Err(Problem::new(Kind::Conflict, detail).with_code("order.not_cancellable"));
     }
     Ok(())
 }

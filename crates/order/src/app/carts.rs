@@ -272,7 +272,7 @@ pub(super) fn check_version(if_version: Option<i64>, version: i64) -> Result<(),
 
 /// The problem of a cart that changed on every attempt.
 pub(super) fn contended() -> Problem {
-    Problem::new(Kind::Conflict, "The cart is being changed by others; try again.")
+    Problem::new(Kind::Conflict, "The cart is being changed by others; try again.").with_code("cart.changed")
 }
 
 fn refused(why: CartError) -> Problem {
@@ -281,6 +281,7 @@ fn refused(why: CartError) -> Problem {
             Kind::Conflict,
             format!("The cart is being checked out as order {order}; wait for its outcome."),
         )
+        .with_code("cart.checking_out")
         .with("order_id", order),
         CartError::UnknownItem => Problem::not_found("item"),
         CartError::TooMany => {

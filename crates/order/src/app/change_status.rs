@@ -18,10 +18,12 @@ pub(crate) async fn change_status(app: &App, read: &Order, to: Status, actor: &s
     let (from, read_version) = (stored.order.status, stored.read_version());
     if !from.may_become(to) || stored.work.is_some() {
         let (from, to) = (from.as_str(), to.as_str());
-        return Err(Problem::new(Kind::Conflict, format!("Cannot go from {from} to {to}.")).into());
+        let wrong_step = Problem::new(Kind::Conflict, format!("Cannot go from {from} to {to}."));
+        return Err(wrong_step.with_code("order.status_step").into());
     }
     if stored.order.version != read.version {
-        return Err(Problem::new(Kind::Conflict, "The order was changed meanwhile; read it again.").into());
+        let changed = Problem::new(Kind::Conflict, "The order was changed meanwhile; read it again.");
+        return Err(changed.with_code("order.changed").into());
     }
     let mut order = stored.order;
     let now = Timestamp::now();

@@ -68,7 +68,8 @@ async fn join(app: &App, order_id: &OrderId, request: &CheckoutRequest, deadline
     drop(tx);
     if stored.order.customer_id != request.buyer {
         // The id of a guest's cart gives no right to see who buys it.
-        return Err(Problem::new(Kind::Conflict, "Another customer is checking this cart out.").into());
+        let other = Problem::new(Kind::Conflict, "Another customer is checking this cart out.");
+        return Err(other.with_code("cart.checking_out").into());
     }
     if stored.work.is_none() {
         // A version without carts that took the order over has ended it and left the cart in its checkout.
@@ -127,9 +128,9 @@ fn check_payload(hash: &str, request: &CheckoutRequest) -> Result<(), Problem> {
 }
 
 fn empty(cart: &Cart) -> Problem {
+    let problem = |detail: String| Problem::new(Kind::Conflict, detail).with_code("cart.empty");
     match &cart.last_order_id {
-        Some(order) => Problem::new(Kind::Conflict, format!("The cart is empty; its last order is {order}."))
-            .with("order_id", order),
-        None => Problem::new(Kind::Conflict, "The cart is empty."),
+        Some(order) => problem(format!("The cart is empty; its last order is {order}.")).with("order_id", order),
+        None => problem("The cart is empty.".into()),
     }
 }

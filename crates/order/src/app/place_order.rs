@@ -74,7 +74,7 @@ enum FoundBy {
 pub(crate) async fn place_order(app: &App, request: OrderRequest, deadline: Instant) -> Result<Outcome, Error> {
     let priced = tokio::time::timeout(2 * CALL_TIMEOUT, price(app, &request)).await.unwrap_or_else(|_| {
         let late = "A peer service did not answer in time; try again.";
-        Err(Problem::new(Kind::Unavailable, late).retry_after(1).into())
+        Err(Problem::new(Kind::Unavailable, late).with_code("peer.unavailable").retry_after(1).into())
     });
     let order = match priced {
         Ok(order) => order,
@@ -151,6 +151,7 @@ async fn outcome_of(
         let problem = match existing.found_by {
             FoundBy::Key => key_reused(),
             FoundBy::Id => Problem::new(Kind::Conflict, "An order with this id exists, with other contents.")
+                .with_code("order.id_reused")
                 .with("order_id", &existing.id),
         };
         return Err(problem.into());
@@ -162,6 +163,7 @@ async fn outcome_of(
 /// The problem of an Idempotency-Key that was used with another payload.
 pub(super) fn key_reused() -> Problem {
     Problem::invalid("Idempotency-Key", "reused", "this key was used with another payload; use a new one")
+        .with_code("idempotency_key.reused")
 }
 
 /// Builds the order at the catalogue's prices. A refusal names every invalid field.

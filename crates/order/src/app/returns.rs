@@ -246,7 +246,8 @@ async fn find_existing(tx: &mut db::Tx, request: &ReturnRequest) -> Result<Optio
         (Some((target, ..)), _) => Ok(Some(ReturnId::trusted(target))),
         (None, Some((made, hash))) if hash == request.payload_hash => Ok(Some(made.id)),
         (None, Some(_)) => {
-            Err(Problem::new(Kind::Conflict, "A return with this id exists, with other contents.").into())
+            let reused = Problem::new(Kind::Conflict, "A return with this id exists, with other contents.");
+            Err(reused.with_code("return.id_reused").into())
         }
         (None, None) => Ok(None),
     }
@@ -257,7 +258,8 @@ fn refused(order: &Order, why: &ReturnError) -> Problem {
         ReturnError::Status => Problem::new(
             Kind::Conflict,
             format!("Goods of an order that is {} cannot be returned.", order.status.as_str()),
-        ),
+        )
+        .with_code("order.not_returnable"),
         ReturnError::UnknownLine(index) => {
             Problem::invalid(&format!("lines[{index}].line_id"), "exists", "the order has no such line")
         }
@@ -265,6 +267,7 @@ fn refused(order: &Order, why: &ReturnError) -> Problem {
             Kind::Conflict,
             format!("lines[{index}].quantity: at most {left} of this line can still be returned."),
         )
+        .with_code("return.too_many")
         .with("line", index)
         .with("returnable", left),
     }

@@ -283,11 +283,13 @@ fn order_update(leased: &LeasedOrder, saga: &Saga, now: Timestamp) -> OrderUpdat
 /// The problem document of a refused order, for its request and for each repeat.
 fn refusal_response(order: &Order, reason: &CancelReason) -> StoredResponse {
     let text = reason.text();
-    let kind = match reason {
-        CancelReason::Payment(_) => Kind::PaymentRequired,
-        CancelReason::Stock(_) | CancelReason::Other(_) => Kind::Conflict,
+    let (kind, code) = match reason {
+        CancelReason::Payment(_) => (Kind::PaymentRequired, "order.payment_refused"),
+        CancelReason::Stock(_) => (Kind::Conflict, "order.stock_short"),
+        CancelReason::Other(_) => (Kind::Conflict, "order.cancelled"),
     };
     let mut problem = Problem::new(kind, format!("The order is cancelled: {text}."))
+        .with_code(code)
         .with("order_id", &order.id)
         .with("reason", &text);
     if let CancelReason::Stock(shortages) = reason {

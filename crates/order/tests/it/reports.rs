@@ -103,7 +103,8 @@ async fn levels_are_reported_from_all_pages() {
     service.change_peers(|peers| peers.catalogue_down = true);
     assert_eq!(get(&service, "/api/reports/shortages?max=4").await["rows"][0]["name"], Value::Null);
     service.change_peers(|peers| peers.levels_down = true);
-    assert_eq!(service.call("GET", "/api/reports/shortages", &service.user(Role::Admin, &[]), None).await.0, 503);
+    let (status, down) = service.call("GET", "/api/reports/shortages", &service.user(Role::Admin, &[]), None).await;
+    assert_eq!((status, &down["code"], &down["peer"]), (503, &json!("peer.unavailable"), &json!("stock")), "{down}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

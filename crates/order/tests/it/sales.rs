@@ -50,6 +50,7 @@ async fn a_sale_is_refused_as_an_order_is() {
     let admin = service.user(Role::Admin, &[]);
     let (status, short) = service.call("POST", "/api/stores/s1/sales", &admin, Some(sale(101))).await;
     assert_eq!((status, &short["shortages"][0]["available"]), (409, &json!(100)), "{short}");
+    assert_eq!(short["code"], "order.stock_short");
     let card = json!({ "lines": [{ "product_id": "pot", "quantity": 2 }], "payment": { "method": "card" } });
     assert_eq!(service.call("POST", "/api/stores/s1/sales", &admin, Some(card)).await.0, 402);
     for (store, status) in [("nowhere", 404), ("logistics", 404), ("a%20b", 404), ("s2", 409)] {
