@@ -8,8 +8,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use figment::Figment;
-use figment::providers::{Format, Toml};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -71,9 +69,8 @@ fn file_table(service: &str) -> Result<Map<String, Value>, ConfigError> {
     };
     let text = std::fs::read_to_string(&path)
         .map_err(|err| ConfigError::new(format!("SOUK_CONFIG is {path:?}, which cannot be read: {err}")))?;
-    let mut tables: BTreeMap<String, Value> = Figment::from(Toml::string(&text)).extract().map_err(|err| {
-        ConfigError::new(format!("SOUK_CONFIG is {path:?}, which is not the TOML that is wanted: {err}"))
-    })?;
+    let mut tables: BTreeMap<String, Value> = toml::from_str(&text)
+        .map_err(|err| ConfigError::new(format!("SOUK_CONFIG is {path:?}, which is not valid TOML: {err}")))?;
     match tables.remove(service) {
         None => Ok(Map::new()),
         Some(Value::Object(table)) => Ok(table),
