@@ -12,7 +12,7 @@ pub struct Facts {
     /// Every payment, tombstones included.
     pub payments: Vec<PaymentFact>,
     /// The events in the outbox.
-    pub outbox: bus::outbox::Telling,
+    pub outbox: bus::outbox::OutboxDump,
 }
 
 /// One payment.

@@ -21,7 +21,7 @@ pub struct Facts {
     /// Reservations released before this time may have been deleted; none if none was.
     pub released_before: Option<Timestamp>,
     /// The events in the outbox.
-    pub outbox: bus::outbox::Telling,
+    pub outbox: bus::outbox::OutboxDump,
     /// The last event of each aggregate that took effect.
     pub heard: bus::inbox::Heard,
 }

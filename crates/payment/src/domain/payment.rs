@@ -5,8 +5,8 @@ use std::fmt;
 use commerce::{Amount, Currency, CustomerId, OrderId, PaymentId, Timestamp};
 
 /// Defines an enum whose variants each have one name on the wire and in the store.
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+macro_rules! wire_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $wire:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub(crate) enum $name { $($(#[$variant_doc])* $variant,)+ }
@@ -14,18 +14,18 @@ macro_rules! words {
         impl $name {
             /// The name on the wire and in the store.
             pub(crate) const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
+                match self { $(Self::$variant => $wire,)+ }
             }
 
             /// Reads a name.
-            pub(crate) fn parse(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)+ _ => None }
+            pub(crate) fn parse(name: &str) -> Option<Self> {
+                match name { $($wire => Some(Self::$variant),)+ _ => None }
             }
         }
     };
 }
 
-words! {
+wire_enum! {
     /// What a payment is for.
     PaymentKind {
         /// An order.
@@ -35,7 +35,7 @@ words! {
     }
 }
 
-words! {
+wire_enum! {
     /// The method of payment.
     Method {
         /// By card, through the provider.
@@ -45,7 +45,7 @@ words! {
     }
 }
 
-words! {
+wire_enum! {
     /// The status of a payment.
     PaymentStatus {
         /// Authorised, not captured.
@@ -67,7 +67,7 @@ words! {
     }
 }
 
-words! {
+wire_enum! {
     /// The kinds of operation.
     Op {
         /// Authorise an amount, and capture it at once if so requested.
@@ -81,7 +81,7 @@ words! {
     }
 }
 
-words! {
+wire_enum! {
     /// The outcome of an operation.
     OperationOutcome {
         /// Performed.

@@ -179,3 +179,20 @@ async fn levels_are_found_by_products_and_by_what_is_available() {
     }
     assert_eq!(service.call("GET", "/api/stock/levels?max_available=few", &admin, None).await.0, 400);
 }
+
+#[test]
+fn every_operation_has_an_id_of_its_own_and_a_short_summary() {
+    let description = serde_json::to_value(stock::openapi()).expect("JSON");
+    let mut ids = std::collections::BTreeSet::new();
+    for (path, operations) in description["paths"].as_object().expect("paths") {
+        for (method, operation) in operations.as_object().expect("operations") {
+            let id = operation["operationId"].as_str().expect("an id");
+            assert!(id.starts_with(char::is_lowercase) && id.chars().all(char::is_alphanumeric), "{id}");
+            assert!(ids.insert(id.to_owned()), "{id} twice");
+            let summary = operation["summary"].as_str().expect("a summary");
+            assert!(summary.len() <= 40 && !summary.ends_with('.'), "{method} {path}: {summary}");
+            assert!(operation["description"].is_string(), "{method} {path}");
+        }
+    }
+    assert_eq!(ids.len(), 16, "{ids:?}");
+}
