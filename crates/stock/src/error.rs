@@ -123,7 +123,11 @@ impl From<Error> for Problem {
             Error::UnknownReplenishment(_) => Self::new(kind, detail).with_code("replenishment.not_found"),
             Error::CatalogueUnreachable(ref cause) => {
                 let cause = format!("{cause:#}");
-                Self::new(kind, detail).retry_after(1).because(cause)
+                Self::new(kind, detail)
+                    .with_code("peer.unavailable")
+                    .with("peer", "product")
+                    .retry_after(1)
+                    .because(cause)
             }
             Error::Store(_) | Error::Corrupt(_) | Error::UnexpectedOutcome | Error::Stopping => match kind {
                 Kind::Internal => Self::internal(err),

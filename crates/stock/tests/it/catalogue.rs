@@ -64,6 +64,7 @@ async fn without_the_product_service_only_repeats_are_answered() {
         let (status, problem) = service.call(method, path, &admin, Some(body)).await;
         let detail = json!("The product service did not answer; try again.");
         assert_eq!((status, &problem["detail"]), (503, &detail), "{path}");
+        assert_eq!((&problem["code"], &problem["peer"]), (&json!("peer.unavailable"), &json!("product")));
     }
     assert_eq!(service.level("g").await, (3, 0));
 }
