@@ -1,25 +1,22 @@
 //! What the order service consumes: refunds and voids of payments, which the order shows; and orders of other programs on
 //! `new-order`.
 
-use std::collections::BTreeMap;
-
 use bus::{Event, Failure, Handler};
 use chassis::{Kind, Problem};
-use commerce::{Id, OrderId, ProductId, Quantity, Timestamp};
+use commerce::{Id, OrderId, ProductId, Quantity};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
     app::{
-        App,
+        App, payment_status,
         place_order::{LineRequest, OrderRequest, place_order},
         queries,
     },
     domain::Channel,
     error::Error,
     events::{EXTERNAL_USER, NEW_ORDER_TOPIC},
-    store,
 };
 
 /// The prefix of ids that are payments of an older fleet and never orders.
@@ -28,12 +25,6 @@ const LEGACY_PREFIX: &str = "legacy:";
 /// The event consumer.
 pub(crate) struct Consumer {
     pub(crate) app: App,
-}
-
-#[derive(Deserialize)]
-struct Payment {
-    order_id: String,
-    status: String,
 }
 
 /// An order on `new-order` as the programs of an older fleet write it; ids are strings or numbers.
@@ -70,22 +61,7 @@ impl Handler for Consumer {
             .filter(|event| matches!(event.kind.as_str(), "souk.payment.refunded" | "souk.payment.voided"))
             .cloned()
             .collect();
-        if refunds.is_empty() {
-            return Ok(());
-        }
-        let mut tx = self.app.db.write().await?;
-        let fresh = bus::inbox::fresh(&mut tx, &refunds).await?;
-        // The last of several events of one order has its present status.
-        let mut statuses = BTreeMap::new();
-        for (event, _) in refunds.iter().zip(fresh).filter(|(_, fresh)| *fresh) {
-            let payment: Payment = event.data()?;
-            statuses.insert(payment.order_id, payment.status);
-        }
-        if !statuses.is_empty() {
-            store::set_payment_status(&mut tx, statuses.into_iter().collect(), Timestamp::now()).await?;
-        }
-        tx.commit().await?;
-        Ok(())
+        payment_status::record(&self.app, &refunds).await
     }
 
     fn takes_plain(&self, topic: &str) -> bool {

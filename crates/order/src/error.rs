@@ -7,7 +7,7 @@ use chassis::{Kind, Problem};
 /// A failure of the order service.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The own store.
+    /// The store of this service.
     #[error("the order store failed")]
     Store(#[source] Arc<db::Error>),
     /// A peer service.

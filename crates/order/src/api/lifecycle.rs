@@ -70,6 +70,7 @@ pub(crate) struct StatusUpdate {
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses(
         (status = 200, body = Order, description = "The order"),
+        (status = 202, body = OrderInProgress, description = "The cancellation is still in progress; see `status_url`"),
         (status = 409, description = "The status cannot follow the present one, or the order was changed meanwhile"),
         (status = 412, description = "`If-Match` names another version"),
         (status = 422, description = "Unknown status")))]

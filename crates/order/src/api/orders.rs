@@ -50,6 +50,7 @@ pub(crate) struct OrderInProgress {
 #[utoipa::path(post, path = "/api/orders", operation_id = "createOrder", tag = "orders", request_body = NewOrder,
     params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
     responses(
+        (status = 200, body = Order, description = "The order that the same request made before"),
         (status = 201, body = Order, description = "The confirmed order"),
         (status = 202, body = OrderInProgress, description = "The order is still in progress; see `status_url`"),
         (status = 402, description = "The payment was refused; the order is cancelled"),

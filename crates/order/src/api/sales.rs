@@ -72,6 +72,7 @@ impl NewSale {
 #[utoipa::path(post, path = "/api/stores/{id}/sales", operation_id = "createSale", tag = "sales", request_body = NewSale,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
     responses(
+        (status = 200, body = Order, description = "The order that the same request made before"),
         (status = 201, body = Order, description = "The delivered order"),
         (status = 202, body = OrderInProgress, description = "The order is still in progress; see `status_url`"),
         (status = 402, description = "The payment was refused; the order is cancelled"),

@@ -36,7 +36,7 @@ pub(crate) async fn cancel(
     check_cancellable(&stored.order)?;
     let work = PendingWork::Cancel {
         undo: undo(&stored.order),
-        refusal: CancelReason::Other(reason.unwrap_or_else(|| "cancelled on request".into())),
+        reason: CancelReason::Other(reason.unwrap_or_else(|| "cancelled on request".into())),
         actor: Some(actor.to_owned()),
     };
     // The new epoch takes the order from a running checkout, whose later writes change nothing. Tombstones refuse the

@@ -7,6 +7,7 @@ pub(crate) mod change_status;
 pub(crate) mod checkout_cart;
 pub(crate) mod leases;
 pub(crate) mod outcome;
+pub(crate) mod payment_status;
 pub(crate) mod place_order;
 pub(crate) mod queries;
 pub(crate) mod returns;
@@ -33,14 +34,14 @@ pub(crate) use crate::{
 /// What the use cases work with. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct App {
-    pub(crate) db: Db,
-    pub(crate) ctx: Context,
     pub(crate) config: Arc<Config>,
-    pub(crate) clients: Clients,
-    pub(crate) relay: Relay,
-    pub(crate) meters: Meters,
+    db: Db,
+    ctx: Context,
+    clients: Clients,
+    relay: Relay,
+    meters: Meters,
     /// The sagas that run in this process.
-    pub(crate) active: ActiveSagas,
+    active: ActiveSagas,
     /// Writes new orders and saga updates in shared transactions.
     writer: Writer,
 }
@@ -49,7 +50,7 @@ impl App {
     pub(crate) fn new(db: Db, ctx: Context, config: Arc<Config>, clients: Clients, relay: Relay) -> Self {
         let writer = Writer::start(&db, &ctx, &relay);
         let meters = Meters::new(&ctx.metrics);
-        Self { db, ctx, config, clients, relay, meters, active: ActiveSagas::default(), writer }
+        Self { config, db, ctx, clients, relay, meters, active: ActiveSagas::default(), writer }
     }
 
     /// How long a request waits for the outcome of its order before it is answered with 202.

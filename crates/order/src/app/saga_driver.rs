@@ -1,7 +1,7 @@
 //! The driver of the checkout saga: performs its effects and feeds their results back.
 //!
 //! An order takes four durable steps in series: insert with outbox, reserve, charge, terminal state with outbox. The first
-//! and last are writes to the own store and go through the writer, where orders that wait share commits.
+//! and last are writes to the store of this service and go through the writer, where orders that wait share commits.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) fn start(app: &App, order: Order, epoch: i64) -> oneshot::Receiver<St
 pub(super) fn resume(app: &App, order: Order, epoch: i64, work: &PendingWork) {
     let (saga, cancelled_by) = match work {
         PendingWork::Checkout => (Saga::resume(requirements(&order)), None),
-        PendingWork::Cancel { undo, refusal, actor } => (Saga::decided(*undo, refusal.clone()), actor.clone()),
+        PendingWork::Cancel { undo, reason, actor } => (Saga::decided(*undo, reason.clone()), actor.clone()),
         PendingWork::Refund => return returns::spawn_refunds(app, order, epoch),
     };
     drop(spawn(app, LeasedOrder { order, epoch, cancelled_by }, saga));
@@ -256,7 +256,7 @@ fn order_update(leased: &LeasedOrder, saga: &Saga, now: Timestamp) -> OrderUpdat
     let epoch = leased.epoch;
     match &saga.phase {
         Phase::Deciding(undo, reason) => {
-            let work = PendingWork::Cancel { undo: *undo, refusal: reason.clone(), actor: None };
+            let work = PendingWork::Cancel { undo: *undo, reason: reason.clone(), actor: None };
             OrderUpdate { order, work: Some(work), epoch, kind: UpdateKind::Decision }
         }
         Phase::Cancelling(reason) => {

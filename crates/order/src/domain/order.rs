@@ -226,7 +226,8 @@ pub enum PendingWork {
         /// What to undo.
         undo: Undo,
         /// Why.
-        refusal: CancelReason,
+        #[serde(rename = "refusal")]
+        reason: CancelReason,
         /// Who cancelled; `None`: the saga.
         actor: Option<String>,
     },

@@ -32,7 +32,7 @@ fn fate() -> impl Strategy<Value = Fate> {
     ]
 }
 
-/// The state of stock, payment and the own store, by the rules of their contracts: repeats change nothing, and an undo that
+/// The state of stock, payment and the order store, by the rules of their contracts: repeats change nothing, and an undo that
 /// arrives first refuses the late call.
 #[derive(Debug, Clone, Default)]
 struct FakePeers {
@@ -143,7 +143,7 @@ fn run(requirements: Requirements, mut peers: FakePeers, fates: Vec<Fate>, give_
             continue;
         }
         let fate = fates.next().unwrap_or(Fate::Done);
-        // A write to the own store is performed or lost, never late.
+        // A write to the order store is performed or lost, never late.
         let fate = match fate {
             Fate::Late | Fate::AnswerLost if is_store(&effect) => Fate::Lost,
             fate => fate,

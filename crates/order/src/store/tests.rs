@@ -258,8 +258,10 @@ async fn a_decision_on_a_version_that_is_gone_is_not_written() {
     inserted(&db, vec![order_insert("a", "h", None)]).await;
     let mut tx = db.write().await.expect("begins");
     let stored = find(&mut tx, "a").await.expect("reads").expect("there");
-    let refusal = crate::domain::saga::CancelReason::Other("x".into());
-    let work = PendingWork::Cancel { undo: Undo { release: true, void: true }, refusal, actor: None };
+    let reason = crate::domain::saga::CancelReason::Other("x".into());
+    let work = PendingWork::Cancel { undo: Undo { release: true, void: true }, reason, actor: None };
+    let json = r#"{"kind":"cancel","undo":{"release":true,"void":true},"refusal":{"other":"x"},"actor":null}"#;
+    assert_eq!(serde_json::to_string(&work).expect("JSON"), json, "other versions read it");
     let read = |version, epoch| ReadVersion { version, epoch };
     let next = Lease { epoch: 2, ..lease("b", 500) };
     assert!(!update(&mut tx, &stored.order, Some(&work), read(7, 1), &next).await.expect("runs"));
