@@ -137,7 +137,8 @@ mod openapi {
                 anyhow::bail!("{other}: there are customer, product, order, stock, payment, notification and gateway")
             }
         };
-        say!("{}", serde_json::to_string_pretty(&description)?);
+        let described = chassis::with_problems(serde_json::to_value(&description)?);
+        say!("{}", serde_json::to_string_pretty(&described)?);
         Ok(())
     }
 }

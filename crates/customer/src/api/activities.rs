@@ -5,13 +5,14 @@ use std::sync::Arc;
 use auth::{Allow, ManagerOrAdmin, ServiceOrStaff, Staff};
 use axum::extract::State;
 use axum::response::Response;
-use chassis::{Json, Path, Problem, Query, conditional};
+use chassis::{Json, Path, Problem, conditional};
 use commerce::Timestamp;
 use commerce::page::{Page, PageQuery};
 use http::{HeaderMap, StatusCode};
 use idempotency::{Key, StoredResponse};
 use serde::Deserialize;
 use serde_json::Value;
+use service::List;
 use utoipa::IntoParams;
 
 use super::Api;
@@ -38,23 +39,15 @@ pub(crate) struct ListActivities {
     prospect_id: Option<String>,
     /// The one of this number.
     number: Option<i64>,
-    /// At most so many; 20 unless said, at most 100.
-    limit: Option<u32>,
-    /// Where the page before ended.
-    cursor: Option<String>,
-    /// Numbered page, down to 10,000 rows.
-    page: Option<u32>,
-    /// Whether to count all.
-    include_total: Option<bool>,
 }
 
 /// Lists activities, in the order of their numbers.
-#[utoipa::path(get, operation_id = "listActivities", path = "/api/activities", tag = "activities", params(ListActivities), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "listActivities", path = "/api/activities", tag = "activities", params(ListActivities, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<ActivityView>), (status = 403)))]
 pub(super) async fn list_activities(
     State(api): State<Api>,
     _caller: Allow<ServiceOrStaff>,
-    Query(query): Query<ListActivities>,
+    List { filter: query, paging }: List<ListActivities>,
 ) -> Result<Json<Page<ActivityView>>, Problem> {
     for (field, day) in [("date", &query.date), ("from", &query.from), ("to", &query.to)] {
         if day.as_deref().is_some_and(|day| Day::parse(day).is_none()) {
@@ -68,9 +61,7 @@ pub(super) async fn list_activities(
         prospect_id: query.prospect_id,
         number: query.number,
     };
-    let page =
-        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.page_request::<i64>(&api.activity_cursors).map_err(Error::from)?;
+    let window = paging.page_request::<i64>(&api.activity_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.activities(filter, window.clone()).await?;
     let page = window.page(&api.activity_cursors, rows, total, |activity| activity.number);
     Ok(Json(Page {

@@ -10,6 +10,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
 use idempotency::{Fingerprint, Key, StoredResponse};
 use serde::{Deserialize, Serialize};
+use service::List;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
@@ -58,14 +59,6 @@ pub(crate) struct ListCustomers {
     number: Option<i64>,
     /// `number` (unless said) or `-number`: newest first.
     sort: Option<String>,
-    /// At most so many; 20 unless said, at most 100.
-    limit: Option<u32>,
-    /// Where the page before ended.
-    cursor: Option<String>,
-    /// Numbered page, down to 10,000 rows.
-    page: Option<u32>,
-    /// Whether to count all.
-    include_total: Option<bool>,
 }
 
 /// What a deletion is to do besides.
@@ -79,17 +72,17 @@ pub(crate) struct DeleteCustomer {
 }
 
 /// Lists customers, in the order of their numbers. A customer sees himself.
-#[utoipa::path(get, operation_id = "listCustomers", path = "/api/customers", tag = "customers", params(ListCustomers), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "listCustomers", path = "/api/customers", tag = "customers", params(ListCustomers, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<CustomerView>)))]
 pub(super) async fn list_customers(
     State(api): State<Api>,
     caller: Allow<Anyone>,
-    Query(query): Query<ListCustomers>,
+    List { filter: query, paging }: List<ListCustomers>,
 ) -> Result<Json<Page<CustomerView>>, Problem> {
     if query.id.len() > MAX_IDS {
         return Err(Problem::invalid("id", "count", format!("at most {MAX_IDS}")));
     }
-    if query.search.as_ref().is_some_and(|search| search.len() > 200) {
+    if query.search.as_ref().is_some_and(|search| search.chars().count() > 200) {
         return Err(Problem::invalid("search", "length", "at most 200 characters"));
     }
     let newest_first = match query.sort.as_deref() {
@@ -107,9 +100,7 @@ pub(super) async fn list_customers(
             filter.ids = vec![String::new()];
         }
     }
-    let page =
-        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.page_request::<i64>(&api.customer_cursors).map_err(Error::from)?;
+    let window = paging.page_request::<i64>(&api.customer_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.customers(filter, window.clone()).await?;
     let page = window.page(&api.customer_cursors, rows, total, |customer| customer.number);
     Ok(Json(Page {

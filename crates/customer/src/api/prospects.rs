@@ -5,13 +5,14 @@ use std::sync::Arc;
 use auth::{Allow, Caller, ManagerOrAdmin, ServiceOrStaff, Staff};
 use axum::extract::State;
 use axum::response::Response;
-use chassis::{Json, Path, Problem, Query, conditional};
+use chassis::{Json, Path, Problem, conditional};
 use commerce::page::{Page, PageQuery};
 use commerce::{Timestamp, UserId};
 use http::{HeaderMap, StatusCode};
 use idempotency::{Key, StoredResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use service::List;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
@@ -52,25 +53,17 @@ pub(crate) struct ListProspects {
     search: Option<String>,
     /// The one of this number.
     number: Option<i64>,
-    /// At most so many; 20 unless said, at most 100.
-    limit: Option<u32>,
-    /// Where the page before ended.
-    cursor: Option<String>,
-    /// Numbered page, down to 10,000 rows.
-    page: Option<u32>,
-    /// Whether to count all.
-    include_total: Option<bool>,
 }
 
 /// Lists prospects, in the order of their numbers.
-#[utoipa::path(get, operation_id = "listProspects", path = "/api/prospects", tag = "prospects", params(ListProspects), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "listProspects", path = "/api/prospects", tag = "prospects", params(ListProspects, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<ProspectView>), (status = 403)))]
 pub(super) async fn list_prospects(
     State(api): State<Api>,
     _caller: Allow<ServiceOrStaff>,
-    Query(query): Query<ListProspects>,
+    List { filter: query, paging }: List<ListProspects>,
 ) -> Result<Json<Page<ProspectView>>, Problem> {
-    if query.search.as_ref().is_some_and(|search| search.len() > 200) {
+    if query.search.as_ref().is_some_and(|search| search.chars().count() > 200) {
         return Err(Problem::invalid("search", "length", "at most 200 characters"));
     }
     let filter = Prospects {
@@ -80,9 +73,7 @@ pub(super) async fn list_prospects(
         search: query.search,
         number: query.number,
     };
-    let page =
-        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.page_request::<i64>(&api.prospect_cursors).map_err(Error::from)?;
+    let window = paging.page_request::<i64>(&api.prospect_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.prospects(filter, window.clone()).await?;
     let page = window.page(&api.prospect_cursors, rows, total, |prospect| prospect.number);
     Ok(Json(Page {

@@ -3,12 +3,13 @@
 use auth::{AdminOnly, Allow, AnyUser, Issued, Open, Role};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use chassis::{Json, Kind, Path, Problem, Query};
+use chassis::{Json, Kind, Path, Problem};
 use commerce::page::{Page, PageQuery};
 use commerce::{CustomerId, Timestamp, UserId};
 use http::{HeaderMap, StatusCode};
 use idempotency::{Key, StoredResponse};
 use serde::{Deserialize, Serialize};
+use service::List;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
@@ -111,16 +112,7 @@ pub(crate) struct SetRoles {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct ListUsers {
-    /// At most so many; 20 unless said, at most 100.
-    limit: Option<u32>,
-    /// Where the page before ended.
-    cursor: Option<String>,
-    /// Numbered page, down to 10,000 rows.
-    page: Option<u32>,
-    /// Whether to count all.
-    include_total: Option<bool>,
-}
+pub(crate) struct ListUsers {}
 
 fn signed_in(user: &User, issued: Issued) -> SignedIn {
     SignedIn {
@@ -193,16 +185,14 @@ pub(super) async fn me(State(api): State<Api>, caller: Allow<AnyUser>) -> Result
 }
 
 /// Lists users.
-#[utoipa::path(get, operation_id = "listUsers", path = "/api/users", tag = "users", params(ListUsers), security(("bearer" = [])),
+#[utoipa::path(get, operation_id = "listUsers", path = "/api/users", tag = "users", params(ListUsers, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<UserView>)))]
 pub(super) async fn list_users(
     State(api): State<Api>,
     _: Allow<AdminOnly>,
-    Query(query): Query<ListUsers>,
+    List { paging, .. }: List<ListUsers>,
 ) -> Result<Json<Page<UserView>>, Problem> {
-    let page =
-        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
-    let window = page.page_request::<String>(&api.user_cursors).map_err(Error::from)?;
+    let window = paging.page_request::<String>(&api.user_cursors).map_err(Error::from)?;
     let (rows, total) = api.store.users(window.clone()).await?;
     let page = window.page(&api.user_cursors, rows, total, |user| user.id.as_str().to_owned());
     Ok(Json(Page {

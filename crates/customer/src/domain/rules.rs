@@ -37,15 +37,13 @@ impl Rules {
 
     fn text(&mut self, field: &str, value: &str, max: usize) -> String {
         let value = value.trim();
-        // The number of bytes is known at once and bounds the number of characters from above.
-        if value.is_empty() || (value.len() > max && value.chars().count() > max) {
-            self.breaks(field, "length", format!("1 to {max} characters"));
-            return String::new();
+        match chassis::check_line(field, value, 1..=max) {
+            Some(broken) => {
+                self.broken.push(broken);
+                String::new()
+            }
+            None => value.to_owned(),
         }
-        if value.chars().any(char::is_control) {
-            self.breaks(field, "characters", "no line breaks or control characters");
-        }
-        value.to_owned()
     }
 
     /// An e-mail address: what can be told without sending one.

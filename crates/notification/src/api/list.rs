@@ -2,9 +2,10 @@
 
 use auth::Caller;
 use axum::extract::State as AxumState;
-use chassis::{Json, Kind, Path, Problem, Query};
-use commerce::page::{BadPage, Page, PageQuery};
+use chassis::{Json, Path, Problem, Query};
+use commerce::page::{Page, PageQuery};
 use serde::Deserialize;
+use service::{List, bad_page};
 use utoipa::IntoParams;
 
 use super::{State, scope};
@@ -27,23 +28,15 @@ pub(crate) struct ListQuery {
     kind: Option<String>,
     /// info or warning.
     severity: Option<Severity>,
-    /// Rows wanted, 1 to 100; 20 if not said.
-    limit: Option<u32>,
-    /// Where the page before ended.
-    cursor: Option<String>,
-    /// Numbered page, from 1, down to 10,000 rows.
-    page: Option<u32>,
-    /// Whether the answer tells the `total`.
-    include_total: Option<bool>,
 }
 
 /// What the caller may see of all that happened.
-#[utoipa::path(get, operation_id = "listNotifications", path = "/api/notifications", tag = "notifications", params(ListQuery),
+#[utoipa::path(get, operation_id = "listNotifications", path = "/api/notifications", tag = "notifications", params(ListQuery, PageQuery),
     responses((status = 200, body = Page<Notice>)))]
 pub(super) async fn list(
     AxumState(state): AxumState<State>,
     caller: Caller,
-    Query(query): Query<ListQuery>,
+    List { filter: query, paging }: List<ListQuery>,
 ) -> Result<Json<Page<Notice>>, Problem> {
     let filter = Filter {
         scope: scope(&caller)?,
@@ -52,8 +45,6 @@ pub(super) async fn list(
         kind: query.kind,
         severity: query.severity,
     };
-    let paging =
-        PageQuery { limit: query.limit, cursor: query.cursor, page: query.page, include_total: query.include_total };
     page(&state, &filter, &paging).await
 }
 
@@ -76,9 +67,7 @@ pub(super) async fn timeline(
 }
 
 async fn page(state: &State, filter: &Filter, paging: &PageQuery) -> Result<Json<Page<Notice>>, Problem> {
-    let window = paging
-        .page_request::<i64>(&state.cursors)
-        .map_err(|BadPage { field, message }| Problem::new(Kind::Unreadable, format!("{field}: {message}")))?;
+    let window = paging.page_request::<i64>(&state.cursors).map_err(bad_page)?;
     let read = async {
         let mut tx = state.db.read().await?;
         let rows = store::list(&mut tx, filter, &window).await?;

@@ -62,7 +62,7 @@ impl Query {
     ) -> Result<ProductConnection> {
         measured("query", ctx, async {
             let api = api(ctx)?;
-            if search.as_ref().is_some_and(|search| search.len() > 200) {
+            if search.as_ref().is_some_and(|search| search.chars().count() > 200) {
                 return Err(told(Error::invalid("search", "length", "at most 200 characters")));
             }
             let page = PageQuery {

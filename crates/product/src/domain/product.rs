@@ -1,6 +1,6 @@
 //! A product.
 
-use chassis::FieldError;
+use chassis::{FieldError, check_line, check_text};
 use commerce::{Amount, Currency, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -109,29 +109,16 @@ fn check_price(broken: &mut Vec<FieldError>, price: Amount) {
     }
 }
 
-/// A text of one line, spaces around it taken off.
+/// A text of one line, without surrounding white space.
 fn line(broken: &mut Vec<FieldError>, field: &str, text: &str, max: usize) -> String {
     let text = text.trim();
-    check_length(broken, field, text, max);
-    if text.chars().any(char::is_control) {
-        broken.push(FieldError::new(field, "characters", "no line breaks or control characters"));
-    }
+    broken.extend(check_line(field, text, 1..=max));
     text.to_owned()
 }
 
 fn paragraph(broken: &mut Vec<FieldError>, text: &str) -> String {
-    check_length(broken, "description", text, DESCRIPTION_CHARS);
-    if text.chars().any(|char| char.is_control() && !matches!(char, '\n' | '\r' | '\t')) {
-        broken.push(FieldError::new("description", "characters", "no control characters"));
-    }
+    broken.extend(check_text("description", text, 1..=DESCRIPTION_CHARS));
     text.to_owned()
-}
-
-fn check_length(broken: &mut Vec<FieldError>, field: &str, text: &str, max: usize) {
-    // The number of bytes is known at once and bounds the number of characters from above.
-    if text.is_empty() || (text.len() > max && text.chars().count() > max) {
-        broken.push(FieldError::new(field, "length", format!("1 to {max} characters")));
-    }
 }
 
 /// What a search looks at, in small letters.
