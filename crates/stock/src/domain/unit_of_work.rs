@@ -9,60 +9,13 @@ use std::{
 use commerce::{OrderId, PlaceId, ProductId, Timestamp};
 
 use super::{
+    event::DomainEvent,
     level::{Adjustment, AdjustmentRejection, AdjustmentRequest, Level, Movement, MovementKind, StockKey},
     reservation::{Reservation, ReservationLine, ReservationRequest, ReservationState, Shortage},
 };
 
 /// The prefix of reservation ids that belong to other programs, not to orders.
 const EXTERNAL_PREFIX: &str = "legacy:";
-
-/// A change that the service publishes, with the state after it.
-#[derive(Debug, Clone)]
-pub(crate) enum DomainEvent {
-    Reserved(Reservation),
-    Released(Reservation),
-    Sold(Reservation),
-    Restocked {
-        reservation: Reservation,
-        lines: Vec<(ProductId, i64)>,
-        reason: String,
-    },
-    Adjusted {
-        level: Level,
-        adjustment: Adjustment,
-    },
-    /// The level has fallen below its threshold.
-    Low {
-        key: StockKey,
-        level: Level,
-    },
-}
-
-impl DomainEvent {
-    /// The subject of the event: the order id, or `place/product`. An id contains no slash, so no order has the subject of a
-    /// level.
-    pub(crate) fn subject(&self) -> String {
-        match self {
-            Self::Reserved(reservation)
-            | Self::Released(reservation)
-            | Self::Sold(reservation)
-            | Self::Restocked { reservation, .. } => reservation.order_id.to_string(),
-            Self::Adjusted { adjustment, .. } => adjustment.request.key.to_string(),
-            Self::Low { key, .. } => key.to_string(),
-        }
-    }
-
-    /// The number of the event among those of its subject, from 1.
-    pub(crate) fn sequence(&self) -> i64 {
-        match self {
-            Self::Reserved(reservation)
-            | Self::Released(reservation)
-            | Self::Sold(reservation)
-            | Self::Restocked { reservation, .. } => reservation.sequence,
-            Self::Adjusted { level, .. } | Self::Low { level, .. } => level.sequence,
-        }
-    }
-}
 
 /// The result of a reserve.
 #[derive(Debug, Clone, PartialEq, Eq)]
