@@ -10,7 +10,7 @@ use crate::{
         StockKey,
     },
     error::Error,
-    store::{idempotency::KeyedRequest, unit_of_work::LoadSet},
+    store::{idempotency_keys::KeyedRequest, unit_of_work::LoadSet},
 };
 
 /// A change of stock that a caller or an event asks for.

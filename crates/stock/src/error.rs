@@ -116,7 +116,7 @@ impl From<Error> for Problem {
             Error::Transition(TransitionError::Short { available, .. }) => {
                 Self::new(kind, detail).with_code("stock.short").with("available", available)
             }
-            Error::KeyReused => Self::invalid("Idempotency-Key", "reused", detail),
+            Error::KeyReused => idempotency::reused(),
             Error::PlaceExists(_) => Self::new(kind, detail).with_code("place.exists"),
             Error::IdReused(_) => Self::new(kind, detail).with_code("replenishment.id_reused"),
             Error::UnknownPlace(_) => Self::new(kind, detail).with_code("place.not_found"),

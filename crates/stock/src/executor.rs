@@ -15,7 +15,7 @@ use crate::{
     error::Error,
     events, reorder,
     store::{
-        idempotency::{self, KeyedRequest},
+        idempotency_keys::{self, KeyedRequest},
         unit_of_work::{self, LoadSet},
     },
 };
@@ -183,7 +183,7 @@ async fn adjust(
     let mut requests = requests.to_vec();
     if let Some(keyed) = keyed {
         // The key leads to the id of the first request; the id leads to its adjustment.
-        match idempotency::find(tx, keyed).await {
+        match idempotency_keys::find(tx, keyed).await {
             Ok(None) => {}
             Ok(Some(id)) => {
                 unit_of_work::load_adjustment(tx, &id, unit).await?;
@@ -201,7 +201,7 @@ async fn adjust(
     if let (Some(keyed), [first, ..]) = (keyed, adjustments.as_slice())
         && unit.new_adjustments.len() > known
     {
-        idempotency::remember(tx, keyed, &first.request.id, unit.now).await?;
+        idempotency_keys::remember(tx, keyed, &first.request.id, unit.now).await?;
     }
     Ok(Outcome::Adjusted(adjustments))
 }

@@ -11,7 +11,7 @@ use crate::{
     domain::{Adjustment, AdjustmentRequest, Level, ReservationRequest, ReservationState, Reserved, StockKey},
     error::Error,
     executor::Executor,
-    store::idempotency::KeyedRequest,
+    store::idempotency_keys::KeyedRequest,
 };
 
 /// Most calls that share a transaction.

@@ -9,7 +9,7 @@ use crate::{
     events,
     executor::Executor,
     store::{
-        idempotency::{self, KeyedRequest},
+        idempotency_keys::{self, KeyedRequest},
         replenishments,
         unit_of_work::{self, LoadSet},
     },
@@ -38,7 +38,7 @@ pub(crate) async fn request(
         let mut tx = executor.db.write().await?;
         let mut id = request.id.clone();
         if let Some(keyed) = keyed
-            && let Some(first) = idempotency::find(&mut tx, keyed).await?
+            && let Some(first) = idempotency_keys::find(&mut tx, keyed).await?
         {
             id = Some(first);
         }
@@ -68,7 +68,7 @@ pub(crate) async fn request(
         new.reason.clone_from(&request.reason);
         replenishments::insert(&mut tx, &mut new).await?;
         if let Some(keyed) = keyed {
-            idempotency::remember(&mut tx, keyed, &new.id, now).await?;
+            idempotency_keys::remember(&mut tx, keyed, &new.id, now).await?;
         }
         bus::outbox::append(&mut tx, crate::NAME, vec![events::replenishment(&new)]).await?;
         tx.commit().await?;
@@ -91,7 +91,7 @@ pub(crate) async fn transition(
         let mut replenishment =
             replenishments::lock(&mut tx, id).await?.ok_or_else(|| Error::UnknownReplenishment(id.to_owned()))?;
         if let Some(keyed) = keyed
-            && idempotency::find(&mut tx, keyed).await?.is_some()
+            && idempotency_keys::find(&mut tx, keyed).await?.is_some()
         {
             return Ok(replenishment);
         }
@@ -101,7 +101,7 @@ pub(crate) async fn transition(
         move_goods(&mut tx, &mut unit, &replenishment, goods, actor).await?;
         replenishments::save(&mut tx, &replenishment).await?;
         if let Some(keyed) = keyed {
-            idempotency::remember(&mut tx, keyed, &replenishment.id, now).await?;
+            idempotency_keys::remember(&mut tx, keyed, &replenishment.id, now).await?;
         }
         bus::outbox::append(&mut tx, crate::NAME, vec![events::replenishment(&replenishment)]).await?;
         executor.commit(tx, unit).await?;

@@ -16,7 +16,7 @@ use crate::{
     domain::{Adjustment, AdjustmentRejection, AdjustmentRequest, StockKey},
     error::Error,
     store::{
-        idempotency::{self, KeyedRequest},
+        idempotency_keys::{self, KeyedRequest},
         unit_of_work,
     },
 };
@@ -93,7 +93,7 @@ impl From<Adjustment> for AdjustmentBody {
 /// Puts pieces in or takes them out, with an entry in the ledger. For admins, and managers of the place.
 #[utoipa::path(post, path = "/api/stock/adjustments", operation_id = "adjustStock",
     request_body = NewAdjustment,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters; a repeat with the same key gets the first response")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; a repeat with the same key gets the first response")),
     responses((status = 201, body = AdjustmentBody),
         (status = 409, description = "Fewer pieces than are reserved would be left, or the id was used for another adjustment"),
         (status = 422, description = "A field breaks a rule, or the product or place does not exist"),
@@ -171,7 +171,7 @@ async fn require_known_products(
     let applied = async {
         let mut tx = api.db.read().await?;
         if let Some(keyed) = keyed
-            && idempotency::find(&mut tx, keyed).await?.is_some()
+            && idempotency_keys::find(&mut tx, keyed).await?.is_some()
         {
             return Ok(None);
         }

@@ -24,7 +24,7 @@ mod replenishments;
 
 use auth::{Caller, Verifier};
 use axum::{Router, extract::FromRef};
-use chassis::{FieldError, Kind, Problem};
+use chassis::{FieldError, Problem};
 use commerce::{PlaceId, ProductId, page::CursorKey};
 use db::Db;
 use http::HeaderMap;
@@ -35,7 +35,7 @@ use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{clients::Catalogue, executor::Executor, queue::StockQueue, store::idempotency::KeyedRequest};
+use crate::{clients::Catalogue, executor::Executor, queue::StockQueue, store::idempotency_keys::KeyedRequest};
 
 /// Most pieces in one request.
 const MAX_PIECES: i64 = 1_000_000_000;
@@ -133,12 +133,8 @@ fn keyed_request(
     route: &'static str,
     request: &impl Serialize,
 ) -> Result<Option<KeyedRequest>, Problem> {
-    let Some(value) = headers.get("idempotency-key") else {
+    let Some(key) = idempotency::header(headers)?.map(str::to_owned) else {
         return Ok(None);
-    };
-    let key = match value.to_str().map(str::trim) {
-        Ok(key) if (1..=255).contains(&key.len()) => key.to_owned(),
-        _ => return Err(Problem::new(Kind::Unreadable, "Idempotency-Key must be 1 to 255 visible characters.")),
     };
     // Texts and numbers always serialise.
     let request = serde_json::to_string(request).unwrap_or_default();

@@ -19,7 +19,7 @@ use super::{Api, keyed_request};
 use crate::{
     error::Error,
     store::{
-        idempotency::{self, KeyedRequest},
+        idempotency_keys::{self, KeyedRequest},
         places::{self, Place},
     },
 };
@@ -124,7 +124,7 @@ pub(crate) async fn get_place(State(api): State<Api>, Path(id): Path<PlaceId>) -
 ///
 /// A repeat with the same id and content gets 200 and the existing place. For admins.
 #[utoipa::path(post, path = "/api/places", operation_id = "createPlace", request_body = NewPlace,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible characters; a repeat with the same key gets the first response")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; a repeat with the same key gets the first response")),
     responses((status = 201, body = PlaceBody), (status = 200, body = PlaceBody, description = "The place exists already"),
         (status = 409, description = "A different place has this id"), (status = 422, description = "A field breaks a rule")),
     tag = "places")]
@@ -154,7 +154,7 @@ struct Saved {
 async fn save(api: &Api, place: &Place, keyed: Option<&KeyedRequest>) -> Result<Saved, Error> {
     let mut tx = api.db.write().await?;
     if let Some(keyed) = keyed
-        && let Some(body) = idempotency::find(&mut tx, keyed).await?
+        && let Some(body) = idempotency_keys::find(&mut tx, keyed).await?
     {
         return Ok(Saved { body, status: StatusCode::CREATED });
     }
@@ -168,7 +168,7 @@ async fn save(api: &Api, place: &Place, keyed: Option<&KeyedRequest>) -> Result<
     }
     let body = serde_json::to_string(&PlaceBody::from(after)).unwrap_or_default();
     if let Some(keyed) = keyed {
-        idempotency::remember(&mut tx, keyed, &body, now).await?;
+        idempotency_keys::remember(&mut tx, keyed, &body, now).await?;
     }
     tx.commit().await?;
     let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };

@@ -1,6 +1,6 @@
 //! The SQL of this service. Rows become domain types here and do not leave.
 
-pub(crate) mod idempotency;
+pub(crate) mod idempotency_keys;
 pub(crate) mod lists;
 pub(crate) mod places;
 pub(crate) mod replenishments;

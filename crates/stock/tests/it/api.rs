@@ -97,7 +97,13 @@ async fn a_repeated_adjustment_gets_the_same_response_and_changes_nothing() {
     let keyed = service.keyed("POST", path, &admin, Some(adjustment("logistics", 1)), Some("k")).await;
     assert_eq!(keyed.0, 201);
     assert_eq!(service.keyed("POST", path, &admin, Some(adjustment("logistics", 1)), Some("k")).await, keyed);
-    assert_eq!(service.keyed("POST", path, &admin, Some(adjustment("logistics", 2)), Some("k")).await.0, 422);
+    for (key, delta, refusal) in
+        [("k", 2, (422, "idempotency_key.reused")), (" ", 1, (400, "idempotency_key.malformed"))]
+    {
+        let (status, problem) =
+            service.keyed("POST", path, &admin, Some(adjustment("logistics", delta)), Some(key)).await;
+        assert_eq!((status, problem["code"].as_str()), (refusal.0, Some(refusal.1)));
+    }
     assert_eq!(service.level("g").await, (8, 0));
     let ledger = service.call("GET", "/api/stock/ledger?limit=1", &admin, None).await.1;
     assert_eq!((&ledger["data"][0]["balance"], &ledger["data"][0]["kind"]), (&json!(8), &json!("adjusted")));
