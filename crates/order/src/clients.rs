@@ -15,6 +15,7 @@ use proto::{
 };
 use serde::Deserialize;
 use serde_json::json;
+use service::{PeerError, RestPeer};
 use tonic::{Request, Status};
 
 use crate::config::Config;
@@ -39,9 +40,9 @@ pub(crate) enum Error {
     /// gRPC failed.
     #[error("the {0} service did not answer")]
     Grpc(&'static str, #[source] Box<Status>),
-    /// HTTP failed.
-    #[error("the {0} service did not answer")]
-    Http(&'static str, #[source] reqwest::Error),
+    /// REST failed.
+    #[error(transparent)]
+    Rest(#[from] PeerError),
     /// The peer answered with an error, or with something unexpected.
     #[error("the {0} service answered {1}")]
     Unexpected(&'static str, String),
@@ -66,7 +67,8 @@ impl Error {
     /// The peer service that was called.
     pub(crate) fn peer(&self) -> Option<&'static str> {
         let name = match self {
-            Self::Grpc(name, _) | Self::Http(name, _) | Self::Unexpected(name, _) | Self::NotCalled(name, _) => name,
+            Self::Grpc(name, _) | Self::Unexpected(name, _) | Self::NotCalled(name, _) => name,
+            Self::Rest(error) => error.peer()?,
             Self::Token(_) => return None,
         };
         Some(name.trim_end_matches(" gRPC"))
@@ -101,11 +103,13 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn new(config: &Config, ctx: &Context, key: &InternalKey) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder().timeout(CALL_TIMEOUT).connect_timeout(CALL_TIMEOUT).build()?;
-        let peer = |name| Peer::new(name, CALL_TIMEOUT, &ctx.metrics);
-        let rest = |name| Rest { http: http.clone(), key: key.clone(), peer: peer(name), name };
-        let (catalogue, customers, stock_rest) = (rest("product"), rest("customer"), rest("stock"));
-        let grpc = |name| Grpc { key: key.clone(), peer: peer(name), name };
+        let rest = |name, url| -> anyhow::Result<RestPeer> {
+            Ok(RestPeer::new(name, url, CALL_TIMEOUT, &ctx.metrics)?.with_key(key.clone()))
+        };
+        let catalogue = rest("product", &config.product_url)?;
+        let customers = rest("customer", &config.customer_url)?;
+        let stock_rest = rest("stock", &config.stock_url)?;
+        let grpc = |name| Grpc { key: key.clone(), peer: Peer::new(name, CALL_TIMEOUT, &ctx.metrics), name };
         let stock =
             StockCalls { channels: ChannelPool::new(&config.stock_grpc_url, CALL_TIMEOUT)?, grpc: grpc("stock gRPC") };
         let pay = PaymentCalls {
@@ -114,20 +118,14 @@ impl Clients {
         };
         let tasks = &ctx.tasks;
         Ok(Self {
-            products: {
-                let (rest, url) = (catalogue, format!("{}/graphql", config.product_url));
-                Batcher::start_with(tasks, MAX_BATCH, is_answer, move |requests| {
-                    let (rest, url) = (rest.clone(), url.clone());
-                    async move { rest.products(&url, requests).await }
-                })
-            },
-            customers: {
-                let (rest, url) = (customers, format!("{}/api/customers", config.customer_url));
-                Batcher::start_with(tasks, MAX_CUSTOMERS, is_answer, move |ids| {
-                    let (rest, url) = (rest.clone(), url.clone());
-                    async move { rest.customers(&url, ids).await }
-                })
-            },
+            products: Batcher::start_with(tasks, MAX_BATCH, is_answer, move |requests| {
+                let peer = catalogue.clone();
+                async move { find_products(&peer, requests).await }
+            }),
+            customers: Batcher::start_with(tasks, MAX_CUSTOMERS, is_answer, move |ids| {
+                let peer = customers.clone();
+                async move { customers_exist(&peer, ids).await }
+            }),
             reserve: {
                 let stock = stock.clone();
                 Batcher::start_with(tasks, MAX_BATCH, is_answer, move |orders| stock.clone().reserve(orders))
@@ -142,8 +140,8 @@ impl Clients {
                 Batcher::start_with(tasks, MAX_BATCH, is_answer, move |items| pay.clone().void(items))
             },
             refund: Batcher::start_with(tasks, MAX_BATCH, is_answer, move |items| pay.clone().refund(items)),
-            levels: Levels::new(stock_rest.clone(), &config.stock_url),
-            places: Places::new(stock_rest, &config.stock_url),
+            levels: Levels::new(stock_rest.clone()),
+            places: Places::new(stock_rest),
         })
     }
 
@@ -215,92 +213,65 @@ fn is_answer(error: &Error) -> bool {
             status.code(),
             tonic::Code::Unavailable | tonic::Code::DeadlineExceeded | tonic::Code::Cancelled | tonic::Code::Unknown
         ),
-        Error::Http(_, error) => !(error.is_timeout() || error.is_connect() || error.is_request()),
+        Error::Rest(error) => error.is_answer(),
         Error::Unexpected(..) => true,
         Error::Token(_) | Error::NotCalled(..) => false,
     }
 }
 
-/// Whether a failure counts for the circuit breaker: no answer, or the status of an unavailable service.
+/// Whether a failure of gRPC counts for the circuit breaker.
 fn is_unavailable(error: &Error) -> bool {
-    match error {
-        Error::Unexpected(_, status) => ["502", "503", "504"].iter().any(|code| status.starts_with(code)),
-        Error::Token(_) => false,
-        error => !is_answer(error),
-    }
+    !matches!(error, Error::Token(_)) && !is_answer(error)
 }
 
-#[derive(Clone)]
-struct Rest {
-    http: reqwest::Client,
-    key: InternalKey,
-    peer: Peer,
-    name: &'static str,
+/// The products of each request by their ids.
+async fn find_products(peer: &RestPeer, requests: Vec<Vec<String>>) -> Result<Vec<HashMap<String, Product>>, Error> {
+    #[derive(Deserialize)]
+    struct Body {
+        data: Option<Data>,
+        #[serde(default)]
+        errors: Vec<serde_json::Value>,
+    }
+    #[derive(Deserialize)]
+    struct Data {
+        #[serde(rename = "productsByIds")]
+        products: Vec<Option<Product>>,
+    }
+    let wanted: HashSet<&String> = requests.iter().flatten().collect();
+    let wanted: Vec<&String> = wanted.into_iter().collect();
+    let mut found: HashMap<String, Product> = HashMap::with_capacity(wanted.len());
+    for ids in wanted.chunks(MAX_PRODUCTS) {
+        let query = json!({
+            "query": "query($ids:[ID!]!){productsByIds(ids:$ids){id name price currency active}}",
+            "variables": {"ids": ids},
+        });
+        let body: Body = peer.json(peer.post("/graphql").json(&query)).await?;
+        let data = body.data.ok_or_else(|| Error::Unexpected("product", format!("{:?}", body.errors)))?;
+        found.extend(data.products.into_iter().flatten().map(|product| (product.id.clone(), product)));
+    }
+    Ok(requests
+        .iter()
+        .map(|ids| ids.iter().filter_map(|id| found.get_key_value(id)).map(|(id, p)| (id.clone(), p.clone())).collect())
+        .collect())
 }
 
-impl Rest {
-    async fn json<T: serde::de::DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, Error> {
-        let request = request.headers(self.peer.headers()).bearer_auth(self.key.mint(crate::NAME)?);
-        let call = async {
-            let response = request.send().await.map_err(|error| Error::Http(self.name, error))?;
-            if !response.status().is_success() {
-                return Err(Error::Unexpected(self.name, response.status().to_string()));
-            }
-            response.json().await.map_err(|error| Error::Http(self.name, error))
-        };
-        Ok(self.peer.call(is_unavailable, call).await?)
+/// Whether each customer exists.
+async fn customers_exist(peer: &RestPeer, ids: Vec<String>) -> Result<Vec<bool>, Error> {
+    #[derive(Deserialize)]
+    struct Body {
+        data: Vec<Customer>,
     }
-
-    async fn products(&self, url: &str, requests: Vec<Vec<String>>) -> Result<Vec<HashMap<String, Product>>, Error> {
-        #[derive(Deserialize)]
-        struct Body {
-            data: Option<Data>,
-            #[serde(default)]
-            errors: Vec<serde_json::Value>,
-        }
-        #[derive(Deserialize)]
-        struct Data {
-            #[serde(rename = "productsByIds")]
-            products: Vec<Option<Product>>,
-        }
-        let wanted: HashSet<&String> = requests.iter().flatten().collect();
-        let wanted: Vec<&String> = wanted.into_iter().collect();
-        let mut found: HashMap<String, Product> = HashMap::with_capacity(wanted.len());
-        for ids in wanted.chunks(MAX_PRODUCTS) {
-            let query = json!({
-                "query": "query($ids:[ID!]!){productsByIds(ids:$ids){id name price currency active}}",
-                "variables": {"ids": ids},
-            });
-            let body: Body = self.json(self.http.post(url).json(&query)).await?;
-            let data = body.data.ok_or_else(|| Error::Unexpected("product", format!("{:?}", body.errors)))?;
-            found.extend(data.products.into_iter().flatten().map(|product| (product.id.clone(), product)));
-        }
-        Ok(requests
-            .iter()
-            .map(|ids| {
-                ids.iter().filter_map(|id| found.get_key_value(id)).map(|(id, p)| (id.clone(), p.clone())).collect()
-            })
-            .collect())
+    #[derive(Deserialize)]
+    struct Customer {
+        id: String,
+        #[serde(default)]
+        anonymised_at: Option<String>,
     }
-
-    async fn customers(&self, url: &str, ids: Vec<String>) -> Result<Vec<bool>, Error> {
-        #[derive(Deserialize)]
-        struct Body {
-            data: Vec<Customer>,
-        }
-        #[derive(Deserialize)]
-        struct Customer {
-            id: String,
-            #[serde(default)]
-            anonymised_at: Option<String>,
-        }
-        let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
-        let query: Vec<(&str, &str)> = wanted.into_iter().map(|id| ("id", id)).chain([("limit", "100")]).collect();
-        let body: Body = self.json(self.http.get(url).query(&query)).await?;
-        let found: HashSet<&str> =
-            body.data.iter().filter(|c| c.anonymised_at.is_none()).map(|c| c.id.as_str()).collect();
-        Ok(ids.iter().map(|id| found.contains(id.as_str())).collect())
-    }
+    let wanted: HashSet<&str> = ids.iter().map(String::as_str).collect();
+    let query: Vec<(&str, &str)> = wanted.into_iter().map(|id| ("id", id)).chain([("limit", "100")]).collect();
+    let body: Body = peer.json(peer.get("/api/customers").query(&query)).await?;
+    let found: HashSet<&str> = body.data.iter().filter(|c| c.anonymised_at.is_none()).map(|c| c.id.as_str()).collect();
+    Ok(ids.iter().map(|id| found.contains(id.as_str())).collect())
 }
 
 /// gRPC calls to one peer service.

@@ -39,6 +39,26 @@ pub enum PeerError {
     Token(#[from] auth::AuthError),
 }
 
+impl PeerError {
+    /// Whether the peer answered, though not as wanted. After anything else it is worth nothing to ask at once for less.
+    pub fn is_answer(&self) -> bool {
+        match self {
+            Self::Call(_, CallError::Failed(error)) => error.is_status(),
+            Self::Call(..) | Self::Token(_) => false,
+            Self::Status { .. } => true,
+            Self::Body(_, error) => !error.is_timeout(),
+        }
+    }
+
+    /// The peer's name.
+    pub fn peer(&self) -> Option<&'static str> {
+        match self {
+            Self::Call(name, _) | Self::Status { name, .. } | Self::Body(name, _) => Some(name),
+            Self::Token(_) => None,
+        }
+    }
+}
+
 impl RestPeer {
     /// The service `name` at `url`, with `timeout` for each call. Calls carry no token of their own.
     pub fn new(name: &'static str, url: &str, timeout: Duration, metrics: &Metrics) -> anyhow::Result<Self> {

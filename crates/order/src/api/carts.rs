@@ -5,12 +5,12 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use chassis::{Json, OptionalJson, Path, Problem};
+use chassis::{Json, OptionalJson, Path, Problem, check_text, conditional};
 use commerce::{
     CustomerId, PlaceId, ProductId, Quantity,
     page::{Page, PageQuery},
 };
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use service::{List, bad_page};
 use utoipa::IntoParams;
@@ -23,7 +23,7 @@ use super::{
     },
     order_body::{check_address, not_own_order, own_customer_id},
     orders::{OrderInProgress, deadline, outcome_response, path},
-    request::{self, check_text},
+    request::{self, payload_hash},
     require_own_place, require_staff, require_user, response,
 };
 use crate::{
@@ -56,13 +56,6 @@ fn key_subject(caller: Option<&Caller>, cart: &CartRef) -> String {
     caller.map_or_else(|| format!("cart:{}", cart.id), |caller| caller.subject.clone())
 }
 
-/// The version that `If-Match` requires.
-fn if_match(headers: &HeaderMap) -> Option<i64> {
-    let tag = headers.get(header::IF_MATCH)?.to_str().unwrap_or_default().trim();
-    // A tag that is no number matches no version.
-    (tag != "*").then(|| tag.trim_matches('"').parse().unwrap_or(-1))
-}
-
 fn body(state: &ApiState, cart: &Cart) -> CartBody {
     CartBody::new(cart, Vec::new(), state.app.config.currency)
 }
@@ -83,7 +76,7 @@ pub(super) async fn create(
     OptionalJson(new): OptionalJson<NewCart>,
 ) -> Result<Response, Problem> {
     let new = new.unwrap_or_default();
-    let payload_hash = request::payload_hash(&new);
+    let payload_hash = payload_hash(&new);
     let keyed = match &caller {
         // Without a token, two guests with the same key would get the same cart.
         None => None,
@@ -180,7 +173,7 @@ async fn edit(
         Edit::Claim(_) => response::rendered(StatusCode::OK, &body(state, cart)),
         _ => response::rendered(StatusCode::CREATED, &EditedItem::new(cart, index)),
     };
-    carts::edit(&state.app, cart_ref, edit, if_match(headers), keyed, render).await.map_err(Problem::from)
+    carts::edit(&state.app, cart_ref, edit, conditional::if_match(headers), keyed, render).await.map_err(Problem::from)
 }
 
 /// Adds pieces of a product to a cart.
@@ -203,7 +196,7 @@ pub(super) async fn add_item(
 ) -> Result<Response, Problem> {
     let cart_ref = authorise(&state, caller.as_ref(), &id).await?;
     let key = request::key(&headers, &key_subject(caller.as_ref(), &cart_ref), routes::CART_ITEMS)?;
-    let keyed = key.map(|key| KeyedRequest { key, payload_hash: request::payload_hash(&(&id, &new)) });
+    let keyed = key.map(|key| KeyedRequest { key, payload_hash: payload_hash(&(&id, &new)) });
     let (product_id, quantity) = new.check()?;
     let item = carts::new_item(&state.app, &cart_ref, product_id, quantity).await?;
     let location = format!("/api/carts/{}", cart_ref.id);
@@ -285,7 +278,7 @@ pub(super) async fn claim(
         return Err(Problem::not_found("cart"));
     }
     let key = request::key(&headers, &caller.subject, routes::CART_CLAIMS)?;
-    let keyed = key.map(|key| KeyedRequest { key, payload_hash: request::payload_hash(&(&id, &new)) });
+    let keyed = key.map(|key| KeyedRequest { key, payload_hash: payload_hash(&(&id, &new)) });
     match edit(&state, &cart_ref, &Edit::Claim(new.guest_id), &headers, keyed.as_ref()).await? {
         Edited::Done(cart, _) => Ok(response::with_etag(Json(body(&state, &cart)).into_response(), cart.version)),
         Edited::Repeated(answer) => Ok(response::stored(&format!("/api/carts/{id}"), answer)),
@@ -345,14 +338,14 @@ async fn checkout_request(
     headers: &HeaderMap,
 ) -> Result<CheckoutRequest, Problem> {
     let key = request::key(headers, &caller.subject, routes::CART_CHECKOUTS)?;
-    let payload_hash = request::payload_hash(&(&cart.id, &buyer, &options));
+    let payload_hash = payload_hash(&(&cart.id, &buyer, &options));
     let method = options.payment.as_ref().map(|payment| payment.method).unwrap_or_default();
     if method != PaymentMethod::Card {
         require_staff(caller, "take cash or put an order on account")?;
     }
     let mut errors = Vec::new();
     if let Some(notes) = &options.notes {
-        check_text(&mut errors, "notes", notes, 0..=2_000);
+        errors.extend(check_text("notes", notes, 0..=2_000));
     }
     if let Some(address) = &options.shipping_address {
         check_address(&mut errors, address);
@@ -374,7 +367,7 @@ async fn checkout_request(
         payload_hash,
         key,
         actor: caller.actor(),
-        if_version: if_match(headers),
+        if_version: conditional::if_match(headers),
     })
 }
 

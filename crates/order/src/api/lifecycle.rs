@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use auth::{AdminOnly, Allow, Caller, Staff};
 use axum::{extract::State, response::Response};
-use chassis::{FieldError, Json, Kind, OptionalJson, Path, Problem};
+use chassis::{FieldError, Json, Kind, OptionalJson, Path, Problem, check_text};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -14,7 +14,6 @@ use super::{
     ApiState, check_if_match,
     order_body::{check_adjustments, check_metadata},
     orders::{OrderInProgress, find, in_progress},
-    request::check_text,
     require_staff, require_user, response,
 };
 use crate::{
@@ -148,7 +147,7 @@ pub(super) async fn amend(
     let entries = patch.metadata.iter().map(|(name, value)| (name, value.as_ref().unwrap_or(&empty)));
     check_metadata(&mut errors, entries);
     if let Some(Some(notes)) = &patch.notes {
-        check_text(&mut errors, "notes", notes, 0..=2_000);
+        errors.extend(check_text("notes", notes, 0..=2_000));
     }
     if !errors.is_empty() {
         return Err(Problem::fields(errors));
@@ -197,7 +196,7 @@ pub(super) async fn cancel(
     let reason = request.unwrap_or_default().reason;
     if let Some(reason) = &reason {
         let mut errors: Vec<FieldError> = Vec::new();
-        check_text(&mut errors, "reason", reason, 1..=500);
+        errors.extend(check_text("reason", reason, 1..=500));
         if !errors.is_empty() {
             return Err(Problem::fields(errors));
         }

@@ -13,7 +13,7 @@ mod sales;
 
 use auth::{Caller, Role, Verifier};
 use axum::extract::FromRef;
-use chassis::{Kind, Problem};
+use chassis::{Kind, Problem, conditional};
 use commerce::page::CursorKey;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -117,11 +117,10 @@ fn require_user(caller: &Caller) -> Result<(), Problem> {
 
 /// 412 when `If-Match` names another version than the order's.
 fn check_if_match(headers: &http::HeaderMap, version: i64) -> Result<(), Problem> {
-    match headers.get(http::header::IF_MATCH).map(http::HeaderValue::to_str) {
-        None => Ok(()),
-        Some(Ok(tag)) if tag == "*" || tag.trim_matches('"') == version.to_string() => Ok(()),
-        Some(_) => {
+    match conditional::if_match(headers) {
+        Some(seen) if seen != version => {
             Err(Problem::new(Kind::Stale, format!("The order has changed: its version is {version}. Read it again.")))
         }
+        _ => Ok(()),
     }
 }

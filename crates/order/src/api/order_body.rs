@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use auth::Caller;
-use chassis::{FieldError, Problem};
+use chassis::{FieldError, Problem, check_text};
 use commerce::{Amount, Currency, CustomerId, OrderId, PlaceId, ProductId, Quantity, Timestamp};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
-    request::{self, check_text},
+    request::{self, payload_hash},
     require_staff,
 };
 use crate::{
@@ -94,8 +94,8 @@ impl NewOrder {
         let buyer = buyer(caller, self.customer_id.clone())?;
         // The buyer and the channel are part of the request: the same body from another customer is another order.
         let (payload_hash, route) = match channel {
-            Channel::Web => (request::payload_hash(&(&buyer, &self)), routes::ORDERS),
-            Channel::Store => (request::payload_hash(&(&buyer, &self, "store")), routes::SALES),
+            Channel::Web => (payload_hash(&(&buyer, &self)), routes::ORDERS),
+            Channel::Store => (payload_hash(&(&buyer, &self, "store")), routes::SALES),
         };
         let key = request::key(headers, &caller.subject, route)?;
         let mut errors = Vec::new();
@@ -120,7 +120,7 @@ impl NewOrder {
             require_staff(caller, "set when an order was placed")?;
         }
         if let Some(notes) = &self.notes {
-            check_text(&mut errors, "notes", notes, 0..=2_000);
+            errors.extend(check_text("notes", notes, 0..=2_000));
         }
         check_metadata(&mut errors, &self.metadata);
         if let Some(address) = &self.shipping_address {
@@ -158,7 +158,7 @@ pub(super) fn check_adjustments(errors: &mut Vec<FieldError>, adjustments: &[Adj
         errors.push(FieldError::new("adjustments", "length", format!("at most {MAX_ADJUSTMENTS}")));
     }
     for (index, adjustment) in adjustments.iter().enumerate().take(MAX_LINES) {
-        check_text(errors, &format!("adjustments[{index}].label"), &adjustment.label, 1..=200);
+        errors.extend(check_text(format!("adjustments[{index}].label"), &adjustment.label, 1..=200));
     }
 }
 
@@ -169,8 +169,8 @@ pub(super) fn check_metadata<'a, V: AsRef<str> + 'a>(
     let mut count = 0;
     for (name, value) in metadata {
         count += 1;
-        check_text(errors, "metadata", name, 1..=40);
-        check_text(errors, &format!("metadata.{name}"), value.as_ref(), 0..=500);
+        errors.extend(check_text("metadata", name, 1..=40));
+        errors.extend(check_text(format!("metadata.{name}"), value.as_ref(), 0..=500));
     }
     if count > 20 {
         errors.push(FieldError::new("metadata", "length", "at most 20 entries"));
@@ -178,7 +178,7 @@ pub(super) fn check_metadata<'a, V: AsRef<str> + 'a>(
 }
 
 pub(super) fn check_address(errors: &mut Vec<FieldError>, address: &Address) {
-    check_text(errors, "shipping_address.line1", &address.line1, 1..=200);
+    errors.extend(check_text("shipping_address.line1", &address.line1, 1..=200));
     let optional = [
         ("line2", &address.line2),
         ("city", &address.city),
@@ -188,7 +188,7 @@ pub(super) fn check_address(errors: &mut Vec<FieldError>, address: &Address) {
     ];
     for (name, value) in optional {
         if let Some(value) = value {
-            check_text(errors, &format!("shipping_address.{name}"), value, 0..=200);
+            errors.extend(check_text(format!("shipping_address.{name}"), value, 0..=200));
         }
     }
 }
@@ -217,7 +217,7 @@ impl NewLine {
         Ok(match (self.product_id, self.name, self.unit_price) {
             (Some(id), None, unit_price) => Some(LineRequest::Product { id, quantity, unit_price }),
             (None, Some(name), Some(unit_price)) => {
-                check_text(errors, &field("name"), &name, 1..=200);
+                errors.extend(check_text(field("name"), &name, 1..=200));
                 Some(LineRequest::AdHoc { name, quantity, unit_price })
             }
             _ => {

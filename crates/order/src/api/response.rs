@@ -4,6 +4,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
+use chassis::conditional;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
@@ -16,9 +17,7 @@ pub(super) fn order(status: StatusCode, order: &Order) -> Response {
 
 /// Adds a version as `ETag`.
 pub(super) fn with_etag(mut response: Response, version: i64) -> Response {
-    if let Ok(tag) = HeaderValue::from_str(&format!("\"{version}\"")) {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
+    conditional::set_etag(&mut response, version);
     response
 }
 

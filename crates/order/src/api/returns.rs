@@ -5,7 +5,7 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use chassis::{FieldError, Json, Path, Problem};
+use chassis::{FieldError, Json, Path, Problem, check_text};
 use commerce::{LineId, OrderId, Quantity, ReturnId};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use super::{
     ApiState,
     orders::find,
-    request::{self, check_text},
+    request::{self, payload_hash},
     require_manager_or_buyer, require_return_role, require_user, response,
 };
 use crate::{
@@ -61,14 +61,14 @@ pub(crate) struct NewReturnLine {
 
 impl NewReturn {
     fn check(self, order: &OrderId, caller: &Caller, headers: &HeaderMap) -> Result<ReturnRequest, Problem> {
-        let payload_hash = request::payload_hash(&(order, &self));
+        let payload_hash = payload_hash(&(order, &self));
         let key = request::key(headers, &caller.subject, routes::RETURNS)?;
         let mut errors = Vec::new();
         if !(1..=1_000).contains(&self.lines.len()) {
             errors.push(FieldError::new("lines", "length", "1 to 1000 lines"));
         }
         if let Some(reason) = &self.reason {
-            check_text(&mut errors, "reason", reason, 0..=500);
+            errors.extend(check_text("reason", reason, 0..=500));
         }
         let mut lines = Vec::with_capacity(self.lines.len());
         for (index, line) in self.lines.into_iter().enumerate() {

@@ -162,8 +162,7 @@ async fn outcome_of(
 
 /// The problem of an Idempotency-Key that was used with another payload.
 pub(super) fn key_reused() -> Problem {
-    Problem::invalid("Idempotency-Key", "reused", "this key was used with another payload; use a new one")
-        .with_code("idempotency_key.reused")
+    idempotency::reused()
 }
 
 /// Builds the order at the catalogue's prices. A refusal names every invalid field.

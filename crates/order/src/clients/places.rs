@@ -7,7 +7,9 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Error, Rest};
+use service::RestPeer;
+
+use super::Error;
 
 /// Most products or places in one request for levels, and most levels in one answer.
 const MAX_LEVELS: usize = 100;
@@ -17,15 +19,14 @@ const MAX_ANSWERS: usize = 100;
 /// The places. Places are few and never deleted, so known ones are cached; unknown ones are requested each time.
 #[derive(Clone)]
 pub(super) struct Places {
-    rest: Rest,
-    url: String,
+    peer: RestPeer,
     /// The kind of each known place.
     kinds: Arc<RwLock<HashMap<String, String>>>,
 }
 
 impl Places {
-    pub(super) fn new(rest: Rest, stock_url: &str) -> Self {
-        Self { rest, url: format!("{stock_url}/api/places"), kinds: Arc::default() }
+    pub(super) fn new(peer: RestPeer) -> Self {
+        Self { peer, kinds: Arc::default() }
     }
 
     /// The kind of a place; `None` when it does not exist.
@@ -38,24 +39,19 @@ impl Places {
         if let Some(kind) = self.kinds.read().ok().and_then(|kinds| kinds.get(id).cloned()) {
             return Ok(Some(kind));
         }
-        match self.rest.json::<Place>(self.rest.http.get(format!("{}/{id}", self.url))).await {
-            Ok(Place { kind }) => {
-                if let Ok(mut kinds) = self.kinds.write() {
-                    kinds.insert(id.to_owned(), kind.clone());
-                }
-                Ok(Some(kind))
-            }
-            Err(Error::Unexpected(_, status)) if status.starts_with("404") => Ok(None),
-            Err(error) => Err(error),
+        let request = self.peer.get(&format!("/api/places/{id}"));
+        let Some(Place { kind }) = self.peer.find(request, "place.not_found").await? else { return Ok(None) };
+        if let Ok(mut kinds) = self.kinds.write() {
+            kinds.insert(id.to_owned(), kind.clone());
         }
+        Ok(Some(kind))
     }
 }
 
 /// The stock levels.
 #[derive(Clone)]
 pub(super) struct Levels {
-    rest: Rest,
-    url: String,
+    peer: RestPeer,
 }
 
 /// The stock level of a product at a place.
@@ -81,8 +77,8 @@ pub(crate) enum AvailabilityBound {
 }
 
 impl Levels {
-    pub(super) fn new(rest: Rest, stock_url: &str) -> Self {
-        Self { rest, url: format!("{stock_url}/api/stock/levels") }
+    pub(super) fn new(peer: RestPeer) -> Self {
+        Self { peer }
     }
 
     /// The levels within a bound, in these places or in all; and whether there are more than were read.
@@ -108,7 +104,7 @@ impl Levels {
                 let mut query: Vec<(&str, &str)> = vec![(name, &number), ("limit", "100")];
                 query.extend(group.iter().map(|place| ("place_id", place.as_str())));
                 query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-                let list: LevelList = self.rest.json(self.rest.http.get(&self.url).query(&query)).await?;
+                let list: LevelList = self.peer.json(self.peer.get("/api/stock/levels").query(&query)).await?;
                 answers += 1;
                 found.extend(list.data);
                 cursor = list.next_cursor;
@@ -126,7 +122,7 @@ impl Levels {
         for ids in ids.chunks(MAX_LEVELS) {
             let products = ids.iter().map(|id| ("product_id", id.as_str()));
             let query: Vec<(&str, &str)> = products.chain([("place_id", place_id), ("limit", "100")]).collect();
-            let list: LevelList = self.rest.json(self.rest.http.get(&self.url).query(&query)).await?;
+            let list: LevelList = self.peer.json(self.peer.get("/api/stock/levels").query(&query)).await?;
             found.extend(list.data.into_iter().map(|level| (level.product_id, level.available)));
         }
         Ok(found)
