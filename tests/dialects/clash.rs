@@ -7,7 +7,7 @@ use fleet_tests::{Client, Fleet};
 use gateway::Dialect;
 
 fn ports(dialect: &Dialect) -> BTreeSet<u16> {
-    dialect.doors.iter().map(|door| door.port).collect()
+    dialect.ports.iter().map(|port| port.number).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,8 +59,8 @@ async fn a_dialect_that_is_not_open_is_for_head_office_alone() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     for dialect in Dialect::ALL {
-        for door in dialect.doors {
-            let path = format!("/compat/{}/{}/health", dialect.name, door.port);
+        for port in dialect.ports {
+            let path = format!("/compat/{}/{}/health", dialect.name, port.number);
             ensure!(fleet.nobody().get(&path).await?.status == 401, "{path} lets anybody in");
             ensure!(fleet.client("customer").get(&path).await?.status == 403, "{path} lets customers in");
             let answer = fleet.client("admin").get(&path).await?;

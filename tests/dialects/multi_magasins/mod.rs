@@ -175,11 +175,11 @@ async fn edge(rows: &mut Rows) {
     .await;
     rows.row(":8004, :8005 are the console's, :9091 is Prometheus's: nobody stands in for them", async {
         let dialect = gateway::Dialect::ALL.iter().find(|dialect| dialect.name == "multi-magasins");
-        let mut doors: Vec<u16> = dialect.context("the dialect")?.doors.iter().map(|door| door.port).collect();
+        let mut ports: Vec<u16> = dialect.context("the dialect")?.ports.iter().map(|port| port.number).collect();
         let mut known = SERVICES.map(|(number, _)| number);
-        doors.sort_unstable();
+        ports.sort_unstable();
         known.sort_unstable();
-        ensure!(doors == known, "{doors:?}");
+        ensure!(ports == known, "{ports:?}");
         Ok(())
     })
     .await;
@@ -264,7 +264,7 @@ async fn told(rows: &mut Rows, fleet: &Fleet) {
         .await;
     }
     rows.row("metrics by their old names", async {
-        // All doors count together. Events are told when the gateway has joined its group, which on Kafka takes a while.
+        // All ports count together. Events are told when the gateway has joined its group, which on Kafka takes a while.
         let names = [
             "saga_success_total ",
             "saga_failure_total ",
