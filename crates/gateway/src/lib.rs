@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use config::Config;
-pub use dialects::{Dialect, Door, MOVED};
+pub use dialects::{Dialect, MOVED, Port};
 use state::Gateway;
 use upstream::Upstream;
 
@@ -105,24 +105,24 @@ pub struct Deps {
     /// Its surroundings.
     pub ctx: Context,
     /// Open sockets for the dialects' ports, by the numbers that their clients know.
-    pub doors: BTreeMap<u16, TcpListener>,
+    pub ports: BTreeMap<u16, TcpListener>,
 }
 
 /// Opens the dialects' ports, and wires the gateway.
 pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
-    let doors = dialects::listen(&config).await?;
-    build(config, Deps { ctx, doors }).await
+    let ports = dialects::listen(&config).await?;
+    build(config, Deps { ctx, ports }).await
 }
 
 /// Wires the gateway.
-pub async fn build(config: Config, Deps { ctx, doors }: Deps) -> anyhow::Result<App> {
+pub async fn build(config: Config, Deps { ctx, ports }: Deps) -> anyhow::Result<App> {
     let gateway = Gateway::new(config)?;
     let period = Duration::from_secs(gateway.config.health_seconds.max(1));
     for upstream in gateway.upstreams() {
         upstream.watch(&ctx, &gateway.http, period);
     }
     let api = router(gateway.clone());
-    let compat = dialects::open(&gateway, &api, &ctx, doors).await?;
+    let compat = dialects::open(&gateway, &api, &ctx, ports).await?;
     Ok(App {
         http: api.merge(compat),
         grpc: None,

@@ -92,7 +92,7 @@ pub(crate) struct PaymentQuery {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewRefund {
-    /// DeadLetterFilter by the client; the same id never refunds twice.
+    /// Chosen by the client; the same id never refunds twice.
     #[serde(default)]
     id: Option<ReturnId>,
     /// What is given back.
@@ -120,10 +120,10 @@ pub(crate) async fn list(
         status: query.status.unwrap_or_default(),
     };
     let request = request(&gateway, &caller.actor(), message).await?;
-    let answer = gateway.payment.clone().list(request).await.map_err(|status| problem(&status))?.into_inner();
+    let response = gateway.payment.clone().list(request).await.map_err(|status| problem(&status))?.into_inner();
     Ok(Json(Page {
-        data: answer.payments.into_iter().map(Payment::from).collect(),
-        next_cursor: Some(answer.next_cursor).filter(|cursor| !cursor.is_empty()),
+        data: response.payments.into_iter().map(Payment::from).collect(),
+        next_cursor: Some(response.next_cursor).filter(|cursor| !cursor.is_empty()),
         page: None,
         total: None,
     }))
@@ -142,8 +142,8 @@ pub(crate) async fn get(
 
 async fn find(gateway: &Gateway, actor: &str, id: &str) -> Result<payment::Payment, Problem> {
     let request = request(gateway, actor, payment::GetRequest { ids: vec![id.to_owned()] }).await?;
-    let answer = gateway.payment.clone().get(request).await.map_err(|status| problem(&status))?.into_inner();
-    answer.payments.into_iter().next().ok_or_else(|| Problem::not_found("payment"))
+    let response = gateway.payment.clone().get(request).await.map_err(|status| problem(&status))?.into_inner();
+    response.payments.into_iter().next().ok_or_else(|| Problem::not_found("payment"))
 }
 
 /// Gives a part of a payment back.
@@ -184,8 +184,8 @@ pub(crate) async fn refund(
         up_to: false,
     };
     let request = request(&gateway, &caller.actor(), payment::OperateRequest { items: vec![operation] }).await?;
-    let answer = gateway.payment.clone().refund(request).await.map_err(|status| problem(&status))?.into_inner();
-    let result = answer
+    let response = gateway.payment.clone().refund(request).await.map_err(|status| problem(&status))?.into_inner();
+    let result = response
         .results
         .into_iter()
         .next()
@@ -203,7 +203,7 @@ pub(crate) async fn refund(
 /// A call in the name of a caller whose role the gateway has checked; none while the service is away.
 async fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Request<T>, Problem> {
     if gateway.payment_health.next().await.is_none() {
-        return Err(away());
+        return Err(unavailable());
     }
     let mut request = Request::new(message);
     request.set_timeout(chassis::deadline::within(gateway.config.timeout("payment")));
@@ -214,7 +214,7 @@ async fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Reques
     Ok(request)
 }
 
-fn away() -> Problem {
+fn unavailable() -> Problem {
     Problem::new(Kind::Unavailable, "The payment service is away; try again.").retry_after(1)
 }
 
@@ -225,7 +225,7 @@ fn problem(status: &Status) -> Problem {
         Code::PermissionDenied => Kind::Forbidden,
         Code::Unauthenticated => Kind::Unauthenticated,
         Code::DeadlineExceeded | Code::Cancelled => Kind::Timeout,
-        Code::Unavailable => return away(),
+        Code::Unavailable => return unavailable(),
         _ => Kind::BadGateway,
     };
     Problem::new(kind, format!("The payment service says: {}", status.message()))
@@ -243,10 +243,13 @@ mod tests {
             Gateway::new(Config { auth: auth::AuthConfig { internal_key, ..Default::default() }, ..Config::default() })
                 .expect("a gateway");
         assert!(request(&gateway, "admin", ()).await.is_ok());
-        gateway.payment_health.healthy().expect("well at first").is_away();
+        gateway.payment_health.healthy().expect("well at first").mark_unhealthy();
         let refused = request(&gateway, "admin", ()).await.expect_err("refused");
         assert_eq!(refused.kind(), Kind::Unavailable);
-        let answer = refused.into_response();
-        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().expect("a value")));
+        let response = refused.into_response();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["retry-after"]),
+            (503, &"1".parse().expect("a value"))
+        );
     }
 }

@@ -161,7 +161,7 @@ pub(crate) async fn list(
         "search": query.search, "category": query.category, "active": query.active.unwrap_or(true), "first": limit, "after": query.cursor,
         "number": query.number,
     });
-    let mut data = ask(&gateway, &headers, &text, variables).await.map_err(unreadable_cursor)?;
+    let mut data = query_graphql(&gateway, &headers, &text, variables).await.map_err(unreadable_cursor)?;
     let catalog = data["catalog"].take();
     let nodes: Vec<Value> =
         catalog["edges"].as_array().into_iter().flatten().map(|edge| edge["node"].clone()).collect();
@@ -191,10 +191,10 @@ pub(crate) async fn get(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let text = format!("query($id:ID!){{product(id:$id){{{FIELDS}}}}}");
-    let mut data = ask(&gateway, &headers, &text, json!({"id": id})).await?;
+    let mut data = query_graphql(&gateway, &headers, &text, json!({"id": id})).await?;
     match data["product"].take() {
         Value::Null => Err(Problem::not_found("product")),
-        product => answer(StatusCode::OK, product),
+        product => response(StatusCode::OK, product),
     }
 }
 
@@ -210,7 +210,7 @@ pub(crate) async fn create(
     let variables = with_key(&headers, variables(&new)?)?;
     let product = mutate(&gateway, &headers, "addProduct", variables).await?;
     let location = format!("/api/products/{}", product["id"].as_str().unwrap_or_default());
-    let mut response = answer(StatusCode::CREATED, product)?;
+    let mut response = response(StatusCode::CREATED, product)?;
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -252,7 +252,8 @@ pub(crate) async fn replace(
     }
     // A product's currency is for ever; saying the present one is no change.
     if let Some(currency) = new.currency {
-        let now = ask(&gateway, &headers, "query($id:ID!){product(id:$id){currency}}", json!({"id": id})).await?;
+        let now =
+            query_graphql(&gateway, &headers, "query($id:ID!){product(id:$id){currency}}", json!({"id": id})).await?;
         if now["product"]["currency"].as_str().is_some_and(|now| now != currency.as_str()) {
             return Err(Problem::invalid(
                 "currency",
@@ -268,7 +269,7 @@ pub(crate) async fn replace(
 async fn change(gateway: &Gateway, headers: &HeaderMap, id: String, mut variables: Value) -> Result<Response, Problem> {
     variables["id"] = json!(id);
     let variables = with_version(headers, variables)?;
-    answer(StatusCode::OK, mutate(gateway, headers, "updateProduct", variables).await?)
+    response(StatusCode::OK, mutate(gateway, headers, "updateProduct", variables).await?)
 }
 
 /// `If-Match` as the version that the caller has seen.
@@ -298,7 +299,7 @@ async fn mutate(gateway: &Gateway, headers: &HeaderMap, name: &str, variables: V
     let declared: Vec<String> = given.iter().map(|(field, kind)| format!("${field}:{kind}")).collect();
     let passed: Vec<String> = given.iter().map(|(field, _)| format!("{field}:${field}")).collect();
     let text = format!("mutation({}){{{name}({}){{{FIELDS}}}}}", declared.join(","), passed.join(","));
-    let mut data = ask(gateway, headers, &text, variables).await?;
+    let mut data = query_graphql(gateway, headers, &text, variables).await?;
     Ok(data[name].take())
 }
 
@@ -336,7 +337,7 @@ fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, Problem> {
     })
 }
 
-fn answer(status: StatusCode, product: Value) -> Result<Response, Problem> {
+fn response(status: StatusCode, product: Value) -> Result<Response, Problem> {
     let product: Product = read(product)?;
     let tag = HeaderValue::from_str(&format!("\"{}\"", product.version));
     let mut response = (status, Json(product)).into_response();
@@ -347,7 +348,7 @@ fn answer(status: StatusCode, product: Value) -> Result<Response, Problem> {
 }
 
 /// Asks the product service in the caller's name.
-async fn ask(gateway: &Gateway, headers: &HeaderMap, text: &str, variables: Value) -> Result<Value, Problem> {
+async fn query_graphql(gateway: &Gateway, headers: &HeaderMap, text: &str, variables: Value) -> Result<Value, Problem> {
     let body = json!({"query": text, "variables": variables}).to_string();
     let mut request = Request::post("/graphql")
         .header(header::CONTENT_TYPE, "application/json")
@@ -365,15 +366,15 @@ async fn ask(gateway: &Gateway, headers: &HeaderMap, text: &str, variables: Valu
         .await
         .map_err(|error| Problem::new(Kind::BadGateway, "The product service broke off its answer.").because(error))?
         .to_bytes();
-    let mut answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    if let Some(error) = answer["errors"].as_array().and_then(|errors| errors.first()) {
+    let mut response: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if let Some(error) = response["errors"].as_array().and_then(|errors| errors.first()) {
         return Err(problem(error));
     }
     if !status.is_success() {
-        let detail = answer["detail"].as_str().unwrap_or("The product service refused.");
+        let detail = response["detail"].as_str().unwrap_or("The product service refused.");
         return Err(Problem::new(Kind::from_status(status), detail));
     }
-    Ok(answer["data"].take())
+    Ok(response["data"].take())
 }
 
 /// A GraphQL error as a problem, by its `extensions.code`.

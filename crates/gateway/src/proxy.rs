@@ -55,7 +55,7 @@ pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mu
         )
         .into_response(),
         Ok(Err(error)) if error.is_connect() => {
-            replica.is_away();
+            replica.mark_unhealthy();
             Problem::new(Kind::Unavailable, format!("The {} service is away; try again.", upstream.name))
                 .retry_after(1)
                 .because(error)
@@ -66,9 +66,9 @@ pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mu
                 .because(error)
                 .into_response()
         }
-        Ok(Ok(mut answer)) => {
-            remove_hop_by_hop(answer.headers_mut());
-            answer.map(Body::new)
+        Ok(Ok(mut response)) => {
+            remove_hop_by_hop(response.headers_mut());
+            response.map(Body::new)
         }
     }
 }

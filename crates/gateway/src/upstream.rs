@@ -20,9 +20,9 @@ use tokio::sync::{Notify, watch};
 pub(crate) type Http = Client<HttpConnector, Body>;
 
 /// How long a health check may take.
-const CHECK: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often an upstream that is away is looked at.
-const AWAY: Duration = Duration::from_secs(1);
+const UNHEALTHY_PERIOD: Duration = Duration::from_secs(1);
 
 /// A service and its replicas. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -38,41 +38,41 @@ pub(crate) struct Replica {
     /// What the last look at it found, or who could not reach it.
     health: watch::Sender<Health>,
     /// Looks begun.
-    looks: AtomicUsize,
+    probes: AtomicUsize,
     /// Somebody wants it looked at now.
-    asked: Notify,
+    probe_requested: Notify,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Health {
-    well: bool,
+    healthy: bool,
     /// Which look was the last one.
-    look: usize,
+    probe: usize,
 }
 
 impl Replica {
     fn at(authority: Authority) -> Self {
-        let health = watch::Sender::new(Health { well: true, look: 0 });
-        Self { authority, health, looks: AtomicUsize::new(0), asked: Notify::new() }
+        let health = watch::Sender::new(Health { healthy: true, probe: 0 });
+        Self { authority, health, probes: AtomicUsize::new(0), probe_requested: Notify::new() }
     }
 
     fn is_healthy(&self) -> bool {
-        self.health.borrow().well
+        self.health.borrow().healthy
     }
 
     /// Takes it out of the turn until a health check finds it well.
-    pub(crate) fn is_away(&self) {
-        self.health.send_modify(|health| health.well = false);
-        self.asked.notify_one();
+    pub(crate) fn mark_unhealthy(&self) {
+        self.health.send_modify(|health| health.healthy = false);
+        self.probe_requested.notify_one();
     }
 
     /// Has it looked at; ready when a look has ended that began after this.
-    fn look(&self) -> impl Future<Output = ()> + use<> {
-        let begun = self.looks.load(Ordering::Relaxed);
+    fn probe(&self) -> impl Future<Output = ()> + use<> {
+        let begun = self.probes.load(Ordering::Relaxed);
         let mut health = self.health.subscribe();
-        self.asked.notify_one();
+        self.probe_requested.notify_one();
         async move {
-            let _ = health.wait_for(|health| health.look > begun).await;
+            let _ = health.wait_for(|health| health.probe > begun).await;
         }
     }
 }
@@ -112,9 +112,9 @@ impl Upstream {
         if let Some(healthy) = self.healthy() {
             return Some(healthy);
         }
-        let looks = async {
-            let mut looks: FuturesUnordered<_> = self.replicas.iter().map(Replica::look).collect();
-            while looks.next().await.is_some() {
+        let probes = async {
+            let mut probes: FuturesUnordered<_> = self.replicas.iter().map(Replica::probe).collect();
+            while probes.next().await.is_some() {
                 if let Some(healthy) = self.healthy() {
                     return Some(healthy);
                 }
@@ -122,7 +122,7 @@ impl Upstream {
             None
         };
         // One may be under way, and has to end first.
-        tokio::time::timeout(2 * CHECK, looks).await.unwrap_or_default()
+        tokio::time::timeout(2 * PROBE_TIMEOUT, probes).await.unwrap_or_default()
     }
 
     /// The next replica in turn that was healthy when it was last looked at.
@@ -135,7 +135,7 @@ impl Upstream {
     /// Looks after the replicas' health until the process stops.
     pub(crate) fn watch(&self, ctx: &Context, http: &Http, period: Duration) {
         let healthy =
-            ctx.metrics.gauge("gateway_upstream_healthy", "1 if the upstream is well.", &["neighbour", "upstream"]);
+            ctx.metrics.gauge("gateway_upstream_healthy", "1 if the upstream is healthy.", &["neighbour", "upstream"]);
         for index in 0..self.replicas.len() {
             let (this, http, ctx_, healthy) = (self.clone(), http.clone(), ctx.clone(), healthy.clone());
             ctx.spawn("health", async move { this.check(index, http, ctx_, healthy, period).await });
@@ -146,41 +146,41 @@ impl Upstream {
         let Some(replica) = self.replicas.get(index) else { return };
         let mut was = true;
         loop {
-            let look = replica.looks.fetch_add(1, Ordering::Relaxed) + 1;
-            let well = is_well(&http, &replica.authority).await;
-            replica.health.send_replace(Health { well, look });
-            gauge.with_label_values(&[self.name, replica.authority.as_str()]).set(i64::from(well));
-            if well != was {
+            let probe = replica.probes.fetch_add(1, Ordering::Relaxed) + 1;
+            let healthy = is_ready(&http, &replica.authority).await;
+            replica.health.send_replace(Health { healthy, probe });
+            gauge.with_label_values(&[self.name, replica.authority.as_str()]).set(i64::from(healthy));
+            if healthy != was {
                 let upstream = replica.authority.as_str();
-                if well {
+                if healthy {
                     tracing::info!(service = self.name, upstream, "upstream is back");
                 } else {
                     tracing::warn!(service = self.name, upstream, "upstream is away");
                 }
             }
-            was = well;
+            was = healthy;
             tokio::select! {
                 () = ctx.shutdown.cancelled() => return,
-                () = replica.asked.notified() => {}
-                () = tokio::time::sleep(if well { period } else { AWAY.min(period) }) => {}
+                () = replica.probe_requested.notified() => {}
+                () = tokio::time::sleep(if healthy { period } else { UNHEALTHY_PERIOD.min(period) }) => {}
             }
         }
     }
 }
 
 /// Whether a replica can do its work: one whose store is away would keep its turn and refuse.
-async fn is_well(http: &Http, authority: &Authority) -> bool {
+async fn is_ready(http: &Http, authority: &Authority) -> bool {
     let Ok(request) = Request::get(format!("http://{authority}/ready")).body(Body::empty()) else {
         return false;
     };
     let check = async {
-        let answer = http.request(request).await.ok()?;
-        let ok = answer.status().is_success();
+        let response = http.request(request).await.ok()?;
+        let ok = response.status().is_success();
         // Read to its end, so that the connection can be used again.
-        answer.into_body().collect().await.ok()?;
+        response.into_body().collect().await.ok()?;
         Some(ok)
     };
-    matches!(tokio::time::timeout(CHECK, check).await, Ok(Some(true)))
+    matches!(tokio::time::timeout(PROBE_TIMEOUT, check).await, Ok(Some(true)))
 }
 
 #[cfg(test)]
@@ -193,10 +193,10 @@ mod tests {
         let take = || upstream.healthy().map(|replica| replica.authority.host().to_owned());
         let three: Vec<_> = (0..3).filter_map(|_| take()).collect();
         assert_eq!(three, ["a", "b", "c"]);
-        upstream.replicas[1].is_away();
+        upstream.replicas[1].mark_unhealthy();
         assert!((0..6).filter_map(|_| take()).all(|host| host != "b"));
-        upstream.replicas[0].is_away();
-        upstream.replicas[2].is_away();
+        upstream.replicas[0].mark_unhealthy();
+        upstream.replicas[2].mark_unhealthy();
         assert_eq!(take(), None);
     }
 

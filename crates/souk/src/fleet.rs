@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use auth::AuthConfig;
 use bus::Bus;
 use chassis::{App, Context, CrashPoints, Listeners, Metrics, Secret, config::load_with_prefix};
-use gateway::{Dialect, Door, MOVED};
+use gateway::{Dialect, MOVED, Port};
 use serde_json::{Value, json};
 use service::{Deps, Service, Settings as _};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -38,7 +38,7 @@ pub struct Wanted<'a> {
     /// Older fleets' dialects that it opens.
     pub dialects: Vec<&'static Dialect>,
     /// Whether their ports are whichever are free, and not those that their clients know.
-    pub free_doors: bool,
+    pub free_dialect_ports: bool,
     /// The sample data to load, if the folder is new.
     pub sample: Option<&'a sample::Sample>,
     /// What the sandbox refuses more than, where the sample data says so.
@@ -51,7 +51,7 @@ pub struct Fleet {
     addresses: BTreeMap<&'static str, SocketAddr>,
     dialects: Vec<&'static Dialect>,
     /// Where the dialects' ports are, by the numbers that their clients know.
-    doors: BTreeMap<u16, SocketAddr>,
+    dialect_ports: BTreeMap<u16, SocketAddr>,
     services: BTreeMap<&'static str, Running>,
 }
 
@@ -80,13 +80,15 @@ impl Fleet {
         let crash_at = chassis::config::var("SOUK_CRASH_AT");
         let crash = CrashPoints::parse(crash_at.as_deref(), &crash_points())?;
         let mut listeners = listen(wanted.ports, &wanted.dialects).await?;
-        let doors = listen_for(&wanted).await?;
+        let dialect_ports = listen_for(&wanted).await?;
         let addresses: BTreeMap<&'static str, SocketAddr> = listeners
             .iter()
             .map(|(name, listener)| Ok((*name, listener.local_addr()?)))
             .collect::<std::io::Result<_>>()?;
-        let door_addresses =
-            doors.iter().map(|(port, listener)| Ok((*port, listener.local_addr()?))).collect::<std::io::Result<_>>()?;
+        let dialect_addresses = dialect_ports
+            .iter()
+            .map(|(port, listener)| Ok((*port, listener.local_addr()?)))
+            .collect::<std::io::Result<_>>()?;
         let urls = addresses.iter().map(|(name, address)| (*name, format!("http://{address}"))).collect();
         let instance = Context::new_instance();
         let bus_ctx = Context::new("bus", instance.clone(), CancellationToken::new(), crash.clone());
@@ -94,7 +96,7 @@ impl Fleet {
         let bus_metrics = bus_ctx.metrics.clone();
         let key = folder.internal_key()?;
         let start = Start { folder, wanted: &wanted, key, crash, instance, bus, bus_metrics, urls };
-        let apps = Box::pin(start.build(wanted.sample, doors)).await?;
+        let apps = Box::pin(start.build(wanted.sample, dialect_ports)).await?;
         let mut services = BTreeMap::new();
         for (ctx, app) in apps {
             let grpc = match ctx.name {
@@ -108,20 +110,22 @@ impl Fleet {
             let served = tokio::spawn(async move { chassis::serve(app, &ctx, Listeners { http, grpc }).await });
             services.insert(name, Running { shutdown, served });
         }
-        Ok(Self { addresses, services, dialects: wanted.dialects, doors: door_addresses })
+        Ok(Self { addresses, services, dialects: wanted.dialects, dialect_ports: dialect_addresses })
     }
 
     /// The dialects' ports, and where they are.
-    pub fn open_doors(&self) -> impl Iterator<Item = (&'static str, &'static Door, String)> {
-        self.dialects.iter().flat_map(|dialect| dialect.doors.iter().map(|door| (dialect.name, door))).filter_map(
-            |(name, door)| self.doors.get(&door.port).map(|address| (name, door, format!("http://{address}"))),
+    pub fn open_ports(&self) -> impl Iterator<Item = (&'static str, &'static Port, String)> {
+        self.dialects.iter().flat_map(|dialect| dialect.ports.iter().map(|port| (dialect.name, port))).filter_map(
+            |(name, port)| {
+                self.dialect_ports.get(&port.number).map(|address| (name, port, format!("http://{address}")))
+            },
         )
     }
 
     /// The URLs of the dialects' ports by the numbers that their clients know.
-    pub fn doors(&self) -> Value {
-        let entry = |(_, door, url): (&str, &Door, String)| (door.port.to_string(), json!(url));
-        self.open_doors().map(entry).collect::<serde_json::Map<String, Value>>().into()
+    pub fn dialect_ports(&self) -> Value {
+        let entry = |(_, port, url): (&str, &Port, String)| (port.number.to_string(), json!(url));
+        self.open_ports().map(entry).collect::<serde_json::Map<String, Value>>().into()
     }
 
     /// Services that are not where they usually are, since a dialect is.
@@ -197,9 +201,9 @@ impl Start<'_> {
     async fn build(
         &self,
         sample: Option<&sample::Sample>,
-        doors: BTreeMap<u16, TcpListener>,
+        dialect_ports: BTreeMap<u16, TcpListener>,
     ) -> anyhow::Result<Vec<(Context, App)>> {
-        let gateway = self.gateway(doors).await?;
+        let gateway = self.gateway(dialect_ports).await?;
         let (customer, product, order, stock, payment, notification) = tokio::try_join!(
             self.customer(sample),
             self.product(sample),
@@ -293,7 +297,7 @@ impl Start<'_> {
         self.build_one::<notification::Notification>(config, ctx).await
     }
 
-    async fn gateway(&self, doors: BTreeMap<u16, TcpListener>) -> anyhow::Result<(Context, App)> {
+    async fn gateway(&self, dialect_ports: BTreeMap<u16, TcpListener>) -> anyhow::Result<(Context, App)> {
         let ctx = self.ctx(gateway::NAME);
         let mut config = load_with_prefix(
             gateway::NAME,
@@ -313,7 +317,7 @@ impl Start<'_> {
         )?;
         // Their ports are open already.
         config.dialects = self.wanted.dialects.iter().map(|dialect| dialect.name.to_owned()).collect();
-        let app = gateway::build(config, gateway::Deps { ctx: ctx.clone(), doors }).await?;
+        let app = gateway::build(config, gateway::Deps { ctx: ctx.clone(), ports: dialect_ports }).await?;
         Ok((ctx, app))
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use anyhow::{Context as _, bail};
-use gateway::{Dialect, Door, MOVED};
+use gateway::{Dialect, MOVED, Port};
 use tokio::net::TcpListener;
 
 use crate::fleet::Wanted;
@@ -34,7 +34,7 @@ pub enum Ports {
 
 /// Opens all ports; a port in use is told with its owner and the flag that mends it. A dialect's port is left to it.
 pub(crate) async fn listen(ports: Ports, dialects: &[&Dialect]) -> anyhow::Result<BTreeMap<&'static str, TcpListener>> {
-    let owner = |port: u16| dialects.iter().find(|dialect| dialect.doors.iter().any(|door| door.port == port));
+    let owner = |port: u16| dialects.iter().find(|dialect| dialect.ports.iter().any(|known| known.number == port));
     let mut listeners = BTreeMap::new();
     for (offset, (name, usual)) in (0_u16..).zip(PORTS) {
         let port = match ports {
@@ -63,11 +63,11 @@ pub(crate) async fn listen(ports: Ports, dialects: &[&Dialect]) -> anyhow::Resul
 pub(crate) async fn listen_for(fleet: &Wanted<'_>) -> anyhow::Result<BTreeMap<u16, TcpListener>> {
     let mut listeners = BTreeMap::new();
     for dialect in &fleet.dialects {
-        for door in dialect.doors {
-            let Door { port, what, .. } = door;
-            let wanted = if fleet.free_doors { 0 } else { *port };
+        for dialect_port in dialect.ports {
+            let Port { number: port, what, .. } = dialect_port;
+            let wanted = if fleet.free_dialect_ports { 0 } else { *port };
             let opened = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).await;
-            if door.is_spared(&opened) {
+            if dialect_port.is_spared(&opened) {
                 continue;
             }
             let listener = opened.with_context(|| {

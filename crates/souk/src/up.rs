@@ -66,7 +66,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
     let wanted = Wanted {
         ports,
         dialects,
-        free_doors: command.ephemeral,
+        free_dialect_ports: command.ephemeral,
         sample: sample.as_ref(),
         sandbox_limit: sample::sandbox_limit(&set),
     };
@@ -122,7 +122,7 @@ fn print_json(
         "gateway": fleet.url(gateway::NAME),
         "services": fleet.services(),
         "grpc": fleet.grpc(),
-        "doors": fleet.doors(),
+        "doors": fleet.dialect_ports(),
         "tokens": tokens,
         "data": folder.path(),
     });
@@ -152,7 +152,7 @@ fn print_welcome(
     say!("  REST      {gateway}/docs");
     say!("  GraphQL   {gateway}/graphql");
     say!("  gRPC      stock {}, payment {}", fleet.url("stock gRPC"), fleet.url("payment gRPC"));
-    print_doors(fleet)?;
+    print_ports(fleet)?;
     if let Some(sample) = sample {
         say!("");
         say!("  Users of the sample data (shown once):");
@@ -177,9 +177,9 @@ fn print_welcome(
 }
 
 /// Where the dialects answer, and which services made room for them.
-fn print_doors(fleet: &Fleet) -> anyhow::Result<()> {
-    for (dialect, door, url) in fleet.open_doors() {
-        say!("  {dialect:9} port {}, {}: {url}", door.port, door.what);
+fn print_ports(fleet: &Fleet) -> anyhow::Result<()> {
+    for (dialect, port, url) in fleet.open_ports() {
+        say!("  {dialect:9} port {}, {}: {url}", port.number, port.what);
     }
     for (name, port) in fleet.moved() {
         say!("  moved     the {name} service to port {port}");

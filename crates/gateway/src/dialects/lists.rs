@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::desk::{Answer, Ask};
+use super::api_client::{ApiRequest, ApiResponse};
 
 /// Rows of one question to the house.
 const AT_ONCE: u64 = 100;
@@ -23,7 +23,11 @@ pub(crate) struct Part {
 }
 
 /// Rows `first..first + count` of a list; `ask` makes the question.
-pub(crate) async fn part<'a>(ask: impl Fn() -> Ask<'a>, first: u64, count: u64) -> Result<Part, Answer> {
+pub(crate) async fn part<'a>(
+    request: impl Fn() -> ApiRequest<'a>,
+    first: u64,
+    count: u64,
+) -> Result<Part, ApiResponse> {
     // Nobody has so many rows; what lies beyond is asked for nothing but the total.
     let first = first.min(FARTHEST);
     let count = count.min(MOST).min(FARTHEST - first);
@@ -33,10 +37,10 @@ pub(crate) async fn part<'a>(ask: impl Fn() -> Ask<'a>, first: u64, count: u64) 
     let last = first.saturating_add(count.max(1)) - 1;
     let pages = if first == FARTHEST { 0..=0 } else { first / size..=last / size };
     for page in pages {
-        let answer =
-            ask().query("limit", size).query("page", page + 1).query("include_total", true).send().await.ok()?;
-        total = answer["total"].as_u64().unwrap_or_default();
-        let Value::Array(data) = answer["data"].clone() else { break };
+        let response =
+            request().query("limit", size).query("page", page + 1).query("include_total", true).send().await.ok()?;
+        total = response["total"].as_u64().unwrap_or_default();
+        let Value::Array(data) = response["data"].clone() else { break };
         let begins = page * size;
         let wanted = |index: usize| (first..first + count).contains(&(begins + index as u64));
         let short = (data.len() as u64) < size;
@@ -49,14 +53,14 @@ pub(crate) async fn part<'a>(ask: impl Fn() -> Ask<'a>, first: u64, count: u64) 
 }
 
 /// All rows of a list, at most ten thousand.
-pub(crate) async fn whole<'a>(ask: impl Fn() -> Ask<'a>) -> Result<Vec<Value>, Answer> {
+pub(crate) async fn whole<'a>(request: impl Fn() -> ApiRequest<'a>) -> Result<Vec<Value>, ApiResponse> {
     let (mut rows, mut cursor) = (Vec::new(), None::<String>);
     loop {
-        let answer = ask().query("limit", AT_ONCE).maybe("cursor", cursor.as_deref()).send().await.ok()?;
-        if let Value::Array(data) = &answer["data"] {
+        let response = request().query("limit", AT_ONCE).maybe("cursor", cursor.as_deref()).send().await.ok()?;
+        if let Value::Array(data) = &response["data"] {
             rows.extend(data.iter().cloned());
         }
-        match answer["next_cursor"].as_str() {
+        match response["next_cursor"].as_str() {
             Some(next) if rows.len() < WHOLE => cursor = Some(next.to_owned()),
             _ => return Ok(rows),
         }
@@ -64,19 +68,19 @@ pub(crate) async fn whole<'a>(ask: impl Fn() -> Ask<'a>) -> Result<Vec<Value>, A
 }
 
 /// The newest rows of a list that begins with them, at most ten thousand; the oldest of them first, as the older fleets told them.
-pub(crate) async fn from_oldest<'a>(ask: impl Fn() -> Ask<'a>) -> Result<Vec<Value>, Answer> {
-    let mut rows = whole(ask).await?;
+pub(crate) async fn from_oldest<'a>(request: impl Fn() -> ApiRequest<'a>) -> Result<Vec<Value>, ApiResponse> {
+    let mut rows = whole(request).await?;
     rows.reverse();
     Ok(rows)
 }
 
 /// The row that has this number; `ask` is for a list of such things.
-pub(crate) async fn numbered(ask: Ask<'_>, number: i64) -> Result<Option<Value>, Answer> {
-    one(ask.query("number", number)).await
+pub(crate) async fn numbered(request: ApiRequest<'_>, number: i64) -> Result<Option<Value>, ApiResponse> {
+    one(request.query("number", number)).await
 }
 
 /// The first row of a list.
-pub(crate) async fn one(ask: Ask<'_>) -> Result<Option<Value>, Answer> {
-    let answer = ask.query("limit", 1).send().await.ok()?;
-    Ok(answer["data"].get(0).cloned())
+pub(crate) async fn one(request: ApiRequest<'_>) -> Result<Option<Value>, ApiResponse> {
+    let response = request.query("limit", 1).send().await.ok()?;
+    Ok(response["data"].get(0).cloned())
 }

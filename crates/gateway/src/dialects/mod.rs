@@ -3,8 +3,8 @@
 //! An open dialect answers on the ports that its clients know. Beside that, `/compat/<name>/<port>/…` of the gateway leads to
 //! every dialect: to an open one as its port does, to the others for head office only, since most of them let anybody in.
 
+mod api_client;
 mod crm;
-mod desk;
 mod event_prospect;
 mod lists;
 mod money;
@@ -30,7 +30,7 @@ use tokio::net::TcpListener;
 use tower_http::normalize_path::NormalizePath;
 
 use crate::{config::Config, state::Gateway};
-use desk::Desk;
+use api_client::ApiClient;
 
 /// What an older fleet's clients find here.
 #[derive(Debug)]
@@ -38,36 +38,36 @@ pub struct Dialect {
     /// Its name in settings and paths.
     pub name: &'static str,
     /// The ports that its clients know.
-    pub doors: &'static [Door],
+    pub ports: &'static [Port],
     /// The routes of each of them.
-    routes: fn(&Desk, u16) -> Router,
+    routes: fn(&ApiClient, u16) -> Router,
     /// What it does beside answering, if anything.
-    follow: Option<Follow>,
+    start_consumer: Option<StartConsumer>,
 }
 
 /// Begins what a dialect does beside answering, until the process stops.
-type Follow = for<'a> fn(&'a Desk, &'a Context) -> BoxFuture<'a, anyhow::Result<()>>;
+type StartConsumer = for<'a> fn(&'a ApiClient, &'a Context) -> BoxFuture<'a, anyhow::Result<()>>;
 
 /// A port of a dialect.
 #[derive(Debug)]
-pub struct Door {
+pub struct Port {
     /// Its number.
-    pub port: u16,
+    pub number: u16,
     /// What answers there.
     pub what: &'static str,
     /// Whether the dialect does without it where something else listens there.
     pub optional: bool,
 }
 
-impl Door {
+impl Port {
     /// Whether the dialect does without this port, since opening it came to that: it is optional and taken, or one that only
     /// root may open, as 80.
     pub fn is_spared(&self, opened: &std::io::Result<TcpListener>) -> bool {
         let kind = opened.as_ref().err().map(std::io::Error::kind);
-        let spared = (self.port < 1024 && kind == Some(std::io::ErrorKind::PermissionDenied))
+        let spared = (self.number < 1024 && kind == Some(std::io::ErrorKind::PermissionDenied))
             || (self.optional && kind == Some(std::io::ErrorKind::AddrInUse));
         if spared {
-            tracing::warn!(port = self.port, what = self.what, "this port of a dialect stays closed here");
+            tracing::warn!(port = self.number, what = self.what, "this port of a dialect stays closed here");
         }
         spared
     }
@@ -92,14 +92,14 @@ impl Dialect {
             if chosen.iter().any(|other| other.name == dialect.name) {
                 continue;
             }
-            for door in dialect.doors {
+            for port in dialect.ports {
                 if let Some(other) =
-                    chosen.iter().find(|other| other.doors.iter().any(|theirs| theirs.port == door.port))
+                    chosen.iter().find(|other| other.ports.iter().any(|theirs| theirs.number == port.number))
                 {
                     return Err(ConfigError::new(format!(
                         "the dialects {} and {} both want port {}; open one of them, and reach the other by \
                          /compat/{}/{}/ on the gateway",
-                        other.name, dialect.name, door.port, dialect.name, door.port
+                        other.name, dialect.name, port.number, dialect.name, port.number
                     )));
                 }
             }
@@ -108,9 +108,9 @@ impl Dialect {
         Ok(chosen)
     }
 
-    /// The routes of one of its doors; a slash at a path's end does not matter.
-    fn router(&self, desk: &Desk, port: u16) -> Router {
-        let routes = (self.routes)(desk, port);
+    /// The routes of one of its ports; a slash at a path's end does not matter.
+    fn router(&self, client: &ApiClient, port: u16) -> Router {
+        let routes = (self.routes)(client, port);
         routes.clone().fallback_service(NormalizePath::trim_trailing_slash(routes))
     }
 }
@@ -119,20 +119,20 @@ impl Dialect {
 pub(crate) async fn listen(config: &Config) -> anyhow::Result<BTreeMap<u16, TcpListener>> {
     let mut listeners = BTreeMap::new();
     for dialect in Dialect::choose(&config.dialects)? {
-        for door in dialect.doors {
-            let Door { port, what, .. } = door;
-            let opened = TcpListener::bind((config.bind, *port)).await;
-            if door.is_spared(&opened) {
+        for port in dialect.ports {
+            let Port { number, what, .. } = port;
+            let opened = TcpListener::bind((config.bind, *number)).await;
+            if port.is_spared(&opened) {
                 continue;
             }
             let listener = opened.map_err(|err| {
                 ConfigError::new(format!(
-                    "port {port} of the dialect {} ({what}) cannot be opened: {err}; stop what listens there, or leave \
-                     the dialect out of SOUK_DIALECTS and use /compat/{}/{port}/ on the gateway",
+                    "port {number} of the dialect {} ({what}) cannot be opened: {err}; stop what listens there, or leave \
+                     the dialect out of SOUK_DIALECTS and use /compat/{}/{number}/ on the gateway",
                     dialect.name, dialect.name
                 ))
             })?;
-            listeners.insert(*port, listener);
+            listeners.insert(*number, listener);
         }
     }
     Ok(listeners)
@@ -149,14 +149,14 @@ pub(crate) async fn open(
     let mut compat = Router::new();
     for dialect in Dialect::ALL {
         let is_open = chosen.iter().any(|open| open.name == dialect.name);
-        let desk = Desk::new(dialect.name, gateway.clone(), api.clone(), ctx);
-        for Door { port, .. } in dialect.doors {
-            let routes = dialect.router(&desk, *port);
+        let client = ApiClient::new(dialect.name, gateway.clone(), api.clone(), ctx);
+        for Port { number: port, .. } in dialect.ports {
+            let routes = dialect.router(&client, *port);
             let path = format!("/compat/{}/{port}", dialect.name);
             if is_open {
                 if let Some(listener) = listeners.remove(port) {
                     let served = chassis::serve_door(ctx, listener, routes.clone());
-                    ctx.spawn("door", async move {
+                    ctx.spawn("port", async move {
                         if let Err(error) = served.await {
                             tracing::error!(%error, "a dialect's port is no longer served");
                         }
@@ -168,8 +168,8 @@ pub(crate) async fn open(
                 compat = compat.nest_service(&path, routes.layer(guard));
             }
         }
-        if let (true, Some(follow)) = (is_open, dialect.follow) {
-            follow(&desk, ctx).await?;
+        if let (true, Some(start_consumer)) = (is_open, dialect.start_consumer) {
+            start_consumer(&client, ctx).await?;
         }
     }
     Ok(compat)

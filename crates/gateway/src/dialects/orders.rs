@@ -12,7 +12,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::desk::{Answer, Ask, Desk};
+use super::api_client::{ApiClient, ApiRequest, ApiResponse};
 
 /// How long to wait for the end of a checkout.
 const SETTLES: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(5) };
@@ -29,102 +29,110 @@ const WITHDRAWING: Duration = Duration::from_secs(600);
 const BETWEEN: Duration = Duration::from_secs(5);
 
 /// Until when a call that comes now has patience with services that are away.
-pub(crate) fn patience() -> Instant {
+pub(crate) fn retry_deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
 /// Asks again as long as a service is away and there is time.
-pub(crate) async fn patiently<T, F: Future<Output = Result<T, Answer>>>(
+pub(crate) async fn retry_while_unavailable<T, F: Future<Output = Result<T, ApiResponse>>>(
     until: Instant,
-    ask: impl Fn() -> F,
-) -> Result<T, Answer> {
+    request: impl Fn() -> F,
+) -> Result<T, ApiResponse> {
     let mut pauses = backoff::pauses(LONGEST_PAUSE);
     loop {
-        match ask().await {
-            Err(answer) if answer.is_away() && Instant::now() < until => {
+        match request().await {
+            Err(response) if response.is_unavailable() && Instant::now() < until => {
                 tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
             }
-            answer => return answer,
+            response => return response,
         }
     }
 }
 
 /// An order that is withdrawn when this is dropped, unless its client hears what has become of it: he may hang up meanwhile, or
 /// hear of an error, and will send another.
-pub(crate) struct Promise<'a> {
-    desk: &'a Desk,
+pub(crate) struct CancelOnDrop<'a> {
+    api: &'a ApiClient,
     id: &'a OrderId,
-    is_kept: bool,
+    is_disarmed: bool,
 }
 
-impl<'a> Promise<'a> {
+impl<'a> CancelOnDrop<'a> {
     /// Made before the order is sent.
-    pub(crate) fn of(desk: &'a Desk, id: &'a OrderId) -> Self {
-        Self { desk, id, is_kept: false }
+    pub(crate) fn new(api: &'a ApiClient, id: &'a OrderId) -> Self {
+        Self { api, id, is_disarmed: false }
     }
 
     /// Its client hears what has become of it.
-    pub(crate) fn keep(mut self) {
-        self.is_kept = true;
+    pub(crate) fn disarm(mut self) {
+        self.is_disarmed = true;
     }
 
     /// Sends it. While nobody answers who knows, it is sent again, which never makes a second one.
-    async fn send(&mut self, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
+    async fn send(&mut self, request: impl Fn() -> ApiRequest<'a>) -> Result<Value, ApiResponse> {
         let failed = AtomicBool::new(false);
-        let placed = patiently(patience(), async || {
-            let answer = ask().send().await;
-            failed.fetch_or(answer.status.is_server_error(), Ordering::Relaxed);
-            answer.ok()
+        let placed = retry_while_unavailable(retry_deadline(), async || {
+            let response = request().send().await;
+            failed.fetch_or(response.status.is_server_error(), Ordering::Relaxed);
+            response.ok()
         });
         let placed = placed.await;
         // A refusal says that there is no such order; after a failure it may be about the second try only.
-        self.is_kept = placed.is_err() && !failed.into_inner();
+        self.is_disarmed = placed.is_err() && !failed.into_inner();
         placed
     }
 }
 
-impl Drop for Promise<'_> {
+impl Drop for CancelOnDrop<'_> {
     fn drop(&mut self) {
-        if !self.is_kept {
-            withdraw(self.desk, self.id);
+        if !self.is_disarmed {
+            withdraw(self.api, self.id);
         }
     }
 }
 
 /// Sends an order of this id.
-pub(crate) async fn place<'a>(desk: &'a Desk, id: &'a OrderId, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
-    let mut promise = Promise::of(desk, id);
-    let placed = promise.send(ask).await?;
-    promise.keep();
+pub(crate) async fn place<'a>(
+    api: &'a ApiClient,
+    id: &'a OrderId,
+    request: impl Fn() -> ApiRequest<'a>,
+) -> Result<Value, ApiResponse> {
+    let mut guard = CancelOnDrop::new(api, id);
+    let placed = guard.send(request).await?;
+    guard.disarm();
     Ok(placed)
 }
 
 /// The same, and then the order as it is.
-pub(crate) async fn placed<'a>(desk: &'a Desk, id: &'a OrderId, ask: impl Fn() -> Ask<'a>) -> Result<Value, Answer> {
-    let mut promise = Promise::of(desk, id);
-    promise.send(ask).await?;
-    let order = patiently(patience(), async || get(desk, id.as_str()).await.ok()).await?;
-    promise.keep();
+pub(crate) async fn place_and_get<'a>(
+    api: &'a ApiClient,
+    id: &'a OrderId,
+    request: impl Fn() -> ApiRequest<'a>,
+) -> Result<Value, ApiResponse> {
+    let mut guard = CancelOnDrop::new(api, id);
+    guard.send(request).await?;
+    let order = retry_while_unavailable(retry_deadline(), async || get(api, id.as_str()).await.ok()).await?;
+    guard.disarm();
     Ok(order)
 }
 
 /// The same, and waits for its end. An order that is cancelled is a conflict, with the reason; one that has no end in time is
 /// withdrawn. `told` makes the client's answer of it: as long as that fails he hears of an error, too.
-pub(crate) async fn sold<'a, T, E: From<Answer>>(
-    desk: &'a Desk,
+pub(crate) async fn place_and_settle<'a, T, E: From<ApiResponse>>(
+    api: &'a ApiClient,
     id: &'a OrderId,
-    ask: impl Fn() -> Ask<'a>,
+    request: impl Fn() -> ApiRequest<'a>,
     told: impl AsyncFnOnce(Value) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut promise = Promise::of(desk, id);
-    let mut order = promise.send(ask).await?;
+    let mut guard = CancelOnDrop::new(api, id);
+    let mut order = guard.send(request).await?;
     if order["status"] == "pending" {
-        order = settled(desk, id.as_str()).await.ok()?;
+        order = wait_until_settled(api, id.as_str()).await.ok()?;
     }
-    let refusal = |status, detail: &Value| Answer { status, body: json!({ "detail": detail }) };
+    let refusal = |status, detail: &Value| ApiResponse { status, body: json!({ "detail": detail }) };
     match order["status"].as_str() {
         Some("cancelled") => {
-            promise.keep();
+            guard.disarm();
             return Err(refusal(StatusCode::CONFLICT, &order["reason"]).into());
         }
         Some("pending") => {
@@ -134,22 +142,22 @@ pub(crate) async fn sold<'a, T, E: From<Answer>>(
         _ => {}
     }
     let told = told(order).await?;
-    promise.keep();
+    guard.disarm();
     Ok(told)
 }
 
 /// Cancels an order that its client was told had failed, whatever has become of it, as soon as the house hears of it; goods that
 /// have left come back.
-fn withdraw(desk: &Desk, id: &OrderId) {
-    let Ok(leave) = desk.withdrawals.clone().try_acquire_owned() else {
+fn withdraw(api: &ApiClient, id: &OrderId) {
+    let Ok(leave) = api.withdrawals.clone().try_acquire_owned() else {
         tracing::error!(order = %id, "too many orders to withdraw: its client was told that it failed, and it may stand");
         return;
     };
-    let (desk, id) = (desk.of_dialect(), id.clone());
-    desk.ctx.clone().spawn("withdrawal", async move {
+    let (api, id) = (api.of_dialect(), id.clone());
+    api.ctx.clone().spawn("withdrawal", async move {
         let (begun, mut pauses) = (Instant::now(), backoff::pauses(BETWEEN));
         while begun.elapsed() < WITHDRAWING {
-            match undo(&desk, &id).await {
+            match cancel_or_return(&api, &id).await {
                 StatusCode::NOT_FOUND if begun.elapsed() < LATE => {}
                 StatusCode::NOT_FOUND => return,
                 status if status.is_success() => {
@@ -159,7 +167,7 @@ fn withdraw(desk: &Desk, id: &OrderId) {
                 _ => {}
             }
             tokio::select! {
-                () = desk.ctx.shutdown.cancelled() => break,
+                () = api.ctx.shutdown.cancelled() => break,
                 () = tokio::time::sleep(pauses.next().unwrap_or(BETWEEN)) => {}
             }
         }
@@ -169,14 +177,14 @@ fn withdraw(desk: &Desk, id: &OrderId) {
 }
 
 /// Cancels an order, or takes everything back of one that has left.
-async fn undo(desk: &Desk, id: &OrderId) -> StatusCode {
+async fn cancel_or_return(api: &ApiClient, id: &OrderId) -> StatusCode {
     let reason = "its client was told that it failed";
-    let cancel = desk.post(&["api", "orders", id.as_str(), "cancel"]).json(json!({ "reason": reason }));
+    let cancel = api.post(&["api", "orders", id.as_str(), "cancel"]).json(json!({ "reason": reason }));
     let cancelled = cancel.send().await.status;
     if cancelled != StatusCode::CONFLICT {
         return cancelled;
     }
-    let order = desk.get(&["api", "orders", id.as_str()]).send().await;
+    let order = api.get(&["api", "orders", id.as_str()]).send().await;
     let lines: Vec<Value> = order.body["lines"]
         .as_array()
         .into_iter()
@@ -187,24 +195,24 @@ async fn undo(desk: &Desk, id: &OrderId) -> StatusCode {
         return cancelled;
     }
     let back = json!({"id": format!("withdrawn-{id}"), "lines": lines, "restock": true, "reason": reason});
-    desk.post(&["api", "orders", id.as_str(), "returns"]).json(back).send().await.status
+    api.post(&["api", "orders", id.as_str(), "returns"]).json(back).send().await.status
 }
 
 /// An order that is in sight.
-pub(crate) async fn get(desk: &Desk, id: &str) -> Answer {
-    let mut answer = desk.get(&["api", "orders", id]).send().await;
-    if answer.body["archived"] == true {
-        answer.status = StatusCode::NOT_FOUND;
+pub(crate) async fn get(api: &ApiClient, id: &str) -> ApiResponse {
+    let mut response = api.get(&["api", "orders", id]).send().await;
+    if response.body["archived"] == true {
+        response.status = StatusCode::NOT_FOUND;
     }
-    answer
+    response
 }
 
 /// The order, when its checkout has come to an end or it takes too long.
-pub(crate) async fn settled(desk: &Desk, id: &str) -> Answer {
+pub(crate) async fn wait_until_settled(api: &ApiClient, id: &str) -> ApiResponse {
     let (begun, mut pauses) = (Instant::now(), backoff::pauses(LOOK));
     loop {
-        let order = get(desk, id).await;
-        let is_open = order.is_away() || order.body["status"] == "pending";
+        let order = get(api, id).await;
+        let is_open = order.is_unavailable() || order.body["status"] == "pending";
         if !is_open || begun.elapsed() > SETTLES {
             return order;
         }
@@ -213,17 +221,17 @@ pub(crate) async fn settled(desk: &Desk, id: &str) -> Answer {
 }
 
 /// Cancels an order first if it may be, so that goods go back; then puts it out of sight. The accounts keep it.
-pub(crate) async fn discard(desk: &Desk, id: &str) -> Result<(), Answer> {
-    let order = settled(desk, id).await.ok()?;
+pub(crate) async fn discard(api: &ApiClient, id: &str) -> Result<(), ApiResponse> {
+    let order = wait_until_settled(api, id).await.ok()?;
     if matches!(order["status"].as_str(), Some("pending" | "confirmed" | "processing")) {
-        let cancelled = desk.post(&["api", "orders", id, "cancel"]).send().await;
+        let cancelled = api.post(&["api", "orders", id, "cancel"]).send().await;
         // Goods that came back already keep it from being cancelled, and from nothing else.
         if !cancelled.status.is_success() && cancelled.status != StatusCode::CONFLICT {
             return Err(cancelled);
         }
-        settled(desk, id).await.ok()?;
+        wait_until_settled(api, id).await.ok()?;
     }
-    desk.delete(&["api", "orders", id]).send().await.ok().map(drop)
+    api.delete(&["api", "orders", id]).send().await.ok().map(drop)
 }
 
 #[cfg(test)]
@@ -243,32 +251,32 @@ mod tests {
 
     /// A house in which orders stand although whoever placed them hears nothing of it so many times.
     #[derive(Clone, Default)]
-    struct House {
+    struct FakeFleet {
         orders: Arc<Mutex<HashMap<String, &'static str>>>,
         silent: Arc<Mutex<u32>>,
         begins: &'static str,
     }
 
-    impl House {
+    impl FakeFleet {
         fn new(begins: &'static str, silent: u32) -> Self {
             Self { silent: Arc::new(Mutex::new(silent)), begins, ..Self::default() }
         }
 
-        fn desk(&self) -> Desk {
+        fn api(&self) -> ApiClient {
             let api = Router::new()
                 .route("/api/orders", post(Self::place))
                 .route("/api/orders/{id}", get(Self::show))
                 .route("/api/orders/{id}/cancel", post(Self::cancel))
                 .route("/api/orders/{id}/returns", post(Self::take_back))
                 .with_state(self.clone());
-            Desk::of_house(api, crate::Config::default())
+            ApiClient::of_routes(api, crate::Config::default())
         }
 
-        async fn place(State(house): State<Self>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
+        async fn place(State(fleet): State<Self>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
             let id = body["id"].as_str().expect("an id").to_owned();
-            let mut orders = house.orders.lock().expect("a lock");
-            let status = *orders.entry(id.clone()).or_insert(house.begins);
-            let mut silent = house.silent.lock().expect("a lock");
+            let mut orders = fleet.orders.lock().expect("a lock");
+            let status = *orders.entry(id.clone()).or_insert(fleet.begins);
+            let mut silent = fleet.silent.lock().expect("a lock");
             if *silent > 0 {
                 *silent -= 1;
                 return (StatusCode::GATEWAY_TIMEOUT, Json(Value::Null));
@@ -276,8 +284,8 @@ mod tests {
             (StatusCode::CREATED, Json(json!({"id": id, "status": status})))
         }
 
-        async fn show(State(house): State<Self>, Path(id): Path<String>) -> (StatusCode, Json<Value>) {
-            match house.orders.lock().expect("a lock").get(&id) {
+        async fn show(State(fleet): State<Self>, Path(id): Path<String>) -> (StatusCode, Json<Value>) {
+            match fleet.orders.lock().expect("a lock").get(&id) {
                 Some(status) => {
                     (StatusCode::OK, Json(json!({"id": id, "status": status, "reason": "not enough stock"})))
                 }
@@ -285,8 +293,8 @@ mod tests {
             }
         }
 
-        async fn cancel(State(house): State<Self>, Path(id): Path<String>) -> StatusCode {
-            match house.orders.lock().expect("a lock").get_mut(&id) {
+        async fn cancel(State(fleet): State<Self>, Path(id): Path<String>) -> StatusCode {
+            match fleet.orders.lock().expect("a lock").get_mut(&id) {
                 Some(&mut "delivered") => StatusCode::CONFLICT,
                 Some(status) => {
                     *status = "cancelled";
@@ -296,8 +304,8 @@ mod tests {
             }
         }
 
-        async fn take_back(State(house): State<Self>, Path(id): Path<String>) -> StatusCode {
-            house.orders.lock().expect("a lock").insert(id, "returned");
+        async fn take_back(State(fleet): State<Self>, Path(id): Path<String>) -> StatusCode {
+            fleet.orders.lock().expect("a lock").insert(id, "returned");
             StatusCode::CREATED
         }
 
@@ -305,16 +313,16 @@ mod tests {
             self.orders.lock().expect("a lock").values().copied().collect()
         }
 
-        async fn sell(&self) -> Result<Value, Answer> {
-            let (desk, id) = (self.desk(), OrderId::new());
+        async fn sell(&self) -> Result<Value, ApiResponse> {
+            let (api, id) = (self.api(), OrderId::new());
             let body = json!({ "id": id });
-            sold(&desk, &id, || desk.post(&["api", "orders"]).json(&body), async |order| Ok(order)).await
+            place_and_settle(&api, &id, || api.post(&["api", "orders"]).json(&body), async |order| Ok(order)).await
         }
     }
 
-    async fn becomes(house: &House, status: &str) -> bool {
+    async fn becomes(fleet: &FakeFleet, status: &str) -> bool {
         for _ in 0..100 {
-            if house.statuses() == [status] {
+            if fleet.statuses() == [status] {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -322,61 +330,61 @@ mod tests {
         false
     }
 
-    async fn all_cancelled(house: &House) -> bool {
-        becomes(house, "cancelled").await
+    async fn all_cancelled(fleet: &FakeFleet) -> bool {
+        becomes(fleet, "cancelled").await
     }
 
     #[tokio::test]
     async fn an_order_of_which_its_client_cannot_be_told_does_not_stand() {
         for (begins, ends) in [("confirmed", "cancelled"), ("delivered", "returned")] {
-            let house = House::new(begins, 0);
-            let (desk, id) = (house.desk(), OrderId::new());
+            let fleet = FakeFleet::new(begins, 0);
+            let (api, id) = (fleet.api(), OrderId::new());
             let body = json!({ "id": id });
-            let ask = || desk.post(&["api", "orders"]).json(&body);
-            let away = || Answer { status: StatusCode::SERVICE_UNAVAILABLE, body: Value::Null };
-            let told: Result<Value, Answer> = sold(&desk, &id, ask, async |_| Err(away())).await;
+            let request = || api.post(&["api", "orders"]).json(&body);
+            let away = || ApiResponse { status: StatusCode::SERVICE_UNAVAILABLE, body: Value::Null };
+            let told: Result<Value, ApiResponse> = place_and_settle(&api, &id, request, async |_| Err(away())).await;
             assert!(told.is_err());
-            assert!(becomes(&house, ends).await, "{:?}", house.statuses());
+            assert!(becomes(&fleet, ends).await, "{:?}", fleet.statuses());
         }
     }
 
     #[tokio::test]
     async fn an_order_whose_client_hangs_up_does_not_stand() {
-        let house = House::new("pending", 0);
-        let hung_up = tokio::time::timeout(Duration::from_millis(50), house.sell()).await;
+        let fleet = FakeFleet::new("pending", 0);
+        let hung_up = tokio::time::timeout(Duration::from_millis(50), fleet.sell()).await;
         assert!(hung_up.is_err(), "it is still waited for");
-        assert!(all_cancelled(&house).await, "{:?}", house.statuses());
+        assert!(all_cancelled(&fleet).await, "{:?}", fleet.statuses());
     }
 
     #[tokio::test]
     async fn an_order_that_nobody_answered_for_is_sent_again_and_is_one() {
-        let house = House::new("confirmed", 2);
-        assert_eq!(house.sell().await.expect("it is sold")["status"], "confirmed");
-        assert_eq!(house.statuses(), ["confirmed"]);
+        let fleet = FakeFleet::new("confirmed", 2);
+        assert_eq!(fleet.sell().await.expect("it is sold")["status"], "confirmed");
+        assert_eq!(fleet.statuses(), ["confirmed"]);
     }
 
     #[tokio::test]
     async fn an_order_whose_client_hears_of_no_order_does_not_stand() {
-        let house = House::new("confirmed", u32::MAX);
-        let answer = house.sell().await.expect_err("nobody answers");
-        assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
-        assert!(all_cancelled(&house).await, "{:?}", house.statuses());
+        let fleet = FakeFleet::new("confirmed", u32::MAX);
+        let response = fleet.sell().await.expect_err("nobody answers");
+        assert_eq!(response.status, StatusCode::GATEWAY_TIMEOUT);
+        assert!(all_cancelled(&fleet).await, "{:?}", fleet.statuses());
     }
 
     #[tokio::test]
     async fn a_sale_without_an_end_is_withdrawn_and_one_that_is_cancelled_is_a_conflict() {
-        let house = House::new("pending", 0);
-        let answer = house.sell().await.expect_err("it has no end");
-        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(all_cancelled(&house).await, "{:?}", house.statuses());
+        let fleet = FakeFleet::new("pending", 0);
+        let response = fleet.sell().await.expect_err("it has no end");
+        assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(all_cancelled(&fleet).await, "{:?}", fleet.statuses());
 
-        let house = House::new("pending", 0);
-        let (selling, cancelling) = tokio::join!(house.sell(), async {
+        let fleet = FakeFleet::new("pending", 0);
+        let (selling, cancelling) = tokio::join!(fleet.sell(), async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            house.orders.lock().expect("a lock").values_mut().for_each(|status| *status = "cancelled");
+            fleet.orders.lock().expect("a lock").values_mut().for_each(|status| *status = "cancelled");
         });
         let () = cancelling;
-        let answer = selling.expect_err("it is cancelled");
-        assert_eq!((answer.status, answer.detail()), (StatusCode::CONFLICT, "not enough stock"));
+        let response = selling.expect_err("it is cancelled");
+        assert_eq!((response.status, response.detail()), (StatusCode::CONFLICT, "not enough stock"));
     }
 }

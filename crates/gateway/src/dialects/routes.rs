@@ -67,17 +67,17 @@ async fn count(State(meters): State<Meters>, request: Request, next: Next) -> Re
     let begun = Instant::now();
     let method = request.method().clone();
     let endpoint = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let answer = next.run(request).await;
-    meters.requests.with_label_values(&[method.as_str(), &endpoint, answer.status().as_str()]).inc();
+    let response = next.run(request).await;
+    meters.requests.with_label_values(&[method.as_str(), &endpoint, response.status().as_str()]).inc();
     meters.seconds.with_label_values(&[method.as_str(), &endpoint]).observe(begun.elapsed().as_secs_f64());
-    answer
+    response
 }
 
 /// A route for the page of documentation: method, path, what it does.
-pub(crate) type Told = (&'static str, &'static str, &'static str);
+pub(crate) type RouteDoc = (&'static str, &'static str, &'static str);
 
 /// The page of documentation at `path` (as `/docs`), by Swagger UI.
-pub(crate) fn docs(path: &'static str, title: &str, routes: &[Told]) -> Router {
+pub(crate) fn docs(path: &'static str, title: &str, routes: &[RouteDoc]) -> Router {
     let mut paths = Map::new();
     for (method, route, summary) in routes {
         let parameters: Vec<Value> = route

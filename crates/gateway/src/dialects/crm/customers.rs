@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Crm;
-use crate::dialects::{desk::Answer, lists, routes::AnyJson};
+use crate::dialects::{api_client::ApiResponse, lists, routes::AnyJson};
 
 /// The fields that a client may send.
 const FIELDS: [&str; 4] = ["name", "email", "phone", "address"];
@@ -32,25 +32,25 @@ pub(super) async fn list(State(crm): State<Crm>, uri: Uri) -> Response {
     // The old service took what is no number for the default.
     let pages: Pages = from_query(uri.query().unwrap_or_default()).unwrap_or_default();
     let (page, limit) = (pages.page.max(1), pages.limit.max(1));
-    let ask = || crm.desk.get(&["api", "customers"]).query("sort", "-number");
-    match lists::part(ask, (page - 1).saturating_mul(limit), limit).await {
+    let request = || crm.api.get(&["api", "customers"]).query("sort", "-number");
+    match lists::part(request, (page - 1).saturating_mul(limit), limit).await {
         Ok(part) => Json(json!({
             "status": "success",
-            "data": part.rows.iter().map(shown).collect::<Vec<_>>(),
+            "data": part.rows.iter().map(render).collect::<Vec<_>>(),
             "page": page,
             "limit": limit,
             "total": part.total,
         }))
         .into_response(),
-        Err(answer) => refused(&answer, &Value::Null),
+        Err(response) => refused(&response, &Value::Null),
     }
 }
 
 pub(super) async fn one(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
-    match crm.desk.get(&["api", "customers", &id]).send().await.ok() {
+    match crm.api.get(&["api", "customers", &id]).send().await.ok() {
         Ok(customer) if customer["anonymised_at"].is_null() => success(&customer),
         Ok(_) => missing(),
-        Err(answer) => refused(&answer, &Value::Null),
+        Err(response) => refused(&response, &Value::Null),
     }
 }
 
@@ -63,35 +63,35 @@ pub(super) async fn add(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Respo
             *given = "".into();
         }
     }
-    match crm.desk.post(&["api", "customers"]).json(asked).send().await.ok() {
+    match crm.api.post(&["api", "customers"]).json(asked).send().await.ok() {
         Ok(customer) => {
-            let data = shown(&customer);
-            let answer = json!({"status": "success", "message": "Customer added successfully", "data": data});
-            (StatusCode::CREATED, Json(answer)).into_response()
+            let data = render(&customer);
+            let response = json!({"status": "success", "message": "Customer added successfully", "data": data});
+            (StatusCode::CREATED, Json(response)).into_response()
         }
-        Err(answer) => refused(&answer, &body),
+        Err(response) => refused(&response, &body),
     }
 }
 
 pub(super) async fn change(State(crm): State<Crm>, Path(id): Path<String>, AnyJson(body): AnyJson) -> Response {
-    let gone = crm.desk.get(&["api", "customers", &id]).send().await;
+    let gone = crm.api.get(&["api", "customers", &id]).send().await;
     if !gone.body["anonymised_at"].is_null() {
         return missing();
     }
-    match crm.desk.patch(&["api", "customers", &id]).json(wanted(&body)).send().await.ok() {
+    match crm.api.patch(&["api", "customers", &id]).json(wanted(&body)).send().await.ok() {
         Ok(customer) => success(&customer),
-        Err(answer) => refused(&answer, &body),
+        Err(response) => refused(&response, &body),
     }
 }
 
 pub(super) async fn remove(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
-    let customer = crm.desk.get(&["api", "customers", &id]).send().await;
+    let customer = crm.api.get(&["api", "customers", &id]).send().await;
     if !customer.body["anonymised_at"].is_null() {
         return missing();
     }
-    match crm.desk.delete(&["api", "customers", &id]).send().await.ok() {
+    match crm.api.delete(&["api", "customers", &id]).send().await.ok() {
         Ok(_) => Json(json!({"status": "success", "message": "Customer deleted successfully"})).into_response(),
-        Err(answer) => refused(&answer, &Value::Null),
+        Err(response) => refused(&response, &Value::Null),
     }
 }
 
@@ -110,7 +110,7 @@ fn wanted(body: &Value) -> Map<String, Value> {
 }
 
 /// A customer as this dialect shows him.
-fn shown(customer: &Value) -> Value {
+fn render(customer: &Value) -> Value {
     json!({
         "id": customer["id"],
         "customer_id": customer["id"],
@@ -134,7 +134,7 @@ fn address(address: &Value) -> Value {
 }
 
 fn success(customer: &Value) -> Response {
-    Json(json!({"status": "success", "data": shown(customer)})).into_response()
+    Json(json!({"status": "success", "data": render(customer)})).into_response()
 }
 
 fn missing() -> Response {
@@ -150,22 +150,22 @@ fn invalid(field: &str, message: &str, body: &Value) -> Value {
 }
 
 /// A refusal in the old service's words.
-fn refused(answer: &Answer, body: &Value) -> Response {
-    if answer.is_missing() {
+fn refused(response: &ApiResponse, body: &Value) -> Response {
+    if response.is_not_found() {
         return missing();
     }
-    if !answer.status.is_client_error() {
-        return (answer.status, Json(json!({"error": answer.detail()}))).into_response();
+    if !response.status.is_client_error() {
+        return (response.status, Json(json!({"error": response.detail()}))).into_response();
     }
-    let mut errors: Vec<Value> = answer
+    let mut errors: Vec<Value> = response
         .fields()
         .map(|(field, _)| invalid(field.split(['.', '[']).next().unwrap_or(field), "Invalid value", body))
         .collect();
-    if answer.status == StatusCode::CONFLICT {
+    if response.status == StatusCode::CONFLICT {
         errors = vec![invalid("email", "E-mail already in use", body)];
     }
     if errors.is_empty() {
-        let field = FIELDS.into_iter().find(|field| answer.body["field"] == *field).unwrap_or("body");
+        let field = FIELDS.into_iter().find(|field| response.unreadable_field() == Some(field)).unwrap_or("body");
         errors = vec![invalid(field, "Invalid value", body)];
     }
     (StatusCode::BAD_REQUEST, Json(json!({ "errors": errors }))).into_response()

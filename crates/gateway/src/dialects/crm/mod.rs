@@ -17,21 +17,21 @@ use serde_json::json;
 use tower_http::cors::CorsLayer;
 
 use super::{
-    Dialect, Door,
-    desk::Desk,
-    routes::{self, Meters, Told},
+    Dialect, Port,
+    api_client::ApiClient,
+    routes::{self, Meters, RouteDoc},
 };
 
 /// The dialect.
 pub(super) const DIALECT: Dialect = Dialect {
     name: "crm",
-    doors: &[
-        Door { port: CUSTOMERS, what: "customer service", optional: false },
-        Door { port: ORDERS, what: "order service", optional: false },
-        Door { port: NOTIFICATIONS, what: "notification service", optional: false },
+    ports: &[
+        Port { number: CUSTOMERS, what: "customer service", optional: false },
+        Port { number: ORDERS, what: "order service", optional: false },
+        Port { number: NOTIFICATIONS, what: "notification service", optional: false },
     ],
     routes: router,
-    follow: None,
+    start_consumer: None,
 };
 
 const CUSTOMERS: u16 = 8085;
@@ -41,21 +41,21 @@ const NOTIFICATIONS: u16 = 5001;
 /// What the handlers have.
 #[derive(Clone)]
 struct Crm {
-    desk: Desk,
+    api: ApiClient,
     /// `order_status_updates_total`.
     moves: IntCounterVec,
     /// `active_orders_total`.
     active: IntGaugeVec,
 }
 
-const CUSTOMER_DOCS: &[Told] = &[
+const CUSTOMER_DOCS: &[RouteDoc] = &[
     ("get", "/api/customers", "Customers, newest first: page, limit"),
     ("post", "/api/customers", "Makes a customer of name, email, phone, address"),
     ("get", "/api/customers/{id}", "One customer"),
     ("put", "/api/customers/{id}", "Changes what is sent"),
     ("delete", "/api/customers/{id}", "Removes a customer"),
 ];
-const ORDER_DOCS: &[Told] = &[
+const ORDER_DOCS: &[RouteDoc] = &[
     ("get", "/api/orders", "Orders, newest first: customer_id, status, page, limit"),
     ("post", "/api/orders", "Places an order of customer_id and items"),
     ("get", "/api/orders/{id}", "One order"),
@@ -64,8 +64,8 @@ const ORDER_DOCS: &[Told] = &[
 ];
 
 /// Every route on one screen.
-fn router(desk: &Desk, port: u16) -> Router {
-    let metrics = &desk.ctx.metrics;
+fn router(api: &ApiClient, port: u16) -> Router {
+    let metrics = &api.ctx.metrics;
     let crm = Crm {
         moves: metrics.counter(
             "order_status_updates_total",
@@ -73,7 +73,7 @@ fn router(desk: &Desk, port: u16) -> Router {
             &["from_status", "to_status"],
         ),
         active: metrics.gauge("active_orders_total", "Orders that are neither delivered nor cancelled.", &[]),
-        desk: desk.clone(),
+        api: api.clone(),
     };
     let routes = match port {
         CUSTOMERS => Meters::new(metrics, "customer_service_requests_total", "customer_service_latency_seconds").over(
@@ -107,32 +107,32 @@ fn router(desk: &Desk, port: u16) -> Router {
 /// What happened with an order of another program; the notification service tells the people concerned.
 async fn report(State(crm): State<Crm>, headers: HeaderMap, body: Bytes) -> Response {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
-    let notification = &crm.desk.gateway.notification;
-    let answer = crm.desk.post(&["orders"]).bytes(kind, body).of(notification).send().await;
-    match answer.status {
-        StatusCode::OK if answer.body.is_null() => StatusCode::OK.into_response(),
-        StatusCode::OK => Json(answer.body).into_response(),
-        status if status.is_server_error() => (status, Json(answer.body)).into_response(),
+    let notification = &crm.api.gateway.notification;
+    let response = crm.api.post(&["orders"]).bytes(kind, body).to(notification).send().await;
+    match response.status {
+        StatusCode::OK if response.body.is_null() => StatusCode::OK.into_response(),
+        StatusCode::OK => Json(response.body).into_response(),
+        status if status.is_server_error() => (status, Json(response.body)).into_response(),
         _ => (StatusCode::BAD_REQUEST, "Invalid order data").into_response(),
     }
 }
 
 /// What the notification service hears of a Dapr sidecar.
 async fn subscriptions(State(crm): State<Crm>) -> Response {
-    let answer = crm.desk.get(&["dapr", "subscribe"]).of(&crm.desk.gateway.notification).send().await;
-    (answer.status, Json(answer.body)).into_response()
+    let response = crm.api.get(&["dapr", "subscribe"]).to(&crm.api.gateway.notification).send().await;
+    (response.status, Json(response.body)).into_response()
 }
 
 /// Everything that is counted, with the orders that are open now.
 async fn scrape(State(crm): State<Crm>) -> Response {
     let mut active = 0;
     for status in ["pending", "confirmed", "processing", "shipped"] {
-        let ask =
-            crm.desk.get(&["api", "orders"]).query("status", status).query("limit", 1).query("include_total", true);
+        let request =
+            crm.api.get(&["api", "orders"]).query("status", status).query("limit", 1).query("include_total", true);
         // Without an answer the gauge stays where it was.
-        let Ok(page) = ask.send().await.ok() else { return routes::metrics(State(crm.desk.ctx.metrics)).await };
+        let Ok(page) = request.send().await.ok() else { return routes::metrics(State(crm.api.ctx.metrics)).await };
         active += page["total"].as_i64().unwrap_or_default();
     }
     crm.active.with_label_values::<&str>(&[]).set(active);
-    routes::metrics(State(crm.desk.ctx.metrics)).await
+    routes::metrics(State(crm.api.ctx.metrics)).await
 }

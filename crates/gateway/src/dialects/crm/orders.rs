@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::Crm;
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     lists, money,
-    orders::{self, discard, settled},
+    orders::{self, discard, wait_until_settled},
     routes::AnyJson,
     values::text,
 };
@@ -49,22 +49,22 @@ pub(super) async fn list(State(crm): State<Crm>, uri: Uri) -> Response {
     }
     let limit = query.limit.unwrap_or(ROWS).max(1);
     let first = query.skip.unwrap_or_else(|| (query.page.unwrap_or(1).max(1) - 1).saturating_mul(limit));
-    let ask = || {
-        crm.desk
+    let request = || {
+        crm.api
             .get(&["api", "orders"])
             .maybe("customer_id", query.customer_id.as_deref())
             .maybe("status", query.status.as_deref())
     };
-    match lists::part(ask, first, limit).await {
-        Ok(part) => Json(part.rows.iter().map(shown).collect::<Vec<_>>()).into_response(),
-        Err(answer) => refused(&answer),
+    match lists::part(request, first, limit).await {
+        Ok(part) => Json(part.rows.iter().map(render).collect::<Vec<_>>()).into_response(),
+        Err(response) => refused(&response),
     }
 }
 
 pub(super) async fn one(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
-    match orders::get(&crm.desk, &id).await.ok() {
-        Ok(order) => Json(shown(&order)).into_response(),
-        Err(answer) => refused(&answer),
+    match orders::get(&crm.api, &id).await.ok() {
+        Ok(order) => Json(render(&order)).into_response(),
+        Err(response) => refused(&response),
     }
 }
 
@@ -73,15 +73,15 @@ pub(super) async fn place(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Res
         Ok(asked) => asked,
         Err(errors) => return unprocessable(&errors),
     };
-    let customer = crm.desk.get(&["api", "customers", &asked.customer_id]).send().await;
-    if customer.is_missing() || !customer.body["anonymised_at"].is_null() {
+    let customer = crm.api.get(&["api", "customers", &asked.customer_id]).send().await;
+    if customer.is_not_found() || !customer.body["anonymised_at"].is_null() {
         return refusal(StatusCode::BAD_REQUEST, "Invalid customer ID");
     }
     let mut lines = Vec::with_capacity(asked.items.len());
     for item in &asked.items {
-        match item.line(&crm.desk).await {
+        match item.line(&crm.api).await {
             Ok(line) => lines.push(line),
-            Err(answer) => return refused(&answer),
+            Err(response) => return refused(&response),
         }
     }
     let id = OrderId::new();
@@ -103,15 +103,15 @@ pub(super) async fn place(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Res
     if let Some(address) = address(&body["shipping_address"]) {
         order["shipping_address"] = address;
     }
-    let ask = || crm.desk.post(&["api", "orders"]).json(&order).at_once();
-    match orders::placed(&crm.desk, &id, ask).await {
+    let request = || crm.api.post(&["api", "orders"]).json(&order).respond_async();
+    match orders::place_and_get(&crm.api, &id, request).await {
         Ok(order) => {
-            let mut shown = shown(&order);
+            let mut shown = render(&order);
             // What the client sees is the order as it was placed; what the house makes of it comes after.
             shown["status"] = "pending".into();
             Json(shown).into_response()
         }
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
@@ -127,30 +127,30 @@ pub(super) async fn set_status(State(crm): State<Crm>, Path(id): Path<String>, A
     if !STATUSES.contains(&status.as_str()) {
         return refusal(StatusCode::BAD_REQUEST, "Invalid order status");
     }
-    let mut order = orders::get(&crm.desk, &id).await;
+    let mut order = orders::get(&crm.api, &id).await;
     if order.status.is_success() && order.body["status"] == "pending" && status != "pending" {
-        order = settled(&crm.desk, &id).await;
+        order = wait_until_settled(&crm.api, &id).await;
     }
     let before = match order.ok() {
         Ok(order) => order["status"].as_str().unwrap_or_default().to_owned(),
-        Err(answer) => return refused(&answer),
+        Err(response) => return refused(&response),
     };
-    match crm.desk.put(&["api", "orders", &id, "status"]).json(json!({ "status": status })).send().await.ok() {
+    match crm.api.put(&["api", "orders", &id, "status"]).json(json!({ "status": status })).send().await.ok() {
         Ok(_) => {
             crm.moves.with_label_values(&[before.as_str(), status.as_str()]).inc();
             Json(json!({"status": "success", "message": "Order status updated successfully"})).into_response()
         }
-        Err(answer) if answer.status == StatusCode::CONFLICT => {
+        Err(response) if response.status == StatusCode::CONFLICT => {
             refusal(StatusCode::CONFLICT, &format!("Cannot go from {before} to {status}"))
         }
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
 pub(super) async fn remove(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
-    match discard(&crm.desk, &id).await {
+    match discard(&crm.api, &id).await {
         Ok(()) => Json(json!({"status": "success", "message": "Order deleted successfully"})).into_response(),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
@@ -226,14 +226,14 @@ impl Item {
     }
 
     /// The line that the house sells: of the catalogue's product where it holds one, else by its name at the price given.
-    async fn line(&self, desk: &Desk) -> Result<Value, Answer> {
+    async fn line(&self, api: &ApiClient) -> Result<Value, ApiResponse> {
         let mut known = None;
         if let Some(id) = &self.product_id {
-            let found = desk.get(&["api", "products", id]).send().await;
-            known = if found.is_missing() { None } else { Some(found.ok()?) };
+            let found = api.get(&["api", "products", id]).send().await;
+            known = if found.is_not_found() { None } else { Some(found.ok()?) };
         }
         if known.is_none() {
-            let products = lists::whole(|| desk.get(&["api", "products"]).query("search", &self.name)).await?;
+            let products = lists::whole(|| api.get(&["api", "products"]).query("search", &self.name)).await?;
             known = products.iter().find(|product| product["name"] == self.name.as_str()).cloned();
         }
         Ok(match known {
@@ -256,7 +256,7 @@ fn address(address: &Value) -> Option<Value> {
 }
 
 /// An order as this dialect shows it.
-fn shown(order: &Value) -> Value {
+fn render(order: &Value) -> Value {
     let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
     let items: Vec<Value> = lines
         .iter()
@@ -313,11 +313,11 @@ fn unprocessable(wrong: &[Wrong]) -> Response {
 }
 
 /// A refusal of the house in the old service's words.
-fn refused(answer: &Answer) -> Response {
-    if answer.is_missing() {
+fn refused(response: &ApiResponse) -> Response {
+    if response.is_not_found() {
         return refusal(StatusCode::NOT_FOUND, "Order not found");
     }
-    let fields: Vec<Value> = answer
+    let fields: Vec<Value> = response
         .fields()
         .map(|(field, message)| {
             let mut loc = vec![json!("body")];
@@ -329,7 +329,7 @@ fn refused(answer: &Answer) -> Response {
         })
         .collect();
     if fields.is_empty() {
-        return refusal(answer.status, answer.detail());
+        return refusal(response.status, response.detail());
     }
     (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": fields }))).into_response()
 }

@@ -12,57 +12,61 @@ use serde_json::{Map, Value, json};
 
 use super::{Pages, Refusal, find};
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     routes::AnyJson,
     values::id,
 };
 
-pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Result<Response, Refusal> {
-    page(&desk, &uri, None).await
+pub(super) async fn list(State(api): State<ApiClient>, uri: Uri) -> Result<Response, Refusal> {
+    page(&api, &uri, None).await
 }
 
-pub(super) async fn of_day(State(desk): State<Desk>, Path(date): Path<String>, uri: Uri) -> Result<Response, Refusal> {
-    page(&desk, &uri, Some(&date)).await
+pub(super) async fn of_day(
+    State(api): State<ApiClient>,
+    Path(date): Path<String>,
+    uri: Uri,
+) -> Result<Response, Refusal> {
+    page(&api, &uri, Some(&date)).await
 }
 
-async fn page(desk: &Desk, uri: &Uri, date: Option<&str>) -> Result<Response, Refusal> {
+async fn page(api: &ApiClient, uri: &Uri, date: Option<&str>) -> Result<Response, Refusal> {
     let pages = Pages::asked(uri)?;
-    let part = pages.rows(|| desk.get(&["api", "activities"]).maybe("date", date)).await?;
-    Ok(pages.answer(part.total, all_shown(desk, &part.rows).await?))
+    let part = pages.rows(|| api.get(&["api", "activities"]).maybe("date", date)).await?;
+    Ok(pages.response(part.total, render_all(api, &part.rows).await?))
 }
 
-pub(super) async fn one(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Refusal> {
-    let event = known(&desk, &number).await?;
-    answer(&desk, StatusCode::OK, &event).await
+pub(super) async fn one(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
+    let event = known(&api, &number).await?;
+    response(&api, StatusCode::OK, &event).await
 }
 
-pub(super) async fn add(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Result<Response, Refusal> {
-    let made = desk.post(&["api", "activities"]).json(wanted(&body)).send().await.ok()?;
-    answer(&desk, StatusCode::CREATED, &made).await
+pub(super) async fn add(State(api): State<ApiClient>, AnyJson(body): AnyJson) -> Result<Response, Refusal> {
+    let made = api.post(&["api", "activities"]).json(wanted(&body)).send().await.ok()?;
+    response(&api, StatusCode::CREATED, &made).await
 }
 
 pub(super) async fn change(
-    State(desk): State<Desk>,
+    State(api): State<ApiClient>,
     Path(number): Path<String>,
     AnyJson(body): AnyJson,
 ) -> Result<Response, Refusal> {
-    let event = known(&desk, &number).await?;
-    let changed = desk.patch(&["api", "activities", id(&event)]).json(wanted(&body)).send().await.ok()?;
-    answer(&desk, StatusCode::OK, &changed).await
+    let event = known(&api, &number).await?;
+    let changed = api.patch(&["api", "activities", id(&event)]).json(wanted(&body)).send().await.ok()?;
+    response(&api, StatusCode::OK, &changed).await
 }
 
-pub(super) async fn remove(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Refusal> {
-    let event = known(&desk, &number).await?;
-    let gone = desk.delete(&["api", "activities", id(&event)]).send().await;
-    if gone.is_missing() {
+pub(super) async fn remove(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
+    let event = known(&api, &number).await?;
+    let gone = api.delete(&["api", "activities", id(&event)]).send().await;
+    if gone.is_not_found() {
         return Err(unknown(&number));
     }
     gone.ok()?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn known(desk: &Desk, number: &str) -> Result<Value, Refusal> {
-    find(desk, "activities", number).await?.ok_or_else(|| unknown(number))
+async fn known(api: &ApiClient, number: &str) -> Result<Value, Refusal> {
+    find(api, "activities", number).await?.ok_or_else(|| unknown(number))
 }
 
 fn unknown(number: &str) -> Refusal {
@@ -77,17 +81,17 @@ pub(super) fn wanted(body: &Value) -> Map<String, Value> {
         .collect()
 }
 
-async fn answer(desk: &Desk, status: StatusCode, event: &Value) -> Result<Response, Refusal> {
-    let shown = all_shown(desk, std::slice::from_ref(event)).await?;
+async fn response(api: &ApiClient, status: StatusCode, event: &Value) -> Result<Response, Refusal> {
+    let shown = render_all(api, std::slice::from_ref(event)).await?;
     Ok((status, Json(shown.into_iter().next())).into_response())
 }
 
 /// Events as this dialect shows them; one that tells of a prospect carries his id. Each prospect is looked up once.
-async fn all_shown(desk: &Desk, events: &[Value]) -> Result<Vec<Value>, Answer> {
+async fn render_all(api: &ApiClient, events: &[Value]) -> Result<Vec<Value>, ApiResponse> {
     let mut prospects: BTreeMap<&str, Value> = BTreeMap::new();
     for prospect in events.iter().filter_map(|event| event["prospect_id"].as_str()) {
         if !prospects.contains_key(prospect) {
-            let found = find(desk, "prospects", prospect).await?;
+            let found = find(api, "prospects", prospect).await?;
             prospects.insert(prospect, found.map_or(Value::Null, |found| found["number"].clone()));
         }
     }

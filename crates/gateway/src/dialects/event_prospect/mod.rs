@@ -1,7 +1,7 @@
 //! `event-prospect`: prospects and events behind a gateway that wants tokens of a Keycloak realm (Java, Spring).
 
+mod consumer;
 mod events;
-mod follow;
 mod prospects;
 mod realm;
 
@@ -19,25 +19,25 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Dialect, Door,
-    desk::{Answer, Ask, Desk},
+    Dialect, Port,
+    api_client::{ApiClient, ApiRequest, ApiResponse},
     lists::{self, Part},
     routes,
 };
-use realm::Gate;
+use realm::TokenCheck;
 
 /// The dialect.
 pub(super) const DIALECT: Dialect = Dialect {
     name: "event-prospect",
-    doors: &[
-        Door { port: GATEWAY, what: "gateway, with tokens", optional: false },
-        Door { port: EVENTS, what: "event service", optional: false },
-        Door { port: PROSPECTS, what: "prospect service", optional: false },
+    ports: &[
+        Port { number: GATEWAY, what: "gateway, with tokens", optional: false },
+        Port { number: EVENTS, what: "event service", optional: false },
+        Port { number: PROSPECTS, what: "prospect service", optional: false },
         // Keycloak's own, where there is one.
-        Door { port: REALM, what: "the realm of the house's own users", optional: true },
+        Port { number: REALM, what: "the realm of the house's own users", optional: true },
     ],
     routes: router,
-    follow: Some(|desk, ctx| Box::pin(follow::follow(desk, ctx))),
+    start_consumer: Some(|api, ctx| Box::pin(consumer::start(api, ctx))),
 };
 
 const GATEWAY: u16 = 8081;
@@ -46,7 +46,7 @@ const PROSPECTS: u16 = 9090;
 const REALM: u16 = 8180;
 
 /// Every route on one screen.
-fn router(desk: &Desk, port: u16) -> Router {
+fn router(api: &ApiClient, port: u16) -> Router {
     let prospects = Router::new()
         .route("/prospects", get(prospects::list).post(prospects::add))
         .route("/prospects/{id}", get(prospects::one).patch(prospects::change).delete(prospects::remove))
@@ -56,7 +56,7 @@ fn router(desk: &Desk, port: u16) -> Router {
         .route("/events/{id}", get(events::one).patch(events::change).delete(events::remove))
         .route("/events/dateEvent/{date}", get(events::of_day));
     let routes = match port {
-        GATEWAY => prospects.merge(events).route_layer(middleware::from_fn_with_state(desk.clone(), demand_token)),
+        GATEWAY => prospects.merge(events).route_layer(middleware::from_fn_with_state(api.clone(), demand_token)),
         EVENTS => events,
         PROSPECTS => prospects,
         _ => {
@@ -64,22 +64,22 @@ fn router(desk: &Desk, port: u16) -> Router {
                 .route("/realms/EventProspect/.well-known/openid-configuration", get(realm::discovery))
                 .route("/realms/EventProspect/protocol/openid-connect/token", post(realm::token))
                 .route("/realms/EventProspect/protocol/openid-connect/certs", get(realm::certs))
-                .with_state(desk.clone());
+                .with_state(api.clone());
         }
     };
     routes
         .route("/actuator/health", get(async || Json(json!({"status": "UP"}))))
-        .route("/actuator/prometheus", get(routes::metrics).with_state(desk.ctx.metrics.clone()))
-        .with_state(desk.clone())
+        .route("/actuator/prometheus", get(routes::metrics).with_state(api.ctx.metrics.clone()))
+        .with_state(api.clone())
 }
 
 /// Lets nobody to the gateway's port without a token of the realm.
-async fn demand_token(State(desk): State<Desk>, request: Request, next: Next) -> Result<Response, Refusal> {
+async fn demand_token(State(api): State<ApiClient>, request: Request, next: Next) -> Result<Response, Refusal> {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token =
         header.and_then(|header| header.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let (_, token) = token.ok_or_else(Refusal::unauthorised)?;
-    match Gate::of(&desk.gateway).check(token.trim()).await {
+    match TokenCheck::of(&api.gateway).check(token.trim()).await {
         Ok(()) => Ok(next.run(request).await),
         Err(StatusCode::UNAUTHORIZED) => Err(Refusal::unauthorised()),
         Err(status) => Err(Refusal::away(status, "The token cannot be checked now")),
@@ -110,12 +110,12 @@ impl Pages {
         if pages.size == 0 { Err(Refusal::invalid("pageSize must be at least 1")) } else { Ok(pages) }
     }
 
-    async fn rows<'a>(&self, ask: impl Fn() -> Ask<'a>) -> Result<Part, Answer> {
-        lists::part(ask, self.number.saturating_mul(self.size), self.size).await
+    async fn rows<'a>(&self, request: impl Fn() -> ApiRequest<'a>) -> Result<Part, ApiResponse> {
+        lists::part(request, self.number.saturating_mul(self.size), self.size).await
     }
 
     /// A page as Spring tells it: which of how many, and the rows as the dialect shows them.
-    fn answer(&self, total: u64, content: Vec<Value>) -> Response {
+    fn response(&self, total: u64, content: Vec<Value>) -> Response {
         let pages = total.div_ceil(self.size);
         Json(json!({
             "totalElements": total,
@@ -133,12 +133,12 @@ impl Pages {
 }
 
 /// What this dialect calls `id` is the house's number; the house's own id is taken too.
-async fn find(desk: &Desk, kind: &str, id: &str) -> Result<Option<Value>, Answer> {
+async fn find(api: &ApiClient, kind: &str, id: &str) -> Result<Option<Value>, ApiResponse> {
     if let Ok(number) = id.parse::<i64>() {
-        return lists::numbered(desk.get(&["api", kind]), number).await;
+        return lists::numbered(api.get(&["api", kind]), number).await;
     }
-    let answer = desk.get(&["api", kind, id]).send().await;
-    if answer.is_missing() { Ok(None) } else { answer.ok().map(Some) }
+    let response = api.get(&["api", kind, id]).send().await;
+    if response.is_not_found() { Ok(None) } else { response.ok().map(Some) }
 }
 
 /// A refusal in the words of the old services.
@@ -175,27 +175,27 @@ impl IntoResponse for Refusal {
         if let Some(details) = self.details {
             body["details"] = details;
         }
-        let mut answer = (self.status, Json(body)).into_response();
+        let mut response = (self.status, Json(body)).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
-            answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        answer
+        response
     }
 }
 
 /// What the house refuses: a client's mistake, or that it cannot answer now.
-impl From<Answer> for Refusal {
-    fn from(answer: Answer) -> Self {
-        if answer.status.is_server_error() {
-            return Self::away(StatusCode::SERVICE_UNAVAILABLE, answer.detail());
+impl From<ApiResponse> for Refusal {
+    fn from(response: ApiResponse) -> Self {
+        if response.status.is_server_error() {
+            return Self::away(StatusCode::SERVICE_UNAVAILABLE, response.detail());
         }
         let told: Vec<String> =
-            answer.fields().map(|(field, message)| format!("{}: {message}", renamed(field))).collect();
+            response.fields().map(|(field, message)| format!("{}: {message}", renamed(field))).collect();
         // What could not be read at all names its field at the beginning of the sentence.
-        let message = match answer.detail().split_once(": ") {
+        let message = match response.detail().split_once(": ") {
             _ if !told.is_empty() => told.join("; "),
             Some((field, why)) => format!("{}: {why}", renamed(field)),
-            None => answer.detail().to_owned(),
+            None => response.detail().to_owned(),
         };
         Self { details: Some(told.into()), ..Self::invalid(message) }
     }
@@ -223,9 +223,9 @@ mod tests {
     async fn a_house_that_cannot_answer_is_503_in_the_fleets_own_shape() {
         for status in [500, 502, 503, 504] {
             let status = StatusCode::from_u16(status).expect("a status");
-            let answer = Refusal::from(Answer { status, body: json!({"detail": "why"}) }).into_response();
-            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-            let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+            let response = Refusal::from(ApiResponse { status, body: json!({"detail": "why"}) }).into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let bytes = response.into_body().collect().await.expect("a body").to_bytes();
             let body: Value = serde_json::from_slice(&bytes).expect("JSON");
             assert_eq!((&body["code"], &body["message"]), (&json!("SERVICE_UNAVAILABLE"), &json!("why")));
             assert!(body["timestamp"].is_string(), "{body}");

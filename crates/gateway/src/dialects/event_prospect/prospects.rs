@@ -12,63 +12,63 @@ use serde_json::{Map, Value, json};
 
 use super::{Pages, Refusal, find};
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     routes::AnyJson,
     values::{id, text},
 };
 
-pub(super) async fn list(State(desk): State<Desk>, uri: Uri) -> Result<Response, Refusal> {
-    page(&desk, &uri, None).await
+pub(super) async fn list(State(api): State<ApiClient>, uri: Uri) -> Result<Response, Refusal> {
+    page(&api, &uri, None).await
 }
 
 pub(super) async fn of_field(
-    State(desk): State<Desk>,
+    State(api): State<ApiClient>,
     Path(value): Path<String>,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    page(&desk, &uri, Some(&value)).await
+    page(&api, &uri, Some(&value)).await
 }
 
-async fn page(desk: &Desk, uri: &Uri, value: Option<&str>) -> Result<Response, Refusal> {
+async fn page(api: &ApiClient, uri: &Uri, value: Option<&str>) -> Result<Response, Refusal> {
     let pages = Pages::asked(uri)?;
-    let part = pages.rows(|| desk.get(&["api", "prospects"]).maybe("field", value)).await?;
-    Ok(pages.answer(part.total, all_shown(desk, &part.rows).await?))
+    let part = pages.rows(|| api.get(&["api", "prospects"]).maybe("field", value)).await?;
+    Ok(pages.response(part.total, render_all(api, &part.rows).await?))
 }
 
-pub(super) async fn one(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Refusal> {
-    let prospect = known(&desk, &number).await?;
-    answer(&desk, &prospect).await
+pub(super) async fn one(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
+    let prospect = known(&api, &number).await?;
+    response(&api, &prospect).await
 }
 
-pub(super) async fn add(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Result<Response, Refusal> {
-    let lead = wanted(&desk, &body).await?;
-    let made = desk.post(&["api", "prospects"]).json(lead).send().await.ok()?;
-    answer(&desk, &made).await
+pub(super) async fn add(State(api): State<ApiClient>, AnyJson(body): AnyJson) -> Result<Response, Refusal> {
+    let lead = wanted(&api, &body).await?;
+    let made = api.post(&["api", "prospects"]).json(lead).send().await.ok()?;
+    response(&api, &made).await
 }
 
 pub(super) async fn change(
-    State(desk): State<Desk>,
+    State(api): State<ApiClient>,
     Path(number): Path<String>,
     AnyJson(body): AnyJson,
 ) -> Result<Response, Refusal> {
-    let prospect = known(&desk, &number).await?;
-    let lead = wanted(&desk, &body).await?;
-    let changed = desk.patch(&["api", "prospects", id(&prospect)]).json(lead).send().await.ok()?;
-    answer(&desk, &changed).await
+    let prospect = known(&api, &number).await?;
+    let lead = wanted(&api, &body).await?;
+    let changed = api.patch(&["api", "prospects", id(&prospect)]).json(lead).send().await.ok()?;
+    response(&api, &changed).await
 }
 
-pub(super) async fn remove(State(desk): State<Desk>, Path(number): Path<String>) -> Result<Response, Refusal> {
-    let prospect = known(&desk, &number).await?;
-    let gone = desk.delete(&["api", "prospects", id(&prospect)]).send().await;
-    if gone.is_missing() {
+pub(super) async fn remove(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
+    let prospect = known(&api, &number).await?;
+    let gone = api.delete(&["api", "prospects", id(&prospect)]).send().await;
+    if gone.is_not_found() {
         return Err(unknown());
     }
     gone.ok()?;
     Ok(Json(true).into_response())
 }
 
-async fn known(desk: &Desk, number: &str) -> Result<Value, Refusal> {
-    find(desk, "prospects", number).await?.ok_or_else(unknown)
+async fn known(api: &ApiClient, number: &str) -> Result<Value, Refusal> {
+    find(api, "prospects", number).await?.ok_or_else(unknown)
 }
 
 fn unknown() -> Refusal {
@@ -76,7 +76,7 @@ fn unknown() -> Refusal {
 }
 
 /// What a client sends, as the house takes it.
-async fn wanted(desk: &Desk, body: &Value) -> Result<Map<String, Value>, Refusal> {
+async fn wanted(api: &ApiClient, body: &Value) -> Result<Map<String, Value>, Refusal> {
     let mut lead = Map::new();
     for (theirs, ours) in [("firstName", "first_name"), ("lastName", "last_name"), ("filedWork", "field")] {
         if let Some(value) = body.get(theirs) {
@@ -90,7 +90,7 @@ async fn wanted(desk: &Desk, body: &Value) -> Result<Map<String, Value>, Refusal
         }
         Some(event) => {
             let found = match text(event) {
-                Some(number) => find(desk, "activities", &number).await?,
+                Some(number) => find(api, "activities", &number).await?,
                 None => None,
             };
             let event = found.ok_or_else(|| Refusal::invalid("idEvent: there is no such event"))?;
@@ -100,17 +100,17 @@ async fn wanted(desk: &Desk, body: &Value) -> Result<Map<String, Value>, Refusal
     Ok(lead)
 }
 
-async fn answer(desk: &Desk, prospect: &Value) -> Result<Response, Refusal> {
-    let shown = all_shown(desk, std::slice::from_ref(prospect)).await?;
+async fn response(api: &ApiClient, prospect: &Value) -> Result<Response, Refusal> {
+    let shown = render_all(api, std::slice::from_ref(prospect)).await?;
     Ok(Json(shown.into_iter().next()).into_response())
 }
 
 /// Prospects as this dialect shows them. Each event is looked up once.
-async fn all_shown(desk: &Desk, prospects: &[Value]) -> Result<Vec<Value>, Answer> {
+async fn render_all(api: &ApiClient, prospects: &[Value]) -> Result<Vec<Value>, ApiResponse> {
     let mut events: BTreeMap<&str, Value> = BTreeMap::new();
     for activity in prospects.iter().filter_map(|prospect| prospect["activity_id"].as_str()) {
         if !events.contains_key(activity) {
-            let event = find(desk, "activities", activity).await?;
+            let event = find(api, "activities", activity).await?;
             events.insert(activity, event.map_or(Value::Null, |event| event["number"].clone()));
         }
     }

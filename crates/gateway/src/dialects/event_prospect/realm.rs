@@ -13,20 +13,20 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{dialects::desk::Desk, state::Gateway};
+use crate::{dialects::api_client::ApiClient, state::Gateway};
 
 /// Checks tokens.
-pub(super) enum Gate<'a> {
+pub(super) enum TokenCheck<'a> {
     /// Of the configured realm.
     Realm(&'a ForeignIssuers),
     /// Of the house.
-    House(&'a auth::Verifier),
+    Fleet(&'a auth::Verifier),
 }
 
-impl<'a> Gate<'a> {
+impl<'a> TokenCheck<'a> {
     pub(super) fn of(gateway: &'a Gateway) -> Self {
         if gateway.event_prospect_issuer.is_empty() {
-            Self::House(gateway.verifier())
+            Self::Fleet(gateway.verifier())
         } else {
             Self::Realm(&gateway.event_prospect_issuer)
         }
@@ -40,7 +40,7 @@ impl<'a> Gate<'a> {
                 Err(ForeignError::Away) => Err(StatusCode::SERVICE_UNAVAILABLE),
                 Err(ForeignError::UnknownIssuer | ForeignError::Refused(_)) => Err(StatusCode::UNAUTHORIZED),
             },
-            Self::House(verifier) => match verifier.verify(token).await {
+            Self::Fleet(verifier) => match verifier.verify(token).await {
                 // The realm's users were its staff.
                 Ok(caller) if caller.is_staff() => Ok(()),
                 Ok(_) => Err(StatusCode::UNAUTHORIZED),
@@ -52,11 +52,11 @@ impl<'a> Gate<'a> {
 }
 
 /// The realm's description (OpenID Connect Discovery 1.0, section 3), where the client asked for it.
-pub(super) async fn discovery(State(desk): State<Desk>, headers: HeaderMap) -> Json<Value> {
+pub(super) async fn discovery(State(api): State<ApiClient>, headers: HeaderMap) -> Json<Value> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:8180");
     let at = |path: &str| format!("http://{host}/realms/EventProspect/protocol/openid-connect/{path}");
     Json(json!({
-        "issuer": desk.gateway.config.auth.issuer,
+        "issuer": api.gateway.config.auth.issuer,
         "token_endpoint": at("token"),
         "jwks_uri": at("certs"),
         "grant_types_supported": ["password"],
@@ -66,9 +66,9 @@ pub(super) async fn discovery(State(desk): State<Desk>, headers: HeaderMap) -> J
     }))
 }
 
-pub(super) async fn certs(State(desk): State<Desk>) -> Response {
-    let answer = desk.get(&[".well-known", "jwks.json"]).send().await;
-    (answer.status, Json(answer.body)).into_response()
+pub(super) async fn certs(State(api): State<ApiClient>) -> Response {
+    let response = api.get(&[".well-known", "jwks.json"]).send().await;
+    (response.status, Json(response.body)).into_response()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -80,7 +80,7 @@ struct Grant {
 }
 
 /// A token for name and password (RFC 6749, section 4.3).
-pub(super) async fn token(State(desk): State<Desk>, body: Bytes) -> Response {
+pub(super) async fn token(State(api): State<ApiClient>, body: Bytes) -> Response {
     let refusal = |status, error: &str, why: &str| {
         (status, Json(json!({"error": error, "error_description": why}))).into_response()
     };
@@ -92,7 +92,7 @@ pub(super) async fn token(State(desk): State<Desk>, body: Bytes) -> Response {
     }
     let name = if grant.username.contains('@') { "email" } else { "username" };
     let login = json!({name: grant.username, "password": grant.password});
-    match desk.post(&["api", "users", "login"]).json(login).send().await.ok() {
+    match api.post(&["api", "users", "login"]).json(login).send().await.ok() {
         Ok(signed_in) => {
             let ends: Option<Timestamp> = serde_json::from_value(signed_in["expires_at"].clone()).ok();
             let left = ends.map_or(0, |ends| (ends.micros() - Timestamp::now().micros()) / 1_000_000);
@@ -105,8 +105,8 @@ pub(super) async fn token(State(desk): State<Desk>, body: Bytes) -> Response {
             }))
             .into_response()
         }
-        Err(answer) if answer.status.is_server_error() => {
-            refusal(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", answer.detail())
+        Err(response) if response.status.is_server_error() => {
+            refusal(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", response.detail())
         }
         Err(_) => refusal(StatusCode::UNAUTHORIZED, "invalid_grant", "Invalid user credentials"),
     }

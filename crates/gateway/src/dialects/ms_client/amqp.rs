@@ -32,7 +32,7 @@ const PERSISTENT: u8 = 2;
 
 /// A message to be told.
 #[derive(Debug)]
-pub(super) struct OutboxDump {
+pub(super) struct OutgoingMessage {
     pub(super) exchange: &'static str,
     /// The message's id, by which a repeat is known.
     pub(super) id: String,
@@ -41,7 +41,7 @@ pub(super) struct OutboxDump {
 
 /// A message of another program.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct IncomingMessage {
     pub(super) exchange: &'static str,
     pub(super) id: Option<String>,
     pub(super) body: Value,
@@ -51,27 +51,27 @@ pub(super) struct Heard {
 #[derive(Clone)]
 pub(super) struct Amqp {
     url: Arc<str>,
-    teller: Arc<Mutex<Option<(Connection, Channel)>>>,
+    publisher: Arc<Mutex<Option<(Connection, Channel)>>>,
 }
 
 impl Amqp {
     /// The broker at this URL; it need not be there yet.
     pub(super) fn new(url: &str) -> anyhow::Result<Self> {
         ensure!(url.starts_with("amqp://") || url.starts_with("amqps://"), "ms_client_amqp is no amqp:// URL");
-        Ok(Self { url: url.into(), teller: Arc::default() })
+        Ok(Self { url: url.into(), publisher: Arc::default() })
     }
 
     /// Has the broker keep these, in their order.
-    pub(super) async fn tell(&self, messages: &[OutboxDump]) -> anyhow::Result<()> {
+    pub(super) async fn publish(&self, messages: &[OutgoingMessage]) -> anyhow::Result<()> {
         if messages.is_empty() {
             return Ok(());
         }
-        let mut teller = self.teller.lock().await;
+        let mut publisher = self.publisher.lock().await;
         let told = tokio::time::timeout(TIMEOUT, async {
-            if teller.as_ref().is_none_or(|(_, channel)| !channel.status().connected()) {
-                *teller = Some(self.open().await?);
+            if publisher.as_ref().is_none_or(|(_, channel)| !channel.status().connected()) {
+                *publisher = Some(self.open().await?);
             }
-            let (_, channel) = teller.as_ref().context("a channel")?;
+            let (_, channel) = publisher.as_ref().context("a channel")?;
             for message in messages {
                 let properties = BasicProperties::default()
                     .with_content_type("application/json".into())
@@ -95,7 +95,7 @@ impl Amqp {
         });
         let told = told.await.map_err(anyhow::Error::from).and_then(|told| told);
         if told.is_err() {
-            *teller = None;
+            *publisher = None;
         }
         told
     }
@@ -124,22 +124,22 @@ impl Amqp {
         Ok((connection, channel))
     }
 
-    /// Gives what other programs tell to `obey`, each at least once, until the process stops. A broker that is away is waited
+    /// Gives what other programs tell to `handle_message`, each at least once, until the process stops. A broker that is away is waited
     /// for, and that is told once.
-    pub(super) async fn listen<F, Fut>(self, ctx: Context, obey: F)
+    pub(super) async fn listen<F, Fut>(self, ctx: Context, handle_message: F)
     where
-        F: Fn(Heard) -> Fut,
+        F: Fn(IncomingMessage) -> Fut,
         Fut: Future<Output = anyhow::Result<()>>,
     {
-        let mut was_away = false;
+        let mut was_down = false;
         loop {
             let ended = tokio::select! {
                 () = ctx.shutdown.cancelled() => return,
-                ended = self.hear(&obey, &mut was_away) => ended,
+                ended = self.consume(&handle_message, &mut was_down) => ended,
             };
-            if let (Err(error), false) = (ended, was_away) {
+            if let (Err(error), false) = (ended, was_down) {
                 tracing::warn!(%error, "RabbitMQ is away; what the older fleet's programs tell is waited for");
-                was_away = true;
+                was_down = true;
             }
             tokio::select! {
                 () = ctx.shutdown.cancelled() => return,
@@ -148,9 +148,9 @@ impl Amqp {
         }
     }
 
-    async fn hear<F, Fut>(&self, obey: &F, was_away: &mut bool) -> anyhow::Result<()>
+    async fn consume<F, Fut>(&self, handle_message: &F, was_down: &mut bool) -> anyhow::Result<()>
     where
-        F: Fn(Heard) -> Fut,
+        F: Fn(IncomingMessage) -> Fut,
         Fut: Future<Output = anyhow::Result<()>>,
     {
         let (_connection, channel) = tokio::time::timeout(TIMEOUT, self.open()).await??;
@@ -166,14 +166,14 @@ impl Amqp {
                 .await?;
             deliveries.push(consumer.map(move |delivery| (exchange, delivery)).boxed());
         }
-        if std::mem::take(was_away) {
+        if std::mem::take(was_down) {
             tracing::info!("RabbitMQ is back");
         }
         let mut deliveries = futures::stream::select_all(deliveries);
         while let Some((exchange, delivery)) = deliveries.next().await {
             let delivery = delivery?;
             match read(exchange, &delivery) {
-                Some(heard) => match obey(heard).await {
+                Some(message) => match handle_message(message).await {
                     Ok(()) => delivery.ack(BasicAckOptions::default()).await?,
                     Err(error) => {
                         tracing::debug!(%error, "a message of the older fleet waits");
@@ -189,14 +189,14 @@ impl Amqp {
 }
 
 /// What another program tells; nothing of our own messages, and nothing that is no JSON.
-fn read(exchange: &'static str, delivery: &Delivery) -> Option<Heard> {
+fn read(exchange: &'static str, delivery: &Delivery) -> Option<IncomingMessage> {
     if delivery.properties.app_id().as_ref().is_some_and(|app| app.as_str() == APP) {
         return None;
     }
     match serde_json::from_slice(&delivery.data) {
         Ok(body) => {
             let id = delivery.properties.message_id().as_ref().map(|id| id.as_str().to_owned());
-            Some(Heard { exchange, id: id.filter(|id| !id.is_empty()), body })
+            Some(IncomingMessage { exchange, id: id.filter(|id| !id.is_empty()), body })
         }
         Err(error) => {
             tracing::warn!(exchange, %error, "a message that is no JSON is passed over");

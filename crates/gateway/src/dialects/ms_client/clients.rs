@@ -13,7 +13,7 @@ use super::{
     users::{Admin, User},
 };
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     lists,
     routes::AnyJson,
     values::id,
@@ -23,39 +23,39 @@ use crate::dialects::{
 const FIELDS: [&str; 8] = ["nom", "prenom", "email", "telephone", "adresse", "ville", "code_postal", "pays"];
 const WHAT: &str = "Client";
 
-pub(super) async fn list(State(desk): State<Desk>, _: User) -> Response {
-    match lists::whole(|| desk.get(&["api", "customers"])).await {
-        Ok(rows) => Json(rows.iter().map(shown).collect::<Vec<_>>()).into_response(),
-        Err(answer) => refused(&answer),
+pub(super) async fn list(State(api): State<ApiClient>, _: User) -> Response {
+    match lists::whole(|| api.get(&["api", "customers"])).await {
+        Ok(rows) => Json(rows.iter().map(render).collect::<Vec<_>>()).into_response(),
+        Err(response) => refused(&response),
     }
 }
 
-pub(super) async fn one(State(desk): State<Desk>, _: User, Path(number): Path<String>) -> Response {
-    match find(&desk, "customers", &number).await {
-        Ok(Some(customer)) => Json(shown(&customer)).into_response(),
+pub(super) async fn one(State(api): State<ApiClient>, _: User, Path(number): Path<String>) -> Response {
+    match find(&api, "customers", &number).await {
+        Ok(Some(customer)) => Json(render(&customer)).into_response(),
         Ok(None) => missing(WHAT),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
-pub(super) async fn add(Admin(desk): Admin, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn add(Admin(api): Admin, AnyJson(body): AnyJson) -> Response {
     if let Some(field) = FIELDS.iter().find(|field| body.get(**field).is_none_or(Value::is_null)) {
         return error(StatusCode::BAD_REQUEST, format!("Champ manquant: {field}"));
     }
     if let Some(wrong) = wrong(&body) {
         return wrong;
     }
-    match desk.post(&["api", "customers"]).json(wanted(&body)).send().await.ok() {
+    match api.post(&["api", "customers"]).json(wanted(&body)).send().await.ok() {
         Ok(made) => (StatusCode::CREATED, Json(brief(&made))).into_response(),
-        Err(answer) => unfit(&answer),
+        Err(response) => unfit(&response),
     }
 }
 
-pub(super) async fn change(Admin(desk): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
-    let customer = match find(&desk, "customers", &number).await {
+pub(super) async fn change(Admin(api): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
+    let customer = match find(&api, "customers", &number).await {
         Ok(Some(customer)) => customer,
         Ok(None) => return missing(WHAT),
-        Err(answer) => return refused(&answer),
+        Err(response) => return refused(&response),
     };
     if let Some(wrong) = wrong(&body) {
         return wrong;
@@ -66,25 +66,25 @@ pub(super) async fn change(Admin(desk): Admin, Path(number): Path<String>, AnyJs
         change.entry(name).or_insert_with(|| customer[name].clone());
     }
     change.insert("name".into(), Value::Null);
-    match desk.patch(&["api", "customers", id(&customer)]).json(change).send().await.ok() {
+    match api.patch(&["api", "customers", id(&customer)]).json(change).send().await.ok() {
         Ok(changed) => Json(brief(&changed)).into_response(),
-        Err(answer) => unfit(&answer),
+        Err(response) => unfit(&response),
     }
 }
 
-pub(super) async fn remove(Admin(desk): Admin, Path(number): Path<String>) -> Response {
-    match erase(&desk, &number).await {
+pub(super) async fn remove(Admin(api): Admin, Path(number): Path<String>) -> Response {
+    match erase(&api, &number).await {
         Ok(true) => Json(json!({"message": "Client deleted successfully"})).into_response(),
         Ok(false) => missing(WHAT),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
 /// Cancels the client's open orders and removes what is personal; whether there was such a client.
-pub(super) async fn erase(desk: &Desk, number: &str) -> Result<bool, Answer> {
-    let Some(customer) = find(desk, "customers", number).await? else { return Ok(false) };
-    let gone = desk.delete(&["api", "customers", id(&customer)]).query("cancel_open", true).send().await;
-    if gone.is_missing() { Ok(false) } else { gone.ok().map(|_| true) }
+pub(super) async fn erase(api: &ApiClient, number: &str) -> Result<bool, ApiResponse> {
+    let Some(customer) = find(api, "customers", number).await? else { return Ok(false) };
+    let gone = api.delete(&["api", "customers", id(&customer)]).query("cancel_open", true).send().await;
+    if gone.is_not_found() { Ok(false) } else { gone.ok().map(|_| true) }
 }
 
 /// What the old service checked before anything else.
@@ -128,7 +128,7 @@ fn wanted(body: &Value) -> Map<String, Value> {
     wanted
 }
 
-fn shown(customer: &Value) -> Value {
+fn render(customer: &Value) -> Value {
     let address = &customer["address"];
     json!({
         "id": customer["number"],
@@ -158,16 +158,16 @@ fn surname(customer: &Value) -> &Value {
 }
 
 /// A client that the house does not take, in the old words where there are some.
-fn unfit(answer: &Answer) -> Response {
-    let names = |wanted: &[&str]| answer.fields().any(|(field, _)| wanted.contains(&field));
+fn unfit(response: &ApiResponse) -> Response {
+    let names = |wanted: &[&str]| response.fields().any(|(field, _)| wanted.contains(&field));
     if names(&["email"]) {
         return error(StatusCode::BAD_REQUEST, "Email non valide");
     }
     if names(&["name", "last_name", "first_name"]) {
         return error(StatusCode::BAD_REQUEST, "Nom non valide");
     }
-    if answer.status == StatusCode::CONFLICT {
+    if response.status == StatusCode::CONFLICT {
         return error(StatusCode::CONFLICT, "Email déjà utilisé");
     }
-    refused(answer)
+    refused(response)
 }

@@ -16,7 +16,7 @@ use super::{
     users::{Admin, User},
 };
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     lists, orders,
     routes::AnyJson,
     values::{id, whole},
@@ -37,38 +37,38 @@ const STATUTS: [(&str, &str); 6] = [
     ("Annulée", "cancelled"),
 ];
 
-pub(super) async fn list(State(desk): State<Desk>, _: User) -> Response {
+pub(super) async fn list(State(api): State<ApiClient>, _: User) -> Response {
     let told = async {
-        let rows = lists::from_oldest(|| desk.get(&["api", "orders"])).await?;
-        Names::of(&desk, &rows).await.map(|names| rows.iter().map(|order| shown(order, &names)).collect::<Vec<_>>())
+        let rows = lists::from_oldest(|| api.get(&["api", "orders"])).await?;
+        Names::of(&api, &rows).await.map(|names| rows.iter().map(|order| render(order, &names)).collect::<Vec<_>>())
     };
     match told.await {
-        Ok(shown) => Json(shown).into_response(),
-        Err(answer) => refused(&answer),
+        Ok(render) => Json(render).into_response(),
+        Err(response) => refused(&response),
     }
 }
 
-pub(super) async fn one(State(desk): State<Desk>, _: User, Path(number): Path<String>) -> Response {
-    match find(&desk, "orders", &number).await {
-        Ok(Some(order)) => answer(&desk, &order).await,
+pub(super) async fn one(State(api): State<ApiClient>, _: User, Path(number): Path<String>) -> Response {
+    match find(&api, "orders", &number).await {
+        Ok(Some(order)) => response(&api, &order).await,
         Ok(None) => missing(WHAT),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
-async fn answer(desk: &Desk, order: &Value) -> Response {
-    match Names::of(desk, std::slice::from_ref(order)).await {
-        Ok(names) => Json(shown(order, &names)).into_response(),
-        Err(answer) => refused(&answer),
+async fn response(api: &ApiClient, order: &Value) -> Response {
+    match Names::of(api, std::slice::from_ref(order)).await {
+        Ok(names) => Json(render(order, &names)).into_response(),
+        Err(response) => refused(&response),
     }
 }
 
-pub(super) async fn add(Admin(desk): Admin, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn add(Admin(api): Admin, AnyJson(body): AnyJson) -> Response {
     let asked = match Asked::read(&body) {
         Ok(asked) => asked,
         Err(wrong) => return error(StatusCode::BAD_REQUEST, wrong),
     };
-    match asked.place(&desk).await {
+    match asked.place(&api).await {
         Ok(Ok(order)) => {
             let body = json!({
                 "id": order["number"],
@@ -80,8 +80,8 @@ pub(super) async fn add(Admin(desk): Admin, AnyJson(body): AnyJson) -> Response 
             (StatusCode::CREATED, Json(body)).into_response()
         }
         Ok(Err(refusal)) => refusal,
-        Err(answer) if answer.status == StatusCode::CONFLICT => error(StatusCode::CONFLICT, "Stock insuffisant"),
-        Err(answer) => refused(&answer),
+        Err(response) if response.status == StatusCode::CONFLICT => error(StatusCode::CONFLICT, "Stock insuffisant"),
+        Err(response) => refused(&response),
     }
 }
 
@@ -113,11 +113,11 @@ impl Asked {
     }
 
     /// Places it on account, and waits for what becomes of it; or says what it names that there is not.
-    async fn place(&self, desk: &Desk) -> Result<Result<Value, Response>, Answer> {
-        let Some(customer) = find(desk, "customers", &self.client.to_string()).await? else {
+    async fn place(&self, api: &ApiClient) -> Result<Result<Value, Response>, ApiResponse> {
+        let Some(customer) = find(api, "customers", &self.client.to_string()).await? else {
             return Ok(Err(missing("Client")));
         };
-        let Some(product) = find(desk, "products", &self.product.to_string()).await? else {
+        let Some(product) = find(api, "products", &self.product.to_string()).await? else {
             return Ok(Err(missing("Product")));
         };
         let line = json!({"product_id": id(&product), "quantity": self.quantity, "unit_price": product["price"]});
@@ -134,16 +134,16 @@ impl Asked {
         if let Some(adjustment) = self.total.and_then(|total| difference(total, of_lines)) {
             order["adjustments"] = json!([adjustment]);
         }
-        let ask = || desk.post(&["api", "orders"]).json(&order);
-        let moved = async |placed: Value| match move_to(desk, &placed, self.statut).await {
+        let request = || api.post(&["api", "orders"]).json(&order);
+        let moved = async |placed: Value| match move_to(api, &placed, self.statut).await {
             Ok(Ok(_)) => Ok(placed),
             Ok(Err(refusal)) => Err(Failed::Told(refusal)),
-            Err(answer) => Err(answer.into()),
+            Err(response) => Err(response.into()),
         };
-        match orders::sold(desk, &own, ask, moved).await {
+        match orders::place_and_settle(api, &own, request, moved).await {
             Ok(placed) => Ok(Ok(placed)),
             Err(Failed::Told(refusal)) => Ok(Err(refusal)),
-            Err(Failed::House(answer)) => Err(answer),
+            Err(Failed::House(response)) => Err(response),
         }
     }
 }
@@ -151,12 +151,12 @@ impl Asked {
 /// Why there is no order: what the client is told, or what the house said.
 enum Failed {
     Told(Response),
-    House(Answer),
+    House(ApiResponse),
 }
 
-impl From<Answer> for Failed {
-    fn from(answer: Answer) -> Self {
-        Self::House(answer)
+impl From<ApiResponse> for Failed {
+    fn from(response: ApiResponse) -> Self {
+        Self::House(response)
     }
 }
 
@@ -166,10 +166,10 @@ fn difference(total: f64, of_lines: f64) -> Option<Value> {
     (cents != 0.0).then(|| json!({"label": DIFFERENCE, "amount": cents / 100.0}))
 }
 
-pub(super) async fn change(Admin(desk): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn change(Admin(api): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
     let changed = async {
-        let Some(found) = find(&desk, "orders", &number).await? else { return Ok(missing(WHAT)) };
-        let mut order = orders::settled(&desk, id(&found)).await.ok()?;
+        let Some(found) = find(&api, "orders", &number).await? else { return Ok(missing(WHAT)) };
+        let mut order = orders::wait_until_settled(&api, id(&found)).await.ok()?;
         let wanted = match &body["statut"] {
             Value::Null => None,
             word => match statut(word) {
@@ -186,7 +186,7 @@ pub(super) async fn change(Admin(desk): Admin, Path(number): Path<String>, AnyJs
         };
         // First what may be refused: a refusal changes nothing.
         if let Some(statut) = wanted {
-            order = match move_to(&desk, &order, statut).await? {
+            order = match move_to(&api, &order, statut).await? {
                 Ok(order) => order,
                 Err(refusal) => return Ok(refusal),
             };
@@ -196,18 +196,18 @@ pub(super) async fn change(Admin(desk): Admin, Path(number): Path<String>, AnyJs
             let of_lines: f64 = lines.iter().filter_map(|line| line["subtotal"].as_f64()).sum();
             let adjustments: Vec<Value> = difference(total, of_lines).into_iter().collect();
             let change = json!({ "adjustments": adjustments });
-            order = desk.patch(&["api", "orders", id(&order)]).json(change).send().await.ok()?;
+            order = api.patch(&["api", "orders", id(&order)]).json(change).send().await.ok()?;
         }
-        Ok::<_, Answer>(answer(&desk, &order).await)
+        Ok::<_, ApiResponse>(response(&api, &order).await)
     };
     match changed.await {
         Ok(response) => response,
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
 /// Moves an order to a word of this fleet, step by step where the house has more of them between.
-async fn move_to(desk: &Desk, order: &Value, wanted: &'static str) -> Result<Result<Value, Response>, Answer> {
+async fn move_to(api: &ApiClient, order: &Value, wanted: &'static str) -> Result<Result<Value, Response>, ApiResponse> {
     let place = |status: &str| STATUTS.iter().position(|(_, known)| *known == status);
     let target = STATUTS.iter().find(|(word, _)| *word == wanted).map_or("confirmed", |(_, status)| *status);
     let now = order["status"].as_str().unwrap_or_default();
@@ -224,7 +224,7 @@ async fn move_to(desk: &Desk, order: &Value, wanted: &'static str) -> Result<Res
         return Ok(Ok(order.clone()));
     }
     for step in steps {
-        let moved = desk.put(&["api", "orders", id(order), "status"]).json(json!({ "status": step })).send().await;
+        let moved = api.put(&["api", "orders", id(order), "status"]).json(json!({ "status": step })).send().await;
         if moved.status == StatusCode::CONFLICT {
             let text = format!("Transition impossible: {} vers {wanted}", word(order));
             return Ok(Err(error(StatusCode::CONFLICT, text)));
@@ -232,18 +232,18 @@ async fn move_to(desk: &Desk, order: &Value, wanted: &'static str) -> Result<Res
         moved.ok()?;
     }
     let change = json!({"metadata": {STATUT: wanted}});
-    desk.patch(&["api", "orders", id(order)]).json(change).send().await.ok().map(Ok)
+    api.patch(&["api", "orders", id(order)]).json(change).send().await.ok().map(Ok)
 }
 
-pub(super) async fn remove(Admin(desk): Admin, Path(number): Path<String>) -> Response {
+pub(super) async fn remove(Admin(api): Admin, Path(number): Path<String>) -> Response {
     let gone = async {
-        let Some(order) = find(&desk, "orders", &number).await? else { return Ok(false) };
-        orders::discard(&desk, id(&order)).await.map(|()| true)
+        let Some(order) = find(&api, "orders", &number).await? else { return Ok(false) };
+        orders::discard(&api, id(&order)).await.map(|()| true)
     };
     match gone.await {
         Ok(true) => Json(json!({"message": "Order deleted successfully"})).into_response(),
         Ok(false) => missing(WHAT),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
@@ -280,12 +280,12 @@ pub(super) struct Names {
 
 impl Names {
     /// Those that these orders name.
-    pub(super) async fn of(desk: &Desk, orders: &[Value]) -> Result<Self, Answer> {
+    pub(super) async fn of(api: &ApiClient, orders: &[Value]) -> Result<Self, ApiResponse> {
         let mut names = Self::default();
         let customers: BTreeSet<&str> = orders.iter().filter_map(|order| order["customer_id"].as_str()).collect();
         for some in customers.into_iter().collect::<Vec<_>>().chunks(100) {
-            let ask = desk.get(&["api", "customers"]).query("limit", 100);
-            let found = some.iter().fold(ask, |ask, id| ask.query("id", id)).send().await.ok()?;
+            let request = api.get(&["api", "customers"]).query("limit", 100);
+            let found = some.iter().fold(request, |request, id| request.query("id", id)).send().await.ok()?;
             for row in found["data"].as_array().into_iter().flatten() {
                 names.customers.insert(id(row).to_owned(), row["number"].clone());
             }
@@ -293,7 +293,7 @@ impl Names {
         let products: BTreeSet<&str> = orders.iter().filter_map(product_of).collect();
         for some in products.into_iter().collect::<Vec<_>>().chunks(500) {
             let question = "query($ids:[ID!]!){productsByIds(ids:$ids){id number}}";
-            let found = desk.graphql(question, json!({ "ids": some })).send().await.ok()?;
+            let found = api.graphql(question, json!({ "ids": some })).send().await.ok()?;
             for row in found["data"]["productsByIds"].as_array().into_iter().flatten() {
                 names.products.insert(id(row).to_owned(), row["number"].clone());
             }
@@ -316,7 +316,7 @@ fn product_of(order: &Value) -> Option<&str> {
     order["lines"][0]["product_id"].as_str()
 }
 
-fn shown(order: &Value, names: &Names) -> Value {
+fn render(order: &Value, names: &Names) -> Value {
     let placed = order["placed_at"].as_str().unwrap_or_default();
     json!({
         "id": order["number"],

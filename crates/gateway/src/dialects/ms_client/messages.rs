@@ -9,39 +9,39 @@ use axum::{
 use chassis::Json;
 use serde_json::{Value, json};
 
-use super::{commandes::Names, follow::SOLD_ELSEWHERE, produits::PLACE, refused, users::User};
-use crate::dialects::desk::{Answer, Desk};
+use super::{commandes::Names, consumer::SOLD_ELSEWHERE, produits::PLACE, refused, users::User};
+use crate::dialects::api_client::{ApiClient, ApiResponse};
 
 /// So many of the newest are told.
 const MOST: u32 = 100;
 
-pub(super) async fn of_clients(State(desk): State<Desk>, _: User) -> Response {
-    told(of_placed(&desk).await)
+pub(super) async fn of_clients(State(api): State<ApiClient>, _: User) -> Response {
+    told(of_placed(&api).await)
 }
 
-pub(super) async fn of_orders(State(desk): State<Desk>, _: User) -> Response {
-    told(of_placed(&desk).await)
+pub(super) async fn of_orders(State(api): State<ApiClient>, _: User) -> Response {
+    told(of_placed(&api).await)
 }
 
-pub(super) async fn of_products(State(desk): State<Desk>, _: User) -> Response {
-    told(of_stock(&desk).await)
+pub(super) async fn of_products(State(api): State<ApiClient>, _: User) -> Response {
+    told(of_stock(&api).await)
 }
 
-fn told(lines: Result<Vec<String>, Answer>) -> Response {
+fn told(lines: Result<Vec<String>, ApiResponse>) -> Response {
     match lines {
         Ok(lines) => Json(lines).into_response(),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
-async fn newest(desk: &Desk, segments: &[&str], filter: Option<(&str, &str)>) -> Result<Vec<Value>, Answer> {
-    let ask = desk.get(segments).query("limit", MOST);
-    let ask = match filter {
-        Some((name, value)) => ask.query(name, value),
-        None => ask,
+async fn newest(api: &ApiClient, segments: &[&str], filter: Option<(&str, &str)>) -> Result<Vec<Value>, ApiResponse> {
+    let request = api.get(segments).query("limit", MOST);
+    let request = match filter {
+        Some((name, value)) => request.query(name, value),
+        None => request,
     };
-    let mut answer = ask.send().await.ok()?;
-    match answer["data"].take() {
+    let mut response = request.send().await.ok()?;
+    match response["data"].take() {
         Value::Array(mut rows) => {
             rows.reverse();
             Ok(rows)
@@ -50,9 +50,9 @@ async fn newest(desk: &Desk, segments: &[&str], filter: Option<(&str, &str)>) ->
     }
 }
 
-async fn of_placed(desk: &Desk) -> Result<Vec<String>, Answer> {
-    let orders = newest(desk, &["api", "orders"], None).await?;
-    let names = Names::of(desk, &orders).await?;
+async fn of_placed(api: &ApiClient) -> Result<Vec<String>, ApiResponse> {
+    let orders = newest(api, &["api", "orders"], None).await?;
+    let names = Names::of(api, &orders).await?;
     let placed = orders.iter().filter(|order| order["status"] != "cancelled");
     Ok(placed
         .map(|order| format!("Received order notification for client: {}", python(&body(order, &names))))
@@ -82,12 +82,12 @@ fn python(members: &[(&str, Value)]) -> String {
 }
 
 /// Sales as the ledger has them, those of other programs too, and orders that there was not enough for, by their time.
-async fn of_stock(desk: &Desk) -> Result<Vec<String>, Answer> {
-    let moved = newest(desk, &["api", "stock", "ledger"], Some(("place_id", PLACE))).await?;
-    let cancelled = newest(desk, &["api", "orders"], Some(("status", "cancelled"))).await?;
+async fn of_stock(api: &ApiClient) -> Result<Vec<String>, ApiResponse> {
+    let moved = newest(api, &["api", "stock", "ledger"], Some(("place_id", PLACE))).await?;
+    let cancelled = newest(api, &["api", "orders"], Some(("status", "cancelled"))).await?;
     let products: Vec<Value> =
         moved.iter().map(|line| json!({"lines": [{"product_id": line["product_id"]}]})).collect();
-    let names = Names::of(desk, &[products.as_slice(), cancelled.as_slice()].concat()).await?;
+    let names = Names::of(api, &[products.as_slice(), cancelled.as_slice()].concat()).await?;
     let mut lines: BTreeMap<(String, usize), String> = BTreeMap::new();
     let mut note = |at: &Value, text: String| {
         let nth = lines.len();

@@ -3,7 +3,7 @@
 mod amqp;
 mod clients;
 mod commandes;
-mod follow;
+mod consumer;
 mod messages;
 mod produits;
 mod users;
@@ -18,8 +18,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{
-    Dialect, Door,
-    desk::{Answer, Desk},
+    Dialect, Port,
+    api_client::{ApiClient, ApiResponse},
     lists, money as amounts,
     routes::{self, Meters},
 };
@@ -27,15 +27,15 @@ use super::{
 /// The dialect.
 pub(super) const DIALECT: Dialect = Dialect {
     name: "ms-client",
-    doors: &[
-        Door { port: CLIENT, what: "client service", optional: false },
-        Door { port: PRODUIT, what: "produit service", optional: false },
-        Door { port: COMMANDE, what: "commande service", optional: false },
-        Door { port: UTILISATEUR, what: "utilisateur service", optional: false },
-        Door { port: 80, what: "nginx", optional: true },
+    ports: &[
+        Port { number: CLIENT, what: "client service", optional: false },
+        Port { number: PRODUIT, what: "produit service", optional: false },
+        Port { number: COMMANDE, what: "commande service", optional: false },
+        Port { number: UTILISATEUR, what: "utilisateur service", optional: false },
+        Port { number: 80, what: "nginx", optional: true },
     ],
     routes: router,
-    follow: Some(|desk, ctx| Box::pin(follow::follow(desk, ctx))),
+    start_consumer: Some(|api, ctx| Box::pin(consumer::start(api, ctx))),
 };
 
 const CLIENT: u16 = 5001;
@@ -44,7 +44,7 @@ const COMMANDE: u16 = 5003;
 const UTILISATEUR: u16 = 5004;
 
 /// Every route on one screen.
-fn router(desk: &Desk, port: u16) -> Router {
+fn router(api: &ApiClient, port: u16) -> Router {
     let (own, meters) = match port {
         CLIENT => (
             Router::new()
@@ -78,26 +78,26 @@ fn router(desk: &Desk, port: u16) -> Router {
                 .route("/", get(async || welcome("USER"))),
             None,
         ),
-        _ => return nginx(desk),
+        _ => return nginx(api),
     };
     let routes = own
         .route("/login", post(users::login))
         .route("/logout", post(users::logout))
         .route("/health", get(async || Json(json!({"status": "healthy"}))))
-        .route("/metrics", get(routes::metrics).with_state(desk.ctx.metrics.clone()))
-        .with_state(desk.clone());
+        .route("/metrics", get(routes::metrics).with_state(api.ctx.metrics.clone()))
+        .with_state(api.clone());
     match meters {
-        Some((requests, seconds)) => Meters::new(&desk.ctx.metrics, requests, seconds).over(routes),
+        Some((requests, seconds)) => Meters::new(&api.ctx.metrics, requests, seconds).over(routes),
         None => routes,
     }
 }
 
 /// The four services under their prefixes.
-fn nginx(desk: &Desk) -> Router {
+fn nginx(api: &ApiClient) -> Router {
     [("client", CLIENT), ("produit", PRODUIT), ("commande", COMMANDE), ("utilisateur", UTILISATEUR)]
         .into_iter()
         .fold(Router::new(), |routes, (name, port)| {
-            routes.nest_service(&format!("/api/{name}-service"), router(desk, port))
+            routes.nest_service(&format!("/api/{name}-service"), router(api, port))
         })
 }
 
@@ -115,18 +115,18 @@ fn missing(what: &str) -> Response {
 }
 
 /// What the house refuses, where the fleet had no words of its own for it.
-fn refused(answer: &Answer) -> Response {
-    let status = match answer.status {
+fn refused(response: &ApiResponse) -> Response {
+    let status = match response.status {
         StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
         status => status,
     };
-    error(status, answer.detail())
+    error(status, response.detail())
 }
 
 /// The thing of that number, which clients call its id.
-async fn find(desk: &Desk, kind: &str, number: &str) -> Result<Option<Value>, Answer> {
+async fn find(api: &ApiClient, kind: &str, number: &str) -> Result<Option<Value>, ApiResponse> {
     let Ok(number) = number.parse::<i64>() else { return Ok(None) };
-    lists::numbered(desk.get(&["api", kind]), number).await
+    lists::numbered(api.get(&["api", kind]), number).await
 }
 
 /// An amount that came as a number or as a text.

@@ -15,7 +15,7 @@ use super::{
     users::{Admin, User},
 };
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     lists,
     routes::AnyJson,
     values::{id, whole},
@@ -26,41 +26,42 @@ const MOST_PIECES: i64 = 1_000_000_000;
 /// Where this fleet's stock is.
 pub(super) const PLACE: &str = "logistics";
 
-pub(super) async fn list(State(desk): State<Desk>, _: User) -> Response {
-    match all(&desk).await {
-        Ok(shown) => Json(shown).into_response(),
-        Err(answer) => refused(&answer),
+pub(super) async fn list(State(api): State<ApiClient>, _: User) -> Response {
+    match all(&api).await {
+        Ok(render) => Json(render).into_response(),
+        Err(response) => refused(&response),
     }
 }
 
-async fn all(desk: &Desk) -> Result<Vec<Value>, Answer> {
-    let products = lists::whole(|| desk.get(&["api", "products"])).await?;
+async fn all(api: &ApiClient) -> Result<Vec<Value>, ApiResponse> {
+    let products = lists::whole(|| api.get(&["api", "products"])).await?;
     let mut levels: HashMap<String, i64> = HashMap::new();
     for some in products.chunks(100) {
-        let ask = desk.get(&["api", "stock", "levels"]).query("place_id", PLACE).query("limit", 100);
-        let found = some.iter().fold(ask, |ask, product| ask.query("product_id", id(product))).send().await.ok()?;
+        let request = api.get(&["api", "stock", "levels"]).query("place_id", PLACE).query("limit", 100);
+        let found =
+            some.iter().fold(request, |request, product| request.query("product_id", id(product))).send().await.ok()?;
         let rows = found["data"].as_array().into_iter().flatten();
         levels
             .extend(rows.filter_map(|row| Some((row["product_id"].as_str()?.to_owned(), row["available"].as_i64()?))));
     }
-    let shown_one = |product: &Value| shown(product, levels.get(id(product)).copied());
+    let shown_one = |product: &Value| render(product, levels.get(id(product)).copied());
     Ok(products.iter().map(shown_one).collect())
 }
 
-pub(super) async fn one(State(desk): State<Desk>, _: User, Path(number): Path<String>) -> Response {
+pub(super) async fn one(State(api): State<ApiClient>, _: User, Path(number): Path<String>) -> Response {
     let found = async {
-        let Some(product) = find(&desk, "products", &number).await? else { return Ok(None) };
-        let stock = available(&desk, id(&product)).await?;
-        Ok::<_, Answer>(Some(shown(&product, Some(stock))))
+        let Some(product) = find(&api, "products", &number).await? else { return Ok(None) };
+        let stock = available(&api, id(&product)).await?;
+        Ok::<_, ApiResponse>(Some(render(&product, Some(stock))))
     };
     match found.await {
         Ok(Some(product)) => Json(product).into_response(),
         Ok(None) => missing(WHAT),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
-pub(super) async fn add(Admin(desk): Admin, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn add(Admin(api): Admin, AnyJson(body): AnyJson) -> Response {
     if let Some(field) = ["nom", "prix", "stock"].into_iter().find(|field| body.get(field).is_none_or(Value::is_null)) {
         return error(StatusCode::BAD_REQUEST, format!("Champ manquant: {field}"));
     }
@@ -69,50 +70,50 @@ pub(super) async fn add(Admin(desk): Admin, AnyJson(body): AnyJson) -> Response 
         Err(wrong) => return error(StatusCode::BAD_REQUEST, wrong),
     };
     let made = async {
-        let made = desk.post(&["api", "products"]).json(wanted).send().await.ok()?;
+        let made = api.post(&["api", "products"]).json(wanted).send().await.ok()?;
         if let Some(stock) = stock {
-            set_stock(&desk, id(&made), stock).await?;
+            set_stock(&api, id(&made), stock).await?;
         }
-        Ok::<_, Answer>(made)
+        Ok::<_, ApiResponse>(made)
     };
     match made.await {
         Ok(made) => (StatusCode::CREATED, Json(brief(&made))).into_response(),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
-pub(super) async fn change(Admin(desk): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn change(Admin(api): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
     let (wanted, stock) = match wanted(&body) {
         Ok(wanted) => wanted,
         Err(wrong) => return error(StatusCode::BAD_REQUEST, wrong),
     };
     let changed = async {
-        let Some(mut product) = find(&desk, "products", &number).await? else { return Ok(None) };
+        let Some(mut product) = find(&api, "products", &number).await? else { return Ok(None) };
         if !wanted.is_empty() {
-            product = desk.patch(&["api", "products", id(&product)]).json(wanted).send().await.ok()?;
+            product = api.patch(&["api", "products", id(&product)]).json(wanted).send().await.ok()?;
         }
         if let Some(stock) = stock {
-            set_stock(&desk, id(&product), stock).await?;
+            set_stock(&api, id(&product), stock).await?;
         }
-        Ok::<_, Answer>(Some(product))
+        Ok::<_, ApiResponse>(Some(product))
     };
     match changed.await {
         Ok(Some(product)) => Json(brief(&product)).into_response(),
         Ok(None) => missing(WHAT),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
-pub(super) async fn remove(Admin(desk): Admin, Path(number): Path<String>) -> Response {
+pub(super) async fn remove(Admin(api): Admin, Path(number): Path<String>) -> Response {
     let gone = async {
-        let Some(product) = find(&desk, "products", &number).await? else { return Ok(false) };
-        desk.delete(&["api", "products", id(&product)]).send().await.ok()?;
-        Ok::<_, Answer>(true)
+        let Some(product) = find(&api, "products", &number).await? else { return Ok(false) };
+        api.delete(&["api", "products", id(&product)]).send().await.ok()?;
+        Ok::<_, ApiResponse>(true)
     };
     match gone.await {
         Ok(true) => Json(json!({"message": "Product deleted"})).into_response(),
         Ok(false) => missing(WHAT),
-        Err(answer) => refused(&answer),
+        Err(response) => refused(&response),
     }
 }
 
@@ -136,35 +137,35 @@ fn wanted(body: &Value) -> Result<(Map<String, Value>, Option<i64>), &'static st
 }
 
 /// How much of a product can be sold.
-async fn available(desk: &Desk, product: &str) -> Result<i64, Answer> {
-    let ask = desk.get(&["api", "stock", "levels"]).query("product_id", product).query("place_id", PLACE);
-    let level = lists::one(ask).await?.unwrap_or_default();
+async fn available(api: &ApiClient, product: &str) -> Result<i64, ApiResponse> {
+    let request = api.get(&["api", "stock", "levels"]).query("product_id", product).query("place_id", PLACE);
+    let level = lists::one(request).await?.unwrap_or_default();
     Ok(level["available"].as_i64().unwrap_or_default())
 }
 
 /// Makes what can be sold of a product so many.
-async fn set_stock(desk: &Desk, product: &str, stock: i64) -> Result<(), Answer> {
+async fn set_stock(api: &ApiClient, product: &str, stock: i64) -> Result<(), ApiResponse> {
     let body = json!({"available": stock, "reason": "set by the dialect ms-client"});
-    desk.put(&["api", "stock", "levels", product, PLACE, "available"]).json(body).send().await.ok().map(drop)
+    api.put(&["api", "stock", "levels", product, PLACE, "available"]).json(body).send().await.ok().map(drop)
 }
 
 /// Puts pieces in or takes them out; with an id, once.
 pub(super) async fn adjust(
-    desk: &Desk,
+    api: &ApiClient,
     product: &str,
     delta: i64,
     reason: &str,
     id: Option<&str>,
-) -> Result<i64, Answer> {
+) -> Result<i64, ApiResponse> {
     let mut body = json!({"product_id": product, "place_id": PLACE, "delta": delta, "reason": reason});
     if let Some(id) = id {
         body["id"] = id.into();
     }
-    let done = desk.post(&["api", "stock", "adjustments"]).json(body).send().await.ok()?;
+    let done = api.post(&["api", "stock", "adjustments"]).json(body).send().await.ok()?;
     Ok(done["balance"].as_i64().unwrap_or_default())
 }
 
-fn shown(product: &Value, stock: Option<i64>) -> Value {
+fn render(product: &Value, stock: Option<i64>) -> Value {
     json!({
         "id": product["number"],
         "nom": product["name"],

@@ -9,7 +9,7 @@ use http::{StatusCode, header::AUTHORIZATION, request::Parts};
 use serde_json::{Value, json};
 
 use super::error;
-use crate::dialects::{desk::Desk, routes::AnyJson};
+use crate::dialects::{api_client::ApiClient, routes::AnyJson};
 
 /// Whoever has a token that is good now.
 pub(super) struct User {
@@ -18,26 +18,26 @@ pub(super) struct User {
     token: String,
 }
 
-/// An admin, with a desk that asks in his name.
-pub(super) struct Admin(pub(super) Desk);
+/// An admin, with a api that asks in his name.
+pub(super) struct Admin(pub(super) ApiClient);
 
-impl FromRequestParts<Desk> for User {
+impl FromRequestParts<ApiClient> for User {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Response> {
+    async fn from_request_parts(parts: &mut Parts, api: &ApiClient) -> Result<Self, Response> {
         let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let token = header.strip_prefix("Bearer ").unwrap_or(header).trim();
-        known(desk, token).await
+        known(api, token).await
     }
 }
 
-impl FromRequestParts<Desk> for Admin {
+impl FromRequestParts<ApiClient> for Admin {
     type Rejection = Response;
 
-    async fn from_request_parts(parts: &mut Parts, desk: &Desk) -> Result<Self, Response> {
-        let user = User::from_request_parts(parts, desk).await?;
+    async fn from_request_parts(parts: &mut Parts, api: &ApiClient) -> Result<Self, Response> {
+        let user = User::from_request_parts(parts, api).await?;
         if user.role == "admin" {
-            Ok(Self(desk.of_user(&user.token)))
+            Ok(Self(api.of_user(&user.token)))
         } else {
             Err(error(StatusCode::FORBIDDEN, "Forbidden"))
         }
@@ -45,12 +45,12 @@ impl FromRequestParts<Desk> for Admin {
 }
 
 /// The user of a token. The customer service is asked each time: a token that ended is refused from then on.
-async fn known(desk: &Desk, token: &str) -> Result<User, Response> {
+async fn known(api: &ApiClient, token: &str) -> Result<User, Response> {
     let unauthorized = || error(StatusCode::UNAUTHORIZED, "Unauthorized");
     if token.is_empty() {
         return Err(unauthorized());
     }
-    match desk.get(&["api", "users", "me"]).bearer(token).send().await.ok() {
+    match api.get(&["api", "users", "me"]).bearer(token).send().await.ok() {
         Ok(user) => {
             let has = |role: &str| user["roles"].as_array().is_some_and(|roles| roles.contains(&json!(role)));
             let is_admin = has("admin");
@@ -64,12 +64,12 @@ async fn known(desk: &Desk, token: &str) -> Result<User, Response> {
                 token: token.to_owned(),
             })
         }
-        Err(answer) if answer.status.is_server_error() => Err(super::refused(&answer)),
+        Err(response) if response.status.is_server_error() => Err(super::refused(&response)),
         Err(_) => Err(unauthorized()),
     }
 }
 
-pub(super) async fn login(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn login(State(api): State<ApiClient>, AnyJson(body): AnyJson) -> Response {
     let text = |field: &str| body[field].as_str().filter(|text| !text.is_empty());
     let (Some(username), Some(password)) = (text("username"), text("password")) else {
         let told = json!({"msg": "Username and password required"});
@@ -77,32 +77,32 @@ pub(super) async fn login(State(desk): State<Desk>, AnyJson(body): AnyJson) -> R
     };
     let name = if username.contains('@') { "email" } else { "username" };
     let asked = json!({name: username, "password": password, "end_others": true});
-    match desk.post(&["api", "users", "login"]).json(asked).send().await.ok() {
+    match api.post(&["api", "users", "login"]).json(asked).send().await.ok() {
         Ok(signed_in) => Json(json!({"token": signed_in["token"]})).into_response(),
-        Err(answer) if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS => {
-            super::refused(&answer)
+        Err(response) if response.status.is_server_error() || response.status == StatusCode::TOO_MANY_REQUESTS => {
+            super::refused(&response)
         }
         Err(_) => (StatusCode::UNAUTHORIZED, Json(json!({"msg": "Invalid credentials"}))).into_response(),
     }
 }
 
-pub(super) async fn logout(State(desk): State<Desk>, user: User) -> Response {
-    match desk.post(&["api", "users", "logout"]).bearer(&user.token).send().await.ok() {
+pub(super) async fn logout(State(api): State<ApiClient>, user: User) -> Response {
+    match api.post(&["api", "users", "logout"]).bearer(&user.token).send().await.ok() {
         Ok(_) => Json(json!({"msg": "Successfully logged out"})).into_response(),
-        Err(answer) => super::refused(&answer),
+        Err(response) => super::refused(&response),
     }
 }
 
-pub(super) async fn validate(State(desk): State<Desk>, AnyJson(body): AnyJson) -> Response {
+pub(super) async fn validate(State(api): State<ApiClient>, AnyJson(body): AnyJson) -> Response {
     let Some(token) = body["token"].as_str().filter(|token| !token.is_empty()) else {
         return error(StatusCode::BAD_REQUEST, "Token is missing");
     };
-    match known(&desk, token).await {
+    match known(&api, token).await {
         Ok(user) => Json(json!({"valid": true, "user": user.name, "role": user.role})).into_response(),
-        Err(answer) if answer.status() == StatusCode::UNAUTHORIZED => {
+        Err(response) if response.status() == StatusCode::UNAUTHORIZED => {
             (StatusCode::UNAUTHORIZED, Json(json!({"valid": false, "error": "Invalid token"}))).into_response()
         }
-        Err(answer) => answer,
+        Err(response) => response,
     }
 }
 

@@ -5,11 +5,11 @@ use chassis::Json;
 use serde_json::{Value, json};
 
 use super::{Refusal, Shop};
-use crate::dialects::{desk::Answer, lists, routes::AnyJson, values::whole};
+use crate::dialects::{api_client::ApiResponse, lists, routes::AnyJson, values::whole};
 
 pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, Refusal> {
-    let customers = lists::whole(|| shop.desk.get(&["api", "customers"])).await?;
-    Ok(Json(customers.iter().filter(|customer| is_here(customer)).map(shown).collect()))
+    let customers = lists::whole(|| shop.api.get(&["api", "customers"])).await?;
+    Ok(Json(customers.iter().filter(|customer| is_here(customer)).map(render).collect()))
 }
 
 pub(super) async fn add(
@@ -22,13 +22,13 @@ pub(super) async fn add(
         }
     }
     let customer = json!({"name": body["nom"], "email": body["email"]});
-    let made = shop.desk.post(&["api", "customers"]).json(customer).send().await.ok()?;
-    Ok(Json(shown(&made)))
+    let made = shop.api.post(&["api", "customers"]).json(customer).send().await.ok()?;
+    Ok(Json(render(&made)))
 }
 
 /// The house's own id of the client that the fleet knows by a number; none where there is no such client.
-pub(super) async fn find(shop: &Shop, number: i64) -> Result<Option<String>, Answer> {
-    let customer = lists::numbered(shop.desk.get(&["api", "customers"]), number).await?;
+pub(super) async fn find(shop: &Shop, number: i64) -> Result<Option<String>, ApiResponse> {
+    let customer = lists::numbered(shop.api.get(&["api", "customers"]), number).await?;
     Ok(customer.filter(is_here).and_then(|customer| customer["id"].as_str().map(ToOwned::to_owned)))
 }
 
@@ -49,6 +49,6 @@ fn is_here(customer: &Value) -> bool {
     customer["anonymised_at"].is_null()
 }
 
-fn shown(customer: &Value) -> Value {
+fn render(customer: &Value) -> Value {
     json!({"id": customer["number"], "nom": customer["name"], "email": customer["email"]})
 }

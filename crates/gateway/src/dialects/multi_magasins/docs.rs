@@ -3,9 +3,9 @@
 use super::{
     API, CARTS, CARTS_TOO, CLIENTS, EVENTS, GATEWAY, NGINX, ORCHESTRATOR, ORDER_LIST, ORDERS, PAYMENTS, STOCK,
 };
-use crate::dialects::routes::Told;
+use crate::dialects::routes::RouteDoc;
 
-const ALL: &[(&[u16], Told)] = &[
+const ALL: &[(&[u16], RouteDoc)] = &[
     (&[GATEWAY, CLIENTS], ("get", "/clients", "All clients")),
     (&[GATEWAY, CLIENTS], ("post", "/clients", "Makes a client of nom and email")),
     (&[GATEWAY, CARTS, CARTS_TOO], ("get", "/panier/{client_id}", "What is in a client's cart")),
@@ -43,6 +43,6 @@ const ALL: &[(&[u16], Told)] = &[
 ];
 
 /// Those of a port.
-pub(super) fn of(port: u16) -> Vec<Told> {
+pub(super) fn of(port: u16) -> Vec<RouteDoc> {
     ALL.iter().filter(|(ports, _)| ports.contains(&port)).map(|(_, told)| *told).collect()
 }

@@ -12,7 +12,7 @@ use super::{
     numbers::Kind,
     orders::{newest, products},
 };
-use crate::dialects::desk::Answer;
+use crate::dialects::api_client::ApiResponse;
 
 /// What the house says of an order that was cancelled for want of goods.
 pub(super) const SHORT: &str = "not enough stock";
@@ -29,7 +29,7 @@ pub(super) const TYPES: [&str; 5] = [CREATED, HELD, NOT_HELD, PAID, NOT_PAID];
 
 /// An event in the old envelope.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Told {
+pub(super) struct LegacyEvent {
     id: String,
     #[serde(rename = "type")]
     pub(super) kind: &'static str,
@@ -38,7 +38,7 @@ pub(super) struct Told {
     payload: Value,
 }
 
-impl Told {
+impl LegacyEvent {
     /// An event; `seed` makes its id.
     pub(super) fn new(kind: &'static str, seed: &str, timestamp: Value, payload: Value) -> Self {
         Self { id: id(kind, seed), kind, source: source(kind), timestamp, payload }
@@ -47,9 +47,9 @@ impl Told {
     /// Where it is published.
     pub(super) fn topic(&self) -> &'static str {
         match self.source {
-            "commande" => super::follow::ORDERS,
-            "stock" => super::follow::STOCK,
-            _ => super::follow::PAYMENTS,
+            "commande" => super::consumer::ORDERS,
+            "stock" => super::consumer::STOCK,
+            _ => super::consumer::PAYMENTS,
         }
     }
 }
@@ -87,8 +87,8 @@ fn happened(order: &Value) -> Vec<(&'static str, Value)> {
 }
 
 /// The same in the old envelope.
-pub(super) async fn of_order(shop: &Shop, order: &Value) -> Result<Vec<Told>, Answer> {
-    let client = shop.numbers.shown(&shop.desk, Kind::Customers, &order["customer_id"]).await?;
+pub(super) async fn of_order(shop: &Shop, order: &Value) -> Result<Vec<LegacyEvent>, ApiResponse> {
+    let client = shop.numbers.render(&shop.api, Kind::Customers, &order["customer_id"]).await?;
     let products = products(shop, order).await?;
     let (id, total) = (&order["id"], &order["total"]);
     let payload = |kind: &str| match source(kind) {
@@ -97,12 +97,12 @@ pub(super) async fn of_order(shop: &Shop, order: &Value) -> Result<Vec<Told>, An
         _ => json!({"commande_id": id, "montant": total}),
     };
     let seed = id.as_str().unwrap_or_default();
-    Ok(happened(order).into_iter().map(|(kind, at)| Told::new(kind, seed, at, payload(kind))).collect())
+    Ok(happened(order).into_iter().map(|(kind, at)| LegacyEvent::new(kind, seed, at, payload(kind))).collect())
 }
 
-pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Told>>, Refusal> {
+pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<LegacyEvent>>, Refusal> {
     let mut told = Vec::new();
-    for order in newest(&shop.desk).await? {
+    for order in newest(&shop.api).await? {
         told.extend(of_order(&shop, &order).await?);
     }
     // Times are written so that their order is that of their letters.

@@ -14,7 +14,7 @@ use super::{
     stores::catalogue,
 };
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     lists,
     money::rounded,
     routes::AnyJson,
@@ -30,9 +30,11 @@ const MANY: i64 = 100;
 /// What trends are of, before today.
 const LATELY: Duration = Duration::from_secs(6 * 86_400);
 
-async fn report(desk: &Desk, name: &str, options: &[(&str, String)]) -> Result<Vec<Value>, Answer> {
-    let ask = options.iter().fold(desk.get(&["api", "reports", name]), |ask, (option, value)| ask.query(option, value));
-    match ask.send().await.ok()?["rows"].take() {
+async fn report(api: &ApiClient, name: &str, options: &[(&str, String)]) -> Result<Vec<Value>, ApiResponse> {
+    let request = options
+        .iter()
+        .fold(api.get(&["api", "reports", name]), |request, (option, value)| request.query(option, value));
+    match request.send().await.ok()?["rows"].take() {
         Value::Array(rows) => Ok(rows),
         _ => Ok(Vec::new()),
     }
@@ -43,12 +45,12 @@ fn store<'a>(places: &'a [Place], row: &Value) -> Option<&'a Place> {
 }
 
 pub(super) async fn sales(State(shop): State<Shop>) -> Result<Json<Value>, Refusal> {
-    let desk = &shop.desk;
-    let (places, products) = (places(desk).await?, catalogue(desk).await?);
+    let api = &shop.api;
+    let (places, products) = (places(api).await?, catalogue(api).await?);
     let ever = ("from", EVER.to_owned());
-    let by_store = report(desk, "sales", &[("by", "store".into()), ever.clone()]).await?;
-    let best = report(desk, "top-sellers", &[("limit", BEST.to_string()), ever]).await?;
-    let levels = lists::whole(|| desk.get(&["api", "stock", "levels"])).await?;
+    let by_store = report(api, "sales", &[("by", "store".into()), ever.clone()]).await?;
+    let best = report(api, "top-sellers", &[("limit", BEST.to_string()), ever]).await?;
+    let levels = lists::whole(|| api.get(&["api", "stock", "levels"])).await?;
     let sold: Vec<Value> = by_store
         .iter()
         .filter_map(|row| Some(json!({"nom": store(&places, row)?.name, "total_ventes": row["revenue"]})))
@@ -67,13 +69,13 @@ pub(super) async fn sales(State(shop): State<Shop>) -> Result<Json<Value>, Refus
 }
 
 pub(super) async fn performance(State(shop): State<Shop>) -> Result<Json<Value>, Refusal> {
-    let desk = &shop.desk;
-    let places = places(desk).await?;
-    let turnover = report(desk, "sales", &[("by", "store".into()), ("from", EVER.into())]).await?;
-    let short = report(desk, "shortages", &[("max", FEW.to_string())]).await?;
-    let over = report(desk, "overstock", &[("min", MANY.to_string())]).await?;
+    let api = &shop.api;
+    let places = places(api).await?;
+    let turnover = report(api, "sales", &[("by", "store".into()), ("from", EVER.into())]).await?;
+    let short = report(api, "shortages", &[("max", FEW.to_string())]).await?;
+    let over = report(api, "overstock", &[("min", MANY.to_string())]).await?;
     let day = Timestamp::now().minus(LATELY).to_string();
-    let lately = report(desk, "trends", &[("by", "day".into()), ("from", day.chars().take(10).collect())]).await?;
+    let lately = report(api, "trends", &[("by", "day".into()), ("from", day.chars().take(10).collect())]).await?;
     let turnover: Vec<Value> = turnover
         .iter()
         .filter_map(|row| Some(json!({"magasin_id": store(&places, row)?.number, "total": row["revenue"]})))
@@ -94,11 +96,11 @@ pub(super) async fn performance(State(shop): State<Shop>) -> Result<Json<Value>,
     })))
 }
 
-async fn levels(shop: &Shop, places: &[Place], rows: &[Value]) -> Result<Vec<Value>, Answer> {
+async fn levels(shop: &Shop, places: &[Place], rows: &[Value]) -> Result<Vec<Value>, ApiResponse> {
     let mut shown = Vec::new();
     for row in rows {
         let Some(store) = store(places, row) else { continue };
-        let product = shop.numbers.shown(&shop.desk, Kind::Products, &row["product_id"]).await?;
+        let product = shop.numbers.render(&shop.api, Kind::Products, &row["product_id"]).await?;
         shown.push(json!({"magasin_id": store.number, "produit_id": product, "quantite": row["available"]}));
     }
     Ok(shown)
@@ -122,8 +124,8 @@ pub(super) async fn change(
         *price = price.as_f64().and_then(rounded).ok_or_else(wrong)?.into();
     }
     let product = lines::product(&shop, &named).await?.ok_or_else(missing)?;
-    let changed = shop.desk.patch(&["api", "products", &product]).json(wanted).send().await;
-    if changed.is_missing() {
+    let changed = shop.api.patch(&["api", "products", &product]).json(wanted).send().await;
+    if changed.is_not_found() {
         return Err(missing());
     }
     changed.ok()?;
@@ -131,7 +133,7 @@ pub(super) async fn change(
 }
 
 pub(super) async fn products(State(shop): State<Shop>) -> Result<Json<Value>, Refusal> {
-    let rows = lists::whole(|| shop.desk.get(&["api", "products"])).await?;
+    let rows = lists::whole(|| shop.api.get(&["api", "products"])).await?;
     let products: Vec<Value> =
         rows.iter().map(|row| json!({"id": row["number"], "nom": row["name"], "prix": row["price"]})).collect();
     Ok(Json(json!({ "produits": products })))

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Refusal, Shop, numbers::Kind};
-use crate::dialects::{desk::Answer, values::text};
+use crate::dialects::{api_client::ApiResponse, values::text};
 
 /// Most pieces of a line, as everywhere in the house.
 const MOST: i64 = 1_000_000;
@@ -72,7 +72,7 @@ impl From<Unknown> for Refusal {
 }
 
 /// The lines with the house's own ids; the first product that there is not is told.
-pub(super) async fn known(shop: &Shop, lines: Vec<Line>) -> Result<Result<Vec<Sold>, Unknown>, Answer> {
+pub(super) async fn known(shop: &Shop, lines: Vec<Line>) -> Result<Result<Vec<Sold>, Unknown>, ApiResponse> {
     let mut sold = Vec::with_capacity(lines.len());
     for Line { named, quantity } in lines {
         match product(shop, &named).await? {
@@ -84,11 +84,11 @@ pub(super) async fn known(shop: &Shop, lines: Vec<Line>) -> Result<Result<Vec<So
 }
 
 /// The house's own id of a product that is named by its number or by that id.
-pub(super) async fn product(shop: &Shop, named: &str) -> Result<Option<String>, Answer> {
+pub(super) async fn product(shop: &Shop, named: &str) -> Result<Option<String>, ApiResponse> {
     if let Some(number) = number(named) {
-        return shop.numbers.id(&shop.desk, Kind::Products, number).await;
+        return shop.numbers.id(&shop.api, Kind::Products, number).await;
     }
-    let known = shop.numbers.number(&shop.desk, Kind::Products, named).await?;
+    let known = shop.numbers.number(&shop.api, Kind::Products, named).await?;
     Ok(known.map(|_| named.to_owned()))
 }
 

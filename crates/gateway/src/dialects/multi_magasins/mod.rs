@@ -4,9 +4,9 @@
 mod carts;
 mod clients;
 mod comments;
+mod consumer;
 mod docs;
 mod events;
-mod follow;
 mod head_office;
 mod lines;
 mod meters;
@@ -32,8 +32,8 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    Dialect, Door,
-    desk::{Answer, Desk},
+    Dialect, Port,
+    api_client::{ApiClient, ApiResponse},
     routes,
 };
 use meters::Meters;
@@ -42,22 +42,22 @@ use numbers::Numbers;
 /// The dialect.
 pub(super) const DIALECT: Dialect = Dialect {
     name: "multi-magasins",
-    doors: &[
-        Door { port: GATEWAY, what: "gateway", optional: false },
-        Door { port: ORCHESTRATOR, what: "saga orchestrator", optional: false },
-        Door { port: CLIENTS, what: "client service", optional: false },
-        Door { port: API, what: "API of stores, logistics and head office", optional: false },
-        Door { port: ORDERS, what: "order service", optional: false },
-        Door { port: STOCK, what: "stock service", optional: false },
-        Door { port: PAYMENTS, what: "payment service", optional: false },
-        Door { port: CARTS, what: "cart service", optional: false },
-        Door { port: CARTS_TOO, what: "cart service, second instance", optional: false },
-        Door { port: EVENTS, what: "event store", optional: false },
-        Door { port: ORDER_LIST, what: "order projection", optional: false },
-        Door { port: NGINX, what: "nginx before the consoles", optional: false },
+    ports: &[
+        Port { number: GATEWAY, what: "gateway", optional: false },
+        Port { number: ORCHESTRATOR, what: "saga orchestrator", optional: false },
+        Port { number: CLIENTS, what: "client service", optional: false },
+        Port { number: API, what: "API of stores, logistics and head office", optional: false },
+        Port { number: ORDERS, what: "order service", optional: false },
+        Port { number: STOCK, what: "stock service", optional: false },
+        Port { number: PAYMENTS, what: "payment service", optional: false },
+        Port { number: CARTS, what: "cart service", optional: false },
+        Port { number: CARTS_TOO, what: "cart service, second instance", optional: false },
+        Port { number: EVENTS, what: "event store", optional: false },
+        Port { number: ORDER_LIST, what: "order projection", optional: false },
+        Port { number: NGINX, what: "nginx before the consoles", optional: false },
     ],
     routes: router,
-    follow: Some(|desk, ctx| Box::pin(follow::follow(desk, ctx))),
+    start_consumer: Some(|api, ctx| Box::pin(consumer::start(api, ctx))),
 };
 
 const GATEWAY: u16 = 8080;
@@ -80,7 +80,7 @@ const INSTANCE: HeaderName = HeaderName::from_static("x-instance");
 /// What the handlers have.
 #[derive(Clone)]
 struct Shop {
-    desk: Desk,
+    api: ApiClient,
     numbers: Numbers,
     meters: Meters,
     /// Whose stock orders take, once it has been seen.
@@ -88,22 +88,22 @@ struct Shop {
 }
 
 impl Shop {
-    fn new(desk: &Desk) -> Self {
-        let (numbers, meters) = (Numbers::default(), Meters::new(&desk.own));
-        Self { desk: desk.clone(), numbers, meters, online: Arc::default() }
+    fn new(api: &ApiClient) -> Self {
+        let (numbers, meters) = (Numbers::default(), Meters::new(&api.own));
+        Self { api: api.clone(), numbers, meters, online: Arc::default() }
     }
 
     /// The online shop; where the house has none, its logistics centre.
-    async fn online(&self) -> Result<String, Answer> {
+    async fn online(&self) -> Result<String, ApiResponse> {
         if let Some(known) = self.online.get() {
             return Ok(known.clone());
         }
-        let place = self.desk.get(&["api", "places", ONLINE]).send().await;
-        if !place.is_missing() {
+        let place = self.api.get(&["api", "places", ONLINE]).send().await;
+        if !place.is_not_found() {
             place.ok()?;
             return Ok(self.online.get_or_init(|| ONLINE.to_owned()).clone());
         }
-        let centre = numbers::places(&self.desk).await?.into_iter().find(|place| !place.is_store);
+        let centre = numbers::places(&self.api).await?.into_iter().find(|place| !place.is_store);
         Ok(centre.map_or_else(|| "logistics".to_owned(), |place| place.id))
     }
 }
@@ -179,8 +179,8 @@ fn nginx_routes() -> Router<Shop> {
 }
 
 /// Every route on one screen: which are behind which port.
-fn router(desk: &Desk, port: u16) -> Router {
-    let shop = Shop::new(desk);
+fn router(api: &ApiClient, port: u16) -> Router {
+    let shop = Shop::new(api);
     let (service, routes) = match port {
         GATEWAY => {
             let all = clients_routes().merge(cart_routes()).merge(order_routes()).merge(saga_routes());
@@ -198,23 +198,23 @@ fn router(desk: &Desk, port: u16) -> Router {
         NGINX => ("nginx", nginx_routes()),
         _ => ("panier", cart_routes()),
     };
-    let instance = HeaderValue::from_str(&desk.ctx.instance).ok();
+    let instance = HeaderValue::from_str(&api.ctx.instance).ok();
     routes
         .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "Not Found"))
         .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"))
         .with_state(shop)
         .merge(routes::docs("/docs", &format!("Service {service}"), &docs::of(port)))
         .route("/health", get(async move || Json(json!({"status": format!("{service} ok")}))))
-        .route("/metrics", get(routes::metrics).with_state(desk.own.clone()))
+        .route("/metrics", get(routes::metrics).with_state(api.own.clone()))
         .layer(middleware::map_response_with_state(instance, name_replica))
 }
 
 /// Says which replica answered.
-async fn name_replica(State(instance): State<Option<HeaderValue>>, mut answer: Response) -> Response {
+async fn name_replica(State(instance): State<Option<HeaderValue>>, mut response: Response) -> Response {
     if let Some(instance) = instance {
-        answer.headers_mut().insert(INSTANCE, instance);
+        response.headers_mut().insert(INSTANCE, instance);
     }
-    answer
+    response
 }
 
 async fn no_console() -> Refusal {
@@ -255,16 +255,16 @@ impl IntoResponse for Refusal {
 }
 
 /// What the house refuses and the old fleet had no words for.
-impl From<Answer> for Refusal {
-    fn from(answer: Answer) -> Self {
-        if answer.status.is_server_error() {
+impl From<ApiResponse> for Refusal {
+    fn from(response: ApiResponse) -> Self {
+        if response.status.is_server_error() {
             return Self::new(StatusCode::SERVICE_UNAVAILABLE, "Service indisponible, réessayez.");
         }
-        let fields: Vec<Value> = answer
+        let fields: Vec<Value> = response
             .fields()
             .map(|(field, message)| json!({"loc": ["body", field], "msg": message, "type": "value_error"}))
             .collect();
-        let detail = if fields.is_empty() { answer.detail().into() } else { Value::Array(fields) };
-        Self::new(answer.status, detail)
+        let detail = if fields.is_empty() { response.detail().into() } else { Value::Array(fields) };
+        Self::new(response.status, detail)
     }
 }

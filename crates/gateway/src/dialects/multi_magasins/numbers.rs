@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     lists,
     values::id,
 };
@@ -44,12 +44,12 @@ struct Known {
 
 impl Numbers {
     /// The house's own id of what has this number.
-    pub(super) async fn id(&self, desk: &Desk, kind: Kind, number: i64) -> Result<Option<String>, Answer> {
+    pub(super) async fn id(&self, api: &ApiClient, kind: Kind, number: i64) -> Result<Option<String>, ApiResponse> {
         let known = self.known().ids.get(&(kind, number)).cloned();
         if known.is_some() {
             return Ok(known);
         }
-        let row = lists::numbered(desk.get(&["api", kind.as_str()]), number).await?;
+        let row = lists::numbered(api.get(&["api", kind.as_str()]), number).await?;
         let id = row.as_ref().and_then(|row| row["id"].as_str());
         if let Some(id) = id {
             self.keep(kind, id, number);
@@ -58,13 +58,13 @@ impl Numbers {
     }
 
     /// The number of what has this id.
-    pub(super) async fn number(&self, desk: &Desk, kind: Kind, id: &str) -> Result<Option<i64>, Answer> {
+    pub(super) async fn number(&self, api: &ApiClient, kind: Kind, id: &str) -> Result<Option<i64>, ApiResponse> {
         let known = self.known().numbers.get(&(kind, id.to_owned())).copied();
         if known.is_some() {
             return Ok(known);
         }
-        let row = desk.get(&["api", kind.as_str(), id]).send().await;
-        if row.is_missing() {
+        let row = api.get(&["api", kind.as_str(), id]).send().await;
+        if row.is_not_found() {
             return Ok(None);
         }
         let number = row.ok()?["number"].as_i64();
@@ -75,9 +75,9 @@ impl Numbers {
     }
 
     /// The same as JSON; null where there is no such thing, or none was said.
-    pub(super) async fn shown(&self, desk: &Desk, kind: Kind, id: &Value) -> Result<Value, Answer> {
+    pub(super) async fn render(&self, api: &ApiClient, kind: Kind, id: &Value) -> Result<Value, ApiResponse> {
         match id.as_str() {
-            Some(id) => Ok(self.number(desk, kind, id).await?.into()),
+            Some(id) => Ok(self.number(api, kind, id).await?.into()),
             None => Ok(Value::Null),
         }
     }
@@ -108,8 +108,8 @@ pub(super) struct Place {
 }
 
 /// All places in the order of their numbers, but for the online shop: the old fleet had none among its stores.
-pub(super) async fn places(desk: &Desk) -> Result<Vec<Place>, Answer> {
-    let rows = lists::whole(|| desk.get(&["api", "places"])).await?;
+pub(super) async fn places(api: &ApiClient) -> Result<Vec<Place>, ApiResponse> {
+    let rows = lists::whole(|| api.get(&["api", "places"])).await?;
     Ok(rows
         .iter()
         .filter(|row| row["id"] != super::ONLINE)

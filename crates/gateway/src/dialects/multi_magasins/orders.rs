@@ -15,9 +15,9 @@ use super::{
     numbers::Kind,
 };
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     lists,
-    orders::{Promise, patience, patiently},
+    orders::{CancelOnDrop, retry_deadline, retry_while_unavailable},
     routes::AnyJson,
     values::{self, text},
 };
@@ -64,12 +64,12 @@ pub(super) async fn checkout(
     id: &OrderId,
     customer: Option<&str>,
     lines: &[Sold],
-) -> Result<Value, Answer> {
+) -> Result<Value, ApiResponse> {
     let lines: Vec<Value> =
         lines.iter().map(|line| json!({"product_id": line.product_id, "quantity": line.quantity})).collect();
     let mut wanted = json!({
         "id": id,
-        "place_id": patiently(until, || shop.online()).await?,
+        "place_id": retry_while_unavailable(until, || shop.online()).await?,
         "lines": lines,
         "payment": {"method": "card"},
     });
@@ -78,7 +78,7 @@ pub(super) async fn checkout(
     }
     let (mut pauses, mut may_be) = (backoff::pauses(LONGEST_PAUSE), false);
     loop {
-        let placed = shop.desk.post(&["api", "orders"]).json(&wanted).send().await;
+        let placed = shop.api.post(&["api", "orders"]).json(&wanted).send().await;
         may_be |= matches!(placed.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
         match placed.status {
             StatusCode::CREATED | StatusCode::OK => return Ok(placed.body),
@@ -87,24 +87,24 @@ pub(super) async fn checkout(
             _ => return Err(placed),
         }
         // Whether it was placed is not known where nobody answered; the id tells.
-        let order = ended(&shop.desk, id.as_str()).await;
-        let (is_missing, is_known) = (order.is_missing(), !order.is_away());
-        if is_known && !is_missing {
-            return order.ok().map_err(|answer| Answer { status: StatusCode::GATEWAY_TIMEOUT, ..answer });
+        let order = ended(&shop.api, id.as_str()).await;
+        let (is_not_found, is_known) = (order.is_not_found(), !order.is_unavailable());
+        if is_known && !is_not_found {
+            return order.ok().map_err(|response| ApiResponse { status: StatusCode::GATEWAY_TIMEOUT, ..response });
         }
-        if Instant::now() >= until || is_known && !placed.is_away() {
-            let status = if is_missing && !may_be { placed.status } else { StatusCode::GATEWAY_TIMEOUT };
-            return Err(Answer { status, ..placed });
+        if Instant::now() >= until || is_known && !placed.is_unavailable() {
+            let status = if is_not_found && !may_be { placed.status } else { StatusCode::GATEWAY_TIMEOUT };
+            return Err(ApiResponse { status, ..placed });
         }
         tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
     }
 }
 
 /// The order when it is at its end, or it takes too long.
-async fn ended(desk: &Desk, id: &str) -> Answer {
+async fn ended(api: &ApiClient, id: &str) -> ApiResponse {
     let (begun, mut pauses) = (Instant::now(), backoff::pauses(LOOK));
     loop {
-        let order = desk.get(&["api", "orders", id]).send().await;
+        let order = api.get(&["api", "orders", id]).send().await;
         let is_away = order.status.is_server_error();
         let ended = !is_away && order.body["status"] != "pending";
         if ended || begun.elapsed() > if is_away { AWAY } else { ENDS } {
@@ -119,10 +119,10 @@ pub(super) async fn place(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
     let (number, customer) = clients::named(&shop, &body).await?;
     let sold = lines::known(&shop, wanted).await??;
     let wanted = OrderId::new();
-    let promise = Promise::of(&shop.desk, &wanted);
-    let placed = checkout(&shop, patience(), &wanted, Some(&customer), &sold).await;
-    if placed.as_ref().err().is_none_or(|answer| !answer.status.is_server_error()) {
-        promise.keep();
+    let guard = CancelOnDrop::new(&shop.api, &wanted);
+    let placed = checkout(&shop, retry_deadline(), &wanted, Some(&customer), &sold).await;
+    if placed.as_ref().err().is_none_or(|response| !response.status.is_server_error()) {
+        guard.disarm();
     }
     let order = placed?;
     Ok(Json(json!({"client_id": number, "id": order["id"], "statut": etat(&order["state"])})))
@@ -131,7 +131,7 @@ pub(super) async fn place(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
 pub(super) async fn one(State(shop): State<Shop>, Path(id): Path<String>) -> Result<Json<Value>, Refusal> {
     let order = find(&shop, &id).await?;
     Ok(Json(json!({
-        "client_id": shop.numbers.shown(&shop.desk, Kind::Customers, &order["customer_id"]).await?,
+        "client_id": shop.numbers.render(&shop.api, Kind::Customers, &order["customer_id"]).await?,
         "id": order["id"],
         "statut": etat(&order["state"]),
     })))
@@ -140,12 +140,12 @@ pub(super) async fn one(State(shop): State<Shop>, Path(id): Path<String>) -> Res
 /// An order by the house's own id, or by its number.
 async fn find(shop: &Shop, id: &str) -> Result<Value, Refusal> {
     let missing = || Refusal::missing("Commande non trouvée");
-    let order = shop.desk.get(&["api", "orders", id]).send().await;
-    if !order.is_missing() {
+    let order = shop.api.get(&["api", "orders", id]).send().await;
+    if !order.is_not_found() {
         return Ok(order.ok()?);
     }
     let number: i64 = id.parse().map_err(|_| missing())?;
-    let order = lists::numbered(shop.desk.get(&["api", "orders"]), number).await?;
+    let order = lists::numbered(shop.api.get(&["api", "orders"]), number).await?;
     order.ok_or_else(missing)
 }
 
@@ -169,7 +169,7 @@ pub(super) async fn set_etat(
     if wanted != ANNULEE {
         return Err(refused());
     }
-    let cancelled = shop.desk.post(&["api", "orders", id, "cancel"]).send().await;
+    let cancelled = shop.api.post(&["api", "orders", id, "cancel"]).send().await;
     if cancelled.status == StatusCode::CONFLICT {
         return Err(refused());
     }
@@ -179,10 +179,10 @@ pub(super) async fn set_etat(
 
 pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, Refusal> {
     let mut shown = Vec::new();
-    for order in newest(&shop.desk).await? {
+    for order in newest(&shop.api).await? {
         shown.push(json!({
             "id": order["id"],
-            "client_id": shop.numbers.shown(&shop.desk, Kind::Customers, &order["customer_id"]).await?,
+            "client_id": shop.numbers.render(&shop.api, Kind::Customers, &order["customer_id"]).await?,
             "statut": etat(&order["state"]),
             "produits": products(&shop, &order).await?,
         }));
@@ -191,16 +191,16 @@ pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, R
 }
 
 /// The newest orders of the online shop, oldest of them first. Sales at tills were no orders.
-pub(super) async fn newest(desk: &Desk) -> Result<Vec<Value>, Answer> {
-    let part = lists::part(|| desk.get(&["api", "orders"]).query("channel", "web"), 0, NEWEST).await?;
+pub(super) async fn newest(api: &ApiClient) -> Result<Vec<Value>, ApiResponse> {
+    let part = lists::part(|| api.get(&["api", "orders"]).query("channel", "web"), 0, NEWEST).await?;
     Ok(part.rows.into_iter().rev().collect())
 }
 
 /// What an order is of.
-pub(super) async fn products(shop: &Shop, order: &Value) -> Result<Value, Answer> {
+pub(super) async fn products(shop: &Shop, order: &Value) -> Result<Value, ApiResponse> {
     let mut products = Vec::new();
     for line in order["lines"].as_array().into_iter().flatten() {
-        let id = shop.numbers.shown(&shop.desk, Kind::Products, &line["product_id"]).await?;
+        let id = shop.numbers.render(&shop.api, Kind::Products, &line["product_id"]).await?;
         products.push(json!({"id": id, "quantite": line["quantity"]}));
     }
     Ok(products.into())

@@ -21,11 +21,11 @@ pub(super) async fn pay(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Res
         return Err(Refusal::field(json!(["body", "montant"]), "value is not a valid float"));
     };
     let amount = wanted.as_f64().unwrap_or_default();
-    let limit = shop.desk.gateway.config.multi_magasins_limit;
+    let limit = shop.api.gateway.config.multi_magasins_limit;
     let cents = money::cents(amount).ok_or_else(|| {
         Refusal::bad(if amount > 0.0 { refusal(wanted, limit) } else { "montant non valide".to_owned() })
     })?;
-    let mut client = PaymentServiceClient::new(shop.desk.gateway.payment_channel.clone());
+    let mut client = PaymentServiceClient::new(shop.api.gateway.payment_channel.clone());
     #[expect(clippy::cast_possible_truncation, reason = "the old proto has a float; the service rounds it to cents")]
     let mut request = Request::new(PaymentRequest { order_id, amount: amount as f32 });
     // The float of the old proto does not hold every cent of a large amount.
@@ -34,7 +34,7 @@ pub(super) async fn pay(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Res
     chassis::trace::inject_grpc(request.metadata_mut());
     let away = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Le service de paiement ne répond pas, réessayez.");
     match tokio::time::timeout(PATIENCE, client.pay(request)).await {
-        Ok(Ok(answer)) if answer.get_ref().status == "SUCCESS" => {
+        Ok(Ok(response)) if response.get_ref().status == "SUCCESS" => {
             Ok(Json(json!({"status": "paiement accepté", "commande_id": body["id"]})))
         }
         Ok(Ok(_)) => Err(Refusal::bad(refusal(wanted, limit))),

@@ -11,7 +11,7 @@ use super::{
     stores::{Asked, Goods, centre},
 };
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     lists,
     values::id,
 };
@@ -22,16 +22,16 @@ const THRESHOLD: i64 = 20;
 const STEPS: usize = 6;
 
 pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, Refusal> {
-    let places = places(&shop.desk).await?;
+    let places = places(&shop.api).await?;
     let mut shown = Vec::new();
-    for row in lists::whole(|| shop.desk.get(&["api", "stock", "replenishments"])).await?.iter().rev() {
+    for row in lists::whole(|| shop.api.get(&["api", "stock", "replenishments"])).await?.iter().rev() {
         if is_online(row) {
             continue;
         }
         let store = places.iter().find(|place| row["place_id"] == place.id.as_str()).map(|place| place.number);
         shown.push(json!({
             "id": row["number"],
-            "produit_id": shop.numbers.shown(&shop.desk, Kind::Products, &row["product_id"]).await?,
+            "produit_id": shop.numbers.render(&shop.api, Kind::Products, &row["product_id"]).await?,
             "magasin_id": store,
             "quantite": row["quantity"],
             "statut": statut(row),
@@ -57,13 +57,13 @@ fn statut(row: &Value) -> &'static str {
 pub(super) async fn request(State(shop): State<Shop>, uri: Uri) -> Result<Json<&'static str>, Refusal> {
     let asked = Asked::read(&uri)?;
     let (quantity, goods) = (asked.quantity()?, asked.goods(&shop).await?);
-    ask(&shop.desk, &goods, quantity).await?;
+    create(&shop.api, &goods, quantity).await?;
     Ok(Json("Demande envoyée au centre logistique."))
 }
 
-async fn ask(desk: &Desk, goods: &Goods, quantity: i64) -> Result<Value, Answer> {
+async fn create(api: &ApiClient, goods: &Goods, quantity: i64) -> Result<Value, ApiResponse> {
     let wanted = json!({"product_id": goods.product_id, "place_id": goods.store.id, "quantity": quantity});
-    desk.post(&["api", "stock", "replenishments"]).json(wanted).send().await.ok()
+    api.post(&["api", "stock", "replenishments"]).json(wanted).send().await.ok()
 }
 
 pub(super) async fn validate(
@@ -72,12 +72,12 @@ pub(super) async fn validate(
 ) -> Result<Json<&'static str>, Refusal> {
     let missing = || Refusal::missing("Demande non trouvée");
     let number: i64 = number.parse().map_err(|_| missing())?;
-    let request = lists::numbered(shop.desk.get(&["api", "stock", "replenishments"]), number).await?;
+    let request = lists::numbered(shop.api.get(&["api", "stock", "replenishments"]), number).await?;
     let request = request.filter(|request| !is_online(request)).ok_or_else(missing)?;
-    match carry(&shop.desk, &request).await? {
+    match carry(&shop.api, &request).await? {
         Carried::Arrived => Ok(Json("Demande validée.")),
         Carried::Short => {
-            let product = shop.numbers.shown(&shop.desk, Kind::Products, &request["product_id"]).await?;
+            let product = shop.numbers.render(&shop.api, Kind::Products, &request["product_id"]).await?;
             Err(Refusal::bad(short(&product)))
         }
         Carried::Refused => Err(Refusal::new(StatusCode::CONFLICT, "Demande refusée")),
@@ -94,19 +94,19 @@ enum Carried {
 }
 
 /// Approves a request, sends the goods and has them arrive; steps that were made before are passed over.
-async fn carry(desk: &Desk, request: &Value) -> Result<Carried, Answer> {
+async fn carry(api: &ApiClient, request: &Value) -> Result<Carried, ApiResponse> {
     let id = id(request);
     let path = |step| ["api", "stock", "replenishments", id, step];
     let mut request = request.clone();
     for _ in 0..STEPS {
         let stage = request["stage"].as_str().unwrap_or_default();
         let step = match stage {
-            "requested" => desk.post(&path("approve")),
-            "approved" => desk.post(&path("dispatch")),
+            "requested" => api.post(&path("approve")),
+            "approved" => api.post(&path("dispatch")),
             "in_transit" => {
                 // The same arrival is counted once, whoever asks for it how often.
                 let key = format!("{id}/{}", request["received"]);
-                desk.post(&path("receive")).key(&key).json(json!({"quantity": request["in_transit"]}))
+                api.post(&path("receive")).idempotency_key(&key).json(json!({"quantity": request["in_transit"]}))
             }
             "refused" => return Ok(Carried::Refused),
             _ => return Ok(Carried::Arrived),
@@ -116,7 +116,7 @@ async fn carry(desk: &Desk, request: &Value) -> Result<Carried, Answer> {
             request = done.ok()?;
             continue;
         }
-        let now = desk.get(&["api", "stock", "replenishments", id]).send().await.ok()?;
+        let now = api.get(&["api", "stock", "replenishments", id]).send().await.ok()?;
         if now["stage"] == stage {
             return if stage == "approved" { Ok(Carried::Short) } else { Err(done) };
         }
@@ -134,7 +134,7 @@ pub(super) async fn supply(State(shop): State<Shop>, uri: Uri) -> Result<Json<St
 /// Sends goods to a store that has too few of them.
 pub(super) async fn check(State(shop): State<Shop>, uri: Uri) -> Result<Json<String>, Refusal> {
     let goods = Asked::read(&uri)?.goods(&shop).await?;
-    let (there, threshold) = goods.level(&shop.desk, &goods.store.id).await?;
+    let (there, threshold) = goods.level(&shop.api, &goods.store.id).await?;
     let threshold = threshold.unwrap_or(THRESHOLD);
     if there >= threshold {
         return Ok(Json(format!("Stock suffisant pour le produit {}.", goods.named)));
@@ -143,14 +143,14 @@ pub(super) async fn check(State(shop): State<Shop>, uri: Uri) -> Result<Json<Str
 }
 
 async fn send(shop: &Shop, goods: &Goods, quantity: i64) -> Result<Json<String>, Refusal> {
-    let centre = centre(&shop.desk).await?;
-    let (there, _) = goods.level(&shop.desk, &centre.id).await?;
+    let centre = centre(&shop.api).await?;
+    let (there, _) = goods.level(&shop.api, &centre.id).await?;
     // Nobody is to find a request that was never meant to wait.
     if there < quantity {
         return Ok(Json(short(&goods.named)));
     }
-    let request = ask(&shop.desk, goods, quantity).await?;
-    match carry(&shop.desk, &request).await? {
+    let request = create(&shop.api, goods, quantity).await?;
+    match carry(&shop.api, &request).await? {
         Carried::Arrived => {
             let (product, store) = (&goods.named, goods.store.number);
             Ok(Json(format!("{quantity} unités du produit {product} envoyées au magasin {store}.")))
@@ -158,7 +158,7 @@ async fn send(shop: &Shop, goods: &Goods, quantity: i64) -> Result<Json<String>,
         Carried::Short => {
             let id = id(&request);
             let reason = json!({"reason": "not enough in the logistics centre"});
-            shop.desk.post(&["api", "stock", "replenishments", id, "refuse"]).json(reason).send().await.ok()?;
+            shop.api.post(&["api", "stock", "replenishments", id, "refuse"]).json(reason).send().await.ok()?;
             Ok(Json(short(&goods.named)))
         }
         Carried::Refused => Err(Refusal::new(StatusCode::CONFLICT, "Demande refusée")),

@@ -15,8 +15,8 @@ use super::{
     orders::{ANNULEE, CONFIRMEE, checkout, etats},
 };
 use crate::dialects::{
-    desk::Answer,
-    orders::{Promise, patience, patiently},
+    api_client::ApiResponse,
+    orders::{CancelOnDrop, retry_deadline, retry_while_unavailable},
 };
 
 const NO_PRICE: &str = "Erreur de calcul du prix.";
@@ -62,9 +62,9 @@ pub(super) async fn order(State(shop): State<Shop>, Commented(body): Commented) 
     let begun = Instant::now();
     let wanted = lines::read(&body, false)?;
     let id = OrderId::new();
-    let promise = Promise::of(&shop.desk, &id);
+    let guard = CancelOnDrop::new(&shop.api, &id);
     let end = run(&shop, &id, wanted).await?;
-    promise.keep();
+    guard.disarm();
     shop.meters.ended(end.message.is_none(), &end.etats, begun.elapsed());
     Ok(Json(match end.message {
         None => json!({"status": "ok", "commande_id": id, "etat": CONFIRMEE, "etats": end.etats}),
@@ -75,41 +75,41 @@ pub(super) async fn order(State(shop): State<Shop>, Commented(body): Commented) 
 }
 
 async fn run(shop: &Shop, id: &OrderId, wanted: Vec<Line>) -> Result<End, Refusal> {
-    let until = patience();
-    let sold = match patiently(until, || lines::known(shop, wanted.clone())).await {
+    let until = retry_deadline();
+    let sold = match retry_while_unavailable(until, || lines::known(shop, wanted.clone())).await {
         Ok(Ok(sold)) => sold,
         Ok(Err(_)) | Err(_) => return Ok(End::nothing(NO_PRICE)),
     };
     match checkout(shop, until, id, None, &sold).await {
         Ok(order) if order["status"] == "pending" => give_up(shop, id).await,
         Ok(order) => Ok(End::of(&order)),
-        Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(End::nothing(NO_ORDER)),
-        Err(answer) if is_unsure(&answer) => give_up(shop, id).await,
-        Err(answer) => Ok(End::nothing(refusal(&answer))),
+        Err(response) if response.status == StatusCode::NOT_FOUND => Ok(End::nothing(NO_ORDER)),
+        Err(response) if is_unsure(&response) => give_up(shop, id).await,
+        Err(response) => Ok(End::nothing(refusal(&response))),
     }
 }
 
 /// Whether an order may have been placed although nobody said so.
-fn is_unsure(answer: &Answer) -> bool {
-    matches!(answer.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
+fn is_unsure(response: &ApiResponse) -> bool {
+    matches!(response.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
 /// The client is told that it failed, so it must: whatever the order has by now goes back.
 async fn give_up(shop: &Shop, id: &OrderId) -> Result<End, Refusal> {
-    let until = patience();
-    let look = || shop.desk.get(&["api", "orders", id.as_str()]).send().map(Answer::ok);
-    let cancel = || shop.desk.post(&["api", "orders", id.as_str(), "cancel"]).send().map(Answer::ok);
-    match patiently(until, look).await {
+    let until = retry_deadline();
+    let probe = || shop.api.get(&["api", "orders", id.as_str()]).send().map(ApiResponse::ok);
+    let cancel = || shop.api.post(&["api", "orders", id.as_str(), "cancel"]).send().map(ApiResponse::ok);
+    match retry_while_unavailable(until, probe).await {
         // It came to its end at the last moment.
         Ok(order) if order["status"] != "pending" => return Ok(End::of(&order)),
-        Err(answer) if !answer.is_missing() => return Err(answer.into()),
+        Err(response) if !response.is_not_found() => return Err(response.into()),
         _ => {}
     }
-    match patiently(until, cancel).await {
-        Err(answer) if answer.is_missing() => return Ok(End::nothing(NO_ORDER)),
+    match retry_while_unavailable(until, cancel).await {
+        Err(response) if response.is_not_found() => return Ok(End::nothing(NO_ORDER)),
         cancelled => drop(cancelled?),
     }
-    let mut end = End::of(&patiently(until, look).await?);
+    let mut end = End::of(&retry_while_unavailable(until, probe).await?);
     if end.etats.last() != Some(&ANNULEE) {
         // It is decided, and the rest goes on by itself.
         end.etats.push(ANNULEE);
@@ -118,19 +118,17 @@ async fn give_up(shop: &Shop, id: &OrderId) -> Result<End, Refusal> {
     Ok(end)
 }
 
-/// Why an order was not even made.
-fn refusal(answer: &Answer) -> &'static str {
-    let is_of = |name: &str| answer.detail().contains(&format!("the {name} service"));
-    if answer.status == StatusCode::UNPROCESSABLE_ENTITY && answer.fields().any(|(field, _)| field.starts_with("lines"))
+/// The old message for an order that was refused before it was placed.
+fn refusal(response: &ApiResponse) -> &'static str {
+    if response.status == StatusCode::UNPROCESSABLE_ENTITY
+        && response.fields().any(|(field, _)| field.starts_with("lines"))
     {
         return NO_PRICE;
     }
-    if is_of("product") {
-        NO_PRICE
-    } else if is_of("stock") {
-        NO_HOLD
-    } else {
-        NO_ORDER
+    match response.unavailable_peer() {
+        Some("product") => NO_PRICE,
+        Some("stock") => NO_HOLD,
+        _ => NO_ORDER,
     }
 }
 

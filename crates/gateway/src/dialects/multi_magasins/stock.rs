@@ -18,7 +18,7 @@ use super::{
     lines::{self, Sold},
     numbers::Kind,
 };
-use crate::dialects::{desk::Answer, lists, routes::AnyJson, values::text};
+use crate::dialects::{api_client::ApiResponse, lists, routes::AnyJson, values::text};
 
 /// How long the old services waited for each other.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,8 +33,8 @@ pub(super) async fn check(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
     let sold = wanted(&shop, &body).await?;
     let orders = vec![order(&shop, Id::<()>::new().to_string(), &sold).await?];
     let request = request(&shop, CheckRequest { orders })?;
-    let answer = client(&shop).check(request).await.map_err(|status| away(&status))?;
-    granted(answer.into_inner().results, &sold)?;
+    let response = client(&shop).check(request).await.map_err(|status| away(&status))?;
+    granted(response.into_inner().results, &sold)?;
     Ok(Json(json!({"status": "ok"})))
 }
 
@@ -47,8 +47,8 @@ pub(super) async fn reserve(State(shop): State<Shop>, AnyJson(body): AnyJson) ->
     let id = given.clone().unwrap_or_else(|| Id::<()>::new().to_string());
     let orders = vec![order(&shop, format!("{OUTSIDE}{id}"), &sold).await?];
     let request = request(&shop, ReserveRequest { orders })?;
-    let answer = client(&shop).reserve(request).await.map_err(|status| away(&status))?;
-    granted(answer.into_inner().results, &sold)?;
+    let response = client(&shop).reserve(request).await.map_err(|status| away(&status))?;
+    granted(response.into_inner().results, &sold)?;
     let mut told = json!({"status": "reserve", "stock": left(&shop, &sold).await?});
     if given.is_none() {
         // Who named none needs it to give the goods back.
@@ -72,7 +72,7 @@ pub(super) async fn release(State(shop): State<Shop>, AnyJson(body): AnyJson) ->
 pub(super) async fn price(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Result<Json<Value>, Refusal> {
     let mut total = Amount::ZERO;
     for line in wanted(&shop, &body).await? {
-        let product = shop.desk.get(&["api", "products", &line.product_id]).send().await.ok()?;
+        let product = shop.api.get(&["api", "products", &line.product_id]).send().await.ok()?;
         let price: Option<Amount> = serde_json::from_value(product["price"].clone()).ok();
         let quantity = Quantity::new(line.quantity).ok();
         let subtotal = price.zip(quantity).and_then(|(price, quantity)| price.checked_mul(quantity));
@@ -95,7 +95,7 @@ async fn wanted(shop: &Shop, body: &Value) -> Result<Vec<Sold>, Refusal> {
     Ok(lines::known(shop, lines::read(body, false)?).await??)
 }
 
-async fn order(shop: &Shop, order_id: String, sold: &[Sold]) -> Result<OrderLines, Answer> {
+async fn order(shop: &Shop, order_id: String, sold: &[Sold]) -> Result<OrderLines, ApiResponse> {
     let lines = sold.iter().map(|line| Line {
         product_id: line.product_id.clone(),
         quantity: u32::try_from(line.quantity).unwrap_or(u32::MAX),
@@ -104,13 +104,13 @@ async fn order(shop: &Shop, order_id: String, sold: &[Sold]) -> Result<OrderLine
 }
 
 fn client(shop: &Shop) -> StockClient<tonic::transport::Channel> {
-    StockClient::new(shop.desk.gateway.stock_channel.clone())
+    StockClient::new(shop.api.gateway.stock_channel.clone())
 }
 
 /// A call of this dialect in the name of a service.
 fn request<T>(shop: &Shop, message: T) -> Result<Request<T>, Refusal> {
     let unable = || Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal Server Error");
-    let token = shop.desk.token(auth::Role::Service).map_err(|_| unable())?;
+    let token = shop.api.token(auth::Role::Service).map_err(|_| unable())?;
     let mut request = Request::new(message);
     request.set_timeout(PATIENCE);
     chassis::trace::inject_grpc(request.metadata_mut());
@@ -145,21 +145,21 @@ fn granted(results: Vec<ReserveResult>, sold: &[Sold]) -> Result<(), Refusal> {
 }
 
 /// What can still be promised of these products, or of all where none is named, by their numbers.
-async fn left(shop: &Shop, sold: &[Sold]) -> Result<Value, Answer> {
+async fn left(shop: &Shop, sold: &[Sold]) -> Result<Value, ApiResponse> {
     let online = shop.online().await?;
     let mut rows = Vec::new();
     if sold.is_empty() {
-        rows = lists::whole(|| shop.desk.get(&["api", "stock", "levels"]).query("place_id", &online)).await?;
+        rows = lists::whole(|| shop.api.get(&["api", "stock", "levels"]).query("place_id", &online)).await?;
     }
     for some in sold.chunks(AT_ONCE) {
-        let ask = shop.desk.get(&["api", "stock", "levels"]).query("place_id", &online).query("limit", AT_ONCE);
-        let ask = some.iter().fold(ask, |ask, line| ask.query("product_id", &line.product_id));
-        rows.extend(ask.send().await.ok()?["data"].as_array().into_iter().flatten().cloned());
+        let request = shop.api.get(&["api", "stock", "levels"]).query("place_id", &online).query("limit", AT_ONCE);
+        let request = some.iter().fold(request, |request, line| request.query("product_id", &line.product_id));
+        rows.extend(request.send().await.ok()?["data"].as_array().into_iter().flatten().cloned());
     }
     let mut stock = Map::new();
     for level in rows {
         let id = level["product_id"].as_str().unwrap_or_default();
-        if let Some(number) = shop.numbers.number(&shop.desk, Kind::Products, id).await? {
+        if let Some(number) = shop.numbers.number(&shop.api, Kind::Products, id).await? {
             stock.insert(number.to_string(), level["available"].clone());
         }
     }

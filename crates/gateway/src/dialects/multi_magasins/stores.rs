@@ -17,9 +17,9 @@ use super::{
     numbers::{Place, places},
 };
 use crate::dialects::{
-    desk::{Answer, Desk},
+    api_client::{ApiClient, ApiResponse},
     lists,
-    orders::sold,
+    orders::place_and_settle,
     values::id,
 };
 
@@ -69,15 +69,16 @@ impl Goods {
     }
 
     /// Pieces that can be promised there, and below how many people are told.
-    pub(super) async fn level(&self, desk: &Desk, place: &str) -> Result<(i64, Option<i64>), Answer> {
-        let ask = desk.get(&["api", "stock", "levels"]).query("product_id", &self.product_id).query("place_id", place);
-        let level = lists::one(ask).await?.unwrap_or_default();
+    pub(super) async fn level(&self, api: &ApiClient, place: &str) -> Result<(i64, Option<i64>), ApiResponse> {
+        let request =
+            api.get(&["api", "stock", "levels"]).query("product_id", &self.product_id).query("place_id", place);
+        let level = lists::one(request).await?.unwrap_or_default();
         Ok((level["available"].as_i64().unwrap_or_default(), level["threshold"].as_i64()))
     }
 }
 
 async fn find_store(shop: &Shop, number: &str) -> Result<Place, Refusal> {
-    let found = places(&shop.desk)
+    let found = places(&shop.api)
         .await?
         .into_iter()
         .find(|place| place.is_store && (number.parse() == Ok(place.number) || number == place.id));
@@ -85,21 +86,21 @@ async fn find_store(shop: &Shop, number: &str) -> Result<Place, Refusal> {
 }
 
 /// The logistics centre.
-pub(super) async fn centre(desk: &Desk) -> Result<Place, Refusal> {
-    let found = places(desk).await?.into_iter().find(|place| !place.is_store);
+pub(super) async fn centre(api: &ApiClient) -> Result<Place, Refusal> {
+    let found = places(api).await?.into_iter().find(|place| !place.is_store);
     found.ok_or_else(|| Refusal::missing("Centre logistique non trouvé"))
 }
 
 /// Number and name of each product, by the house's own id.
-pub(super) async fn catalogue(desk: &Desk) -> Result<HashMap<String, (Value, Value)>, Answer> {
-    let rows = lists::whole(|| desk.get(&["api", "products"])).await?;
+pub(super) async fn catalogue(api: &ApiClient) -> Result<HashMap<String, (Value, Value)>, ApiResponse> {
+    let rows = lists::whole(|| api.get(&["api", "products"])).await?;
     let product = |row: Value| (id(&row).to_owned(), (row["number"].clone(), row["name"].clone()));
     Ok(rows.into_iter().map(product).collect())
 }
 
-async fn stock_of(desk: &Desk, place: &Place) -> Result<Json<Vec<Value>>, Refusal> {
-    let products = catalogue(desk).await?;
-    let levels = lists::whole(|| desk.get(&["api", "stock", "levels"]).query("place_id", &place.id)).await?;
+async fn stock_of(api: &ApiClient, place: &Place) -> Result<Json<Vec<Value>>, Refusal> {
+    let products = catalogue(api).await?;
+    let levels = lists::whole(|| api.get(&["api", "stock", "levels"]).query("place_id", &place.id)).await?;
     let mut rows: Vec<Value> = levels
         .iter()
         .filter_map(|level| {
@@ -113,12 +114,12 @@ async fn stock_of(desk: &Desk, place: &Place) -> Result<Json<Vec<Value>>, Refusa
 
 pub(super) async fn stock(State(shop): State<Shop>, Path(number): Path<String>) -> Result<Json<Vec<Value>>, Refusal> {
     let store = find_store(&shop, &number).await?;
-    stock_of(&shop.desk, &store).await
+    stock_of(&shop.api, &store).await
 }
 
 pub(super) async fn logistics(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, Refusal> {
-    let centre = centre(&shop.desk).await?;
-    stock_of(&shop.desk, &centre).await
+    let centre = centre(&shop.api).await?;
+    stock_of(&shop.api, &centre).await
 }
 
 /// A sale at the till, in cash.
@@ -135,10 +136,10 @@ pub(super) async fn sell(
         "lines": [{"product_id": goods.product_id, "quantity": quantity}],
         "payment": {"method": "cash"},
     });
-    let ask = || shop.desk.post(&["api", "stores", &goods.store.id, "sales"]).json(&sale);
-    let left = async |_| goods.level(&shop.desk, &goods.store.id).await.map(|(left, _)| left);
-    let left = match sold(&shop.desk, &id, ask, left).await {
-        Err(answer) if answer.status == StatusCode::CONFLICT => return Err(Refusal::bad("Stock insuffisant")),
+    let request = || shop.api.post(&["api", "stores", &goods.store.id, "sales"]).json(&sale);
+    let left = async |_| goods.level(&shop.api, &goods.store.id).await.map(|(left, _)| left);
+    let left = match place_and_settle(&shop.api, &id, request, left).await {
+        Err(response) if response.status == StatusCode::CONFLICT => return Err(Refusal::bad("Stock insuffisant")),
         left => left?,
     };
     let number = lines::number(&product).map_or_else(|| json!(product), |number| json!(number));

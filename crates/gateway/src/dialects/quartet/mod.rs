@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use tower_http::cors::CorsLayer;
 
 use super::{
-    Dialect, Door,
-    desk::{Answer, Desk},
+    Dialect, Port,
+    api_client::{ApiClient, ApiResponse},
     routes,
 };
 use tokens::Tokens;
@@ -28,14 +28,14 @@ use tokens::Tokens;
 /// The dialect.
 pub(super) const DIALECT: Dialect = Dialect {
     name: "quartet",
-    doors: &[
-        Door { port: GATEWAY, what: "gateway", optional: false },
-        Door { port: USERS, what: "user service", optional: false },
-        Door { port: PRODUCTS, what: "product service, GraphQL", optional: false },
-        Door { port: ORDERS, what: "order service", optional: false },
+    ports: &[
+        Port { number: GATEWAY, what: "gateway", optional: false },
+        Port { number: USERS, what: "user service", optional: false },
+        Port { number: PRODUCTS, what: "product service, GraphQL", optional: false },
+        Port { number: ORDERS, what: "order service", optional: false },
     ],
     routes: router,
-    follow: None,
+    start_consumer: None,
 };
 
 const GATEWAY: u16 = 3000;
@@ -46,13 +46,13 @@ const ORDERS: u16 = 3003;
 /// What the handlers have.
 #[derive(Clone)]
 struct Quartet {
-    desk: Desk,
+    api: ApiClient,
     tokens: Tokens,
 }
 
 /// Every route on one screen.
-fn router(desk: &Desk, port: u16) -> Router {
-    let quartet = Quartet { tokens: Tokens::of(&desk.gateway.config), desk: desk.clone() };
+fn router(api: &ApiClient, port: u16) -> Router {
+    let quartet = Quartet { tokens: Tokens::of(&api.gateway.config), api: api.clone() };
     let guarded = middleware::from_fn_with_state(quartet.clone(), demand_token);
     let routes = match port {
         GATEWAY => Router::new()
@@ -77,7 +77,7 @@ fn router(desk: &Desk, port: u16) -> Router {
     };
     routes
         .route("/health", get(async || Json(json!({"status": "healthy"}))))
-        .route("/metrics", get(routes::metrics).with_state(desk.ctx.metrics.clone()))
+        .route("/metrics", get(routes::metrics).with_state(api.ctx.metrics.clone()))
         .with_state(quartet)
         .layer(CorsLayer::permissive())
 }
@@ -91,7 +91,7 @@ async fn index() -> Json<Value> {
 
 /// Where the fleet asks for tokens on orders and payments, nobody else gets there.
 async fn demand_token(State(quartet): State<Quartet>, request: Request, next: Next) -> Response {
-    if quartet.desk.gateway.config.quartet_require_auth {
+    if quartet.api.gateway.config.quartet_require_auth {
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(token) = header.and_then(|header| header.split(' ').nth(1)).filter(|token| !token.is_empty()) else {
             return refusal(StatusCode::UNAUTHORIZED, "Access token missing");
@@ -104,26 +104,26 @@ async fn demand_token(State(quartet): State<Quartet>, request: Request, next: Ne
 }
 
 async fn products(State(quartet): State<Quartet>) -> Response {
-    match quartet.desk.graphql("{products{id name price description}}", json!({})).send().await.ok() {
-        Ok(answer) => Json(json!({"products": answer["data"]["products"]})).into_response(),
-        Err(answer) => away(&answer),
+    match quartet.api.graphql("{products{id name price description}}", json!({})).send().await.ok() {
+        Ok(response) => Json(json!({"products": response["data"]["products"]})).into_response(),
+        Err(response) => away(&response),
     }
 }
 
 async fn product(State(quartet): State<Quartet>, Path(id): Path<String>) -> Response {
     let question = "query($id:ID!){product(id:$id){id name price description}}";
-    match quartet.desk.graphql(question, json!({ "id": id })).send().await.ok() {
-        Ok(answer) if answer["data"]["product"].is_null() => {
+    match quartet.api.graphql(question, json!({ "id": id })).send().await.ok() {
+        Ok(response) if response["data"]["product"].is_null() => {
             (StatusCode::NOT_FOUND, Json(json!({"product": null}))).into_response()
         }
-        Ok(answer) => Json(json!({"product": answer["data"]["product"]})).into_response(),
-        Err(answer) => away(&answer),
+        Ok(response) => Json(json!({"product": response["data"]["product"]})).into_response(),
+        Err(response) => away(&response),
     }
 }
 
 /// The product service's own schema, which extends the old one.
 async fn graphql(State(quartet): State<Quartet>, request: Request) -> Response {
-    quartet.desk.pass(&quartet.desk.gateway.product, "/graphql", request).await
+    quartet.api.pass(&quartet.api.gateway.product, "/graphql", request).await
 }
 
 fn refusal(status: StatusCode, message: &str) -> Response {
@@ -131,15 +131,15 @@ fn refusal(status: StatusCode, message: &str) -> Response {
 }
 
 /// What a client hears when the house cannot answer, or refuses what the old fleet had no words for.
-fn away(answer: &Answer) -> Response {
-    if answer.status.is_server_error() {
-        let status = if answer.is_away() { StatusCode::SERVICE_UNAVAILABLE } else { answer.status };
-        let body = json!({"success": false, "message": "Erreur de service", "error": answer.detail()});
+fn away(response: &ApiResponse) -> Response {
+    if response.status.is_server_error() {
+        let status = if response.is_unavailable() { StatusCode::SERVICE_UNAVAILABLE } else { response.status };
+        let body = json!({"success": false, "message": "Erreur de service", "error": response.detail()});
         return (status, Json(body)).into_response();
     }
     let status =
-        if answer.status == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::BAD_REQUEST } else { answer.status };
-    refusal(status, answer.detail())
+        if response.status == StatusCode::UNPROCESSABLE_ENTITY { StatusCode::BAD_REQUEST } else { response.status };
+    refusal(status, response.detail())
 }
 
 #[cfg(test)]
@@ -155,12 +155,12 @@ mod tests {
     /// What the gateway of the fleet answers where the house answers everything with this status.
     async fn told(house: StatusCode, config: Config, method: Method, path: &str, body: Value) -> (u16, Value) {
         let api = Router::new().fallback(async move || (house, Json(json!({"detail": "why"}))));
-        let routes = router(&Desk::of_house(api, config), GATEWAY);
+        let routes = router(&ApiClient::of_routes(api, config), GATEWAY);
         let request =
             Request::builder().method(method).uri(path).body(Body::from(body.to_string())).expect("a request");
-        let answer = routes.oneshot(request).await.expect("an answer");
-        let status = answer.status().as_u16();
-        let bytes = answer.into_body().collect().await.expect("a body").to_bytes();
+        let response = routes.oneshot(request).await.expect("an answer");
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         (status, serde_json::from_slice(&bytes).expect("JSON"))
     }
 

@@ -36,53 +36,53 @@ pub(super) async fn place(State(quartet): State<Quartet>, AnyJson(body): AnyJson
     }
     let id = OrderId::new();
     let mut order = json!({"id": id, "lines": lines});
-    let customer = quartet.desk.get(&["api", "customers", &user]).send().await;
+    let customer = quartet.api.get(&["api", "customers", &user]).send().await;
     match customer.status {
         StatusCode::OK if customer.body["anonymised_at"].is_null() => order["customer_id"] = user.into(),
         status if status.is_server_error() => return away(&customer),
         // The old fleet took any id.
         _ => order["metadata"] = json!({ BUYER: user }),
     }
-    let ask = || quartet.desk.post(&["api", "orders"]).json(&order).at_once();
-    match orders::place(&quartet.desk, &id, ask).await {
+    let request = || quartet.api.post(&["api", "orders"]).json(&order).respond_async();
+    match orders::place(&quartet.api, &id, request).await {
         Ok(_) => {
-            let mut answer = json!({
+            let mut response = json!({
                 "success": true,
                 "message": "Commande créée et envoyée pour traitement",
                 "orderId": id,
             });
             if broker_is_away(&quartet).await {
-                answer["warning"] = "Kafka indisponible, la commande sera traitée ultérieurement".into();
+                response["warning"] = "Kafka indisponible, la commande sera traitée ultérieurement".into();
             }
-            (StatusCode::CREATED, Json(answer)).into_response()
+            (StatusCode::CREATED, Json(response)).into_response()
         }
-        Err(answer) => away(&answer),
+        Err(response) => away(&response),
     }
 }
 
 /// Whether what the order service has to tell waits for its broker.
 async fn broker_is_away(quartet: &Quartet) -> bool {
-    let ready = quartet.desk.get(&["ready"]).of(&quartet.desk.gateway.order).send().await;
+    let ready = quartet.api.get(&["ready"]).to(&quartet.api.gateway.order).send().await;
     ready.body["facts"]["unpublished_seconds"].as_i64().is_some_and(|seconds| seconds >= AWAY_SECONDS)
 }
 
 pub(super) async fn list(State(quartet): State<Quartet>) -> Response {
-    match lists::from_oldest(|| quartet.desk.get(&["api", "orders"])).await {
-        Ok(orders) => Json(orders.iter().map(shown).collect::<Vec<_>>()).into_response(),
-        Err(answer) => away(&answer),
+    match lists::from_oldest(|| quartet.api.get(&["api", "orders"])).await {
+        Ok(orders) => Json(orders.iter().map(render).collect::<Vec<_>>()).into_response(),
+        Err(response) => away(&response),
     }
 }
 
 pub(super) async fn one(State(quartet): State<Quartet>, Path(id): Path<String>) -> Response {
-    match orders::get(&quartet.desk, &id).await.ok() {
-        Ok(order) => Json(shown(&order)).into_response(),
-        Err(answer) if answer.is_missing() => refusal(StatusCode::NOT_FOUND, "Commande non trouvée"),
-        Err(answer) => away(&answer),
+    match orders::get(&quartet.api, &id).await.ok() {
+        Ok(order) => Json(render(&order)).into_response(),
+        Err(response) if response.is_not_found() => refusal(StatusCode::NOT_FOUND, "Commande non trouvée"),
+        Err(response) => away(&response),
     }
 }
 
 /// An order as this dialect shows it: its first product, and all of them where there are several.
-fn shown(order: &Value) -> Value {
+fn render(order: &Value) -> Value {
     let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
     let first = lines.first().unwrap_or(&Value::Null);
     let buyer = if order["customer_id"].is_null() { &order["metadata"][BUYER] } else { &order["customer_id"] };

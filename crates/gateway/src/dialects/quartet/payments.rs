@@ -28,7 +28,7 @@ pub(super) async fn pay(State(quartet): State<Quartet>, AnyJson(body): AnyJson) 
     let (Some(amount), Some(cents)) = (amount, amount.and_then(money::cents)) else {
         return refusal(StatusCode::BAD_REQUEST, "amount manquant");
     };
-    let mut client = PaymentServiceClient::new(quartet.desk.gateway.payment_channel.clone());
+    let mut client = PaymentServiceClient::new(quartet.api.gateway.payment_channel.clone());
     #[expect(clippy::cast_possible_truncation, reason = "the old proto has a float; the service rounds it to cents")]
     let mut request = Request::new(PaymentRequest { order_id, amount: amount as f32 });
     // The float of the old proto does not hold every cent of a large amount.
@@ -37,13 +37,13 @@ pub(super) async fn pay(State(quartet): State<Quartet>, AnyJson(body): AnyJson) 
     chassis::trace::inject_grpc(request.metadata_mut());
     let paid = tokio::time::timeout(PATIENCE, client.pay(request)).await;
     let status = match paid {
-        Ok(Ok(answer)) if answer.get_ref().status == "SUCCESS" => {
-            let answer = json!({"success": true, "message": "Paiement traité avec succès", "status": "SUCCESS"});
-            return Json(answer).into_response();
+        Ok(Ok(response)) if response.get_ref().status == "SUCCESS" => {
+            let response = json!({"success": true, "message": "Paiement traité avec succès", "status": "SUCCESS"});
+            return Json(response).into_response();
         }
         Ok(Ok(_)) => {
-            let answer = json!({"success": false, "message": REFUSED, "status": "DECLINED"});
-            return (StatusCode::PAYMENT_REQUIRED, Json(answer)).into_response();
+            let response = json!({"success": false, "message": REFUSED, "status": "DECLINED"});
+            return (StatusCode::PAYMENT_REQUIRED, Json(response)).into_response();
         }
         Ok(Err(status)) => status,
         Err(_) => tonic::Status::deadline_exceeded("no answer in time"),

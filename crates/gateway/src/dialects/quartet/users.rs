@@ -17,34 +17,34 @@ pub(super) async fn register(State(quartet): State<Quartet>, AnyJson(body): AnyJ
         "email": body["email"].as_str().unwrap_or_default().to_lowercase(),
         "password": body["password"].as_str().unwrap_or_default(),
     });
-    match quartet.desk.post(&["api", "users", "register"]).json(asked).send().await.ok() {
+    match quartet.api.post(&["api", "users", "register"]).json(asked).send().await.ok() {
         Ok(made) => {
-            let answer = json!({
+            let response = json!({
                 "success": true,
                 "message": "Utilisateur enregistré avec succès",
                 "userId": id(&made["user"]),
             });
-            (StatusCode::CREATED, Json(answer)).into_response()
+            (StatusCode::CREATED, Json(response)).into_response()
         }
-        Err(answer) if answer.status == StatusCode::CONFLICT => {
+        Err(response) if response.status == StatusCode::CONFLICT => {
             refusal(StatusCode::BAD_REQUEST, "Utilisateur ou email déjà utilisé")
         }
-        Err(answer) if answer.status == StatusCode::INTERNAL_SERVER_ERROR => {
+        Err(response) if response.status == StatusCode::INTERNAL_SERVER_ERROR => {
             refusal(StatusCode::INTERNAL_SERVER_ERROR, "Erreur lors de l'inscription")
         }
         // The old fleet asked for nothing but these three; which of them does not do is said.
-        Err(answer) if answer.fields().next().is_some() => {
-            let told: Vec<String> = answer.fields().map(|(field, why)| format!("{field}: {why}")).collect();
+        Err(response) if response.fields().next().is_some() => {
+            let told: Vec<String> = response.fields().map(|(field, why)| format!("{field}: {why}")).collect();
             refusal(StatusCode::BAD_REQUEST, &told.join("; "))
         }
-        Err(answer) => away(&answer),
+        Err(response) => away(&response),
     }
 }
 
 pub(super) async fn login(State(quartet): State<Quartet>, AnyJson(body): AnyJson) -> Response {
     let email = body["email"].as_str().unwrap_or_default().to_lowercase();
     let asked = json!({"email": email, "password": body["password"].as_str().unwrap_or_default()});
-    match quartet.desk.post(&["api", "users", "login"]).json(asked).send().await.ok() {
+    match quartet.api.post(&["api", "users", "login"]).json(asked).send().await.ok() {
         Ok(signed_in) => {
             let user = &signed_in["user"];
             let username = user["username"].as_str().unwrap_or_default();
@@ -60,18 +60,18 @@ pub(super) async fn login(State(quartet): State<Quartet>, AnyJson(body): AnyJson
             }))
             .into_response()
         }
-        Err(answer) if answer.status == StatusCode::UNAUTHORIZED => unknown_or_wrong(&quartet, &email).await,
-        Err(answer) => away(&answer),
+        Err(response) if response.status == StatusCode::UNAUTHORIZED => unknown_or_wrong(&quartet, &email).await,
+        Err(response) => away(&response),
     }
 }
 
 /// The old fleet told its callers which of the two it was.
 async fn unknown_or_wrong(quartet: &Quartet, email: &str) -> Response {
-    let ask = quartet.desk.get(&["api", "customers"]).query("email", email).query("limit", 1);
-    match ask.send().await.ok() {
+    let request = quartet.api.get(&["api", "customers"]).query("email", email).query("limit", 1);
+    match request.send().await.ok() {
         Ok(found) if found["data"].get(0).is_none() => refusal(StatusCode::NOT_FOUND, "Utilisateur non trouvé"),
         Ok(_) => refusal(StatusCode::UNAUTHORIZED, "Mot de passe incorrect"),
-        Err(answer) => away(&answer),
+        Err(response) => away(&response),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::events::wanted;
-use crate::dialects::desk::Desk;
+use crate::dialects::api_client::ApiClient;
 
 const GROUP: &str = "event-prospect";
 const TOLD: &str = "prospect-topic";
@@ -15,14 +15,14 @@ const TOPOLOGY: Topology =
     Topology { topics: &[TOLD, READ, "prospect-events"], groups: &[(GROUP, &["prospect-events", READ])] };
 
 /// Translates both ways until the process stops.
-pub(super) async fn follow(desk: &Desk, ctx: &Context) -> anyhow::Result<()> {
-    let bus = desk.bus(ctx, TOPOLOGY).await?;
-    bus.subscribe(ctx, GROUP, Follower { desk: desk.clone(), bus: bus.clone() })?;
+pub(super) async fn start(api: &ApiClient, ctx: &Context) -> anyhow::Result<()> {
+    let bus = api.bus(ctx, TOPOLOGY).await?;
+    bus.subscribe(ctx, GROUP, Consumer { api: api.clone(), bus: bus.clone() })?;
     Ok(())
 }
 
-struct Follower {
-    desk: Desk,
+struct Consumer {
+    api: ApiClient,
     bus: Bus,
 }
 
@@ -31,7 +31,7 @@ struct Prospect {
     number: i64,
 }
 
-impl Handler for Follower {
+impl Handler for Consumer {
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
         let mut told = Vec::new();
         for event in events {
@@ -59,11 +59,11 @@ impl Handler for Follower {
     }
 }
 
-impl Follower {
+impl Consumer {
     /// An event that another program tells of is one here too, once by the message's id. A text is no event.
     async fn take(&self, message: &Event) -> Result<(), Failure> {
         let Ok(body @ Value::Object(_)) = message.data::<Value>() else { return Ok(()) };
-        let made = self.desk.post(&["api", "activities"]).key(&message.id).json(wanted(&body)).send().await;
+        let made = self.api.post(&["api", "activities"]).idempotency_key(&message.id).json(wanted(&body)).send().await;
         if made.status.is_server_error() {
             return Err(Failure::Later(anyhow::anyhow!("{}: {}", made.status, made.detail())));
         }

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::{
     Shop,
-    events::{self, CREATED, HELD, NOT_PAID, PAID, Told},
+    events::{self, CREATED, HELD, LegacyEvent, NOT_PAID, PAID},
     numbers::Kind,
 };
-use crate::dialects::desk::{Answer, Desk};
+use crate::dialects::api_client::{ApiClient, ApiResponse};
 
 /// Where what happens with orders is told.
 pub(super) const ORDERS: &str = "commande.events";
@@ -31,18 +31,18 @@ const TOPOLOGY: Topology = Topology {
 const OUTSIDE: &str = "legacy:";
 
 /// Translates until the process stops.
-pub(super) async fn follow(desk: &Desk, ctx: &Context) -> anyhow::Result<()> {
-    let bus = desk.bus(ctx, TOPOLOGY).await?;
-    bus.subscribe(ctx, GROUP, Follower { shop: Shop::new(desk), bus: bus.clone() })?;
+pub(super) async fn start(api: &ApiClient, ctx: &Context) -> anyhow::Result<()> {
+    let bus = api.bus(ctx, TOPOLOGY).await?;
+    bus.subscribe(ctx, GROUP, Consumer { shop: Shop::new(api), bus: bus.clone() })?;
     Ok(())
 }
 
-struct Follower {
+struct Consumer {
     shop: Shop,
     bus: Bus,
 }
 
-impl Handler for Follower {
+impl Handler for Consumer {
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
         let mut told = Vec::new();
         for event in events {
@@ -52,7 +52,7 @@ impl Handler for Follower {
                 _ => self.of_outside(event, &data).await,
             };
             // Nothing here can be wrong for good: the house does not answer now.
-            let translated = translated.map_err(|answer| Failure::Later(anyhow::anyhow!("{}", answer.status)))?;
+            let translated = translated.map_err(|response| Failure::Later(anyhow::anyhow!("{}", response.status)))?;
             let latency = Timestamp::now().since(event.time);
             told.extend(translated.into_iter().map(|(key, one)| (key, one, latency)));
         }
@@ -71,9 +71,9 @@ impl Handler for Follower {
     }
 }
 
-impl Follower {
+impl Consumer {
     /// What an event of an order tells that the ones before it did not. Sales at tills were no orders.
-    async fn of_order(&self, event: &Event, order: &Value) -> Result<Vec<(String, Told)>, Answer> {
+    async fn of_order(&self, event: &Event, order: &Value) -> Result<Vec<(String, LegacyEvent)>, ApiResponse> {
         let is_first = match event.kind.as_str() {
             "souk.order.placed" => true,
             "souk.order.confirmed" => false,
@@ -90,7 +90,7 @@ impl Follower {
     }
 
     /// What was set aside or paid under an id of a client's own.
-    async fn of_outside(&self, event: &Event, data: &Value) -> Result<Vec<(String, Told)>, Answer> {
+    async fn of_outside(&self, event: &Event, data: &Value) -> Result<Vec<(String, LegacyEvent)>, ApiResponse> {
         let kind = match event.kind.as_str() {
             "souk.stock.reserved" => HELD,
             "souk.payment.captured" => PAID,
@@ -101,13 +101,13 @@ impl Follower {
         let payload = if kind == HELD {
             let mut products = Vec::new();
             for line in data["lines"].as_array().into_iter().flatten() {
-                let number = self.shop.numbers.shown(&self.shop.desk, Kind::Products, &line["product_id"]).await?;
+                let number = self.shop.numbers.render(&self.shop.api, Kind::Products, &line["product_id"]).await?;
                 products.push(json!({"id": number, "quantite": line["quantity"]}));
             }
             json!({"commande_id": id, "produits": products})
         } else {
             json!({"commande_id": id, "montant": data["amount"]})
         };
-        Ok(vec![(id.to_owned(), Told::new(kind, &event.id, json!(event.time), payload))])
+        Ok(vec![(id.to_owned(), LegacyEvent::new(kind, &event.id, json!(event.time), payload))])
     }
 }
