@@ -13,20 +13,20 @@ use crate::store::{self, Store};
 use crate::tokens::Tokens;
 use crate::views::user_response;
 
-/// A user to be made.
+/// A new user.
 #[derive(Clone, Debug)]
 pub struct SeedUser {
-    /// His name at login.
+    /// Login name.
     pub username: String,
-    /// His e-mail address.
+    /// E-mail address.
     pub email: String,
-    /// How he is called.
+    /// Display name.
     pub name: String,
     /// His password, in clear.
     pub password: String,
     /// What he is; with [`Role::Customer`] a customer is made for him.
     pub roles: Vec<Role>,
-    /// The places he works in.
+    /// Ids of the places that the user works in.
     pub stores: Vec<String>,
 }
 

@@ -11,11 +11,11 @@ use crate::domain::{Activity, ActivityId, Address, Customer, Moved, Prospect, Pr
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Customer)]
 pub(crate) struct CustomerView {
-    /// Opaque id.
+    /// Opaque id, unique and stable.
     id: CustomerId,
-    /// Counted up from 1.
+    /// Number of the resource, from 1 without gaps.
     number: i64,
-    /// How he is called.
+    /// Display name.
     name: String,
     /// First name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,10 +34,10 @@ pub(crate) struct CustomerView {
     address: Option<Address>,
     created_at: Timestamp,
     updated_at: Timestamp,
-    /// When everything personal was removed.
+    /// When all personal data was removed.
     #[serde(skip_serializing_if = "Option::is_none")]
     anonymised_at: Option<Timestamp>,
-    /// Counts changes; the `ETag`.
+    /// Number of changes; the value of `ETag`.
     version: i64,
 }
 
@@ -75,23 +75,23 @@ pub(crate) fn customer_response(customer: &Customer, created: bool) -> StoredRes
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = User)]
 pub(crate) struct UserView {
-    /// Opaque id.
+    /// Opaque id, unique and stable.
     id: UserId,
-    /// His name at login.
+    /// Login name.
     username: String,
-    /// His e-mail address, at login too.
+    /// E-mail address; may be used to log in.
     email: String,
-    /// How he is called.
+    /// Display name.
     name: String,
-    /// What he is: `admin`, `manager`, `clerk`, `customer`.
+    /// Roles: `admin`, `manager`, `clerk`, `customer`.
     roles: Vec<String>,
-    /// The places he works in.
+    /// Ids of the places that the user works in.
     stores: Vec<String>,
-    /// The customer he is.
+    /// The customer that the user is.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<CustomerId>,
     created_at: Timestamp,
-    /// Counts changes.
+    /// Number of changes.
     version: i64,
 }
 
@@ -120,10 +120,10 @@ pub(crate) fn user_response(user: &User, created: bool) -> StoredResponse {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Prospect)]
 pub(crate) struct ProspectView {
-    /// Opaque id.
+    /// Opaque id, unique and stable.
     #[schema(value_type = String, example = "0198c1d2-7b1e-7c3a-9f00-3d5a6b7c8d9e")]
     id: ProspectId,
-    /// Counted up from 1.
+    /// Number of the resource, from 1 without gaps.
     #[schema(example = 7)]
     number: i64,
     /// First name.
@@ -132,7 +132,7 @@ pub(crate) struct ProspectView {
     /// Last name.
     #[schema(example = "Lovelace")]
     last_name: String,
-    /// Whom he works for.
+    /// Employer.
     #[serde(skip_serializing_if = "Option::is_none")]
     company: Option<String>,
     /// E-mail address.
@@ -146,23 +146,23 @@ pub(crate) struct ProspectView {
     #[schema(example = "mathematics")]
     field: String,
     stage: Stage,
-    /// The user who looks after him.
+    /// Id of the user in charge of the prospect.
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<String>,
-    /// The activity at which he was met.
+    /// Id of the activity at which contact was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     activity_id: Option<String>,
-    /// The customer that he became.
+    /// The customer that the prospect became.
     #[serde(skip_serializing_if = "Option::is_none")]
     customer_id: Option<CustomerId>,
-    /// Every move of the stage, the first one to `new`.
+    /// Every transition of the stage, oldest first; the first one leads to `new`.
     history: Vec<Moved>,
     created_at: Timestamp,
     updated_at: Timestamp,
-    /// When everything personal was removed; stands in events alone.
+    /// When all personal data was removed; only in events.
     #[serde(skip_serializing_if = "Option::is_none")]
     deleted_at: Option<Timestamp>,
-    /// Counts changes; the `ETag`.
+    /// Number of changes; the value of `ETag`.
     version: i64,
 }
 
@@ -205,25 +205,25 @@ pub(crate) fn prospect_response(prospect: &Prospect, created: bool) -> StoredRes
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = Activity)]
 pub(crate) struct ActivityView {
-    /// Opaque id.
+    /// Opaque id, unique and stable.
     #[schema(value_type = String, example = "0198c1d2-7b1e-7c3a-9f00-3d5a6b7c8d9e")]
     id: ActivityId,
-    /// Counted up from 1.
+    /// Number of the resource, from 1 without gaps.
     #[schema(example = 3)]
     number: i64,
-    /// What it is called. One that an event made is `Prospect created: …` or `Prospect updated: …`.
+    /// Title. An activity made from an event is called `Prospect created: …` or `Prospect updated: …`.
     #[schema(example = "Prospect created: Ada Lovelace")]
     name: String,
-    /// The day; of one that an event made, the day of the event in UTC.
+    /// Day, `YYYY-MM-DD`; for an activity made from an event, the day of the event in UTC.
     #[schema(format = "date", example = "2026-05-04")]
     date: String,
-    /// The prospect whom it is about.
+    /// The prospect that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     prospect_id: Option<ProspectId>,
     created_at: Timestamp,
     updated_at: Timestamp,
-    /// Counts changes; the `ETag`.
+    /// Number of changes; the value of `ETag`.
     version: i64,
 }
 

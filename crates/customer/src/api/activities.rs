@@ -24,24 +24,24 @@ use crate::views::{self, ActivityView};
 
 const ROUTE: &str = "POST /api/activities";
 
-/// Which activities are listed.
+/// Filter of the list of activities.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListActivities {
-    /// Only of this day, `YYYY-MM-DD`.
+    /// On this day, `YYYY-MM-DD`.
     date: Option<String>,
-    /// Only of this day and later.
+    /// On this day or later.
     from: Option<String>,
-    /// Only of this day and earlier.
+    /// On this day or earlier.
     to: Option<String>,
-    /// Only about this prospect.
+    /// About this prospect.
     prospect_id: Option<String>,
-    /// The one of this number.
+    /// With this number.
     number: Option<i64>,
 }
 
-/// Lists activities, in the order of their numbers.
+/// Lists activities in the order of their numbers.
 #[utoipa::path(get, operation_id = "listActivities", path = "/api/activities", tag = "activities", params(ListActivities, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<ActivityView>), (status = 403)))]
 pub(super) async fn list_activities(
@@ -72,9 +72,9 @@ pub(super) async fn list_activities(
     }))
 }
 
-/// Makes an activity.
+/// Creates an activity.
 #[utoipa::path(post, operation_id = "createActivity", path = "/api/activities", tag = "activities", request_body = Plan, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the first response for 24 hours")),
     responses((status = 201, body = ActivityView), (status = 403), (status = 422)))]
 pub(super) async fn create_activity(
     State(api): State<Api>,
@@ -91,7 +91,7 @@ pub(super) async fn create_activity(
     Ok(reply)
 }
 
-/// One activity.
+/// Returns an activity.
 #[utoipa::path(get, operation_id = "getActivity", path = "/api/activities/{id}", tag = "activities", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = ActivityView), (status = 404)))]
 pub(super) async fn get_activity(
@@ -103,9 +103,9 @@ pub(super) async fn get_activity(
     Ok(conditional::versioned(activity.version, ActivityView::from(&activity)))
 }
 
-/// Changes what is sent: absent stays, null goes (RFC 7386).
+/// Changes the fields that are sent: absent fields stay, null removes a field (JSON Merge Patch, RFC 7386).
 #[utoipa::path(patch, operation_id = "changeActivity", path = "/api/activities/{id}", tag = "activities", request_body = Plan, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
     responses((status = 200, body = ActivityView), (status = 404), (status = 412), (status = 422)))]
 pub(super) async fn change_activity(
     State(api): State<Api>,
@@ -119,16 +119,16 @@ pub(super) async fn change_activity(
     let now = Timestamp::now();
     let edit: Edit<Activity> = Arc::new(move |before: &Activity| {
         let after = before.changed(before.plan.merged(&patch).map_err(Error::from)?, now);
-        // Nobody is told: what an event promised is that there is one, not what it is called.
+        // No event: consumers rely on the existence of an activity, not on its title.
         Ok(after.map(|after| Step { after, tells: None, erases: None }))
     });
     let activity = api.store.edit_activity(before.id.as_str(), conditional::if_match(&headers), edit).await?;
     Ok(conditional::versioned(activity.version, ActivityView::from(&activity)))
 }
 
-/// Removes an activity. One that an event made does not come again.
+/// Deletes an activity. An activity made from an event is not made again.
 #[utoipa::path(delete, operation_id = "deleteActivity", path = "/api/activities/{id}", tag = "activities", security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
     responses((status = 204), (status = 403), (status = 404), (status = 412)))]
 pub(super) async fn delete_activity(
     State(api): State<Api>,
@@ -151,7 +151,7 @@ async fn load(api: &Api, id: &str) -> Result<Activity, Error> {
     api.store.activity(id.as_str()).await?.ok_or(Error::NotFound("activity"))
 }
 
-/// A prospect who is named anew must be there; one named before may have gone since.
+/// A prospect that is newly referenced must exist; one that was referenced before may have been deleted since.
 async fn known(api: &Api, plan: &Planned, before: Option<&ProspectId>) -> Result<(), Error> {
     match &plan.prospect_id {
         Some(id) if before != Some(id) && api.store.prospect(id.as_str()).await?.is_none() => {

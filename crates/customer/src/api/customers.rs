@@ -19,23 +19,23 @@ use crate::error::Error;
 use crate::store::Filter;
 use crate::views::{self, CustomerView};
 
-/// Most ids asked for at once.
+/// Most ids in one request.
 const MAX_IDS: usize = 100;
 const ROUTE: &str = "POST /api/customers";
 
-/// A customer to be made.
+/// A new customer.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateCustomer {
-    /// The client's own id for him: a repeat of the same is answered with 200, anything else with 409.
+    /// Id chosen by the client. The same request again returns 200, another one with the id 409.
     id: Option<CustomerId>,
-    /// How he is called; made of first and last name when left out.
+    /// Display name; first and last name if absent.
     name: Option<String>,
     /// First name.
     first_name: Option<String>,
     /// Last name.
     last_name: Option<String>,
-    /// E-mail address; no two customers share one, however it is written.
+    /// E-mail address; unique without regard to case.
     email: Option<String>,
     /// Phone number.
     phone: Option<String>,
@@ -43,35 +43,35 @@ pub(crate) struct CreateCustomer {
     address: Option<Address>,
 }
 
-/// Which customers are listed.
+/// Filter of the list of customers.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListCustomers {
-    /// Only who has this e-mail address.
+    /// With this e-mail address.
     email: Option<String>,
-    /// Only who has this in names, e-mail address or phone number.
+    /// With this text in names, e-mail address or phone number; at most 200 characters.
     search: Option<String>,
-    /// Only these; may be repeated, at most 100 times.
+    /// With one of these ids; may be repeated, at most 100 times.
     #[serde(default)]
     id: Vec<String>,
-    /// The one of this number.
+    /// With this number.
     number: Option<i64>,
-    /// `number` (unless said) or `-number`: newest first.
+    /// `number` (the default), or `-number` for the newest first.
     sort: Option<String>,
 }
 
-/// What a deletion is to do besides.
+/// Options of a deletion.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct DeleteCustomer {
-    /// Whether to cancel the open orders first.
+    /// Whether to cancel the customer's open orders first.
     #[serde(default)]
     cancel_open: bool,
 }
 
-/// Lists customers, in the order of their numbers. A customer sees himself.
+/// Lists customers in the order of their numbers. Customers see only themselves.
 #[utoipa::path(get, operation_id = "listCustomers", path = "/api/customers", tag = "customers", params(ListCustomers, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<CustomerView>)))]
 pub(super) async fn list_customers(
@@ -111,10 +111,10 @@ pub(super) async fn list_customers(
     }))
 }
 
-/// Makes a customer.
+/// Creates a customer.
 #[utoipa::path(post, operation_id = "createCustomer", path = "/api/customers", tag = "customers", request_body = CreateCustomer, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
-    responses((status = 201, body = CustomerView), (status = 200, description = "A repeat by id", body = CustomerView), (status = 409), (status = 422)))]
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the first response for 24 hours")),
+    responses((status = 201, body = CustomerView), (status = 200, description = "The customer existed already, created by the same request with the same id", body = CustomerView), (status = 409), (status = 422)))]
 pub(super) async fn create_customer(
     State(api): State<Api>,
     caller: Allow<Staff>,
@@ -138,7 +138,7 @@ pub(super) async fn create_customer(
     Ok(reply)
 }
 
-/// One customer. Another's is as if it were not there.
+/// Returns a customer. For customers, 404 for anyone but themselves.
 #[utoipa::path(get, operation_id = "getCustomer", path = "/api/customers/{id}", tag = "customers", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = CustomerView), (status = 404)))]
 pub(super) async fn get_customer(
@@ -151,9 +151,9 @@ pub(super) async fn get_customer(
     Ok(conditional::versioned(customer.version, CustomerView::from(&customer)))
 }
 
-/// Replaces what is known of a customer; what is absent goes.
+/// Replaces the profile of a customer; absent fields are removed.
 #[utoipa::path(put, operation_id = "replaceCustomer", path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
     responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
 pub(super) async fn replace_customer(
     State(api): State<Api>,
@@ -165,9 +165,9 @@ pub(super) async fn replace_customer(
     change(api, &caller, &id, &headers, Change::Replace(Box::new(profile))).await
 }
 
-/// Changes what is sent: absent stays, null goes (RFC 7386).
+/// Changes the fields that are sent: absent fields stay, null removes a field (JSON Merge Patch, RFC 7386).
 #[utoipa::path(patch, operation_id = "changeCustomer", path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
     responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
 pub(super) async fn change_customer(
     State(api): State<Api>,
@@ -186,9 +186,9 @@ async fn change(api: Api, caller: &Caller, id: &str, headers: &HeaderMap, change
     Ok(conditional::versioned(customer.version, CustomerView::from(&customer)))
 }
 
-/// Removes everything personal of a customer and his user. His orders stay.
+/// Deletes a customer: removes all personal data of the customer and of the user. Orders stay.
 #[utoipa::path(delete, operation_id = "deleteCustomer", path = "/api/customers/{id}", tag = "customers", security(("bearer" = [])),
-    params(("id" = String, Path), DeleteCustomer, ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    params(("id" = String, Path), DeleteCustomer, ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
     responses((status = 204), (status = 404), (status = 409, description = "An open order cannot be cancelled"), (status = 412)))]
 pub(super) async fn delete_customer(
     State(api): State<Api>,
@@ -214,7 +214,7 @@ pub(super) async fn delete_customer(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The id, if the caller may know of that customer.
+/// The id, if the caller may see that customer.
 fn visible(caller: &Caller, id: &str) -> Result<CustomerId, Problem> {
     let known = caller.is_staff() || caller.is_service() || caller.is_customer(id);
     match CustomerId::parse(id) {

@@ -1,4 +1,4 @@
-//! The edge: every route on one screen.
+//! The REST API: every route on one screen.
 
 mod activities;
 mod customers;
@@ -24,7 +24,7 @@ use crate::passwords::Passwords;
 use crate::store::Store;
 use crate::tokens::Tokens;
 
-/// What handlers work with. Cheap to clone.
+/// State of the handlers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,

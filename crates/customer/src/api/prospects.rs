@@ -25,37 +25,37 @@ use crate::views::{self, ProspectView};
 
 const ROUTE: &str = "POST /api/prospects";
 
-/// A change of a prospect: what can be said of him, and where he is to be moved.
+/// A change of a prospect: fields, and a transition of the stage.
 #[derive(Serialize, ToSchema)]
 #[schema(example = json!({"company": "Analytical Engines Ltd", "phone": null, "stage": "lost", "reason": "no budget"}))]
 pub(super) struct ProspectChange {
     #[serde(flatten)]
     lead: Lead,
-    /// Where he is to be moved; left out, he stays.
+    /// The new stage; unchanged if absent.
     stage: Option<Stage>,
-    /// Why, at most 500 characters; wanted for `lost`.
+    /// Reason of the transition, at most 500 characters; required for `lost`.
     reason: Option<String>,
 }
 
-/// Which prospects are listed.
+/// Filter of the list of prospects.
 #[derive(Clone, Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListProspects {
-    /// Only who stands there: `new`, `contacted`, `qualified`, `won` or `lost`.
+    /// In this stage: `new`, `contacted`, `qualified`, `won` or `lost`.
     #[param(inline)]
     stage: Option<Stage>,
-    /// Only of this field of work, to the letter.
+    /// With exactly this field of work.
     field: Option<String>,
-    /// Only whom this user looks after.
+    /// In the charge of this user.
     owner: Option<String>,
-    /// Only who has this in names, company, e-mail address or phone number.
+    /// With this text in names, company, e-mail address or phone number; at most 200 characters.
     search: Option<String>,
-    /// The one of this number.
+    /// With this number.
     number: Option<i64>,
 }
 
-/// Lists prospects, in the order of their numbers.
+/// Lists prospects in the order of their numbers.
 #[utoipa::path(get, operation_id = "listProspects", path = "/api/prospects", tag = "prospects", params(ListProspects, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<ProspectView>), (status = 403)))]
 pub(super) async fn list_prospects(
@@ -84,9 +84,9 @@ pub(super) async fn list_prospects(
     }))
 }
 
-/// Makes a prospect; he begins at `new`.
+/// Creates a prospect in the stage `new`.
 #[utoipa::path(post, operation_id = "createProspect", path = "/api/prospects", tag = "prospects", request_body = Lead, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the first response for 24 hours")),
     responses((status = 201, body = ProspectView), (status = 403), (status = 422)))]
 pub(super) async fn create_prospect(
     State(api): State<Api>,
@@ -103,7 +103,7 @@ pub(super) async fn create_prospect(
     Ok(reply)
 }
 
-/// One prospect.
+/// Returns a prospect.
 #[utoipa::path(get, operation_id = "getProspect", path = "/api/prospects/{id}", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = ProspectView), (status = 404)))]
 pub(super) async fn get_prospect(
@@ -115,10 +115,10 @@ pub(super) async fn get_prospect(
     Ok(conditional::versioned(prospect.version, ProspectView::from(&prospect)))
 }
 
-/// Replaces what is known of a prospect; what is absent goes, but for the stage, which stays.
+/// Replaces a prospect; absent fields are removed, except the stage, which stays.
 #[utoipa::path(put, operation_id = "replaceProspect", path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
-    responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No way from this stage to that"), (status = 412), (status = 422)))]
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No transition leads from the present stage to the new one"), (status = 412), (status = 422)))]
 pub(super) async fn replace_prospect(
     State(api): State<Api>,
     caller: Allow<Staff>,
@@ -129,11 +129,13 @@ pub(super) async fn replace_prospect(
     change(api, &caller, &id, &headers, LeadChange::Replace(whole)).await
 }
 
-/// Changes what is sent: absent stays, null goes (RFC 7386). `stage` moves him: `new` → `contacted` → `qualified` →
-/// `won` or `lost`, steps may be left out; `lost` → `contacted` begins again; `won` is final.
+/// Changes the fields that are sent: absent fields stay, null removes a field (JSON Merge Patch, RFC 7386).
+///
+/// `stage` moves the prospect: `new` → `contacted` → `qualified` → `won` or `lost`. Steps forward may be skipped; `lost` → `contacted`
+/// starts again; `won` is final.
 #[utoipa::path(patch, operation_id = "changeProspect", path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
-    responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No way from this stage to that"), (status = 412), (status = 422)))]
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No transition leads from the present stage to the new one"), (status = 412), (status = 422)))]
 pub(super) async fn change_prospect(
     State(api): State<Api>,
     caller: Allow<Staff>,
@@ -165,9 +167,9 @@ async fn change(
     Ok(conditional::versioned(prospect.version, ProspectView::from(&prospect)))
 }
 
-/// Removes a prospect and everything personal of him, also from what was told of him.
+/// Deletes a prospect and all personal data, also from events and activities.
 #[utoipa::path(delete, operation_id = "deleteProspect", path = "/api/prospects/{id}", tag = "prospects", security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only if it still has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
     responses((status = 204), (status = 403), (status = 404), (status = 412)))]
 pub(super) async fn delete_prospect(
     State(api): State<Api>,
@@ -187,11 +189,12 @@ pub(super) async fn delete_prospect(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes the prospect a customer, once: the one that has his e-mail address already, or a new one. He is won by it.
-/// Whoever asks again gets the same answer.
+/// Converts a prospect into a customer, once: the customer with the same e-mail address, or a new one. The stage becomes `won`.
+///
+/// A repeated request returns the same customer.
 #[utoipa::path(post, operation_id = "convertProspect", path = "/api/prospects/{id}/convert", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, description = "The prospect, with `customer_id`", body = ProspectView), (status = 404),
-        (status = 409, description = "He is lost, or his address is a user's who is no customer")))]
+        (status = 409, description = "The prospect is lost, or the e-mail address belongs to a user without a customer")))]
 pub(super) async fn convert_prospect(
     State(api): State<Api>,
     caller: Allow<Staff>,
@@ -208,7 +211,7 @@ async fn load(api: &Api, id: &str) -> Result<Prospect, Error> {
     api.store.prospect(id.as_str()).await?.ok_or(Error::NotFound("prospect"))
 }
 
-/// Whoever and whatever is named anew must be there. What was named before may have gone since.
+/// A user or activity that is newly referenced must exist; one that was referenced before may have been deleted since.
 async fn known(api: &Api, lead: &Lead, before: &Lead) -> Result<(), Error> {
     if let Some(owner) = lead.owner.as_ref().filter(|_| lead.owner != before.owner)
         && api.store.user(&UserId::trusted(owner.clone())).await?.is_none()

@@ -1,4 +1,4 @@
-//! `/api/users`: who logs in.
+//! `/api/users`: logins and roles.
 
 use auth::{AdminOnly, Allow, AnyUser, Issued, Open, Role};
 use axum::extract::State;
@@ -19,7 +19,7 @@ use crate::views::{self, UserView};
 
 const ROUTE: &str = "POST /api/users";
 
-/// A new user of his own making.
+/// A registration.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Register {
@@ -29,36 +29,36 @@ pub(crate) struct Register {
     email: String,
     /// 8 to 200 characters.
     password: String,
-    /// How he is called; the username unless said.
+    /// Display name; the username if absent.
     name: Option<String>,
 }
 
-/// A user and his token.
+/// A user with an access token.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct SignedIn {
     /// The access token, for `Authorization: Bearer`.
     token: String,
-    /// When it ends.
+    /// When the token expires.
     expires_at: Timestamp,
     user: UserView,
 }
 
-/// Who somebody says he is: by e-mail address or by username.
+/// Credentials: either e-mail address or username, and the password.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Login {
-    /// His e-mail address.
+    /// E-mail address.
     email: Option<String>,
-    /// Or his username.
+    /// Login name, instead of the e-mail address.
     username: Option<String>,
-    /// His password.
+    /// Password.
     password: String,
-    /// Whether the tokens that he has end with this; not if not said.
+    /// Whether to revoke the user's other tokens; false if absent.
     #[serde(default)]
     end_others: bool,
 }
 
-/// A new user, made by head office.
+/// A new user, created by an admin.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CreateUser {
@@ -68,18 +68,18 @@ pub(crate) struct CreateUser {
     email: String,
     /// 8 to 200 characters.
     password: String,
-    /// How he is called; the username unless said.
+    /// Display name; the username if absent.
     name: Option<String>,
-    /// What he is to be.
+    /// Roles, at least one.
     roles: Vec<String>,
-    /// The places he works in.
+    /// Ids of the places that the user works in.
     #[serde(default)]
     stores: Vec<String>,
-    /// The existing customer that he is.
+    /// Id of an existing customer that the user is.
     customer_id: Option<CustomerId>,
 }
 
-/// What a repeat of [`CreateUser`] is told apart by: all but the password, of which no hash must be stored that is quick to compute.
+/// The fields of [`CreateUser`] that make its fingerprint: all but the password, since a fast hash of a password must not be stored.
 #[derive(Serialize)]
 struct Fingerprinted<'a> {
     username: &'a str,
@@ -97,18 +97,18 @@ impl CreateUser {
     }
 }
 
-/// What a user is to be from now on.
+/// The roles that replace those of a user.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SetRoles {
-    /// All his roles.
+    /// All roles.
     roles: Vec<String>,
-    /// All places he works in.
+    /// Ids of all places that the user works in.
     #[serde(default)]
     stores: Vec<String>,
 }
 
-/// Which users are listed.
+/// Filter of the list of users; it has none but paging.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -122,9 +122,9 @@ fn signed_in(user: &User, issued: Issued) -> SignedIn {
     }
 }
 
-/// Registers somebody who buys: makes the user and the customer that he is.
+/// Registers a buyer: creates a user and the customer that the user is.
 ///
-/// Takes no Idempotency-Key: the answer holds a token, and nobody has proved yet who he is.
+/// There is no `Idempotency-Key`: the response holds a token, and the caller is not authenticated yet.
 #[utoipa::path(post, operation_id = "register", path = "/api/users/register", tag = "users", request_body = Register,
     responses((status = 201, body = SignedIn), (status = 409, description = "Username or e-mail address is taken"), (status = 422)))]
 pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<Register>) -> Result<Response, Problem> {
@@ -145,7 +145,7 @@ pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<R
     Ok((StatusCode::CREATED, Json(signed_in(&user, issued))).into_response())
 }
 
-/// Gives a token for a password.
+/// Logs in: returns an access token.
 #[utoipa::path(post, operation_id = "login", path = "/api/users/login", tag = "users", request_body = Login,
     responses((status = 200, body = SignedIn), (status = 401), (status = 422), (status = 429, description = "Too many wrong passwords for this login name")))]
 pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Login>) -> Result<Json<SignedIn>, Problem> {
@@ -166,9 +166,9 @@ pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Logi
     Ok(Json(signed_in(&user, issued)))
 }
 
-/// Ends the caller's token.
+/// Logs out: revokes the caller's token.
 #[utoipa::path(post, operation_id = "logout", path = "/api/users/logout", tag = "users", security(("bearer" = [])),
-    responses((status = 204), (status = 409, description = "The token of a foreign issuer")))]
+    responses((status = 204), (status = 409, description = "The token was issued outside the fleet")))]
 pub(super) async fn logout(State(api): State<Api>, caller: Allow<AnyUser>) -> Result<StatusCode, Problem> {
     if caller.is_foreign() {
         return Err(Problem::new(Kind::Conflict, "This token is another issuer's, and only he can end it."));
@@ -177,7 +177,7 @@ pub(super) async fn logout(State(api): State<Api>, caller: Allow<AnyUser>) -> Re
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The user behind the token.
+/// Returns the user of the token.
 #[utoipa::path(get, operation_id = "me", path = "/api/users/me", tag = "users", security(("bearer" = [])), responses((status = 200, body = UserView)))]
 pub(super) async fn me(State(api): State<Api>, caller: Allow<AnyUser>) -> Result<Json<UserView>, Problem> {
     let user = api.store.user(&UserId::trusted(caller.subject.clone())).await?.ok_or(Error::NotFound("user"))?;
@@ -203,9 +203,9 @@ pub(super) async fn list_users(
     }))
 }
 
-/// Makes a user of any role.
+/// Creates a user with any roles but `service`.
 #[utoipa::path(post, operation_id = "createUser", path = "/api/users", tag = "users", request_body = CreateUser, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "The same key and payload give the same answer for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the first response for 24 hours")),
     responses((status = 201, body = UserView), (status = 409), (status = 422), (status = 503)))]
 pub(super) async fn create_user(
     State(api): State<Api>,
@@ -223,7 +223,7 @@ pub(super) async fn create_user(
             return Err(Error::Invalid(broken).into());
         }
     };
-    // A repeat hears its first answer, whatever has become of the places or their service.
+    // A repeat gets its first response, even if a place is gone or the stock service does not answer.
     if let Some(key) = &key
         && let Some(reply) = api.store.user_reply(key).await?
     {
@@ -243,7 +243,7 @@ pub(super) async fn create_user(
     Ok(reply)
 }
 
-/// Gives a user other roles. His tokens end: he logs in again.
+/// Replaces the roles of a user and revokes the user's tokens.
 #[utoipa::path(put, operation_id = "setRoles", path = "/api/users/{id}/roles", tag = "users", request_body = SetRoles, security(("bearer" = [])),
     params(("id" = String, Path)), responses((status = 200, body = UserView), (status = 404), (status = 409), (status = 422), (status = 503)))]
 pub(super) async fn set_roles(

@@ -1,4 +1,4 @@
-//! What other services need to verify tokens.
+//! The keys and revocations by which other services verify tokens.
 
 use auth::Open;
 use axum::extract::State;
@@ -13,7 +13,7 @@ pub(super) async fn jwks(State(api): State<Api>, _: Open) -> Json<Value> {
     Json(json!({ "keys": api.tokens.jwks().await }))
 }
 
-/// Ids of tokens that ended before their time.
+/// Ids of the tokens that were revoked and have not expired yet.
 #[utoipa::path(get, operation_id = "revoked", path = "/.well-known/revoked", tag = "keys", responses((status = 200, body = Object)))]
 pub(super) async fn revoked(State(api): State<Api>, _: Open) -> Json<Value> {
     Json(json!({ "revoked": api.tokens.revoked() }))

@@ -1,4 +1,4 @@
-//! An activity: something that happens on a day, such as a fair, or a word about a prospect.
+//! An activity: something that happens on a day, such as a fair, or a change of a prospect.
 
 use std::fmt;
 
@@ -15,11 +15,11 @@ use super::prospect::{ERASED, ProspectId};
 
 /// Id of an activity.
 pub(crate) type ActivityId = Id<AnActivity>;
-/// What such an id is of.
+/// Marker type of the id.
 #[derive(Debug)]
 pub(crate) enum AnActivity {}
 
-/// Characters of a name; of one that an event made, more is cut off.
+/// Most characters of a title; a title made from an event is cut there.
 pub(crate) const LONGEST_NAME: usize = 300;
 
 /// A day, `YYYY-MM-DD`. Days sort as their texts do.
@@ -27,7 +27,7 @@ pub(crate) const LONGEST_NAME: usize = 300;
 pub(crate) struct Day(String);
 
 impl Day {
-    /// The day of that text, if there is one.
+    /// Parses a day; `None` if it is not in the calendar.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         // The longer text is RFC 3339 only if the day is one of the calendar.
         let is_day = text.len() == 10 && format!("{text}T00:00:00Z").parse::<Timestamp>().is_ok();
@@ -39,7 +39,7 @@ impl Day {
         Self(time.to_string().chars().take(10).collect())
     }
 
-    /// Takes what is known to be one, as from our own store.
+    /// Takes a text that is known to be a day, as from the store.
     pub(crate) fn trusted(text: String) -> Self {
         Self(text)
     }
@@ -56,24 +56,24 @@ impl fmt::Display for Day {
     }
 }
 
-/// What can be said of an activity.
+/// The fields of an activity as a client sends them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
-    /// What it is called; wanted.
+    /// Title; required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "Trade fair in Berlin")]
     pub(crate) name: Option<String>,
-    /// The day; wanted.
+    /// Day, `YYYY-MM-DD`; required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = "date", example = "2026-05-04")]
     pub(crate) date: Option<String>,
-    /// The prospect whom it is about.
+    /// The prospect that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) prospect_id: Option<String>,
 }
 
-/// The same, checked.
+/// The checked fields of an activity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Planned {
     pub(crate) name: String,
@@ -82,7 +82,7 @@ pub(crate) struct Planned {
 }
 
 impl Plan {
-    /// The same as it is kept, or every rule that it breaks.
+    /// Checks all fields; the error lists every broken rule.
     pub(crate) fn checked(self) -> Result<Planned, Vec<FieldError>> {
         let mut rules = Rules::default();
         let name = rules.required("name", self.name, LONGEST_NAME);
@@ -102,7 +102,7 @@ impl Plan {
 }
 
 impl Planned {
-    /// What a merge patch (RFC 7386) makes of it: absent stays, null goes.
+    /// Applies a merge patch (RFC 7386) and checks the result.
     pub(crate) fn merged(&self, patch: &Value) -> Result<Self, Error> {
         if !patch.is_object() {
             return Err(Error::Unreadable("A merge patch is a JSON object.".into()));
@@ -119,23 +119,23 @@ impl Planned {
     }
 }
 
-/// An activity as it is kept.
+/// An activity as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Activity {
     pub(crate) id: ActivityId,
     pub(crate) number: i64,
     pub(crate) plan: Planned,
-    /// Whether an event made it, and no person.
+    /// Whether it was made from an event and not by a person.
     pub(crate) by_event: bool,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) version: i64,
-    /// Events told so far: one, that it was made.
+    /// Number of events published so far: one, of its creation.
     pub(crate) sequence: i64,
     pub(crate) deleted_at: Option<Timestamp>,
 }
 
-/// What was heard of a prospect.
+/// The event about a prospect that makes an activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heard {
     Created,
@@ -143,7 +143,7 @@ pub(crate) enum Heard {
 }
 
 impl Activity {
-    /// One that is to be made; it gets its number when it is.
+    /// A new activity; the store gives it a number.
     pub(crate) fn new(id: ActivityId, plan: Planned, now: Timestamp) -> Self {
         Self {
             id,
@@ -158,7 +158,7 @@ impl Activity {
         }
     }
 
-    /// The one that tells what was heard of a prospect, on the day when it happened.
+    /// The activity that an event about a prospect makes, on the day of the event.
     pub(crate) fn of_prospect(
         id: ActivityId,
         heard: Heard,
@@ -171,12 +171,12 @@ impl Activity {
         Self { by_event: true, ..Self::new(id, plan, now) }
     }
 
-    /// The same with this said of it; `None` if nothing changes by it.
+    /// The activity after a change; `None` if the change has no effect.
     pub(crate) fn changed(&self, plan: Planned, now: Timestamp) -> Option<Self> {
         (plan != self.plan).then(|| Self { plan, updated_at: now, version: self.version + 1, ..self.clone() })
     }
 
-    /// The same without the name of the prospect, who is gone; `None` if that is not there.
+    /// The activity without the name of the deleted prospect; `None` if it holds none.
     pub(crate) fn nameless(&self, now: Timestamp) -> Option<Self> {
         let heard =
             if self.plan.name.starts_with(prefix(Heard::Updated).trim_end()) { Heard::Updated } else { Heard::Created };
@@ -186,7 +186,7 @@ impl Activity {
         self.changed(Planned { name: named(heard, ERASED), ..self.plan.clone() }, now)
     }
 
-    /// What is left of it when it is deleted: nothing that was said of it.
+    /// What is stored after its deletion: no field of it.
     pub(crate) fn erased(&self, now: Timestamp) -> Self {
         let plan = Planned { name: ERASED.into(), ..self.plan.clone() };
         Self { plan, deleted_at: Some(now), updated_at: now, version: self.version + 1, ..self.clone() }

@@ -1,4 +1,4 @@
-//! What PUT and PATCH do to a profile.
+//! Changes of a profile by PUT and PATCH.
 
 use serde_json::Value;
 
@@ -8,14 +8,14 @@ use super::Profile;
 /// A change of a profile.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    /// All of it; what is absent goes.
+    /// Replaces all fields; absent ones are removed.
     Replace(Box<Profile>),
-    /// A merge patch (RFC 7386): what is absent stays, null goes.
+    /// A merge patch (RFC 7386): absent fields stay, null removes a field.
     Merge(Value),
 }
 
 impl Change {
-    /// The profile after the change, checked.
+    /// Applies the change and checks the result.
     pub(crate) fn apply(self, now: &Profile) -> Result<Profile, Error> {
         let changed = match self {
             Self::Replace(profile) => *profile,

@@ -7,14 +7,14 @@ use utoipa::ToSchema;
 
 use super::Rules;
 
-/// The name that an anonymised customer has.
+/// Display name of an anonymised customer.
 const ANONYMISED: &str = "Anonymised";
 
-/// What can be said of a customer; what is not said is not there.
+/// The profile of a customer; every field may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
-    /// How he is called; made of first and last name when left out.
+    /// Display name; first and last name if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
     /// First name.
@@ -23,7 +23,7 @@ pub(crate) struct Profile {
     /// Last name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_name: Option<String>,
-    /// E-mail address; no two customers share one, however it is written.
+    /// E-mail address; unique without regard to case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) email: Option<String>,
     /// Phone number.
@@ -41,7 +41,7 @@ pub(crate) struct Address {
     /// Street and number.
     #[serde(default)]
     pub(crate) line1: String,
-    /// What does not fit the first line.
+    /// Further address line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) line2: Option<String>,
     /// City.
@@ -59,7 +59,7 @@ pub(crate) struct Address {
 }
 
 impl Profile {
-    /// The profile as it is kept, or every rule that it breaks.
+    /// Checks all fields; the error lists every broken rule.
     pub(crate) fn checked(self) -> Result<Self, Vec<FieldError>> {
         let mut rules = Rules::default();
         let first_name = rules.optional("first_name", self.first_name, 100);
@@ -94,7 +94,7 @@ impl Address {
     }
 }
 
-/// A customer as he is kept.
+/// A customer as it is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct Customer {
     pub(crate) id: CustomerId,
@@ -104,41 +104,41 @@ pub(crate) struct Customer {
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) version: i64,
-    /// Events told so far.
+    /// Number of events published so far.
     pub(crate) sequence: i64,
     pub(crate) anonymised_at: Option<Timestamp>,
 }
 
 impl Customer {
-    /// How he is called; a checked profile has a name.
+    /// Display name; a checked profile has one.
     pub(crate) fn name(&self) -> &str {
         self.profile.name.as_deref().unwrap_or_default()
     }
 
-    /// The same customer after a change that is to be told.
+    /// The customer after a change that an event announces.
     pub(crate) fn changed(&self, profile: Profile, now: Timestamp) -> Self {
         Self { profile, updated_at: now, version: self.version + 1, sequence: self.sequence + 1, ..self.clone() }
     }
 
-    /// The same customer with nothing personal left.
+    /// The customer without personal data.
     pub(crate) fn anonymised(&self, now: Timestamp) -> Self {
         let profile = Profile { name: Some(ANONYMISED.into()), ..Profile::default() };
         Self { anonymised_at: Some(now), created_from: None, ..self.changed(profile, now) }
     }
 }
 
-/// A customer to be made.
+/// A new customer.
 #[derive(Clone, Debug)]
 pub(crate) struct NewCustomer {
-    /// The client's own id for him.
+    /// Id chosen by the client.
     pub(crate) id: Option<CustomerId>,
     /// Checked.
     pub(crate) profile: Profile,
-    /// Fingerprint of what the client sent.
+    /// Fingerprint of the request.
     pub(crate) created_from: String,
 }
 
-/// What a search looks at, in small letters.
+/// The text that a search matches, in lower case.
 pub(crate) fn search_text(profile: &Profile) -> String {
     let parts = [&profile.name, &profile.first_name, &profile.last_name, &profile.email, &profile.phone];
     parts.into_iter().flatten().map(|part| part.to_lowercase()).collect::<Vec<_>>().join("\n")

@@ -1,4 +1,4 @@
-//! Customers, users, prospects and activities: what they are and what holds of them. No I/O, no clock.
+//! Customers, users, prospects and activities: types and rules. No I/O, no clock.
 
 mod activity;
 mod change;

@@ -1,4 +1,4 @@
-//! A prospect: somebody who may become a customer.
+//! A prospect: a person who may become a customer.
 
 use chassis::FieldError;
 use commerce::{CustomerId, Id, Timestamp, UserId};
@@ -12,32 +12,32 @@ use super::change::merge;
 use super::stage::{Moved, Stage};
 use super::{Profile, Rules};
 
-/// The name that is left of a prospect who was deleted.
+/// Name of a deleted prospect.
 pub(crate) const ERASED: &str = "Anonymised";
 
 /// Id of a prospect.
 pub(crate) type ProspectId = Id<AProspect>;
-/// What such an id is of.
+/// Marker type of the id.
 #[derive(Debug)]
 pub(crate) enum AProspect {}
 
-/// What can be said of a prospect; what is not said is not there.
+/// The fields of a prospect as a client sends them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Lead {
-    /// First name; wanted.
+    /// First name; required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "Ada")]
     pub(crate) first_name: Option<String>,
-    /// Last name; wanted.
+    /// Last name; required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "Lovelace")]
     pub(crate) last_name: Option<String>,
-    /// Whom he works for.
+    /// Employer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "Analytical Engines Ltd")]
     pub(crate) company: Option<String>,
-    /// E-mail address; by it a customer who is there already is found when the prospect is won.
+    /// E-mail address; a conversion finds an existing customer by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "ada@example.org")]
     pub(crate) email: Option<String>,
@@ -45,20 +45,20 @@ pub(crate) struct Lead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "+44 20 1234")]
     pub(crate) phone: Option<String>,
-    /// Field of work; wanted.
+    /// Field of work; required.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "mathematics")]
     pub(crate) field: Option<String>,
-    /// The user who looks after him.
+    /// Id of the user in charge of the prospect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) owner: Option<String>,
-    /// The activity at which he was met.
+    /// Id of the activity at which contact was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) activity_id: Option<String>,
 }
 
 impl Lead {
-    /// The same as it is kept, or every rule that it breaks.
+    /// Checks all fields; the error lists every broken rule.
     pub(crate) fn checked(self) -> Result<Self, Vec<FieldError>> {
         let mut rules = Rules::default();
         if self.owner.as_deref().is_some_and(|owner| UserId::parse(owner).is_err()) {
@@ -80,7 +80,7 @@ impl Lead {
         rules.verdict(checked)
     }
 
-    /// What is known of him as a customer.
+    /// The profile of the customer that the prospect becomes.
     pub(crate) fn profile(&self) -> Profile {
         Profile {
             first_name: self.first_name.clone(),
@@ -91,31 +91,31 @@ impl Lead {
         }
     }
 
-    /// What a search looks at, in small letters.
+    /// The text that a search matches, in lower case.
     pub(crate) fn search_text(&self) -> String {
         let parts = [&self.first_name, &self.last_name, &self.company, &self.email, &self.phone];
         parts.into_iter().flatten().map(|part| part.to_lowercase()).collect::<Vec<_>>().join("\n")
     }
 }
 
-/// A move that somebody wants.
+/// A requested transition of the stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Move {
     pub(crate) stage: Stage,
     pub(crate) reason: Option<String>,
 }
 
-/// What PUT and PATCH do to a prospect.
+/// A change of a prospect by PUT or PATCH.
 #[derive(Clone, Debug)]
 pub(crate) enum LeadChange {
-    /// All that can be said; what is absent goes. The stage stays if none is named: a prospect always has one.
+    /// Replaces all fields; absent ones are removed, except the stage: a prospect always has one.
     Replace(Value),
-    /// A merge patch (RFC 7386): what is absent stays, null goes.
+    /// A merge patch (RFC 7386): absent fields stay, null removes a field.
     Merge(Value),
 }
 
 impl LeadChange {
-    /// What is said of the prospect after the change, checked, and the move that is wanted.
+    /// The checked fields after the change, and the requested transition.
     pub(crate) fn apply(&self, now: &Lead) -> Result<(Lead, Option<Move>), Error> {
         let (mut document, patch) = match self {
             Self::Replace(whole) => (Value::Object(serde_json::Map::new()), whole),
@@ -155,27 +155,27 @@ impl LeadChange {
     }
 }
 
-/// A prospect as he is kept.
+/// A prospect as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Prospect {
     pub(crate) id: ProspectId,
     pub(crate) number: i64,
     pub(crate) lead: Lead,
     pub(crate) stage: Stage,
-    /// Every move, the first one to `new`.
+    /// Every transition, oldest first; the first one leads to `new`.
     pub(crate) history: Vec<Moved>,
-    /// The customer that he became.
+    /// The customer that the prospect became.
     pub(crate) customer_id: Option<CustomerId>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) version: i64,
-    /// Events told so far.
+    /// Number of events published so far.
     pub(crate) sequence: i64,
     pub(crate) deleted_at: Option<Timestamp>,
 }
 
 impl Prospect {
-    /// One who is to be made; he gets his number when he is.
+    /// A new prospect; the store gives it a number.
     pub(crate) fn new(id: ProspectId, lead: Lead, actor: &str, now: Timestamp) -> Self {
         Self {
             id,
@@ -196,7 +196,7 @@ impl Prospect {
         Self { updated_at: now, version: self.version + 1, sequence: self.sequence + 1, ..self.clone() }
     }
 
-    /// The same with this said of him, and moved if that is wanted; `None` if nothing changes by it.
+    /// The prospect after a change and a transition, if one is requested; `None` if neither has an effect.
     pub(crate) fn changed(
         &self,
         lead: Lead,
@@ -224,20 +224,20 @@ impl Prospect {
         Ok(())
     }
 
-    /// The same as the customer that he became; `None` if he has become one before, whichever.
+    /// The prospect after its conversion; `None` if it was converted before.
     pub(crate) fn converted(&self, customer: CustomerId, actor: &str, now: Timestamp) -> Result<Option<Self>, Error> {
         if self.customer_id.is_some() {
             return Ok(None);
         }
         let mut after = Self { customer_id: Some(customer), ..self.next(now) };
-        // He may have been called won before anybody made the customer.
+        // The stage may be `won` before there is a customer.
         if self.stage != Stage::Won {
             after.go(Stage::Won, None, actor, now)?;
         }
         Ok(Some(after))
     }
 
-    /// What is left of him when he is deleted: nothing personal.
+    /// What is stored after its deletion: no personal data.
     pub(crate) fn erased(&self, now: Timestamp) -> Self {
         let lead = Lead {
             first_name: Some(ERASED.into()),

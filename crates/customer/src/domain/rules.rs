@@ -1,25 +1,25 @@
-//! The rules of single fields, gathered so that all that is wrong is told at once.
+//! Rules of single fields, collected so that one answer lists all that are broken.
 
 use chassis::FieldError;
 
-/// Checks fields one by one and remembers what is wrong.
+/// Checks fields one by one and collects the broken rules.
 #[derive(Debug, Default)]
 pub(crate) struct Rules {
     broken: Vec<FieldError>,
 }
 
 impl Rules {
-    /// The value, if no rule was broken on the way.
+    /// The value, or all broken rules.
     pub(crate) fn verdict<T>(self, value: T) -> Result<T, Vec<FieldError>> {
         if self.broken.is_empty() { Ok(value) } else { Err(self.broken) }
     }
 
-    /// Notes that a field breaks a rule.
+    /// Records that a field breaks a rule.
     pub(crate) fn breaks(&mut self, field: &str, rule: &str, message: impl Into<String>) {
         self.broken.push(FieldError::new(field, rule, message));
     }
 
-    /// A text that must be there: 1 to `max` characters on one line, spaces around it taken off.
+    /// A required text: 1 to `max` characters on one line, trimmed.
     pub(crate) fn required(&mut self, field: &str, value: Option<String>, max: usize) -> String {
         match value {
             Some(value) => self.text(field, &value, max),
@@ -30,7 +30,7 @@ impl Rules {
         }
     }
 
-    /// The same for a text that may be absent, but not empty.
+    /// An optional text: absent, or 1 to `max` characters on one line, trimmed.
     pub(crate) fn optional(&mut self, field: &str, value: Option<String>, max: usize) -> Option<String> {
         value.map(|value| self.text(field, &value, max))
     }
@@ -46,7 +46,7 @@ impl Rules {
         }
     }
 
-    /// An e-mail address: what can be told without sending one.
+    /// An e-mail address, as far as its syntax shows.
     pub(crate) fn email(&mut self, field: &str, value: &str) -> String {
         let value = value.trim();
         if !is_email(value) {

@@ -1,22 +1,22 @@
-//! Where a prospect stands on the way to becoming a customer, and which moves there are.
+//! The stages of a prospect and the transitions between them.
 
 use commerce::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How far a prospect has come.
+/// The stage of a prospect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stage {
-    /// Known by name.
+    /// Recorded.
     New,
-    /// Somebody has spoken with him.
+    /// A conversation has taken place.
     Contacted,
-    /// He wants what the house has, and can pay for it.
+    /// Interested, and able to pay.
     Qualified,
-    /// He buys. Final.
+    /// A customer. Final.
     Won,
-    /// He does not; he may be spoken with again.
+    /// Declined; may be contacted again.
     Lost,
 }
 
@@ -39,8 +39,8 @@ impl Stage {
         Self::ALL.into_iter().find(|stage| stage.as_str() == name)
     }
 
-    /// Whether a prospect may be moved from here to there. Steps forward may be left out, none goes back; who is lost
-    /// begins again at `contacted`.
+    /// Whether a transition is allowed. Steps forward may be skipped, none leads back; a lost prospect starts again at
+    /// `contacted`.
     pub(crate) fn may_become(self, next: Self) -> bool {
         let open = matches!(self, Self::New | Self::Contacted | Self::Qualified);
         match next {
@@ -52,16 +52,16 @@ impl Stage {
     }
 }
 
-/// A move from one stage to the next, as the history keeps it.
+/// A transition of the stage, as the history stores it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Moved {
     /// When.
     pub(crate) at: Timestamp,
-    /// Who: a user's id.
+    /// Id of the user who made it.
     pub(crate) actor: String,
-    /// Where to.
+    /// The new stage.
     pub(crate) stage: Stage,
-    /// Why; always said of a prospect who is lost.
+    /// Reason; always present for `lost`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
 }

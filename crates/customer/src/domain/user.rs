@@ -1,4 +1,4 @@
-//! A user: somebody who logs in.
+//! A user: a login with roles.
 
 use auth::Role;
 use chassis::FieldError;
@@ -6,7 +6,7 @@ use commerce::{CustomerId, Timestamp, UserId};
 
 use super::Rules;
 
-/// A user as he is kept.
+/// A user as it is stored.
 #[derive(Clone, Debug)]
 pub(crate) struct User {
     pub(crate) id: UserId,
@@ -21,20 +21,20 @@ pub(crate) struct User {
     pub(crate) version: i64,
 }
 
-/// A user to be made.
+/// A new user.
 #[derive(Clone, Debug)]
 pub(crate) struct NewUser {
     pub(crate) credentials: Credentials,
     pub(crate) password_hash: String,
     pub(crate) roles: Vec<Role>,
     pub(crate) stores: Vec<String>,
-    /// An existing customer that he is.
+    /// An existing customer that the user is.
     pub(crate) customer_id: Option<CustomerId>,
-    /// Whether a new customer is made for him.
+    /// Whether a new customer is created for the user.
     pub(crate) with_customer: bool,
 }
 
-/// What a user is known by.
+/// Names by which a user is found.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     pub(crate) username: String,
@@ -43,8 +43,7 @@ pub(crate) struct Credentials {
 }
 
 impl Credentials {
-    /// Checks what somebody wants to be known by, and his password. No @ in a username: so a login is
-    /// either the one or the other.
+    /// Checks names and password. A username has no @, so a login is either a username or an e-mail address.
     pub(crate) fn checked(
         username: &str,
         email: &str,
@@ -66,7 +65,7 @@ impl Credentials {
     }
 }
 
-/// The roles that a person may be given; `service` is none of them.
+/// Parses the roles that a user may have; `service` is not among them.
 pub(crate) fn check_roles(roles: &[String], stores: &[String]) -> Result<Vec<Role>, Vec<FieldError>> {
     let mut rules = Rules::default();
     let mut known = Vec::new();

@@ -7,7 +7,7 @@ use commerce::Timestamp;
 pub struct CustomerFact {
     /// His id.
     pub id: String,
-    /// Events told so far.
+    /// Number of events published so far.
     pub last_sequence: i64,
     /// Whether nothing personal is left of him.
     pub anonymised: bool,

@@ -34,7 +34,7 @@ pub(crate) trait Record: Clone + Send + Sync + 'static {
     fn created_at(&self) -> Timestamp;
     /// When it was changed last.
     fn updated_at(&self) -> Timestamp;
-    /// Events told so far.
+    /// Number of events published so far.
     fn sequence(&self) -> i64;
 
     /// The version, if it is still the one that the caller has seen.
@@ -159,7 +159,7 @@ pub(crate) trait Leads: Send + Sync + 'static {
         key: Option<Key>,
         render: Render<Prospect>,
     ) -> StoreFuture<'_, StoredResponse>;
-    /// One prospect.
+    /// Returns a prospect.
     fn prospect<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Prospect>>;
     /// Prospects.
     fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Prospect>>;
@@ -175,7 +175,7 @@ pub(crate) trait Leads: Send + Sync + 'static {
     ) -> StoreFuture<'_, StoredResponse>;
     /// Makes an activity if none of its id was ever made, and tells whether it did.
     fn note_activity(&self, new: Activity) -> StoreFuture<'_, bool>;
-    /// One activity.
+    /// Returns an activity.
     fn activity<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Activity>>;
     /// Activities.
     fn activities(&self, filter: Activities, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Activity>>;

@@ -200,7 +200,10 @@ async fn wrong_passwords_that_come_at_once_are_counted_too() {
 async fn the_api_describes_itself() {
     let house = House::start().await;
     let api: Value = house.get("/openapi.json", "").await.json().await.unwrap();
-    assert!(api == chassis::with_problems(serde_json::to_value(customer::openapi()).unwrap()), "it is what `souk openapi` prints");
+    assert!(
+        api == chassis::with_problems(serde_json::to_value(customer::openapi()).unwrap()),
+        "it is what `souk openapi` prints"
+    );
     assert!(api["openapi"].as_str().unwrap().starts_with("3.1"));
     assert!(api["paths"]["/api/customers/{id}"]["patch"].is_object());
     assert_eq!(house.get("/docs/", "").await.status(), 200);
