@@ -1,4 +1,4 @@
-//! What the auditor is told about customers: plain facts, no schema. Events are told by the outbox.
+//! What the audit reads of this service: plain facts, independent of the schema. Events come from the outbox.
 
 use crate::{consumer, events, store};
 
@@ -51,7 +51,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         }
         facts.activities.extend(page);
     }
-    // Read last: whatever is in the facts was told by then.
+    // Read last: the events of everything in the facts are published by then.
     facts.outbox = store.told().await?;
     store.close().await;
     Ok(facts)

@@ -20,7 +20,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 const OPEN: [&str; 3] = ["pending", "confirmed", "processing"];
 /// Orders taken per round.
 const PAGE: &str = "100";
-/// Rounds after which something is wrong: nobody has so many open orders.
+/// Rounds after which something is wrong: no customer has so many open orders.
 const ROUNDS: usize = 100;
 
 /// The order service.
@@ -42,8 +42,7 @@ impl Orders {
         Ok(Self(RestPeer::new("order", url, CANCEL_TIMEOUT, metrics)?))
     }
 
-    /// Cancels all open orders of a customer, in the name of the admin who deletes him: the order service
-    /// judges by his own token whether he may.
+    /// Cancels all open orders of a customer with the token of the admin who deletes it: the order service checks that token.
     pub(crate) async fn cancel_open(&self, customer_id: &str, authorization: &str) -> Result<(), Error> {
         for status in OPEN {
             for round in 0.. {

@@ -17,7 +17,7 @@ pub struct Config {
     pub order_url: String,
     /// Where the stock service is: it knows which places there are.
     pub stock_url: String,
-    /// Password of the user `admin`, who is made at the start if there is no such user; unset: nobody is made.
+    /// Password of the user `admin`, created at the start if it does not exist; no user is created if unset.
     pub admin_password: Secret,
     /// Life of a user's token, in seconds.
     pub token_ttl_seconds: u32,

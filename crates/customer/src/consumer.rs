@@ -1,9 +1,9 @@
-//! What this service hears on `prospect-events`, and the activities that it makes of it.
+//! Consumes `prospect-events` and makes activities of them.
 //!
-//! The house's own `prospect.created` and `prospect.updated` make an activity each. So do messages of other programs:
-//! a CloudEvent of a foreign source, or plain JSON with a first and a last name, is a prospect created elsewhere.
-//! An activity's id is made of the event's, so one that comes again finds it. No inbox is kept, which not every store
-//! could write in one unit with the effect.
+//! Each `prospect.created` and `prospect.updated` of this service makes an activity. So do messages of other programs: a
+//! CloudEvent with another source, or plain JSON with a first and a last name, means a prospect created elsewhere. The id of an
+//! activity is derived from the event's, so a redelivered event finds it. There is no inbox, since not every store could write it in one
+//! unit with the effect.
 
 use std::sync::Arc;
 
@@ -26,13 +26,13 @@ pub(crate) const OWN: &str = "/souk/customer";
 /// Activities that lose a name in one go.
 const AT_ONCE: u32 = 100;
 
-/// Makes activities of what is heard of prospects.
+/// Makes activities of events about prospects.
 pub(crate) struct Listener {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) relay: Relay,
 }
 
-/// What is read of the house's own events.
+/// The fields that are read of this service's own events.
 #[derive(Deserialize)]
 struct Told {
     id: String,
@@ -40,7 +40,7 @@ struct Told {
     last_name: String,
 }
 
-/// What is read of others' messages, however they spell it.
+/// The fields that are read of other programs' messages, in any of their spellings.
 #[derive(Deserialize)]
 struct Foreign {
     #[serde(alias = "firstName", alias = "firstname")]
@@ -77,7 +77,7 @@ impl Handler for Listener {
 
 impl Listener {
     async fn take(&self, event: &Event) -> Result<bool, Failure> {
-        // Plain JSON that names its prospect is told again when it says the same; other is by its place at the broker.
+        // Plain JSON with an id is a repeat if its content is the same; without one the position at the broker identifies it.
         let again = event.kind == PLAIN && event.data::<Value>().is_ok_and(|data| !data["id"].is_null());
         let id = activity_of(&event.source, if again { event.data.get() } else { &event.id });
         let now = Timestamp::now();
@@ -108,7 +108,7 @@ impl Listener {
         self.store.note_activity(new).await.map_err(failure)
     }
 
-    /// Takes the name of a prospect who is gone out of the activities that tell of him.
+    /// Removes the name of a deleted prospect from the activities about it.
     async fn forget(&self, prospect: &str) -> Result<(), Error> {
         let (now, mut after) = (Timestamp::now(), Some(0));
         let edit: Edit<Activity> = Arc::new(move |before: &Activity| {
@@ -122,7 +122,7 @@ impl Listener {
             let (rows, _) = self.store.activities(filter, window).await?;
             for activity in &rows {
                 match self.store.edit_activity(activity.id.as_str(), None, Arc::clone(&edit)).await {
-                    // Somebody deleted it meanwhile, and its name with it.
+                    // Deleted meanwhile, together with the name.
                     Ok(_) | Err(Error::NotFound(_)) => {}
                     Err(error) => return Err(error),
                 }

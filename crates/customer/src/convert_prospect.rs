@@ -1,8 +1,7 @@
 //! A prospect becomes a customer.
 //!
-//! Two things are written, the customer and the prospect who names him, one after the other: not every store has
-//! transactions. The customer's id is made of the prospect's, so whoever died in between finds the same one when he
-//! asks again, and so does whoever asks at the same time.
+//! The customer and the reference in the prospect are written one after the other, since not every store has transactions. The
+//! customer's id is derived from the prospect's, so a repeat after a crash, and a concurrent request, find the same customer.
 
 use std::sync::Arc;
 
@@ -18,13 +17,13 @@ use crate::events;
 use crate::store::{Edit, Filter, Step, Store};
 use idempotency::StoredResponse;
 
-/// Looks for a customer before it is given up: each time somebody else had just taken the address.
+/// Tries before the conversion fails: each time another request had just taken the address.
 const TRIES: u32 = 3;
 
 /// Makes the customer, or finds the one who has the prospect's address, and says so in the prospect.
 pub(crate) async fn convert(store: &dyn Store, prospect: Prospect, actor: &str) -> Result<Prospect, Error> {
     let (actor, now) = (actor.to_owned(), Timestamp::now());
-    // Asked before anything is made: who is lost becomes nobody.
+    // Checked before anything is created: a lost prospect cannot be converted.
     if prospect.converted(CustomerId::new(), &actor, now)?.is_none() {
         return Ok(prospect);
     }
@@ -41,7 +40,7 @@ async fn customer_of(store: &dyn Store, prospect: &Prospect) -> Result<CustomerI
     let made = made_of(&prospect.id);
     let mut taken = None;
     for _ in 0..TRIES {
-        // First the one that was made by somebody who got no further, whatever his address is by now.
+        // First the customer of an interrupted conversion, whatever its address is by now.
         if store.customer(&made).await?.is_some_and(|customer| customer.anonymised_at.is_none()) {
             return Ok(made);
         }
@@ -70,7 +69,7 @@ fn made_of(prospect: &ProspectId) -> CustomerId {
     CustomerId::trusted(format!("prospect-{}", BASE64_URL_SAFE_NO_PAD.encode(hash)))
 }
 
-/// Nobody gets this answer.
+/// A response that is not sent.
 fn id_alone(customer: &crate::domain::Customer, _created: bool) -> StoredResponse {
     let id = customer.id.as_str().to_owned();
     StoredResponse { status: 200, body: String::new(), location: id, etag: String::new() }

@@ -1,4 +1,4 @@
-//! What this service tells: `customer.created|updated|anonymised`, `prospect.created|updated|converted|deleted`,
+//! The events of this service: `customer.created|updated|anonymised`, `prospect.created|updated|converted|deleted`,
 //! `activity.created`.
 
 use bus::NewEvent;
@@ -9,7 +9,7 @@ use crate::views::{ActivityView, CustomerView, ProspectView};
 
 /// Of customers and activities.
 pub(crate) const TOPIC: &str = "customers";
-/// Of prospects. This service hears it too, and makes activities of it, so they must not be told here.
+/// Topic of prospects. This service consumes it, too, and makes activities of it, so activities must not be published here.
 pub(crate) const PROSPECTS: &str = "prospect-events";
 
 pub(crate) const PROSPECT_CREATED: &str = "souk.prospect.created";
@@ -33,7 +33,7 @@ fn tell(kind: &'static str, customer: &Customer) -> NewEvent {
     NewEvent::new(TOPIC, kind, customer.id.as_str(), customer.sequence, &data(customer))
 }
 
-/// What is told of a customer. Of an anonymised one it also stands in for what was told before.
+/// The payload about a customer. That of an anonymised one also replaces earlier payloads.
 pub(crate) fn data(customer: &Customer) -> Value {
     json!(CustomerView::from(customer))
 }
@@ -47,7 +47,7 @@ pub(crate) fn prospect_event(kind: &'static str, prospect: &Prospect) -> NewEven
     NewEvent::new(PROSPECTS, kind, prospect.id.as_str(), prospect.sequence, &prospect_data(prospect))
 }
 
-/// What is told of a prospect. Of a deleted one it also stands in for what was told before.
+/// The payload about a prospect. That of a deleted one also replaces earlier payloads.
 pub(crate) fn prospect_data(prospect: &Prospect) -> Value {
     json!(ProspectView::from(prospect))
 }
@@ -57,7 +57,7 @@ pub(crate) fn activity_created(activity: &Activity) -> NewEvent {
     NewEvent::new(TOPIC, "souk.activity.created", subject, activity.sequence, &activity_data(activity))
 }
 
-/// What is told of an activity. Of one that lost its name it also stands in for what was told before.
+/// The payload about an activity. That of one that lost its title also replaces earlier payloads.
 pub(crate) fn activity_data(activity: &Activity) -> Value {
     json!(ActivityView::from(activity))
 }

@@ -1,8 +1,8 @@
 //! Customers, users and their tokens; prospects and activities.
 //!
-//! This service keeps who buys and who logs in, issues the users' tokens and publishes the keys to verify them
-//! with. Deleting a customer anonymises him: his orders stay, everything personal goes. Prospects may become
-//! customers; what is heard of them on the bus, from this house or another, becomes an activity.
+//! This service stores buyers and logins, issues the users' tokens and publishes the keys that verify them. Deleting a
+//! customer anonymises it: orders stay, personal data goes. A prospect may become a customer; each event about a prospect, from this
+//! fleet or from another program, becomes an activity.
 
 mod api;
 mod audit;

@@ -13,7 +13,7 @@ const AT_ONCE: usize = 2;
 const MEMORY_KIB: u32 = 19_456;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// What is longer is no password of anybody.
+/// Longest password that is hashed.
 const LONGEST: usize = 1_000;
 
 /// Hashes and verifies. Cheap to clone.

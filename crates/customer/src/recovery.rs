@@ -1,4 +1,4 @@
-//! Keeping up with the store: what other replicas have ended, and what somebody began and died over.
+//! Periodic reads of the store: tokens that other replicas revoked, and operations that a crash interrupted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use crate::error::Error;
 use crate::store::Store;
 use crate::tokens::Tokens;
 
-/// How long a token may go on here that another replica has ended.
+/// How long a token that another replica revoked may still be accepted here.
 const LOOK: Duration = Duration::from_secs(2);
-/// How many looks it takes until unfinished work is looked for. Whoever meets it earlier finishes it anyway.
+/// Rounds between two searches for interrupted operations; a call that meets one earlier finishes it anyway.
 const RESUME_EVERY: u32 = 5;
 
-/// Follows the store until the process stops.
+/// Reads the store periodically until the process stops.
 pub(crate) fn start(ctx: &Context, store: Arc<dyn Store>, tokens: Tokens, relay: Relay) {
     let shutdown = ctx.shutdown.clone();
     let succeeded = upkeep::LastSuccess::of(ctx, "follow");
@@ -29,14 +29,14 @@ pub(crate) fn start(ctx: &Context, store: Arc<dyn Store>, tokens: Tokens, relay:
                         tracing::info!("the store answers again");
                     }
                     if finished > 0 {
-                        tracing::info!(finished, "finished what somebody had begun");
+                        tracing::info!(finished, "finished interrupted operations");
                         relay.wake();
                     }
                     failing = false;
                 }
                 Err(error) => {
                     if !failing {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "cannot follow the store");
+                        tracing::warn!(error = &error as &dyn std::error::Error, "cannot read the store");
                     }
                     failing = true;
                 }

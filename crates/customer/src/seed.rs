@@ -22,15 +22,15 @@ pub struct SeedUser {
     pub email: String,
     /// Display name.
     pub name: String,
-    /// His password, in clear.
+    /// Password, in clear text.
     pub password: String,
-    /// What he is; with [`Role::Customer`] a customer is made for him.
+    /// Roles; [`Role::Customer`] also creates a customer.
     pub roles: Vec<Role>,
     /// Ids of the places that the user works in.
     pub stores: Vec<String>,
 }
 
-/// Makes the users that are not there yet; tells which were made. Safe to repeat, also beside a running service.
+/// Creates the users that do not exist yet; returns which were created. Idempotent, also beside a running service.
 pub async fn seed(config: &Config, users: &[SeedUser]) -> anyhow::Result<Vec<bool>> {
     let store = store::open(&config.common.database_url, None).await?.store;
     let made = make_all(store.as_ref(), users).await?;
@@ -48,7 +48,7 @@ async fn make_all(store: &dyn Store, users: &[SeedUser]) -> Result<Vec<bool>, Er
     Ok(made)
 }
 
-/// Makes the first admin of a fleet that has none, if the settings name his password.
+/// Creates the first admin of a fleet without one, if the settings hold a password.
 pub(crate) async fn first_admin(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
     if config.admin_password.is_empty() {
         return Ok(());
@@ -81,7 +81,7 @@ async fn make(store: &dyn Store, passwords: &Passwords, user: &SeedUser) -> Resu
     };
     match store.create_user(new, None, user_response).await {
         Ok(_) => Ok(true),
-        // Two replicas may start at once; which of his two names the store met first does not matter.
+        // Two replicas may start at once; it does not matter which unique name the store refuses first.
         Err(Error::UsernameTaken | Error::EmailTaken) if store.user_by_login(&user.username).await?.is_some() => {
             Ok(false)
         }

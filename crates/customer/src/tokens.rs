@@ -1,8 +1,8 @@
-//! Tokens: given out at login, ended at logout, and what others need to know of both.
+//! Access tokens: issued at login, revoked at logout, with the keys and revocations that other services read.
 //!
-//! The store has the truth, and other replicas write it too: the keys are looked up again whenever somebody asks
-//! for them or meets one that is not known, the tokens that ended early every two seconds. Two replicas that start
-//! at once on an empty store may both make a key. Both keys stand, and either replica publishes and takes both.
+//! The store is authoritative, and other replicas write to it: keys are read again on each request of the JWKS and for each
+//! unknown key id, revocations every two seconds. Two replicas that start at the same time on an empty store may both create a
+//! key; both keys are valid, and each replica publishes both.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -75,7 +75,7 @@ impl Tokens {
         LocalKeys { jwks: self.keys().jwks.clone(), look, is_revoked }
     }
 
-    /// The public keys; those known so far while the store is away.
+    /// The public keys; the cached ones while the store is unreachable.
     pub(crate) async fn jwks(&self) -> Vec<Value> {
         let known = self.keys();
         if known.looked.elapsed() < FRESH {
@@ -101,10 +101,10 @@ impl Tokens {
         Ok(keys)
     }
 
-    /// A new token for a user, and the user as it says he is.
+    /// A new token for a user, and the user as the token describes it.
     ///
-    /// He is looked at again after the token was noted: a change of his roles ends the tokens that were noted
-    /// before it, so between the two looks and that no token slips through with roles that he has no longer.
+    /// The user is read again after the token was recorded: a change of roles revokes the tokens recorded before it, so no
+    /// token with outdated roles can slip through between.
     pub(crate) async fn issue(&self, user: User) -> Result<(Issued, User), Error> {
         let mut user = user;
         loop {

@@ -8,7 +8,7 @@ use crate::domain;
 
 pub(crate) use mongo::{MongoError, in_time, within};
 
-/// A failure of this service, told without a word of HTTP.
+/// A failure of this service, independent of the transport.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// There is none, or the caller may not know of it.
@@ -50,18 +50,18 @@ pub(crate) enum Error {
     /// There is no way from one stage to the other.
     #[error("a prospect who is {from} cannot become {to}")]
     StageMove {
-        /// Where he stands.
+        /// The present stage.
         from: &'static str,
         /// What was wanted.
         to: &'static str,
     },
-    /// Somebody must be left who can give roles.
+    /// One user must remain who can give roles.
     #[error("the last admin must stay one")]
     LastAdmin,
-    /// Unknown user or wrong password; which of them is not told.
+    /// Unknown user or wrong password; the response does not say which.
     #[error("user or password is wrong")]
     BadLogin,
-    /// So many wrong passwords that the login name has to rest; whether there is such a user is not told.
+    /// Too many wrong passwords for the login name; the response does not say whether the user exists.
     #[error("too many wrong passwords for this login name; try again later")]
     TooManyAttempts {
         /// Until it may be tried again.

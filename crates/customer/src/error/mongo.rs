@@ -31,7 +31,7 @@ pub(crate) enum MongoError {
     /// The server is none that this service can work with.
     #[error("{0}")]
     Server(String),
-    /// A defect, or a document that somebody else wrote.
+    /// A defect, or a document that another program wrote.
     #[error("a database operation failed")]
     Defect(#[source] Driver),
 }

@@ -5,15 +5,15 @@ use commerce::Timestamp;
 /// One customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomerFact {
-    /// His id.
+    /// Its id.
     pub id: String,
     /// Number of events published so far.
     pub last_sequence: i64,
-    /// Whether nothing personal is left of him.
+    /// Whether all personal data was removed.
     pub anonymised: bool,
-    /// When he was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When the last event was told.
+    /// When its last event was published.
     pub updated_at: Timestamp,
 }
 
@@ -22,7 +22,7 @@ pub struct CustomerFact {
 pub struct LeadFact {
     /// Its id.
     pub id: String,
-    /// Events told so far; of an activity one, that it was made.
+    /// Number of events published so far; for an activity one, of its creation.
     pub last_sequence: i64,
     /// When it was made.
     pub created_at: Timestamp,

@@ -1,5 +1,5 @@
-//! The part of the port about prospects and activities. A store knows of them only what it has to keep: what a change
-//! means is decided by whoever asks for it, and told here as an [`Edit`].
+//! The part of the store about prospects and activities. The store only persists them: the caller decides what a change
+//! means and passes it as an [`Edit`].
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) trait Record: Clone + Send + Sync + 'static {
     fn version(&self) -> i64;
     /// Whether it is only a mark of what was deleted.
     fn is_deleted(&self) -> bool;
-    /// What is told when it is made.
+    /// The event of its creation.
     fn told_first(&self) -> NewEvent;
     /// When it was made.
     fn created_at(&self) -> Timestamp;
@@ -45,7 +45,7 @@ pub(crate) trait Record: Clone + Send + Sync + 'static {
         }
     }
 
-    /// What the auditor is told of it.
+    /// What the audit reads of it.
     fn fact(&self) -> LeadFact {
         LeadFact {
             id: self.id().to_owned(),
@@ -104,13 +104,13 @@ record!(Activity, "activity", events::activity_created);
 pub(crate) struct Step<T> {
     /// What it is then; the version is one more.
     pub(crate) after: T,
-    /// What is told of it, in the same unit.
+    /// Its event, written in the same unit.
     pub(crate) tells: Option<NewEvent>,
-    /// What takes the place of all that was told of it before, where personal data goes; kept answers go with it.
+    /// The payload that replaces all earlier ones where personal data is removed; stored responses are deleted with it.
     pub(crate) erases: Option<Value>,
 }
 
-/// Decides a change by what is there; `None` if nothing changes. May be asked again if somebody was quicker.
+/// Decides a change by the present state; `None` if nothing changes. Called again after a lost race.
 pub(crate) type Edit<T> = Arc<dyn Fn(&T) -> Result<Option<Step<T>>, Error> + Send + Sync>;
 
 /// Which prospects are asked for.
@@ -150,7 +150,7 @@ impl Activities {
 /// Records in the order of their numbers, and how many there are if that was asked.
 pub(crate) type Listed<T> = (Vec<T>, Option<u64>);
 
-/// The port. A write and the event that tells of it are one unit; what was deleted is not there.
+/// The store of prospects and activities. A write and its event are one unit; deleted ones are not found.
 pub(crate) trait Leads: Send + Sync + 'static {
     /// Makes a prospect; a repeat by key changes nothing.
     fn create_prospect(
@@ -173,7 +173,7 @@ pub(crate) trait Leads: Send + Sync + 'static {
         key: Option<Key>,
         render: Render<Activity>,
     ) -> StoreFuture<'_, StoredResponse>;
-    /// Makes an activity if none of its id was ever made, and tells whether it did.
+    /// Inserts an activity unless one with its id ever existed; returns whether it did.
     fn note_activity(&self, new: Activity) -> StoreFuture<'_, bool>;
     /// Returns an activity.
     fn activity<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Activity>>;

@@ -57,7 +57,7 @@ impl Filter {
     }
 }
 
-/// The port. A write and the event that tells of it are one unit: both are there, or neither.
+/// The store. A write and its event are one unit: both are stored, or neither.
 pub(crate) trait Store: Leads {
     /// Makes a customer; a repeat (by key, or by id with the same payload) changes nothing.
     fn create_customer(
@@ -77,13 +77,13 @@ pub(crate) trait Store: Leads {
         seen: Option<i64>,
         change: Change,
     ) -> StoreFuture<'a, Customer>;
-    /// Takes everything personal away: from the customer, his user, kept answers and events. Gives the ids of
+    /// Removes all personal data: from the customer, its user, stored responses and events. Returns the ids of
     /// the tokens that end by it.
     fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> StoreFuture<'a, Vec<String>>;
     /// Every customer as the auditor sees them, after an id.
     fn customer_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<CustomerFact>>;
 
-    /// Makes a user, and the customer that he is when asked for.
+    /// Creates a user, and its customer if requested.
     fn create_user(
         &self,
         new: NewUser,
@@ -98,7 +98,7 @@ pub(crate) trait Store: Leads {
     fn user_by_login<'a>(&'a self, login: &'a str) -> StoreFuture<'a, Option<User>>;
     /// Users in the order of their ids, and how many there are if that was asked.
     fn users(&self, window: PageRequest<String>) -> StoreFuture<'_, (Vec<User>, Option<u64>)>;
-    /// Gives a user other roles; his tokens end. Gives their ids too.
+    /// Replaces the roles of a user and revokes its tokens; returns their ids, too.
     fn set_roles<'a>(
         &'a self,
         id: &'a UserId,
@@ -122,7 +122,7 @@ pub(crate) trait Store: Leads {
     fn told(&self) -> StoreFuture<'_, OutboxDump>;
     /// The periodic work of forgetting, for one replica at a time.
     fn jobs(&self, keep: Retention) -> Vec<upkeep::Job>;
-    /// Finishes what somebody began and died over; gives how much that was.
+    /// Finishes operations that a crash interrupted; returns how many.
     fn resume(&self) -> StoreFuture<'_, u64>;
     /// Whether it answers.
     fn ping(&self) -> StoreFuture<'_, ()>;

@@ -22,7 +22,7 @@ pub(crate) struct Opened {
 }
 
 /// Opens the store and brings its schema up to date: `sqlite:PATH`, `postgres://…`, `mongodb://…`,
-/// `mongodb+srv://…`. A service (`ctx`) waits for a server that is not there yet; whoever has none hears of it.
+/// `mongodb+srv://…`. A service (`ctx`) waits for a server that is not reachable yet; without one that is an error.
 pub(crate) async fn open(url: &str, ctx: Option<&Context>) -> anyhow::Result<Opened> {
     if is_mongodb(url) {
         let store = match ctx {
@@ -59,7 +59,7 @@ async fn prepared(url: &str) -> Result<MongoStore, crate::error::MongoError> {
     Ok(store)
 }
 
-/// Tries until the server is there. What waiting cannot mend is told at once.
+/// Tries until the server is reachable. Other errors are returned at once.
 async fn wait_for(url: &str, ctx: &Context) -> anyhow::Result<MongoStore> {
     let outcome = backoff::until_ok("MongoDB", &ctx.shutdown, || async {
         match prepared(url).await {

@@ -63,7 +63,7 @@ pub(super) async fn an_address_belongs_to_one_person(test_store: &TestStore) {
     let taken = user(store.as_ref(), registering("carol", "Carol@example.org")).await;
     assert!(matches!(taken, Err(Error::EmailTaken)));
     assert!(store.user_by_login("carol").await.unwrap().is_none(), "nothing is left of a refused registration");
-    // Head office may give a customer's address to somebody who is no customer.
+    // An admin may give a customer's address to a user without a customer.
     user(store.as_ref(), staff("carol", "carol@example.org", &[Role::Clerk])).await.unwrap();
 
     let other = make(store.as_ref(), with_email("Other", "other@example.org")).await.unwrap();

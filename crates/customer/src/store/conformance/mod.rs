@@ -66,7 +66,7 @@ impl TestStore {
     }
 }
 
-/// A database that nobody else uses on the server of `SOUK_TEST_MONGODB_URL`.
+/// A fresh database on the server of `SOUK_TEST_MONGODB_URL`.
 fn mongodb_url() -> String {
     let server = testkit::server("SOUK_TEST_MONGODB_URL");
     let (address, query) = server.split_once('?').unwrap_or((&server, ""));

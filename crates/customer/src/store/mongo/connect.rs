@@ -11,7 +11,7 @@ use mongodb::{Client, Database};
 
 use crate::error::{MongoError, within};
 
-/// How long a server is looked for before the caller hears that there is none.
+/// Time to find a server.
 const SELECTION: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long a majority may take.

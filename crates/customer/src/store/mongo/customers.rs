@@ -28,7 +28,7 @@ const ID: &str = "_id_";
 pub(super) enum Place {
     Free,
     Taken,
-    /// Nobody may make him any more.
+    /// It must not be inserted any more.
     Refused,
 }
 
@@ -83,7 +83,7 @@ pub(super) async fn create(
     Err(Error::from(MongoError::Away(None)))
 }
 
-/// A customer who is to be made; he gets his number when he is.
+/// A new customer; the insert gives it a number.
 pub(super) fn draft(id: CustomerId, profile: Profile, created_from: Option<String>) -> Customer {
     let now = Timestamp::now();
     Customer {
@@ -99,10 +99,10 @@ pub(super) fn draft(id: CustomerId, profile: Profile, created_from: Option<Strin
     }
 }
 
-/// Makes the answer that is kept with what it tells of.
+/// Renders the response that is stored with its effect.
 pub(super) type Answer<'a> = dyn Fn(&Customer) -> StoredResponse + Send + Sync + 'a;
 
-/// Inserts a customer with his first event, and the answer to be kept. A unique index may refuse.
+/// Inserts a customer with its first event and the stored response. A unique index may refuse.
 pub(super) async fn add(
     store: &MongoStore,
     mut customer: Customer,
@@ -165,7 +165,7 @@ fn there(id: &str) -> Document {
     doc! { "_id": id, "number": { "$gte": 1_i64 } }
 }
 
-/// What a customer's document holds besides him need not travel.
+/// Events and stored responses are left out of reads.
 fn without_others() -> Document {
     doc! { "outbox": 0, "replies": 0 }
 }
@@ -180,7 +180,7 @@ pub(super) async fn place(store: &MongoStore, id: &str) -> Result<Place, MongoEr
     })
 }
 
-/// Sees to it that nobody makes a customer of that id any more; false if somebody was quicker, either way.
+/// Stores a refusal under a customer's id; false if the customer or a refusal exists already.
 pub(super) async fn refuse(store: &MongoStore, id: &str) -> Result<bool, MongoError> {
     let tombstone = document(&Refused { id: id.to_owned(), refused_at: DateTime::now() })?;
     match within(store.customers.insert_one(tombstone)).await {
@@ -207,7 +207,7 @@ pub(super) async fn list(
         None => doc! { "number": { "$gte": 1_i64 } },
     };
     if filter.ids.is_empty() {
-        // He who is forgotten is found by his id alone, from his orders.
+        // An anonymised customer is found by its id only, from its orders.
         wanted.insert("anonymised_at", Bson::Null);
     } else {
         wanted.insert("_id", doc! { "$in": filter.ids });
@@ -268,7 +268,7 @@ pub(super) async fn change(
     Err(Error::from(MongoError::Away(None)))
 }
 
-/// Somebody else was quicker: a moment, not the same for all, before the next look.
+/// A pause with jitter after a lost race.
 pub(super) async fn pause(attempt: u32) {
     let spread = 1_000 * i64::from(attempt.min(20) + 1);
     let micros = Timestamp::now().micros().rem_euclid(spread);
@@ -300,7 +300,7 @@ pub(super) async fn anonymise(store: &MongoStore, id: &CustomerId, seen: Option<
     Err(Error::from(MongoError::Away(None)))
 }
 
-/// The first step; false if he has changed meanwhile.
+/// The first step; false if the document has changed meanwhile.
 pub(super) async fn mark_leaving(store: &MongoStore, whole: CustomerDoc, seen: Option<i64>) -> Result<bool, Error> {
     let mut outbox = whole.outbox.clone();
     let before = whole.customer();

@@ -1,4 +1,4 @@
-//! Documents into customers and users, and back.
+//! The documents of customers and users, and their conversion.
 
 use auth::Role;
 use bus::outbox::Told;
@@ -10,7 +10,7 @@ use crate::domain::{Address, Customer, Profile, User, search_text};
 use crate::error::MongoError;
 use idempotency::{Key, StoredResponse};
 
-/// A customer with all that belongs to him: what is to be told of him, and the answers kept for repeats.
+/// A customer with its pending events and the responses stored for repeats.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CustomerDoc {
     #[serde(rename = "_id")]
@@ -41,20 +41,20 @@ pub(super) struct CustomerDoc {
     pub(super) sequence: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) anonymised_at: Option<i64>,
-    /// Which relay carries his events.
+    /// The shard of the relay that publishes its events.
     pub(super) shard: i64,
-    /// His events, in their order.
+    /// Its events, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) outbox: Vec<Entry>,
     /// Since when at least one event may wait for the broker; absent when none does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) waiting_since: Option<i64>,
-    /// Answers that made him or named him, kept for repeats.
+    /// Stored responses that created it or name it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) replies: Vec<Kept>,
 }
 
-/// An event in the document that it tells of.
+/// An event, embedded in the document that it is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) sequence: i64,
@@ -78,7 +78,7 @@ pub(super) struct Kept {
     pub(super) created_at: i64,
 }
 
-/// A user, with what is still to be done about him.
+/// A user, with the steps that are still pending.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct UserDoc {
     #[serde(rename = "_id")]
@@ -97,7 +97,7 @@ pub(super) struct UserDoc {
     pub(super) version: i64,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) replies: Vec<Kept>,
-    /// What must follow before he counts; absent when nothing must.
+    /// The step that must follow before the user is visible; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pending: Option<Pending>,
 }
@@ -106,13 +106,13 @@ pub(super) struct UserDoc {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Pending {
-    /// The customer that he is must be made.
+    /// The user's customer must be inserted.
     Customer,
-    /// The customer that he names must be found alive.
+    /// The customer that the user names must exist.
     Link,
 }
 
-/// The id of a customer whom nobody may make any more, in the place where he would stand.
+/// A refusal: the id of a customer that must not be inserted any more.
 #[derive(Debug, Serialize)]
 pub(super) struct Refused {
     #[serde(rename = "_id")]

@@ -1,4 +1,4 @@
-//! Tokens given out and keys that sign them, in MongoDB.
+//! Issued tokens and signing keys in MongoDB.
 
 use commerce::Timestamp;
 use futures::TryStreamExt;

@@ -1,8 +1,8 @@
-//! The port over MongoDB 6 or later, on a server that stands alone or on a replica set, without transactions.
+//! The store on MongoDB 6 or later, stand-alone or a replica set, without transactions.
 //!
-//! Every write is one operation on one document. What is more than one document is a row of such operations, each
-//! of which may be done again; the first one says in its document what is to follow, and whoever meets that (the
-//! next call, or [`resume`]) goes on. Events and kept answers live inside the document that they belong to.
+//! Every write is one operation on one document. A change of several documents is a sequence of such operations, each
+//! idempotent; the first one records in its document what must follow, and the next call that meets the record, or [`resume`],
+//! continues. Events and stored responses are embedded in the document that they belong to.
 
 mod connect;
 mod customers;
@@ -37,7 +37,7 @@ use crate::error::{MongoError, within};
 use crate::store::CustomerFact;
 use idempotency::{Key, StoredResponse};
 
-/// Tries of an update that others get in the way of. Each that fails means that somebody else got on.
+/// Tries of an update under contention. Each failure means that another update went through.
 const TRIES: u32 = 100;
 
 /// The MongoDB adapter. Cheap to clone.
@@ -77,7 +77,7 @@ impl MongoStore {
         })
     }
 
-    /// The collections whose documents hold what is told of them.
+    /// The collections whose documents embed events.
     fn tellers(&self) -> [&Collection<Document>; 3] {
         [&self.customers, &self.prospects, &self.activities]
     }

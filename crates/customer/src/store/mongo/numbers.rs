@@ -1,8 +1,8 @@
 //! Customers' numbers, counted up from 1 without gaps, with no counter beside them.
 //!
-//! A counter in a document of its own would leave a gap when somebody dies, or is refused, between counting and
-//! writing. So the number is the highest there is and one more, and the unique index decides who has it: who loses
-//! looks again. A number thus appears only when all lower ones are there, so a list by numbers misses nobody.
+//! A counter in a document of its own would leave a gap after a crash or refusal between counting and writing. So the number
+//! is the highest one plus one, and a unique index decides which of two inserts gets it; the other one reads again. A number
+//! thus appears only after all lower ones, so a list in the order of numbers misses none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const QUEUE: Duration = Duration::from_secs(4);
 pub(super) struct Numbers(Arc<Mutex<()>>);
 
 impl Numbers {
-    /// Waits until it is this caller's turn, which lasts as long as he keeps what he gets.
+    /// Waits for this caller's turn, which lasts until the returned guard is dropped.
     pub(super) async fn turn(&self) -> Result<OwnedMutexGuard<()>, MongoError> {
         tokio::time::timeout(QUEUE, Arc::clone(&self.0).lock_owned()).await.map_err(|_| MongoError::Away(None))
     }

@@ -1,4 +1,4 @@
-//! Forgetting what is old enough, in small batches: periodic jobs, done by one replica at a time.
+//! Deletes old data in small batches: periodic jobs, run by one replica at a time.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(super) async fn batch(store: &MongoStore, what: Old, before: Timestamp) -> R
             for collection in store.tellers() {
                 let ids = holding(collection, "outbox", "published_at", before).await?;
                 if !ids.is_empty() {
-                    // Noted first: whoever dies in between has forgotten nothing that the auditor misses.
+                    // Recorded first: after a crash in between the audit expects nothing that was deleted.
                     let note = doc! { "$max": { "before": before.micros() } };
                     within(store.pruned.update_one(doc! { "_id": "outbox" }, note).upsert(true)).await?;
                 }

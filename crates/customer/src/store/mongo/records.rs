@@ -1,5 +1,5 @@
-//! What is the same for prospects and activities in MongoDB. Each write is one operation on one document, which holds
-//! its events and kept answers too.
+//! What prospects and activities share in MongoDB. Each write is one operation on one document, which embeds its events
+//! and stored responses.
 
 use commerce::Timestamp;
 use commerce::page::PageRequest;
@@ -42,7 +42,7 @@ pub(super) trait Docs: Record {
     fn read(found: Document) -> Result<Self, MongoError>;
 }
 
-/// A document's text that nobody of us wrote.
+/// A text in a document that this service did not write.
 pub(super) fn unreadable(error: mongodb::bson::error::Error) -> MongoError {
     MongoError::Defect(error.into())
 }

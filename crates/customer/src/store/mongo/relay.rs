@@ -1,4 +1,4 @@
-//! What a relay asks of this store: the events in the documents of customers, prospects and activities, and leases.
+//! The outbox of this store: events embedded in the documents of customers, prospects and activities; and leases.
 
 use bus::Message;
 use bus::outbox::{self, Waiting};
@@ -41,7 +41,7 @@ fn unpublished() -> Document {
     doc! { "$elemMatch": { "published_at": Bson::Null } }
 }
 
-/// Documents are told of one after the other, the one that waits longest first, and of each what happened in its
+/// Documents are published one after the other, the one that waits longest first, and the events of each in their
 /// order. An id has no slash, so the name of an event can be taken apart again.
 pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> Result<Vec<Waiting>, MongoError> {
     let filter = doc! {
@@ -177,7 +177,7 @@ pub(super) async fn held(store: &MongoStore) -> Result<Vec<Lease>, MongoError> {
     Ok(found.into_iter().map(lease).collect())
 }
 
-/// Takes a lease that nobody has, that has run out, or that is the owner's already.
+/// Takes a lease that is free, expired, or the owner's already.
 pub(super) async fn take(
     store: &MongoStore,
     name: &str,

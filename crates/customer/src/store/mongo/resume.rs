@@ -1,4 +1,4 @@
-//! Finishing what somebody began and died over. Every step may be done by several at once, and again.
+//! Finishes operations that a crash interrupted. Every step is idempotent and may run in several replicas at once.
 
 use commerce::Timestamp;
 use futures::TryStreamExt;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{MongoStore, customers, relay, roles, users};
 use crate::error::{MongoError, in_time};
 
-/// Whoever began so short a time ago is left to finish it himself.
+/// Operations younger than this are left to the replica that started them.
 const YOUNG: Duration = Duration::from_secs(5);
 /// Most of a kind that are finished in one go.
 const BATCH: i64 = 500;

@@ -1,13 +1,12 @@
 //! Roles, and that there is always an admin.
 //!
-//! That somebody else stays admin is a statement about other documents, which no single update can make. So who is
-//! to lose the role is marked first (`stepping_down`), and then the others are counted, without those who are
-//! marked themselves. If all admins are being demoted at once, the one who was marked last of those that go
-//! through has counted somebody who was not marked yet, and that one, marked later, does not go through: so one
-//! stays. It may be that none goes through; they try again after a moment.
+//! "Another admin remains" is a condition on other documents, which no single update can check. So a demotion first marks its
+//! user (`stepping_down`), then counts the other admins without a mark, and goes through only if there is one. When all admins are
+//! demoted at the same time, the last demotion to go through has counted a user without a mark; that user's own demotion marks later,
+//! finds no other admin and fails: one admin remains. Possibly none goes through; then they are tried again after a pause.
 //!
-//! A mark that was left behind would only keep others admin. It is taken away when it is old and in the way. Its
-//! maker, if he is merely slow, notices, since his last step asks for his own mark.
+//! A mark that a crash left behind only keeps other users admin. It is removed when it is old and in the way. If its demotion is merely
+//! slow it notices, since its last step requires its own mark.
 
 use std::time::Duration;
 
@@ -67,10 +66,10 @@ pub(super) async fn set_roles(
     Err(Error::from(MongoError::Away(None)))
 }
 
-/// Marks somebody as about to lose the role; `None` if he has changed meanwhile or another's mark is on him.
+/// Marks a user as about to lose the role; `None` if it has changed meanwhile or has another mark.
 pub(super) async fn mark(store: &MongoStore, user: &User) -> Result<Option<String>, MongoError> {
     let now = Timestamp::now();
-    // Any id that nobody else has.
+    // A unique id.
     let mark = UserId::new().as_str().to_owned();
     let free = doc! { "$or": [
         { "stepping_down": { "$exists": false } },
@@ -96,7 +95,7 @@ fn other_admins(id: &UserId) -> Document {
     doc! { "roles": Role::Admin.as_str(), "_id": { "$ne": id.as_str() }, "pending": { "$exists": false } }
 }
 
-/// Whether somebody else is admin and not about to lose it.
+/// Whether another user is admin and not about to lose the role.
 async fn another_admin(store: &MongoStore, id: &UserId) -> Result<bool, MongoError> {
     let mut old = other_admins(id);
     old.insert("stepping_down.at", doc! { "$lt": Timestamp::now().minus(MARK_LASTS).micros() });

@@ -1,5 +1,5 @@
-//! Collections, what their documents must look like, and what must be unique. Made at every start, by several
-//! replicas at once if it comes so: each step may be done again.
+//! Collections, their validators and unique indexes. Created at every start, possibly by several replicas at once: each step
+//! is idempotent.
 
 use std::time::Duration;
 
@@ -117,7 +117,7 @@ fn is_there(failure: &MongoError) -> bool {
         if matches!(error.kind.as_ref(), ErrorKind::Command(failed) if failed.code == EXISTS))
 }
 
-/// Building an index on much that is there takes its time, so nobody hurries it.
+/// Building an index on a large collection takes long, so there is no tight time-out.
 async fn indexes(database: &Database, collection: &str, models: Vec<IndexModel>) -> Result<(), MongoError> {
     database.collection::<Document>(collection).create_indexes(models).await?;
     Ok(())

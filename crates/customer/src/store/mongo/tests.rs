@@ -83,7 +83,7 @@ async fn a_registration_that_died_over_its_second_step_makes_no_second_customer(
 async fn a_registration_whose_address_is_taken_comes_to_one_end_however_late_somebody_is() {
     let store = mongodb().await;
     let half = half_registered(&store, "bob").await;
-    // Somebody got the address before the second step.
+    // Another registration took the address before the second step.
     let other = customers::draft(CustomerId::new(), profile(&half), None);
     customers::add(&store, other.clone(), None).await.unwrap();
     let settlers = (0..8).map(|_| users::settle(&store, half.clone()));

@@ -1,17 +1,16 @@
 //! Users in MongoDB, and the customers that follow from them.
 //!
-//! Who registers is two documents, his user and his customer, and there is no transaction over both. So the user
-//! comes first, marked as `pending`, with the id that his customer is to have; the customer follows; then the mark
-//! goes. Until then nobody sees the user. Whoever meets the mark (a login, a repeat, somebody who wants the same
-//! name, the periodic look) does what is left, and it does not matter how many do.
+//! A registration writes two documents, a user and a customer, without a transaction over both. The user is inserted first,
+//! marked `pending`, with the id of the customer to come; then the customer; then the mark is removed. Until then the user is
+//! invisible. Every operation that meets the mark (a login, a repeat, a registration of the same name, the periodic recovery) finishes
+//! the remaining steps, and any number of them may do so at the same time.
 //!
-//! Whether there is a customer is decided in one place: at his id in `customers`. Either the customer is inserted
-//! there or, if another customer has the address, the refusal is. So two who settle the same user cannot come to
-//! different ends, however late one of them is, and the user goes only after the refusal stands.
+//! One place decides whether there is a customer: the id in `customers`. Either the customer is inserted there or, if another
+//! customer has the e-mail address, a refusal. So two operations that finish the same registration cannot come to different results,
+//! however late one of them is, and the user is removed only after the refusal is stored.
 //!
-//! That a customer's address must not be the one of a user without customer needs no more than a look: a user
-//! without customer may have the address of a customer who was there before him, so two that race are simply in
-//! that order.
+//! A customer must not take the address of a user without a customer. A read before the insert suffices: the opposite order, a user
+//! without a customer who takes the address of an existing customer, is allowed, so a race has the result of that order.
 
 use commerce::page::PageRequest;
 use commerce::{CustomerId, Timestamp, UserId};
@@ -67,7 +66,7 @@ pub(super) async fn create(
                     "users_customer_id_key" => doc! { "customer_id": whole.customer_id.clone() },
                     _ => return Err(failure.into()),
                 };
-                // Somebody half made may turn out not to come about; a copy of this very call has its answer.
+                // A pending registration may still be refused; a repeat of this very request has its response.
                 let stands = find(store, holder).await?.is_some();
                 if stands && (key.is_none() || user_reply(store, key.as_ref()).await?.is_none()) {
                     return Err(failure.into());
@@ -82,7 +81,7 @@ fn no_customer() -> Error {
     Error::invalid("customer_id", "exists", "there is no such customer")
 }
 
-/// The user as he is first written, and the answer that he will have.
+/// The user as it is inserted first, and the response to the registration.
 pub(super) async fn begin(
     store: &MongoStore,
     new: &NewUser,
@@ -124,7 +123,7 @@ pub(super) async fn begin(
     Ok((whole, answer))
 }
 
-/// Does what is left of making a user; `None` if he is not to be.
+/// Finishes a registration; `None` if it is refused.
 pub(super) async fn settle(store: &MongoStore, mut user: UserDoc) -> Result<Option<UserDoc>, MongoError> {
     let Some(pending) = user.pending.take() else { return Ok(Some(user)) };
     let Some(customer_id) = user.customer_id.clone() else {
@@ -143,7 +142,7 @@ pub(super) async fn settle(store: &MongoStore, mut user: UserDoc) -> Result<Opti
     Ok(None)
 }
 
-/// Makes the customer that a user is; false if another has his address.
+/// Inserts the customer of a user; false if another one has the e-mail address.
 async fn make_customer(store: &MongoStore, user: &UserDoc, id: String) -> Result<bool, MongoError> {
     let profile = Profile { name: Some(user.name.clone()), email: Some(user.email.clone()), ..Profile::default() };
     loop {
@@ -196,7 +195,7 @@ pub(super) async fn by_login(store: &MongoStore, login: &str) -> Result<Option<U
     Ok(find(store, filter).await?.map(UserDoc::user))
 }
 
-/// The answer that was given to this key before; what it tells of is finished first.
+/// The response stored under this key; the operation that it reports is finished first.
 pub(super) async fn reply(store: &MongoStore, key: &Key) -> Result<Option<StoredResponse>, Error> {
     find(store, doc! { "replies.id": reply_id(key), "pending": { "$exists": true } }).await?;
     idempotency_keys::find(&store.users, key).await
@@ -215,7 +214,7 @@ pub(super) async fn without_customer(store: &MongoStore, email: &str) -> Result<
     Ok(user.is_some_and(|user| user.customer_id.is_none()))
 }
 
-/// The id of the user who is that customer, whether he is settled or not.
+/// The id of the user of that customer, pending or not.
 pub(super) async fn of_customer(store: &MongoStore, id: &str) -> Result<Option<String>, MongoError> {
     let user = within(store.users.find_one(doc! { "customer_id": id }).projection(doc! { "_id": 1 })).await?;
     Ok(user.and_then(|user| user.get_str("_id").ok().map(str::to_owned)))

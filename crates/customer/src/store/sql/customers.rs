@@ -50,7 +50,7 @@ pub(super) async fn create(
     Ok(reply)
 }
 
-/// Inserts a customer with his first event.
+/// Inserts a customer with its first event.
 pub(super) async fn add(
     tx: &mut Tx,
     id: Option<CustomerId>,
@@ -100,7 +100,7 @@ pub(super) async fn list(
     }
     let mut conditions = db::Filter::new("number > 0");
     if filter.ids.is_empty() {
-        // He who is forgotten is found by his id alone, from his orders.
+        // An anonymised customer is found by its id only, from its orders.
         conditions.and_plain("anonymised_at is null");
     } else {
         conditions.and("id in {list ?}", filter.ids);

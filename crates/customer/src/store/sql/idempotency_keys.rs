@@ -51,7 +51,7 @@ pub(super) async fn keep(tx: &mut Tx, key: Option<&Key>, about: &str, reply: &St
     Ok(())
 }
 
-/// Drops the answers that are about somebody.
+/// Deletes the responses about a person.
 pub(super) async fn forget(tx: &mut Tx, about: &str) -> Result<(), Error> {
     query("delete from idempotency where about = $1").bind(about).execute(tx).await?;
     Ok(())

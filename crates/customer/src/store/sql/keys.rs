@@ -18,7 +18,7 @@ pub(super) async fn note_token(
     revoked: bool,
 ) -> Result<(), Error> {
     let mut tx = store.db.write().await?;
-    // So that whoever ends all tokens of this user either sees this one or is seen by whoever notes it.
+    // So that revoking all tokens of the user and recording this one happen one after the other.
     Lock::User(user).take(&mut tx).await?;
     query(
         "insert into tokens (jti, user_id, expires_at, revoked) values ($1, $2, $3, $4) \

@@ -45,7 +45,7 @@ impl SqlStore {
     }
 }
 
-/// Takes what two replicas must not decide about at once. Whoever takes several takes them in this order.
+/// What two replicas must not decide at the same time. Several locks are taken in this order.
 pub(super) enum Lock<'a> {
     /// A key for repeats.
     Key(&'a Key),
@@ -55,7 +55,7 @@ pub(super) enum Lock<'a> {
     Email(&'a str),
     /// Who has which role.
     Roles,
-    /// A user and his tokens.
+    /// A user with its tokens.
     User(&'a str),
     /// A prospect or activity, which may not be there yet: what it is, and its id.
     Record(&'a str, &'a str),
