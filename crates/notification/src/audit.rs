@@ -1,4 +1,4 @@
-//! What the auditor is told about notifications: how far each aggregate's events have been heard.
+//! What the audit reads of this service: how far the events of each aggregate have been consumed.
 
 use db::{Db, Options};
 

@@ -1,4 +1,4 @@
-//! What can be set of the notification service.
+//! The settings of this service.
 
 use std::net::IpAddr;
 

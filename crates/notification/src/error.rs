@@ -1,11 +1,11 @@
-//! What can go wrong here, and what kind of failure each is.
+//! The errors of this service and their kinds.
 
 use chassis::{Kind, Problem};
 
 /// A failure of the notification service.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// Own store.
+    /// The store failed.
     #[error("the notification store failed")]
     Store(#[from] db::Error),
 }

@@ -1,4 +1,4 @@
-//! What the notification service consumes.
+//! The events that this service consumes.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
 /// Turns events into notifications, once each.
 pub(crate) struct Listener {
     pub(crate) db: Db,
-    /// Tells the live streams that there is something new.
+    /// Wakes the live streams after new notifications.
     pub(crate) news: Arc<watch::Sender<u64>>,
 }
 

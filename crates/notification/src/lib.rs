@@ -1,7 +1,7 @@
 //! Notifications, the live stream, and the timeline of a customer.
 //!
-//! Consumes what the order, stock, payment and customer services publish, and orders that other programs report, turns
-//! it into sentences for people, and shows each caller those that he may see.
+//! Consumes the events of the order, stock, payment and customer services, and orders that other programs report; turns them into
+//! sentences for people; shows each caller those that the caller may see.
 
 mod api;
 mod audit;

@@ -1,4 +1,4 @@
-//! What the auditor is told about products: plain facts, no schema. Events are told by the outbox.
+//! What the audit reads of this service: plain facts, independent of the schema. Events come from the outbox.
 
 use db::{Db, Options};
 

@@ -1,4 +1,4 @@
-//! What is special to this service's configuration.
+//! The settings of this service.
 
 use std::net::IpAddr;
 
@@ -15,7 +15,7 @@ pub struct Config {
     pub common: Common,
     /// The currency of a price that is given without one.
     pub currency: Currency,
-    /// Days that a published event is kept in the outbox, for the auditor; 7.
+    /// Days that a published event is kept in the outbox, for the audit; 7.
     pub outbox_days: u64,
     /// Hours that an Idempotency-Key is remembered; 24.
     pub idempotency_hours: u64,

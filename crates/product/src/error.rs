@@ -1,13 +1,13 @@
-//! What can go wrong here, and of what kind it is.
+//! The errors of this service and their kinds.
 
 use chassis::{FieldError, Kind, Problem};
 
 use crate::domain;
 
-/// A failure of this service, told without a word of GraphQL.
+/// A failure of this service, independent of the transport.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// There is no such product. The text is what clients of the older schema look for.
+    /// No such product. Clients of the older schema compare the text.
     #[error("Produit avec l'ID {0} non trouvé")]
     NotFound(String),
     /// Fields break rules.
@@ -25,7 +25,7 @@ pub(crate) enum Error {
         /// The version it has now.
         version: i64,
     },
-    /// Nobody is signed in.
+    /// The request has no token.
     #[error("a token is wanted: Authorization: Bearer TOKEN")]
     Unauthenticated,
     /// The caller may not.
@@ -37,7 +37,7 @@ pub(crate) enum Error {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] db::Error),
-    /// A defect of ours.
+    /// A defect of this service.
     #[error("{0}")]
     Defect(&'static str),
 }

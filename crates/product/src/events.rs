@@ -1,4 +1,4 @@
-//! What this service tells: `product.created`, `product.updated`, `product.deleted`.
+//! The events of this service: `product.created`, `product.updated`, `product.deleted`.
 
 use bus::{NewEvent, outbox};
 use db::Tx;

@@ -1,5 +1,5 @@
-//! Names and meanings of the product service's own metrics: GraphQL answers all questions on one route with status 200, so
-//! they are told by field of the schema.
+//! The metrics of this service. GraphQL answers every request on one route with status 200, so requests are counted by field of the
+//! schema.
 
 use std::time::Instant;
 
@@ -19,10 +19,10 @@ pub(crate) const FIELDS: [(&str, &[&str]); 2] = [
     ("query", &["products", "product", "productsByIds", "catalog", "categories"]),
     ("mutation", &["addProduct", "updateProduct", "deleteProduct"]),
 ];
-/// What may come of a field: an answer, the caller's fault, ours.
+/// The result of a field: success, refused, failed.
 const OUTCOMES: [&str; 3] = ["ok", "refused", "failed"];
 
-/// Counts what GraphQL is asked. Cheap to clone.
+/// Counts GraphQL requests. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Meters {
     requests: IntCounterVec,
@@ -39,7 +39,7 @@ impl Meters {
                 .counter(REFUSED, "Requests that the schema refuses as a whole.", &[])
                 .with_label_values::<&str>(&[]),
         };
-        // Shown as zero from the start, so that the first increase is seen.
+        // Exported as zero from the start, so that the first increase is visible.
         for (operation, fields) in FIELDS {
             for field in fields {
                 meters.seconds.with_label_values(&[operation, *field]);
@@ -51,7 +51,7 @@ impl Meters {
         meters
     }
 
-    /// Answers a field of the root, and tells of it.
+    /// Resolves a field of the root type and counts it.
     pub(crate) async fn measure<T>(
         &self,
         operation: &'static str,

@@ -1,4 +1,4 @@
-//! Products that a fleet is to have from its first start, made directly in the store.
+//! Products that a new fleet starts with, inserted directly into the store.
 
 use commerce::{Amount, Currency, ProductId};
 use db::{Db, Options};
@@ -7,24 +7,24 @@ use crate::config::Config;
 use crate::domain::NewProduct;
 use crate::store::{MIGRATIONS, Store};
 
-/// A product to be made.
+/// A new product.
 #[derive(Clone, Debug)]
 pub struct SeedProduct {
     /// Its id, the SKU.
     pub id: ProductId,
-    /// What it is called.
+    /// Name.
     pub name: String,
-    /// What it is.
+    /// Description.
     pub description: Option<String>,
-    /// What it belongs to.
+    /// Category.
     pub category: Option<String>,
-    /// What it costs.
+    /// Price.
     pub price: Amount,
     /// In which currency.
     pub currency: Currency,
 }
 
-/// Makes the products whose ids are not taken yet, in one transaction; tells how many. Safe to repeat, also
+/// Inserts the products whose ids are free, in one transaction; returns how many. Idempotent, also
 /// beside a running service.
 pub async fn seed(config: &Config, products: &[SeedProduct]) -> anyhow::Result<usize> {
     let db = Db::open(&config.common.database_url, &Options::of(crate::NAME), None).await?;

@@ -30,7 +30,7 @@ pub(crate) struct ListQuery {
     severity: Option<Severity>,
 }
 
-/// What the caller may see of all that happened.
+/// Lists notifications, newest first. Customers see their own, staff those of their places, admins all.
 #[utoipa::path(get, operation_id = "listNotifications", path = "/api/notifications", tag = "notifications", params(ListQuery, PageQuery),
     responses((status = 200, body = Page<Notice>)))]
 pub(super) async fn list(
@@ -48,7 +48,7 @@ pub(super) async fn list(
     page(&state, &filter, &paging).await
 }
 
-/// What happened with a customer: himself, staff and admins.
+/// Lists the notifications about a customer, newest first. For the customer, staff and admins.
 #[utoipa::path(get, operation_id = "getCustomerTimeline", path = "/api/customers/{id}/timeline", tag = "notifications", params(("id" = String, Path), PageQuery),
     responses((status = 200, body = Page<Notice>), (status = 404)))]
 pub(super) async fn timeline(

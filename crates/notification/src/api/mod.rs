@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::domain::Scope;
 
-/// What handlers need.
+/// State of the handlers.
 #[derive(Clone)]
 pub(crate) struct State {
     pub(crate) db: Db,
@@ -26,7 +26,7 @@ pub(crate) struct State {
     pub(crate) verifier: Verifier,
     pub(crate) cursors: CursorKey,
     pub(crate) news: watch::Receiver<u64>,
-    /// Tells the live streams that there is something new.
+    /// Wakes the live streams after new notifications.
     pub(crate) sender: Arc<watch::Sender<u64>>,
     pub(crate) sidecar: Sidecar,
     pub(crate) streams: Arc<Semaphore>,
@@ -40,10 +40,10 @@ impl FromRef<State> for Verifier {
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Souk notifications", description = "What happened, as lists and live."),
+    info(title = "Souk notifications", description = "Notifications about orders, stock, payments and customers, as lists and as a live stream."),
     tags(
-        (name = "notifications", description = "Each caller sees what he may."),
-        (name = "reports", description = "What other programs tell.")
+        (name = "notifications", description = "Customers see their own, staff those of their places, admins all."),
+        (name = "reports", description = "Orders that other programs report.")
     )
 )]
 struct Docs;
@@ -57,7 +57,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
         .routes(routes!(orders::report))
 }
 
-/// What a caller may see.
+/// The notifications that a caller may see.
 fn scope(caller: &Caller) -> Result<Scope, Problem> {
     if caller.is_admin() || caller.is_service() {
         return Ok(Scope::All);

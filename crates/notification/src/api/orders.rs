@@ -27,10 +27,10 @@ const CONTENTS: &str = "POST /orders, by content";
 /// For so long the same words are the same report. A program that sends twice does so within a day; one that says the
 /// same again later means it.
 const SAME: Duration = Duration::from_secs(24 * 3_600);
-/// What whoever sends something else is told.
+/// The refusal of other content types.
 const INVALID: &str = "Invalid order data";
 
-/// What is asked of a CloudEvent. Its own `time` and `type` are not: old publishers leave them out.
+/// The fields that are required of a CloudEvent. Not `time` and `type`: old publishers leave them out.
 #[derive(Deserialize)]
 struct Envelope {
     #[expect(dead_code, reason = "only its presence is asked for")]
@@ -41,7 +41,7 @@ struct Envelope {
     data: Value,
 }
 
-/// What was sent, and how it is known again.
+/// A report, and the id by which a repeat is recognised.
 #[derive(Debug, PartialEq)]
 struct Report {
     order: Reported,
@@ -49,7 +49,7 @@ struct Report {
     id: String,
 }
 
-/// Tells the people concerned of an order of another program: once for each CloudEvent, and once a day for the same JSON.
+/// Takes an order that another program reports and notifies the people concerned: once for each CloudEvent, and once a day for the same JSON.
 ///
 /// For services and admins, by token. Without one, for the process's own Dapr sidecar: it shows `APP_API_TOKEN`, or
 /// calls from this machine if none is set.
@@ -72,7 +72,7 @@ struct Report {
     ))]
 pub(super) async fn report(AxumState(state): AxumState<State>, request: Request) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
-    // Who shows a token is judged by it, wherever he calls from.
+    // A request with a token is authorised by it, wherever it comes from.
     if parts.headers.contains_key(AUTHORIZATION) || !state.sidecar.asks(&parts.headers, &parts.extensions) {
         Allow::<ServiceOrAdmin>::from_request_parts(&mut parts, &state).await?;
     }
@@ -105,7 +105,7 @@ fn read(headers: &HeaderMap, body: &Bytes) -> Option<Report> {
     // Some publish the order as a text, and the sidecar wraps that.
     let data = if let Value::String(text) = data { serde_json::from_str(&text).ok()? } else { data };
     let order = serde_json::from_value(data).ok()?;
-    // An event is named by its source and its id together; both come from outside, so only their fingerprint is kept.
+    // Source and id together identify an event; both come from outside, so only their fingerprint is stored.
     let id = fingerprint(&serde_json::to_vec(&(source, id)).ok()?);
     Some(Report { order, is_event: true, id })
 }

@@ -24,7 +24,7 @@ use crate::{
 
 /// Most notifications read at once.
 const BATCH: i64 = 100;
-/// How often the store is looked at without news, for what other replicas wrote.
+/// How often a stream reads the store without being woken, for what other replicas wrote.
 const POLL: Duration = Duration::from_secs(1);
 /// How often an idle stream shows that it lives.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -38,7 +38,7 @@ struct Live {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Notifications as they come. `Last-Event-ID` goes on after that number; a stream ends with its token.
+/// Streams notifications as server-sent events. `Last-Event-ID` continues after that number; the stream ends when its token expires.
 #[utoipa::path(get, operation_id = "stream", path = "/api/notifications/stream", tag = "notifications",
     params(("Last-Event-ID" = Option<i64>, Header)),
     responses((status = 200, content_type = "text/event-stream", body = String)))]
@@ -91,7 +91,7 @@ impl Live {
             if self.state.ctx.shutdown.is_cancelled() || self.expired() {
                 return None;
             }
-            // Marked before the look, so that what comes in between wakes it again.
+            // Marked before the read, so that a notification in between wakes the stream again.
             self.state.news.mark_unchanged();
             match self.look().await {
                 Ok(found) if !found.is_empty() => {

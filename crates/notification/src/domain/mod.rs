@@ -1,4 +1,4 @@
-//! What a notification says, and who may see it.
+//! The text of a notification, and who may see it.
 
 mod notice;
 mod reported;
@@ -6,13 +6,13 @@ mod reported;
 pub(crate) use notice::{Notice, Payload, Severity, notice};
 pub(crate) use reported::Reported;
 
-/// Whose notifications somebody may see.
+/// The notifications that a caller may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Head office: everything.
     All,
-    /// Staff: what happens in these places.
+    /// Staff: those of these places.
     Places(Vec<String>),
-    /// A customer: what is about him.
+    /// A customer: those about the customer.
     Customer(String),
 }

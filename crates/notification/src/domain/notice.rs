@@ -1,4 +1,4 @@
-//! Events of other services as sentences for people. Nothing personal goes in: it would have to come out again.
+//! Events of other services as sentences for people. They hold no personal data, which would have to be removed later.
 
 use commerce::{Amount, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 pub(crate) enum Severity {
     /// Good to know.
     Info,
-    /// Somebody should look.
+    /// A person should act.
     Warning,
 }
 
@@ -26,19 +26,19 @@ impl Severity {
 /// A notification, in the shape in which everybody sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Notice {
-    /// Id of the event that it tells of, or its own.
+    /// Id of the event that it reports, or its own.
     pub(crate) id: String,
     /// Counts notifications from 1.
     pub(crate) number: i64,
     /// When it happened.
     pub(crate) at: Timestamp,
-    /// What happened, as `order.confirmed`.
+    /// Kind of event, such as `order.confirmed`.
     pub(crate) kind: String,
     /// How much it matters.
     pub(crate) severity: Severity,
     /// For people.
     pub(crate) message: String,
-    /// Id of what changed.
+    /// Id of the aggregate that changed.
     pub(crate) subject: String,
     /// The order that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,7 +51,7 @@ pub(crate) struct Notice {
     pub(crate) place_id: Option<String>,
 }
 
-/// What is read of other services' events; all of it may be missing.
+/// The fields that are read of other services' events; all may be missing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Payload {
@@ -70,7 +70,7 @@ pub(crate) struct Payload {
     pub(crate) quantity: Option<i64>,
 }
 
-/// What to tell of an event; nothing of kinds that nobody waits for.
+/// The notification of an event; `None` for kinds without one.
 pub(crate) fn notice(id: &str, kind: &str, subject: &str, at: Timestamp, payload: Payload) -> Option<Notice> {
     let kind = kind.strip_prefix("souk.")?;
     let (what, _) = kind.split_once('.')?;
@@ -145,7 +145,7 @@ fn sentence(kind: &str, subject: &str, payload: &Payload) -> Option<(Severity, S
         "customer.created" => info("Customer account opened".into()),
         "customer.updated" => info("Customer details changed".into()),
         "customer.anonymised" => info("Customer deleted; personal data removed".into()),
-        // Reserved, released, sold and restocked are told by the order's own events.
+        // Reserved, released, sold and restocked are covered by the order's own events.
         _ => None,
     }
 }

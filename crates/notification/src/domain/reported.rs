@@ -12,23 +12,23 @@ use super::{Notice, Severity};
 /// Longest id and word that is taken over, in characters.
 const LONGEST: usize = 128;
 
-/// An order, as a program that is none of Souk's services tells of it. Fields that are not here are passed over.
+/// An order as another program reports it. Other fields are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Reported {
     /// Its id.
     order_id: Word,
-    /// Who buys; null if nobody knows.
+    /// Id of the buyer; null if unknown.
     #[serde(deserialize_with = "said")]
     #[schema(required)]
     customer_id: Option<Word>,
-    /// What is bought, in any shape.
+    /// The items, in any shape.
     items: Vec<Value>,
-    /// What it costs, as a number or a text.
+    /// The total, as a number or a text.
     #[schema(value_type = f64)]
     total_price: Price,
     /// Where it stands, as `pending`.
     status: Word,
-    /// When it was made.
+    /// When it was created.
     created_at: Word,
 }
 
@@ -63,7 +63,7 @@ impl From<Word> for String {
     }
 }
 
-/// An amount as others write it, which is often a binary float.
+/// An amount as other programs write it, often a binary float.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 struct Price(Number);
@@ -96,7 +96,7 @@ impl fmt::Display for Price {
 }
 
 impl Reported {
-    /// What to tell of it.
+    /// Its notification.
     pub(crate) fn notice(&self, id: String, now: Timestamp) -> Notice {
         let Self { order_id: Word(order_id), customer_id, items, total_price, status: Word(status), .. } = self;
         let pieces = if items.len() == 1 { "1 item".to_owned() } else { format!("{} items", items.len()) };

@@ -1,4 +1,4 @@
-//! What the notification service asks of its database.
+//! The database of the notification service.
 
 use commerce::{Timestamp, page::PageRequest};
 use db::{Migration, Query, Result, Row, Tx, insert, query};
@@ -11,7 +11,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 101, name: "age", sql: include_str!("../../migrations/0002_age.sql") },
 ];
 
-/// What is forgotten in time.
+/// Rows that are deleted when they are old enough.
 pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
     vec![
         bus::inbox::prune(upkeep::days(config.inbox_days)),
@@ -27,7 +27,7 @@ pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
 /// Which notifications.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
-    /// What the caller may see.
+    /// The notifications that the caller may see.
     pub(crate) scope: Scope,
     /// About this customer.
     pub(crate) customer_id: Option<String>,
@@ -35,7 +35,7 @@ pub(crate) struct Filter {
     pub(crate) order_id: Option<String>,
     /// Of this kind.
     pub(crate) kind: Option<String>,
-    /// That matter so much.
+    /// With this severity.
     pub(crate) severity: Option<Severity>,
 }
 
@@ -70,9 +70,9 @@ impl Filter {
 
 const COLUMNS: &str = "number, id, at, kind, severity, message, subject, order_id, customer_id, place_id";
 
-/// Writes notifications; gives back how many are new.
+/// Inserts notifications; returns how many are new.
 pub(crate) async fn add(tx: &mut Tx, notices: Vec<Notice>) -> Result<u64> {
-    // Numbers become visible in their order: the live stream asks for what comes after the last one it showed.
+    // Numbers become visible in order: the live stream reads those after the last one that it sent.
     tx.lock(["notifications"]).await?;
     let rows = notices.into_iter().map(|notice| {
         vec![

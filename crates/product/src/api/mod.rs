@@ -31,7 +31,7 @@ const MAX_COMPLEXITY: usize = 20_000;
 
 type Catalogue = Schema<Query, Mutation, EmptySubscription>;
 
-/// What resolvers work with. Cheap to clone.
+/// State of the resolvers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
     pub(crate) store: Store,
@@ -55,7 +55,7 @@ impl FromRef<Edge> for Verifier {
 }
 
 fn schema(api: Option<Api>) -> Catalogue {
-    // Prices go by the name Float, as clients expect, but stay exact: the built-in type of that name gives way.
+    // Prices have the scalar name Float, as clients expect, and stay exact: this scalar replaces the built-in one.
     let builder = Schema::build_with_ignore_name_conflicts(Query, Mutation, EmptySubscription, ["Float"])
         .limit_depth(MAX_DEPTH)
         .limit_complexity(MAX_COMPLEXITY);
@@ -101,7 +101,7 @@ async fn execute(State(edge): State<Edge>, MaybeCaller(caller): MaybeCaller, Jso
     for error in &mut response.errors {
         let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
         if extensions.get("code").is_none() {
-            // What the schema itself refuses: syntax, unknown fields, depth, complexity, wrong types.
+            // Refused by the schema itself: syntax, unknown fields, depth, complexity, wrong types.
             extensions.set("code", Kind::Unreadable.graphql());
             refused = true;
         }

@@ -59,7 +59,7 @@ impl Mutation {
         .await
     }
 
-    /// Changes what is given of a product; null takes description or category away. With `version`, only if it
+    /// Changes the given fields of a product; null removes description or category. With `version`, only if it
     /// still has that one.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn update_product(
@@ -97,7 +97,7 @@ impl Mutation {
         .await
     }
 
-    /// Takes a product out of the catalogue; gives it as it was last. Its id is not given away again.
+    /// Deletes a product; returns it as it was last. Its id is not used again.
     async fn delete_product(
         &self,
         ctx: &Context<'_>,

@@ -1,11 +1,11 @@
-//! A look at a query before it is parsed: the parser goes down one stack frame per bracket.
+//! A check of a query before it is parsed: the parser takes one stack frame per bracket.
 
 /// Far deeper than any query that the depth limit lets through, far shallower than the stack.
 const MAX_BRACKETS: usize = 64;
 /// Longer than a query that names a thousand ids.
 const MAX_BYTES: usize = 256 * 1024;
 
-/// Refuses what would bring the parser down.
+/// Refuses a query that would overflow the parser's stack.
 pub(super) fn check(query: &str) -> Result<(), &'static str> {
     if query.len() > MAX_BYTES {
         return Err("The query is too long.");
@@ -29,7 +29,7 @@ pub(super) fn check(query: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// What follows a string whose opening quote was just passed; brackets in it mean nothing.
+/// Skips a string after its opening quote; brackets in it have no meaning.
 fn after_string(rest: &[u8]) -> &[u8] {
     if let Some(block) = rest.strip_prefix(b"\"\"") {
         let mut at = 0;
@@ -46,7 +46,7 @@ fn after_string(rest: &[u8]) -> &[u8] {
     let mut escaped = false;
     for (at, byte) in rest.iter().enumerate() {
         match byte {
-            // A string does not go over lines; the parser will say so.
+            // A string ends with its line; the parser reports it.
             b'\n' => return &rest[at..],
             b'"' if !escaped => return &rest[at + 1..],
             b'\\' => escaped = !escaped,

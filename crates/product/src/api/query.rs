@@ -47,7 +47,7 @@ impl Query {
     }
 
     /// The catalogue, searched and in parts: `search` looks at id, name, category and description; `active: null`
-    /// shows what is not on sale too; `number` finds the one of it; `first` is 1 to 100.
+    /// includes inactive products; `number` finds one product; `first` is 1 to 100.
     #[graphql(complexity = "usize::try_from(first).unwrap_or(0) * child_complexity + 1")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn catalog(
@@ -79,7 +79,7 @@ impl Query {
         .await
     }
 
-    /// The categories of what is on sale.
+    /// The categories of active products.
     async fn categories(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
         measured("query", ctx, async { api(ctx)?.store.categories().await.map_err(told) }).await
     }
@@ -108,7 +108,7 @@ pub(super) fn api<'a>(ctx: &Context<'a>) -> Result<&'a Api> {
     ctx.data_opt::<Api>().ok_or_else(|| told(Error::Defect("a schema without a store")))
 }
 
-/// Answers a field of the root, and tells how it went. A schema without a store answers nothing.
+/// Resolves a field of the root type and measures it. A schema without a store resolves nothing.
 pub(super) async fn measured<T>(
     operation: &'static str,
     ctx: &Context<'_>,

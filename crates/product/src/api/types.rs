@@ -14,7 +14,7 @@ pub(super) struct Price(pub(super) Amount);
 impl ScalarType for Price {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {
-            // The shortest text of a number that came with up to 15 digits is what came, digit by digit.
+            // The shortest text of a number with up to 15 digits is the text that was sent, digit by digit.
             Value::Number(number) => number.to_string().parse().map(Self).map_err(InputValueError::custom),
             other => Err(InputValueError::expected_type(other)),
         }

@@ -1,4 +1,4 @@
-//! What a product or its change can break.
+//! The rules that a product or its change can break.
 
 use chassis::FieldError;
 

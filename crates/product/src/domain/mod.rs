@@ -1,4 +1,4 @@
-//! Products: what they are and what holds of them. No I/O, no clock.
+//! Products: types and rules. No I/O, no clock.
 
 mod error;
 mod product;

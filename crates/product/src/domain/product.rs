@@ -10,7 +10,7 @@ const NAME_CHARS: usize = 200;
 const DESCRIPTION_CHARS: usize = 4_000;
 const CATEGORY_CHARS: usize = 100;
 
-/// A product as it is kept, in the shape in which it is told.
+/// A product as it is stored and published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Product {
     pub(crate) id: ProductId,
@@ -26,15 +26,15 @@ pub(crate) struct Product {
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
     pub(crate) version: i64,
-    /// Events told so far.
+    /// Number of events published so far.
     #[serde(skip)]
     pub(crate) sequence: i64,
 }
 
-/// A product to be made.
+/// A new product.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct NewProduct {
-    /// The client's own id for it, the SKU.
+    /// Id chosen by the client: the SKU.
     pub(crate) id: Option<ProductId>,
     pub(crate) name: String,
     pub(crate) description: Option<String>,
@@ -44,14 +44,14 @@ pub(crate) struct NewProduct {
     pub(crate) active: bool,
 }
 
-/// What is to change of a product; what is `None` stays.
+/// A change of a product; `None` keeps a field.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Change {
     pub(crate) name: Option<String>,
     pub(crate) price: Option<Amount>,
-    /// `Some(None)` takes it away.
+    /// `Some(None)` removes it.
     pub(crate) description: Option<Option<String>>,
-    /// `Some(None)` takes it away.
+    /// `Some(None)` removes it.
     pub(crate) category: Option<Option<String>>,
     pub(crate) active: Option<bool>,
     /// Only if it still has this version.
@@ -59,7 +59,7 @@ pub(crate) struct Change {
 }
 
 impl NewProduct {
-    /// The product as it is to be kept, or every rule that it breaks.
+    /// Checks all fields; the error lists every broken rule.
     pub(crate) fn checked(mut self) -> Result<Self, Error> {
         let mut broken = Vec::new();
         self.name = line(&mut broken, "name", &self.name, NAME_CHARS);
@@ -121,7 +121,7 @@ fn paragraph(broken: &mut Vec<FieldError>, text: &str) -> String {
     text.to_owned()
 }
 
-/// What a search looks at, in small letters.
+/// The text that a search matches, in lower case.
 pub(crate) fn search_text(product: &Product) -> String {
     let parts =
         [Some(product.id.as_str()), Some(&product.name), product.category.as_deref(), product.description.as_deref()];

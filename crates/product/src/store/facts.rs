@@ -7,12 +7,12 @@ use commerce::Timestamp;
 pub struct ProductFact {
     /// Its id.
     pub id: String,
-    /// Events told so far.
+    /// Number of events published so far.
     pub last_sequence: i64,
     /// Whether it is out of the catalogue.
     pub deleted: bool,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
-    /// When the last event was told.
+    /// When its last event was published.
     pub updated_at: Timestamp,
 }

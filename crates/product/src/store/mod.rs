@@ -15,7 +15,7 @@ pub(crate) use reads::Filter;
 pub(crate) const MIGRATIONS: &[Migration] =
     &[Migration { version: 101, name: "products", sql: include_str!("../../migrations/0001_init.sql") }];
 
-/// What is forgotten in time.
+/// Rows that are deleted when they are old enough.
 pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
     vec![
         bus::outbox::prune(upkeep::days(config.outbox_days)),

@@ -53,7 +53,7 @@ impl Store {
         Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
     }
 
-    /// The first active products, for those who want a plain list.
+    /// The first active products, for the plain list.
     pub(crate) async fn plain(&self) -> Result<Vec<Product>, Error> {
         let mut tx = self.db.read().await?;
         let rows = query(format!(
@@ -127,7 +127,7 @@ impl Store {
     }
 }
 
-/// What is known of a taken id: the fingerprint of what it was made from, and the product unless deleted.
+/// A used id: the fingerprint of the request that created it, and the product unless deleted.
 pub(super) async fn taken(tx: &mut Tx, id: &ProductId) -> Result<Option<(String, Option<Product>)>, Error> {
     let row = query(format!("select {PRODUCT}, created_from, deleted_at from products where id = $1"))
         .bind(id.as_str())

@@ -1,4 +1,4 @@
-//! Changes of the catalogue: each one transaction with the event that tells of it.
+//! Changes of the catalogue: each is one transaction with its event.
 
 use commerce::{ProductId, Timestamp};
 use db::{Tx, insert, query};
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::events;
 
 impl Store {
-    /// Makes a product; a repeat (by key, or by id with the same payload) changes nothing.
+    /// Creates a product; a repeat (by key, or by id with the same payload) changes nothing.
     pub(crate) async fn add(&self, new: NewProduct, created_from: &str, key: Option<Key>) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
         if let Some(product) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
@@ -39,7 +39,7 @@ impl Store {
         Ok(product)
     }
 
-    /// Makes those products whose ids are not taken yet, at once; tells how many.
+    /// Inserts the products whose ids are free, in one transaction; returns how many.
     pub(crate) async fn add_missing(&self, new: Vec<NewProduct>) -> Result<usize, Error> {
         let mut tx = self.db.write().await?;
         lock(&mut tx, new.iter().filter_map(|new| new.id.as_ref()).map(ProductId::as_str)).await?;
@@ -83,7 +83,7 @@ impl Store {
         Ok(product)
     }
 
-    /// Takes a product out of the catalogue. Its id stays taken.
+    /// Deletes a product. Its id is not used again.
     pub(crate) async fn delete(&self, id: &str, seen: Option<i64>, key: Option<Key>) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
         if let Some(product) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
@@ -106,7 +106,7 @@ impl Store {
     }
 }
 
-/// Nobody else makes or changes these products until the transaction ends.
+/// Locks these products until the transaction ends.
 async fn lock(tx: &mut Tx, ids: impl IntoIterator<Item = &str>) -> Result<(), Error> {
     Ok(tx.lock(ids.into_iter().map(|id| format!("product/{id}"))).await?)
 }
@@ -149,7 +149,7 @@ async fn save(tx: &mut Tx, product: &Product) -> Result<(), Error> {
     Ok(())
 }
 
-/// Takes so many numbers; gives the first.
+/// Allocates `count` numbers; returns the first.
 async fn next_numbers(tx: &mut Tx, count: i64) -> Result<i64, Error> {
     let row = query(
         "insert into counters (kind, last) values ('product', $1) \
