@@ -1,5 +1,6 @@
-//! Which commit this is built from: what `SOUK_COMMIT` says, else what Git says. Only in builds that are shipped, so that
-//! a commit does not have a developer compile everything again. No time stamps: the same commit gives the same bytes.
+//! Sets `SOUK_BUILD_COMMIT`, the commit that this is built from: the variable `SOUK_COMMIT`, else the commit that Git reports.
+//! Only release builds carry it, so that a commit does not recompile everything for a developer. No time stamps: the same
+//! commit gives the same bytes.
 
 use std::{env, path::Path, process::Command};
 
@@ -11,21 +12,23 @@ fn main() {
 }
 
 fn commit() -> String {
-    if let Some(given) = env::var("SOUK_COMMIT").ok().filter(|given| is_name(given)) {
-        return given;
+    if let Some(name) = env::var("SOUK_COMMIT").ok().filter(|name| is_commit_name(name)) {
+        return name;
     }
-    // Where Git notes each commit. A file that is not there would have this run at every build.
+    // Git appends to this file at each commit. A missing file would rerun this script at every build.
     if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| Path::new(log).exists()) {
         println!("cargo:rerun-if-changed={log}");
     }
-    git(&["rev-parse", "--short=12", "HEAD"]).filter(|commit| is_name(commit)).unwrap_or_else(|| "unknown".into())
+    git(&["rev-parse", "--short=12", "HEAD"])
+        .filter(|commit| is_commit_name(commit))
+        .unwrap_or_else(|| "unknown".into())
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
-    let answer = Command::new("git").args(arguments).output().ok().filter(|answer| answer.status.success())?;
-    Some(String::from_utf8(answer.stdout).ok()?.trim().to_owned())
+    let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
 }
 
-fn is_name(commit: &str) -> bool {
+fn is_commit_name(commit: &str) -> bool {
     !commit.is_empty() && commit.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte))
 }

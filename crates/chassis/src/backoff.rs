@@ -1,4 +1,4 @@
-//! Waiting longer and longer for what is not there yet.
+//! Exponential back-off for retries.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -7,32 +7,37 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio_util::sync::CancellationToken;
 
-/// Capped exponential delays with jitter, without end: 50 ms doubling up to 5 s.
-fn forever() -> ExponentialBuilder {
+const SHORTEST: Duration = Duration::from_millis(50);
+/// The longest pause of [`until_ok`].
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Endless pauses with jitter, doubling from 50 ms; none is longer than `longest`.
+pub fn pauses(longest: Duration) -> impl Iterator<Item = Duration> + Send {
+    pauses_between(SHORTEST, longest)
+}
+
+/// Endless pauses with jitter, doubling from `shortest`; none is longer than `longest`.
+pub fn pauses_between(shortest: Duration, longest: Duration) -> impl Iterator<Item = Duration> + Send {
     ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(Duration::from_secs(5))
+        .with_min_delay(shortest)
+        // Jitter adds up to as much again.
+        .with_max_delay(longest / 2)
         .with_factor(2.0)
         .with_jitter()
         .without_max_times()
+        .build()
 }
 
-/// The same one after the other, none longer than this.
-pub fn pauses(longest: Duration) -> impl Iterator<Item = Duration> + Send {
-    // Jitter adds up to as much again.
-    forever().with_max_delay(longest / 2).build()
-}
-
-/// Tries until it works; `None` when the process stops first. Says so when it starts to fail, when the
-/// reason changes, and when it works again: once each.
+/// Repeats `attempt` until it succeeds; `None` when the process stops first. Logs once each: the first failure, a failure
+/// with another reason, and the recovery.
 pub async fn until_ok<T, E, F, Fut>(what: &str, shutdown: &CancellationToken, mut attempt: F) -> Option<T>
 where
     E: Display,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    let mut delays = forever().build();
-    let mut last: Option<String> = None;
+    let mut pauses = pauses(LONGEST);
+    let mut last_reason: Option<String> = None;
     loop {
         let outcome = tokio::select! {
             () = shutdown.cancelled() => return None,
@@ -40,23 +45,23 @@ where
         };
         match outcome {
             Ok(value) => {
-                if last.is_some() {
-                    tracing::info!(what, "works again");
+                if last_reason.is_some() {
+                    tracing::info!(what, "succeeds again");
                 }
                 return Some(value);
             }
             Err(err) => {
                 let reason = err.to_string();
-                if last.as_ref() != Some(&reason) {
-                    tracing::warn!(what, error = %reason, "fails, trying again");
-                    last = Some(reason);
+                if last_reason.as_ref() != Some(&reason) {
+                    tracing::warn!(what, error = %reason, "fails; retrying");
+                    last_reason = Some(reason);
                 }
             }
         }
-        let delay = delays.next().unwrap_or(Duration::from_secs(5));
+        let pause = pauses.next().unwrap_or(LONGEST);
         tokio::select! {
             () = shutdown.cancelled() => return None,
-            () = tokio::time::sleep(delay) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Conditional requests (RFC 9110, section 13): the version of a resource as its entity tag, and `If-Match`.
+//! Conditional requests (RFC 9110, section 13): versions of resources as entity tags, and `If-Match`.
 
 use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
@@ -12,7 +12,7 @@ pub fn etag(version: i64) -> String {
     format!("\"{version}\"")
 }
 
-/// A JSON response with the version of what it shows as its entity tag.
+/// A JSON response whose entity tag is the version of the resource in it.
 pub fn versioned<T: Serialize>(version: i64, body: T) -> Response {
     let mut response = Json(body).into_response();
     set_etag(&mut response, version);
@@ -26,13 +26,14 @@ pub fn set_etag(response: &mut Response, version: i64) {
     }
 }
 
-/// The version in `If-Match`; `None` without the header or with `*`. A tag that is no version gives -1, which no resource has.
+/// The version in `If-Match`; `None` without the header or with `*`. A tag that is not a version gives -1, which matches no
+/// resource.
 pub fn if_match(headers: &HeaderMap) -> Option<i64> {
     let text = headers.get(IF_MATCH)?.to_str().unwrap_or_default().trim();
     if text == "*" {
         return None;
     }
-    // Quotes are the standard's; callers of old leave them out.
+    // The standard requires quotes; older clients omit them.
     Some(text.trim_matches('"').parse().unwrap_or(-1))
 }
 

@@ -1,9 +1,9 @@
-//! Settings: defaults, then a file, then the environment. The only place that reads the environment.
+//! Settings, layered: defaults, then a file, then environment variables. Only this module reads the environment.
 //!
-//! `SOUK_CONFIG` names a TOML file with one table per service. A variable `SOUK_<SERVICE>_<FIELD>` sets a field of one service,
-//! `SOUK_<FIELD>` one of whoever has the process to itself; there the conventional `PORT` and `DATABASE_URL` set `port` and
-//! `database_url` too. A value that does not fit stops the
-//! start with a message that names the place, the value and what is allowed, all mistakes at once.
+//! `SOUK_CONFIG` names a TOML file with one table per service. A variable `SOUK_<SERVICE>_<FIELD>` sets a field of one
+//! service. In a process that runs a single service, `SOUK_<FIELD>` sets its field too, and the conventional `PORT` and
+//! `DATABASE_URL` set `port` and `database_url`. An invalid value prevents the start; the error lists all mistakes at once,
+//! each with the place, the value and what is allowed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-/// Everything that is wrong with the settings.
+/// All mistakes in the settings.
 #[derive(Debug)]
 pub struct ConfigError {
     /// One sentence per mistake.
@@ -20,7 +20,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// A mistake found after the settings were read, such as one in what a value means.
+    /// A mistake that shows only after the settings were read, such as a value that parses but makes no sense.
     pub fn new(mistake: impl Into<String>) -> Self {
         Self { mistakes: vec![mistake.into()] }
     }
@@ -34,13 +34,13 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A variable of the environment that is set and not empty.
+/// The value of an environment variable that is set and not empty.
 pub fn var(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The settings of a service that has its process to itself: defaults, file, `SOUK_<FIELD>`. What is said of this service by
-/// name, `SOUK_<SERVICE>_<FIELD>`, goes before what is said to whoever reads it.
+/// The settings of the only service in a process: defaults, file, `SOUK_<FIELD>`, `SOUK_<SERVICE>_<FIELD>`; the last one
+/// that is set wins.
 pub fn load<C: DeserializeOwned + Serialize + Default>(service: &str) -> Result<C, ConfigError> {
     let names = |field: &str| {
         let conventional = match field {
@@ -48,7 +48,7 @@ pub fn load<C: DeserializeOwned + Serialize + Default>(service: &str) -> Result<
             "database_url" => Some("DATABASE_URL"),
             _ => None,
         };
-        let own = [of_service(service, field), format!("SOUK_{}", field.to_ascii_uppercase())];
+        let own = [service_variable(service, field), format!("SOUK_{}", field.to_ascii_uppercase())];
         own.into_iter().chain(conventional.map(str::to_owned)).collect()
     };
     layer(C::default(), service, file_table(service)?, &names, &var)
@@ -56,10 +56,10 @@ pub fn load<C: DeserializeOwned + Serialize + Default>(service: &str) -> Result<
 
 /// The settings of one service among several: `base`, file, `SOUK_<SERVICE>_<FIELD>`.
 pub fn load_with_prefix<C: DeserializeOwned + Serialize>(service: &str, base: C) -> Result<C, ConfigError> {
-    layer(base, service, file_table(service)?, &|field| vec![of_service(service, field)], &var)
+    layer(base, service, file_table(service)?, &|field| vec![service_variable(service, field)], &var)
 }
 
-fn of_service(service: &str, field: &str) -> String {
+fn service_variable(service: &str, field: &str) -> String {
     format!("SOUK_{}_{}", service.to_ascii_uppercase(), field.to_ascii_uppercase())
 }
 
@@ -74,7 +74,7 @@ fn file_table(service: &str) -> Result<Map<String, Value>, ConfigError> {
     match tables.remove(service) {
         None => Ok(Map::new()),
         Some(Value::Object(table)) => Ok(table),
-        Some(other) => Err(ConfigError::new(format!("{service} in {path:?} is {other}, but a table is wanted"))),
+        Some(other) => Err(ConfigError::new(format!("{service} in {path:?} is {other}, but must be a table"))),
     }
 }
 
@@ -90,14 +90,15 @@ fn layer<C: DeserializeOwned + Serialize>(
 ) -> Result<C, ConfigError> {
     let mut mistakes = Vec::new();
     let Ok(Value::Object(mut fields)) = serde_json::to_value(base) else {
-        return Err(ConfigError::new(format!("the settings of {service} are no table")));
+        return Err(ConfigError::new(format!("the settings of {service} are not a table")));
     };
     for (field, value) in file {
         if !fields.contains_key(&field) {
             let known: Vec<&str> = fields.keys().map(String::as_str).collect();
-            mistakes.push(format!("{service}.{field} in the file is unknown; known are: {}", known.join(", ")));
+            mistakes
+                .push(format!("{service}.{field} in the file is unknown; the known fields are: {}", known.join(", ")));
         } else if let Err(why) = set::<C>(&mut fields, &field, vec![value.clone()]) {
-            mistakes.push(format!("{service}.{field} in the file is {}: {why}", shown(&field, &value.to_string())));
+            mistakes.push(format!("{service}.{field} in the file is {}: {why}", redacted(&field, &value.to_string())));
         }
     }
     for field in fields.keys().cloned().collect::<Vec<_>>() {
@@ -105,9 +106,9 @@ fn layer<C: DeserializeOwned + Serialize>(
         else {
             continue;
         };
-        let readings = readings(&text, &fields[&field]);
-        if let Err(why) = set::<C>(&mut fields, &field, readings) {
-            mistakes.push(format!("{name} is {}: {why}", shown(&field, &format!("{text:?}"))));
+        let candidates = candidates(&text, &fields[&field]);
+        if let Err(why) = set::<C>(&mut fields, &field, candidates) {
+            mistakes.push(format!("{name} is {}: {why}", redacted(&field, &format!("{text:?}"))));
         }
     }
     if !mistakes.is_empty() {
@@ -117,34 +118,38 @@ fn layer<C: DeserializeOwned + Serialize>(
         .map_err(|err| ConfigError::new(format!("settings of {service}: {err}")))
 }
 
-/// The ways to read a variable's text, best guess first: what it is now says what it is likely to be.
-fn readings(text: &str, now: &Value) -> Vec<Value> {
+/// The candidate values of a variable's text, most likely first; the type of the current value decides the order.
+fn candidates(text: &str, current: &Value) -> Vec<Value> {
     let plain = Value::String(text.to_owned());
     let json = serde_json::from_str::<Value>(text).ok();
     let list = Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect());
-    let mut readings = match now {
+    let mut candidates = match current {
         Value::String(_) => vec![plain],
         Value::Array(_) => json.into_iter().chain([list]).collect(),
         _ => json.into_iter().chain([plain]).collect(),
     };
-    if text == "none" && now.is_null() {
-        readings.insert(0, Value::Null);
+    if text == "none" && current.is_null() {
+        candidates.insert(0, Value::Null);
     }
-    readings
+    candidates
 }
 
-/// Puts the first reading that fits into the fields; says why none does.
-fn set<C: DeserializeOwned>(fields: &mut Map<String, Value>, field: &str, readings: Vec<Value>) -> Result<(), String> {
+/// Sets a field to the first candidate that deserialises; returns the reason if none does.
+fn set<C: DeserializeOwned>(
+    fields: &mut Map<String, Value>,
+    field: &str,
+    candidates: Vec<Value>,
+) -> Result<(), String> {
     let mut why = String::new();
-    for reading in readings {
+    for candidate in candidates {
         let mut tried = fields.clone();
-        tried.insert(field.to_owned(), reading);
+        tried.insert(field.to_owned(), candidate);
         match serde_json::from_value::<C>(Value::Object(tried.clone())) {
             Ok(_) => {
                 *fields = tried;
                 return Ok(());
             }
-            // The best guess came first: its reason is the one that helps.
+            // The most likely candidate comes first, so its reason is the most useful one.
             Err(err) if why.is_empty() => why = err.to_string(),
             Err(_) => {}
         }
@@ -152,8 +157,8 @@ fn set<C: DeserializeOwned>(fields: &mut Map<String, Value>, field: &str, readin
     Err(why)
 }
 
-/// A value as an error may show it: secrets not at all, URLs without their password.
-fn shown(field: &str, value: &str) -> String {
+/// A value as error messages may contain it: secrets are hidden, URLs lose user and password.
+fn redacted(field: &str, value: &str) -> String {
     let secret = ["key", "secret", "password", "token"].iter().any(|word| field.contains(word));
     if secret {
         return "(hidden)".into();
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_told_at_once_with_name_and_value_and_without_secrets() {
+    fn all_mistakes_are_reported_at_once_with_name_and_value_and_without_secrets() {
         let env =
             [("SOUK_PORT", "70000"), ("SOUK_BIND", "localhost"), ("SOUK_VERBOSE", "maybe"), ("SOUK_UPSTREAMS", "[1]")];
         let err = read(r#"{"prot": 1, "internal_key": 5, "database_url": "x"}"#, &env).unwrap_err();
@@ -240,6 +245,6 @@ mod tests {
             assert!(text.contains(part), "{part} is not in {text}");
         }
         assert!(text.contains("order.internal_key in the file is (hidden)"), "{text}");
-        assert_eq!(shown("database_url", "\"postgres://u:p@h/x\""), "\"postgres://***@h/x\"");
+        assert_eq!(redacted("database_url", "\"postgres://u:p@h/x\""), "\"postgres://***@h/x\"");
     }
 }

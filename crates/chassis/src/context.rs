@@ -1,4 +1,4 @@
-//! What a process hands to each service that it runs.
+//! What a process passes to each service that it runs.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -10,25 +10,25 @@ use tracing::Instrument;
 
 use crate::{CrashPoints, Metrics};
 
-/// The surroundings of one service in its process. Cheap to clone.
+/// The environment of one service in its process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The service's name.
     pub name: &'static str,
-    /// Which replica this is, different at every start.
+    /// The id of this replica, different at every start.
     pub instance: String,
-    /// Its own metrics.
+    /// The metrics of the service.
     pub metrics: Metrics,
-    /// Cancelled when it is to stop.
+    /// Cancelled when the service is to stop.
     pub shutdown: CancellationToken,
-    /// What runs in the background and is waited for at the end.
+    /// Background tasks, which the shutdown waits for.
     pub tasks: TaskTracker,
-    /// Where tests have it die.
+    /// Where tests abort the process.
     pub crash: CrashPoints,
 }
 
 impl Context {
-    /// Surroundings with empty metrics and no tasks yet.
+    /// A context with empty metrics and no tasks.
     pub fn new(
         name: &'static str,
         instance: impl Into<String>,
@@ -38,12 +38,12 @@ impl Context {
         Self { name, instance: instance.into(), metrics: Metrics::new(), shutdown, tasks: TaskTracker::new(), crash }
     }
 
-    /// An instance id that no other replica has, now or later.
+    /// A globally unique instance id.
     pub fn new_instance() -> String {
         uuid::Uuid::now_v7().simple().to_string()
     }
 
-    /// Runs something in the background, in a span of this service; a panic is logged, not lost.
+    /// Spawns a background task in a span of this service. A panic in it is logged; the task is not restarted.
     pub fn spawn<F>(&self, what: &'static str, future: F) -> tokio::task::JoinHandle<()>
     where
         F: Future<Output = ()> + Send + 'static,
@@ -51,7 +51,7 @@ impl Context {
         let span = tracing::info_span!(parent: None, "task", service = self.name, task = what);
         let guarded = async move {
             if AssertUnwindSafe(future).catch_unwind().await.is_err() {
-                tracing::error!(task = what, "background task panicked and is gone");
+                tracing::error!(task = what, "background task panicked and has ended");
             }
         };
         self.tasks.spawn(guarded.instrument(span))

@@ -1,4 +1,4 @@
-//! Places where a test may have the process die, to see what it finds when it starts again.
+//! Crash points: places where a test can abort the process, to check the recovery after the restart.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ struct Armed {
     left: AtomicU64,
 }
 
-/// The name of a crash point that the process does not have.
+/// The error for a `SOUK_CRASH_AT` that names no crash point of the process.
 #[derive(Debug, thiserror::Error)]
 #[error("SOUK_CRASH_AT is {spec:?}, but must be NAME or NAME:COUNT with a NAME of: {known}")]
 pub struct UnknownCrashPoint {
@@ -25,12 +25,12 @@ pub struct UnknownCrashPoint {
 }
 
 impl CrashPoints {
-    /// Nothing is armed.
+    /// No crash point is armed.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Reads `name[:n]`; `None` or an empty text arms nothing.
+    /// Parses `name[:n]`; `None` and an empty text arm nothing.
     pub fn parse(spec: Option<&str>, known: &[&str]) -> Result<Self, UnknownCrashPoint> {
         let Some(spec) = spec.filter(|spec| !spec.is_empty()) else {
             return Ok(Self::none());
@@ -46,7 +46,7 @@ impl CrashPoints {
         Ok(Self { armed: Some(Arc::new(Armed { name: name.to_owned(), left: AtomicU64::new(count) })) })
     }
 
-    /// Aborts the process if this point is armed and its count is up.
+    /// Aborts the process if this point is armed and was reached for the n-th time.
     pub fn reach(&self, name: &'static str) {
         let Some(armed) = self.armed.as_ref().filter(|armed| armed.name == name) else {
             return;

@@ -1,8 +1,8 @@
-//! Deadlines, carried along: nobody works for a caller who has given up.
+//! Deadline propagation: no service works on a request whose caller has given up.
 //!
-//! A caller says how long it waits: gRPC by `grpc-timeout`
-//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>), HTTP by `x-timeout-ms`. The service stops when that
-//! time is over, and what it asks of others meanwhile may take no longer than what is left.
+//! A caller sends how long it waits: gRPC by `grpc-timeout`
+//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>), HTTP by `x-timeout-ms`. The service stops processing
+//! when that time has passed, and its own calls to peers get at most the time that remains.
 
 use std::{future::Future, time::Duration};
 
@@ -14,28 +14,29 @@ use tokio::time::Instant;
 
 use crate::{Kind, Problem};
 
-/// How long the caller waits, in milliseconds.
+/// The header with the time that the caller waits, in milliseconds.
 pub const X_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-timeout-ms");
 
-// Of the task that answers a request, set around it; nothing that services share.
+// Set for the task that processes one request; no state that services share.
 tokio::task_local! { static DEADLINE: Instant; }
 
-/// What is left of the time of whoever is being answered; nothing where nobody said how long he waits.
+/// The time that remains for the current request; `None` if its caller sent no deadline.
 pub fn left() -> Option<Duration> {
     DEADLINE.try_with(|deadline| deadline.saturating_duration_since(Instant::now())).ok()
 }
 
-/// How long something may take that takes at most so long by itself.
+/// The smaller of `most` and the time that remains for the current request.
 pub fn within(most: Duration) -> Duration {
     left().map_or(most, |left| left.min(most))
 }
 
-/// The same, with a tenth of what is left kept back: for whoever can say "not yet" and must get it to the caller in time.
+/// As [`within`], but reserves a tenth of the remaining time, for a wait that ends with a "not yet" response: that response
+/// must reach the caller in time.
 pub fn within_to_answer(most: Duration) -> Duration {
     left().map_or(most, |left| most.min(left * 9 / 10))
 }
 
-/// Says in a request to another service how long we wait for it.
+/// Adds the deadline header to a request to another service.
 pub fn inject(headers: &mut HeaderMap, timeout: Duration) {
     headers.insert(X_TIMEOUT_MS, HeaderValue::from(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
 }
@@ -46,8 +47,8 @@ async fn bounded<T>(timeout: Duration, work: impl Future<Output = T>) -> Option<
 }
 
 pub(crate) async fn http(request: Request, next: Next) -> Response {
-    let said = request.headers().get(X_TIMEOUT_MS).and_then(|value| value.to_str().ok()?.parse().ok());
-    match said {
+    let timeout = request.headers().get(X_TIMEOUT_MS).and_then(|value| value.to_str().ok()?.parse().ok());
+    match timeout {
         Some(timeout) => bounded(Duration::from_millis(timeout), next.run(request)).await.unwrap_or_else(|| {
             Problem::new(Kind::Timeout, "The caller's time is over; what was begun may go on.").into_response()
         }),
@@ -56,8 +57,8 @@ pub(crate) async fn http(request: Request, next: Next) -> Response {
 }
 
 pub(crate) async fn grpc(request: Request, next: Next) -> Response {
-    let said = request.headers().get("grpc-timeout").and_then(|value| grpc_timeout(value.to_str().ok()?));
-    match said {
+    let timeout = request.headers().get("grpc-timeout").and_then(|value| grpc_timeout(value.to_str().ok()?));
+    match timeout {
         Some(timeout) => bounded(timeout, next.run(request))
             .await
             .unwrap_or_else(|| tonic::Status::deadline_exceeded("the caller's time is over").into_http()),

@@ -1,4 +1,4 @@
-//! The API's description, served beside the API.
+//! Serves the OpenAPI description of an API beside the API.
 
 use axum::Router;
 use axum::routing::get;
@@ -17,8 +17,8 @@ pub fn openapi_docs(router: OpenApiRouter) -> Router {
     router.route("/openapi.json", get(move || async move { Json(json) })).merge(ui)
 }
 
-/// Describes the problems that every operation can answer with, as shared responses: which ones follow from its method, parameters and
-/// body. What an operation says of a status itself stays.
+/// Adds to every operation the problems that it can return, as references to shared responses. Which ones apply follows from its
+/// method, parameters and body. A status that an operation describes itself keeps that description.
 pub fn with_problems(mut api: Value) -> Value {
     let Some(paths) = api["paths"].as_object_mut() else { return api };
     for (path, item) in paths {
@@ -55,12 +55,12 @@ fn describe(path: &str, method: &str, operation: &mut Value) {
     for (status, described) in responses {
         let kind = status.parse().ok().and_then(|status| http::StatusCode::from_u16(status).ok());
         match kind.filter(|status| status.is_client_error() || status.is_server_error()) {
-            // A status that is only listed is a problem, with the operation's own word about it.
+            // An error status without content is a problem document, with the operation's own description.
             Some(status) if described.get("$ref").is_none() && described.get("content").is_none() => {
                 let own = described["description"].as_str().filter(|text| !text.is_empty());
                 *described = response(own.unwrap_or_else(|| Kind::from_status(status).title()));
             }
-            // Events have no end, so no schema holds for the whole of them.
+            // An event stream has no end, so no schema describes the whole of it.
             None => {
                 if let Some(Value::Object(content)) = described.pointer_mut("/content/text~1event-stream") {
                     content.remove("schema");
@@ -82,22 +82,24 @@ fn response(description: &str) -> Value {
     })
 }
 
-/// The members of a problem document (RFC 9457) and ours; some problems have more.
+/// The members of a problem document (RFC 9457) and our extensions; some problems have more.
 fn problem_schema() -> Value {
     let text =
         |description: &str, example: &str| json!({"type": "string", "description": description, "example": example});
     let mut properties = Map::new();
-    properties.insert("type".into(), text("Always `about:blank`: the code tells problems apart.", "about:blank"));
-    properties.insert("title".into(), text("The same for all problems of a status.", "Not found"));
+    properties
+        .insert("type".into(), text("Always `about:blank`; use the code to distinguish problems.", "about:blank"));
+    properties.insert("title".into(), text("The same for all problems with this status.", "Not found"));
     properties.insert("status".into(), json!({"type": "integer", "description": "The HTTP status.", "example": 404}));
-    properties.insert("code".into(), text("For programs; see docs/problems.md.", "order.not_found"));
-    properties.insert("detail".into(), text("For people.", "There is no such order."));
-    properties.insert("instance".into(), text("The path of the request.", "/api/orders/1"));
+    properties.insert("code".into(), text("A stable code for programs; see docs/problems.md.", "thing.not_found"));
+    properties.insert("detail".into(), text("An explanation for people.", "There is no such thing."));
+    properties.insert("instance".into(), text("The path of the request.", "/api/things/1"));
     properties.insert(
         "trace_id".into(),
-        json!({"type": ["string", "null"], "description": "Leads to the log of the request."}),
+        json!({"type": ["string", "null"], "description": "The trace id under which the request is logged."}),
     );
-    let errors = json!({"type": "array", "items": FieldError::schema(), "description": "The fields that break rules."});
+    let errors =
+        json!({"type": "array", "items": FieldError::schema(), "description": "The fields that violate a rule."});
     properties.insert("errors".into(), errors);
     json!({"type": "object", "required": ["type", "title", "status", "code", "detail"], "properties": properties})
 }
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_operation_describes_the_problems_that_it_can_answer_with() {
+    fn every_operation_describes_the_problems_that_it_can_return() {
         let api = with_problems(json!({"paths": {"/api/things/{id}": {
             "get": {"responses": {"200": {"description": "x", "content": {"text/event-stream": {"schema": {"type": "string"}}}}}},
             "put": {"requestBody": {}, "parameters": [{"name": "If-Match"}], "responses": {"409": {"description": "Own."}}},

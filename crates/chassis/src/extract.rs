@@ -1,4 +1,5 @@
-//! Extractors whose refusals are problems: 400 what cannot be read, 413 too much, 415 the wrong format.
+//! Extractors whose rejections are problems: 400 for unreadable input, 413 for a body that is too large, 415 for another
+//! media type.
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -14,22 +15,22 @@ use serde::de::DeserializeOwned;
 use crate::query::from_query;
 use crate::{Kind, Problem};
 
-/// The largest request body that a service takes, in bytes.
+/// The largest request body that a service accepts, in bytes.
 pub const BODY_LIMIT: usize = 2 * 1024 * 1024;
 
-/// What is read and thrown away of a body that is too large, so that the client gets to see the 413
-/// instead of a reset connection.
+/// How much of a body that is too large is read and discarded, so that the client receives the 413 instead of a reset
+/// connection.
 const DISCARD_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// A JSON body, in and out.
+/// A JSON body of a request or response.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Json<T>(pub T);
 
-/// A JSON body that may be left out altogether.
+/// An optional JSON body.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OptionalJson<T>(pub Option<T>);
 
-/// The query string; a name that repeats fills a list.
+/// The query string; a repeated name fills a list.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query<T>(pub T);
 
@@ -41,20 +42,20 @@ pub(crate) fn too_large() -> Problem {
     Problem::new(Kind::TooLarge, format!("The body may have at most {BODY_LIMIT} bytes."))
 }
 
-/// The length that the client announces, when it announces one.
-pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
+/// The `Content-Length`, if the client sent one.
+pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads what is left of a body and forgets it. A client that waits for `100 Continue` has sent nothing yet.
+/// Reads the rest of a body and drops it. A client that waits for `100 Continue` has sent nothing yet.
 pub(crate) async fn discard(headers: &HeaderMap, mut body: Body) {
     if headers.contains_key(EXPECT) {
         return;
     }
-    let mut seen = 0u64;
-    while seen < DISCARD_LIMIT {
+    let mut discarded = 0u64;
+    while discarded < DISCARD_LIMIT {
         match body.frame().await {
-            Some(Ok(frame)) => seen += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Some(Ok(frame)) => discarded += frame.data_ref().map_or(0, |data| data.len() as u64),
             _ => return,
         }
     }
@@ -62,7 +63,7 @@ pub(crate) async fn discard(headers: &HeaderMap, mut body: Body) {
 
 /// Reads a whole body of at most [`BODY_LIMIT`] bytes.
 pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
-    if announced_length(headers).is_some_and(|length| length > BODY_LIMIT as u64) {
+    if content_length(headers).is_some_and(|length| length > BODY_LIMIT as u64) {
         discard(headers, body).await;
         return Err(too_large());
     }
@@ -81,7 +82,7 @@ pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Pro
     Ok(bytes.freeze())
 }
 
-/// Parses a JSON document and says where it breaks.
+/// Parses a JSON document; the problem names the field or position that is wrong.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if let Err(err) = std::str::from_utf8(bytes) {
         return Err(Problem::new(
@@ -103,7 +104,7 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     Ok(value)
 }
 
-/// The field at fault: where parsing stopped or, for one that is missing or unknown there, its name in serde's message.
+/// The path of the field at fault. For a missing or unknown field, serde's message has its name, and the path only its parent.
 fn field(path: &str, why: &str) -> Option<String> {
     let named = ["missing field `", "unknown field `"].iter().find_map(|start| why.strip_prefix(start));
     let name = named.and_then(|rest| rest.split('`').next());
@@ -140,7 +141,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         match json_body(request).await? {
             Some(value) => Ok(Self(value)),
-            None => Err(Problem::new(Kind::UnsupportedMedia, "A body of application/json is wanted.")),
+            None => Err(Problem::new(Kind::UnsupportedMedia, "A body of type application/json is required.")),
         }
     }
 }

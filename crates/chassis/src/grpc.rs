@@ -1,4 +1,4 @@
-//! The middleware of the gRPC side, and its health and reflection services.
+//! The gRPC side: middleware, health and reflection services, channels to peers.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -28,11 +28,11 @@ use tracing::Instrument;
 use crate::http::{panic_message, traceparent};
 use crate::{Context, Problem, deadline, trace};
 
-/// The largest message taken, in bytes; each generated server is to be told by `max_decoding_message_size`.
+/// The largest message accepted, in bytes; to be set on each generated server by `max_decoding_message_size`.
 pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
 
-/// Adds health (all of `services`, and the server as a whole, serving) and reflection, v1 and v1alpha, over
-/// an encoded `FileDescriptorSet`.
+/// Adds the health service, which reports `services` and the server as a whole as serving, and the reflection services v1
+/// and v1alpha for an encoded `FileDescriptorSet`.
 pub async fn with_health_and_reflection(
     routes: Routes,
     services: &[&str],
@@ -50,13 +50,13 @@ pub async fn with_health_and_reflection(
     Ok(routes.add_service(health).add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
 }
 
-/// Connections of one client to one URL.
+/// Number of connections of one client to one URL.
 const CONNECTIONS: usize = 4;
-/// How often a connection is asked whether it still stands.
+/// Interval of keep-alive pings.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// Channels to a service that may have several replicas behind one address, as a Kubernetes Service has: a connection stays
-/// with one of them, so there are several, and calls go over them in turn. Cheap to clone.
+/// Channels to a service with several replicas behind one address, such as a Kubernetes Service. A connection stays with
+/// one replica, so the pool has several connections and uses them in turn. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ChannelPool {
     channels: Arc<[Channel]>,
@@ -64,13 +64,13 @@ pub struct ChannelPool {
 }
 
 impl ChannelPool {
-    /// Connects when it is first used.
+    /// A pool that connects on first use.
     pub fn new(url: &str, timeout: Duration) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())?
             .connect_timeout(timeout)
             .timeout(timeout)
             .tcp_nodelay(true)
-            // A host that dies without a word is noticed in seconds, and not when TCP gives up.
+            // Detects a host that died without closing its connections in seconds, long before TCP would.
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(timeout)
             .keep_alive_while_idle(true);
@@ -85,15 +85,15 @@ impl ChannelPool {
     }
 }
 
-struct Edge {
+struct RequestMetrics {
     service: &'static str,
     requests: IntCounterVec,
     seconds: HistogramVec,
 }
 
-/// Puts gRPC routes behind trace, metrics and a net for panics.
+/// Wraps gRPC routes in tracing, metrics, panic handling and deadlines.
 pub(crate) fn stack(routes: Routes, ctx: &Context) -> Router {
-    let edge = Arc::new(Edge {
+    let metrics = Arc::new(RequestMetrics {
         service: ctx.name,
         requests: ctx.metrics.counter("grpc_requests_total", "gRPC calls answered.", &["method", "code"]),
         seconds: ctx.metrics.histogram("grpc_request_duration_seconds", "Time to answer gRPC calls.", &["method"]),
@@ -103,10 +103,10 @@ pub(crate) fn stack(routes: Routes, ctx: &Context) -> Router {
         .into_axum_router()
         .layer(middleware::from_fn(deadline::grpc))
         .layer(CatchPanicLayer::custom(answer_panic))
-        .layer(middleware::from_fn_with_state(edge, observe))
+        .layer(middleware::from_fn_with_state(metrics, observe))
 }
 
-/// What every call is told while the service is being built.
+/// The response to every call while the service starts.
 pub(crate) async fn starting() -> Response {
     Status::unavailable("the service is starting and waits for its store").into_http()
 }
@@ -115,13 +115,13 @@ fn answer_panic(panic: Box<dyn Any + Send>) -> Response {
     Status::from(Problem::internal(panic_message(panic.as_ref()))).into_http()
 }
 
-async fn observe(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
+async fn observe(State(metrics): State<Arc<RequestMetrics>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let traceparent = traceparent(request.headers());
     let method = request.uri().path().to_owned();
     let span = tracing::info_span!(
         "call",
-        service = edge.service,
+        service = metrics.service,
         "otel.name" = %method,
         "otel.kind" = "server",
         "rpc.system" = "grpc",
@@ -130,15 +130,15 @@ async fn observe(State(edge): State<Arc<Edge>>, request: Request, next: Next) ->
     );
     trace::set_parent(&span, &traceparent.0);
     let mut response = next.run(request).instrument(span.clone()).await;
-    blame_caller(response.headers_mut());
-    // An unknown method must not make a new time series each.
+    correct_decoding_status(response.headers_mut());
+    // Unknown methods must not create a time series each.
     let method = if grpc_status(response.headers()) == Some(Code::Unimplemented) { "unmatched".into() } else { method };
-    let mut call = Call { edge, span, method, begun, code: None, told: false };
+    let mut call = Call { metrics, span, method, begun, code: None, recorded: false };
     call.code = grpc_status(response.headers());
-    response.map(|body| Body::new(Watched { body, call }))
+    response.map(|body| Body::new(ObservedBody { body, call }))
 }
 
-/// What tonic says, as INTERNAL, of a request that cannot be decoded.
+/// The messages, with status INTERNAL, by which tonic reports a request that cannot be decoded.
 const UNDECODABLE: [&str; 4] = [
     "failed to decode Protobuf message",
     "Unexpected EOF decoding stream.",
@@ -146,8 +146,8 @@ const UNDECODABLE: [&str; 4] = [
     "protocol error: received message with invalid compression flag",
 ];
 
-/// A message that cannot be decoded is the caller's fault, not ours.
-fn blame_caller(headers: &mut HeaderMap) {
+/// Turns INTERNAL into INVALID_ARGUMENT for a message that cannot be decoded: that is the caller's fault.
+fn correct_decoding_status(headers: &mut HeaderMap) {
     let Some(status) = Status::from_header_map(headers) else { return };
     if status.code() == Code::Internal && UNDECODABLE.iter().any(|start| status.message().starts_with(start)) {
         headers.insert(Status::GRPC_STATUS, HeaderValue::from(Code::InvalidArgument as i32));
@@ -158,42 +158,42 @@ fn grpc_status(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|value| Code::from_bytes(value.as_bytes()))
 }
 
-/// One call until its trailers are through, or its caller is gone.
+/// A call in progress; it ends with its trailers, or when its caller disconnects.
 struct Call {
-    edge: Arc<Edge>,
+    metrics: Arc<RequestMetrics>,
     span: tracing::Span,
     method: String,
     begun: Instant,
     code: Option<Code>,
-    told: bool,
+    recorded: bool,
 }
 
 impl Call {
-    fn tell(&mut self) {
-        if std::mem::replace(&mut self.told, true) {
+    fn record(&mut self) {
+        if std::mem::replace(&mut self.recorded, true) {
             return;
         }
-        // Without a status in headers or trailers the caller hung up before the end.
+        // Without a status in headers or trailers the caller disconnected before the end.
         let code = self.code.unwrap_or(Code::Cancelled);
         self.span.record("rpc.grpc.status_code", code as i32);
-        self.edge.requests.with_label_values(&[self.method.as_str(), &format!("{code:?}")]).inc();
-        self.edge.seconds.with_label_values(&[self.method.as_str()]).observe(self.begun.elapsed().as_secs_f64());
+        self.metrics.requests.with_label_values(&[self.method.as_str(), &format!("{code:?}")]).inc();
+        self.metrics.seconds.with_label_values(&[self.method.as_str()]).observe(self.begun.elapsed().as_secs_f64());
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.tell();
+        self.record();
     }
 }
 
-/// A response body whose trailers are read on the way out.
-struct Watched {
+/// A response body that records the status in its trailers when they are sent.
+struct ObservedBody {
     body: Body,
     call: Call,
 }
 
-impl HttpBody for Watched {
+impl HttpBody for ObservedBody {
     type Data = Bytes;
     type Error = axum::Error;
 

@@ -1,4 +1,4 @@
-//! The middleware that every HTTP request goes through, and the routes that every service has.
+//! The middleware of every HTTP request, and the routes that every service has.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
-use crate::extract::{announced_length, discard, too_large};
+use crate::extract::{content_length, discard, too_large};
 use crate::problem::Rendered;
 use crate::{BODY_LIMIT, Context, Json, Kind, Metrics, Problem, Ready, deadline, trace};
 
@@ -25,36 +25,36 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
 const X_FRAME_OPTIONS: HeaderName = HeaderName::from_static("x-frame-options");
 
-/// The request's id, kept from the caller or made; in the request's extensions.
+/// The request's id, from the caller or generated; in the request's extensions.
 #[derive(Clone, Debug)]
 pub struct RequestId(pub Arc<str>);
 
-/// The `traceparent` that came with the request or was made for it; in the request's extensions.
+/// The `traceparent` of the request, from the caller or generated; in the request's extensions.
 #[derive(Clone, Debug)]
 pub struct TraceParent(pub Arc<str>);
 
-struct Edge {
+struct RequestMetrics {
     service: &'static str,
     requests: IntCounterVec,
     seconds: HistogramVec,
 }
 
-/// Puts a service's routes behind the common stack. A request goes through it from the top down:
+/// Wraps a service's routes in the common middleware. A request passes it from the top down:
 ///
-/// 1. `observe`: request id and trace first, so that everything below is told under them; it sees the final
-///    answer, so it counts by route template and status, completes problems and sets the security headers.
-/// 2. catch a panic: below the span, so that its log line has the trace; above all code that may panic.
-/// 3. deadline: stops when the caller's time is over.
-/// 4. `limit`: refuses what announces itself as too large before anything reads it.
+/// 1. `observe`: comes first, so that everything below is logged with the request id and the trace. It sees the final
+///    response, so it counts by route template and status, completes problems and sets the security headers.
+/// 2. panic handling: inside the span, so that its log line has the trace; outside of all code that may panic.
+/// 3. deadline: stops processing when the caller's deadline has passed.
+/// 4. `limit`: refuses a body with a too large `Content-Length` before anything reads it.
 /// 5. the routes: the service's own, `/health`, `/ready`, `/metrics`.
 pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready) -> Router {
     ctx.metrics.describe(ctx.name);
-    layers(routes.merge(own_routes(ctx, ready)), ctx)
+    layers(routes.merge(common_routes(ctx, ready)), ctx)
 }
 
-/// The common stack without the routes that every service has.
+/// The common middleware without the routes that every service has.
 pub(crate) fn layers(routes: Router, ctx: &Context) -> Router {
-    let edge = Arc::new(Edge {
+    let metrics = Arc::new(RequestMetrics {
         service: ctx.name,
         requests: ctx.metrics.counter("http_requests_total", "HTTP requests answered.", &["method", "route", "status"]),
         seconds: ctx.metrics.histogram(
@@ -67,10 +67,10 @@ pub(crate) fn layers(routes: Router, ctx: &Context) -> Router {
         .layer(middleware::from_fn(limit))
         .layer(middleware::from_fn(deadline::http))
         .layer(CatchPanicLayer::custom(answer_panic))
-        .layer(middleware::from_fn_with_state(edge, observe))
+        .layer(middleware::from_fn_with_state(metrics, observe))
 }
 
-fn own_routes(ctx: &Context, ready: Ready) -> Router {
+fn common_routes(ctx: &Context, ready: Ready) -> Router {
     let shutdown = ctx.shutdown.clone();
     Router::new()
         .route("/health", get(async || Json(json!({"status": "healthy"}))))
@@ -95,7 +95,7 @@ async fn render_metrics(State(metrics): State<Metrics>) -> Response {
 }
 
 async fn limit(request: Request, next: Next) -> Response {
-    if announced_length(request.headers()).is_some_and(|length| length > BODY_LIMIT as u64) {
+    if content_length(request.headers()).is_some_and(|length| length > BODY_LIMIT as u64) {
         let (parts, body) = request.into_parts();
         discard(&parts.headers, body).await;
         return too_large().into_response();
@@ -112,7 +112,7 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     format!("panic: {}", text.unwrap_or("(no message)"))
 }
 
-async fn observe(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+async fn observe(State(metrics): State<Arc<RequestMetrics>>, mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = request_id(request.headers());
     let traceparent = traceparent(request.headers());
@@ -121,7 +121,7 @@ async fn observe(State(edge): State<Arc<Edge>>, mut request: Request, next: Next
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!(
         "request",
-        service = edge.service,
+        service = metrics.service,
         "otel.name" = %format_args!("{method} {route}"),
         "otel.kind" = "server",
         "http.request.method" = %method,
@@ -142,8 +142,8 @@ async fn observe(State(edge): State<Arc<Edge>>, mut request: Request, next: Next
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     tracing::debug!(parent: &span, status = status.as_u16(), elapsed_ms = begun.elapsed().as_millis(), "answered");
-    edge.requests.with_label_values(&[method.as_str(), &route, status.as_str()]).inc();
-    edge.seconds.with_label_values(&[method.as_str(), &route]).observe(begun.elapsed().as_secs_f64());
+    metrics.requests.with_label_values(&[method.as_str(), &route, status.as_str()]).inc();
+    metrics.seconds.with_label_values(&[method.as_str(), &route]).observe(begun.elapsed().as_secs_f64());
 
     let headers = response.headers_mut();
     if let Ok(value) = request_id_header {
@@ -153,7 +153,7 @@ async fn observe(State(edge): State<Arc<Edge>>, mut request: Request, next: Next
     response
 }
 
-/// Headers that cost nothing and take away a browser's bad ideas; a route that sets its own keeps them.
+/// Sets security headers for browsers; values that a route has set stay.
 fn secure(headers: &mut HeaderMap) {
     headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
     headers.entry(X_FRAME_OPTIONS).or_insert(HeaderValue::from_static("DENY"));
@@ -177,7 +177,7 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> TraceParent {
     }
 }
 
-/// Gives a problem its path and trace, and makes problems of the bare refusals of the router and of axum.
+/// Adds path and trace to a problem, and turns the empty error responses of the router and of axum into problems.
 fn complete(mut response: Response, path: &str, trace_id: Option<&str>) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
@@ -185,7 +185,7 @@ fn complete(mut response: Response, path: &str, trace_id: Option<&str>) -> Respo
     }
     let members = match response.extensions_mut().remove::<Rendered>() {
         Some(Rendered(members)) => members,
-        None if is_bare(&response) => bare_problem(status).members(),
+        None if is_empty_error(&response) => problem_for(status).members(),
         None => return response,
     };
     let mut members = members;
@@ -197,11 +197,11 @@ fn complete(mut response: Response, path: &str, trace_id: Option<&str>) -> Respo
     Response::from_parts(parts, Body::from(Value::Object(members).to_string()))
 }
 
-fn is_bare(response: &Response) -> bool {
+fn is_empty_error(response: &Response) -> bool {
     !response.headers().contains_key(CONTENT_TYPE) && response.body().size_hint().exact() == Some(0)
 }
 
-fn bare_problem(status: StatusCode) -> Problem {
+fn problem_for(status: StatusCode) -> Problem {
     let kind = Kind::from_status(status);
     let detail = match kind {
         Kind::NotFound => "There is nothing at this path.",

@@ -1,42 +1,42 @@
-//! The one table from the kind of a failure to the codes of each protocol.
+//! The table that maps each kind of failure to the codes of every protocol.
 
 use http::StatusCode;
 use tonic::Code;
 
-/// What kind of failure it was, told without a word of any transport.
+/// The kind of a failure, independent of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// The request cannot be read, or has a field that nobody knows.
+    /// The request cannot be parsed, or has an unknown field.
     Unreadable,
-    /// Nobody, or nobody believable, is asking.
+    /// The credentials are missing or invalid.
     Unauthenticated,
-    /// The caller can never do this.
+    /// The caller lacks the permission.
     Forbidden,
-    /// There is none, or it belongs to somebody else.
+    /// The resource does not exist, or the caller may not learn that it does.
     NotFound,
-    /// The path exists, the method does not.
+    /// The path exists, but does not support the method.
     MethodNotAllowed,
-    /// The state of things does not allow it.
+    /// The current state of the resource does not allow it.
     Conflict,
-    /// The caller has seen an older version.
+    /// The caller's version of the resource is outdated.
     Stale,
-    /// More than is taken.
+    /// The body is larger than the limit.
     TooLarge,
-    /// A format that is not spoken here.
+    /// The media type is not supported.
     UnsupportedMedia,
-    /// A field breaks a rule.
+    /// A field violates a rule.
     Invalid,
-    /// The money was refused.
+    /// The payment was declined.
     PaymentRequired,
     /// Too many requests in too short a time.
     TooMany,
-    /// A fault of ours.
+    /// An unexpected error of the service itself.
     Internal,
-    /// A neighbour answered nonsense.
+    /// A peer service sent an invalid response.
     BadGateway,
-    /// A neighbour or the store is away for now.
+    /// A peer service or the store is temporarily unreachable.
     Unavailable,
-    /// A neighbour took too long.
+    /// A peer service did not respond in time.
     Timeout,
 }
 
@@ -72,7 +72,7 @@ impl Kind {
         Self::Timeout,
     ];
 
-    #[rustfmt::skip] // a table is read by its columns
+    #[rustfmt::skip] // the columns are aligned
     const fn row(self) -> Row {
         match self {
             Self::Unreadable       => row(StatusCode::BAD_REQUEST,            Code::InvalidArgument,    "BAD_REQUEST",        "Bad request"),
@@ -109,7 +109,7 @@ impl Kind {
         self.row().graphql
     }
 
-    /// The `code` of a problem of this kind that has no closer one: the GraphQL value in lower case.
+    /// The default `code` of a problem of this kind: the GraphQL value in lower case.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Unreadable => "bad_request",
@@ -131,12 +131,12 @@ impl Kind {
         }
     }
 
-    /// A short sentence for people, the same for every failure of the kind.
+    /// A short title for people, the same for every failure of the kind.
     pub const fn title(self) -> &'static str {
         self.row().title
     }
 
-    /// The kind that an HTTP status tells of, as far as it can be told.
+    /// The kind with this HTTP status; for other statuses `Unreadable` (4xx) or `Internal`.
     pub fn from_status(status: StatusCode) -> Self {
         Self::ALL.into_iter().find(|kind| kind.status() == status).unwrap_or(if status.is_client_error() {
             Self::Unreadable
@@ -145,7 +145,7 @@ impl Kind {
         })
     }
 
-    /// Whether the failure is ours (and worth an error in the log), not the caller's.
+    /// Whether the service is at fault, so that the failure is logged as an error.
     pub const fn is_ours(self) -> bool {
         matches!(self, Self::Internal)
     }

@@ -1,8 +1,7 @@
-//! A process starts, serves, reports and stops.
+//! The service chassis: start, serving, observability and shutdown of a process.
 //!
-//! Everything that the services have in common around their own work: configuration, the HTTP and gRPC
-//! servers with their middleware, health, metrics, traces and `application/problem+json`. Nothing here
-//! knows what the services are about.
+//! It contains what all services need around their business logic: configuration, the HTTP and gRPC servers with their
+//! middleware, health, metrics, traces and `application/problem+json`. It contains no business logic.
 
 pub mod backoff;
 pub mod conditional;
@@ -41,9 +40,9 @@ pub use secret::Secret;
 pub use serve::{App, Listeners, Ready, always_ready, ready_if, ready_telling, serve, serve_door};
 pub use text::{check_line, check_text};
 
-/// The version of this house; all services have the same.
+/// The version of Souk, the same for all services.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit that this was built from: `dev` while it is being worked on, `unknown` where nobody could tell.
+/// The commit that this was built from: `dev` in debug builds, `unknown` in release builds outside of a Git repository.
 pub const COMMIT: &str = env!("SOUK_BUILD_COMMIT");
-/// Version and commit in one.
+/// Version and commit in one text.
 pub const RELEASE: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("SOUK_BUILD_COMMIT"), ")");

@@ -1,4 +1,4 @@
-//! Calls to another service: bounded in time, and spared while it does not answer.
+//! Calls to peer services, with a time-out and a circuit breaker.
 
 use std::{fmt, future::Future, time::Duration};
 
@@ -14,28 +14,28 @@ use serde::Deserialize;
 
 use crate::{Metrics, deadline, trace};
 
-/// Calls in a row that fail before a neighbour is spared.
+/// Consecutive failures after which the circuit opens.
 const FAILURES: u32 = 5;
-/// How long it is spared at first, and at most; then calls find out.
-const SPARED: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(5);
+/// How long the circuit stays open at first, and at most; then the next call probes the peer.
+const SHORTEST_OPEN: Duration = Duration::from_secs(1);
+const LONGEST_OPEN: Duration = Duration::from_secs(5);
 
-/// Another service, as one service calls it: a circuit breaker
-/// (<https://martinfowler.com/bliki/CircuitBreaker.html>) and a time-out. Cheap to clone.
+/// The client side of another service: a time-out and a circuit breaker
+/// (<https://martinfowler.com/bliki/CircuitBreaker.html>). Cheap to clone.
 #[derive(Clone)]
 pub struct Peer {
     name: &'static str,
     timeout: Duration,
-    breaker: StateMachine<ConsecutiveFailures<Exponential>, Tell>,
+    breaker: StateMachine<ConsecutiveFailures<Exponential>, BreakerObserver>,
 }
 
-/// Why there is no answer.
+/// Why a call has no response.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError<E> {
-    /// It failed often just now and is spared for a moment; nothing was sent.
-    #[error("the {0} service does not answer and is spared for a moment")]
+    /// The circuit is open after repeated failures; nothing was sent.
+    #[error("the {0} service failed repeatedly; calls to it are suspended for a few seconds")]
     CircuitOpen(&'static str),
-    /// It did not answer in time.
+    /// The peer did not respond in time.
     #[error("the {0} service did not answer in time")]
     Late(&'static str),
     /// The call failed.
@@ -50,21 +50,20 @@ impl fmt::Debug for Peer {
 }
 
 impl Peer {
-    /// A neighbour that has at most so long for an answer.
+    /// A peer that must respond within `timeout`.
     pub fn new(name: &'static str, timeout: Duration, metrics: &Metrics) -> Self {
-        let spared =
-            metrics.gauge("neighbour_spared", "1 while a neighbour that does not answer is spared.", &["neighbour"]);
-        let tell = Tell { name, spared: spared.with_label_values(&[name]) };
-        let policy = failure_policy::consecutive_failures(FAILURES, backoff::exponential(SPARED, LONGEST));
-        Self { name, timeout, breaker: StateMachine::new(policy, tell) }
+        let open = metrics.gauge("neighbour_spared", "1 while the circuit to a peer service is open.", &["neighbour"]);
+        let observer = BreakerObserver { name, open: open.with_label_values(&[name]) };
+        let policy = failure_policy::consecutive_failures(FAILURES, backoff::exponential(SHORTEST_OPEN, LONGEST_OPEN));
+        Self { name, timeout, breaker: StateMachine::new(policy, observer) }
     }
 
-    /// How long a call may take now: its time-out, or what is left of the caller's time.
+    /// How long a call may take now: the peer's time-out, or the time that remains for the current request if that is shorter.
     pub fn timeout(&self) -> Duration {
         deadline::within(self.timeout)
     }
 
-    /// The headers of an HTTP call: its trace, and how long we wait.
+    /// The headers of an HTTP call: its trace and its deadline.
     pub fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
         trace::inject(&mut headers);
@@ -72,33 +71,33 @@ impl Peer {
         headers
     }
 
-    /// Sends an HTTP request with [`Self::headers`]. Whoever answers that he cannot now (5xx) is as good as silent.
+    /// Sends an HTTP request with [`Self::headers`]. A 5xx response counts as a failure of the peer.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, CallError<reqwest::Error>> {
         let request = request.headers(self.headers());
         let call = async {
-            let answer = request.send().await?;
-            if answer.status().is_server_error() { answer.error_for_status() } else { Ok(answer) }
+            let response = request.send().await?;
+            if response.status().is_server_error() { response.error_for_status() } else { Ok(response) }
         };
         self.call(|_| true, call).await
     }
 
-    /// Makes a call. `is_away` tells of an error whether the neighbour did not answer, which counts against it; an answer
-    /// that refuses does not.
+    /// Makes a call. `is_failure` returns whether an error is a failure of the peer, which counts for the circuit breaker; a
+    /// refusal does not.
     pub async fn call<T, E>(
         &self,
-        is_away: impl FnOnce(&E) -> bool,
+        is_failure: impl FnOnce(&E) -> bool,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, CallError<E>> {
         if !self.breaker.is_call_permitted() {
             return Err(CallError::CircuitOpen(self.name));
         }
         match tokio::time::timeout(self.timeout(), call).await {
-            Ok(Ok(answer)) => {
+            Ok(Ok(response)) => {
                 self.breaker.on_success();
-                Ok(answer)
+                Ok(response)
             }
             Ok(Err(error)) => {
-                if is_away(&error) {
+                if is_failure(&error) {
                     self.breaker.on_error()
                 } else {
                     self.breaker.on_success()
@@ -106,7 +105,7 @@ impl Peer {
                 Err(CallError::Failed(error))
             }
             Err(_) => {
-                // Who is called with little time left is not to blame.
+                // A peer that was called with little time left is not at fault.
                 if deadline::left().is_none_or(|left| !left.is_zero()) {
                     self.breaker.on_error();
                 }
@@ -116,10 +115,10 @@ impl Peer {
     }
 }
 
-/// A refusal in a peer's own words: the problem document of its answer (RFC 9457).
+/// The problem document (RFC 9457) with which a peer refused a request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Refusal {
-    /// The code that programs compare, such as `order.not_found`; empty if the peer sends none.
+    /// The code that programs compare, such as `thing.not_found`; empty if the peer sends none.
     #[serde(default)]
     pub code: String,
     /// The sentence for people.
@@ -127,40 +126,40 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// Reads the answer. `None` if it is no problem document: then something other than the service answered, and its 404 is
-    /// about a path.
-    pub async fn of(answer: Response) -> Option<Self> {
-        let kind = answer.headers().get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?;
+    /// Reads a response. `None` if it is not a problem document: then something other than the service responded, such as a
+    /// proxy, and a 404 is about the path and not about the resource.
+    pub async fn of(response: Response) -> Option<Self> {
+        let kind = response.headers().get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?;
         if !kind.trim().eq_ignore_ascii_case("application/problem+json") {
             return None;
         }
-        answer.json().await.ok()
+        response.json().await.ok()
     }
 }
 
-/// Tells of a breaker's changes, once each.
-struct Tell {
+/// Logs each change of a circuit breaker once and sets its gauge.
+struct BreakerObserver {
     name: &'static str,
-    spared: IntGauge,
+    open: IntGauge,
 }
 
-impl Instrument for Tell {
+impl Instrument for BreakerObserver {
     fn on_call_rejected(&self) {}
 
     fn on_open(&self) {
-        if self.spared.get() == 0 {
-            tracing::warn!(neighbour = self.name, "does not answer and is spared");
+        if self.open.get() == 0 {
+            tracing::warn!(peer = self.name, "peer failed repeatedly; its circuit is open");
         }
-        self.spared.set(1);
+        self.open.set(1);
     }
 
     fn on_half_open(&self) {}
 
     fn on_closed(&self) {
-        if self.spared.get() == 1 {
-            tracing::info!(neighbour = self.name, "answers again");
+        if self.open.get() == 1 {
+            tracing::info!(peer = self.name, "peer responds again; its circuit is closed");
         }
-        self.spared.set(0);
+        self.open.set(0);
     }
 }
 
@@ -168,38 +167,41 @@ impl Instrument for Tell {
 mod tests {
     use super::*;
 
-    async fn fails(neighbour: &Peer, away: bool) -> bool {
-        matches!(neighbour.call(|_: &()| away, async { Err::<(), ()>(()) }).await, Err(CallError::CircuitOpen(_)))
+    async fn is_refused_by_open_circuit(peer: &Peer, failure: bool) -> bool {
+        matches!(peer.call(|_: &()| failure, async { Err::<(), ()>(()) }).await, Err(CallError::CircuitOpen(_)))
     }
 
     #[tokio::test]
-    async fn who_does_not_answer_is_spared_and_asked_again_later() {
-        let neighbour = Peer::new("stock", Duration::from_secs(1), &Metrics::new());
+    async fn a_circuit_opens_after_failures_and_closes_after_a_success() {
+        let peer = Peer::new("stock", Duration::from_secs(1), &Metrics::new());
         for _ in 0..FAILURES {
-            assert!(!fails(&neighbour, true).await);
+            assert!(!is_refused_by_open_circuit(&peer, true).await);
         }
-        assert!(fails(&neighbour, true).await, "it is spared");
-        tokio::time::sleep(SPARED * 2).await;
-        assert!(neighbour.call(|_: &()| true, async { Ok(7) }).await.is_ok_and(|seven| seven == 7));
-        assert!(!fails(&neighbour, true).await, "it answers again, so one failure is forgiven");
+        assert!(is_refused_by_open_circuit(&peer, true).await, "its circuit is open");
+        tokio::time::sleep(SHORTEST_OPEN * 2).await;
+        assert!(peer.call(|_: &()| true, async { Ok(7) }).await.is_ok_and(|seven| seven == 7));
+        assert!(
+            !is_refused_by_open_circuit(&peer, true).await,
+            "it responds again, so one failure does not open the circuit"
+        );
     }
 
     #[tokio::test]
-    async fn a_refusal_is_an_answer() {
-        let neighbour = Peer::new("stock", Duration::from_secs(1), &Metrics::new());
+    async fn a_refusal_is_no_failure_of_the_peer() {
+        let peer = Peer::new("stock", Duration::from_secs(1), &Metrics::new());
         for _ in 0..3 * FAILURES {
-            assert!(!fails(&neighbour, false).await);
+            assert!(!is_refused_by_open_circuit(&peer, false).await);
         }
     }
 
     #[tokio::test]
-    async fn a_call_has_its_time() {
-        let neighbour = Peer::new("stock", Duration::from_millis(20), &Metrics::new());
-        let never = neighbour.call(|_: &()| true, std::future::pending::<Result<(), ()>>()).await;
+    async fn a_call_ends_with_its_timeout() {
+        let peer = Peer::new("stock", Duration::from_millis(20), &Metrics::new());
+        let never = peer.call(|_: &()| true, std::future::pending::<Result<(), ()>>()).await;
         assert!(matches!(never, Err(CallError::Late("stock"))));
     }
 
-    /// A server that answers everything with this.
+    /// A server that sends this response to every request.
     async fn server(status: u16, kind: &'static str, body: &'static str) -> anyhow::Result<String> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -210,31 +212,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_a_problem_document_is_a_neighbours_own_word() -> anyhow::Result<()> {
-        let neighbour = Peer::new("order", Duration::from_secs(1), &Metrics::new());
+    async fn only_a_problem_document_is_a_refusal_by_the_peer() -> anyhow::Result<()> {
+        let peer = Peer::new("order", Duration::from_secs(1), &Metrics::new());
         let http = reqwest::Client::new();
         let body = r#"{"detail":"There is no such order."}"#;
-        for (kind, body, said) in [
+        for (kind, body, detail) in [
             ("application/problem+json", body, Some("There is no such order.")),
             ("Application/Problem+JSON; charset=utf-8", body, Some("There is no such order.")),
             ("application/json", body, None),
             ("text/html", "<h1>404</h1>", None),
             ("application/problem+json", "{", None),
         ] {
-            let answer = neighbour.send(http.get(server(404, kind, body).await?)).await?;
-            assert_eq!(Refusal::of(answer).await.map(|refusal| refusal.detail).as_deref(), said, "{kind}");
+            let answer = peer.send(http.get(server(404, kind, body).await?)).await?;
+            assert_eq!(Refusal::of(answer).await.map(|refusal| refusal.detail).as_deref(), detail, "{kind}");
         }
         Ok(())
     }
 
     #[tokio::test]
-    async fn who_answers_that_he_cannot_now_is_as_good_as_silent() -> anyhow::Result<()> {
-        let neighbour = Peer::new("order", Duration::from_secs(1), &Metrics::new());
+    async fn a_5xx_response_is_a_failure_of_the_peer() -> anyhow::Result<()> {
+        let peer = Peer::new("order", Duration::from_secs(1), &Metrics::new());
         let (http, url) = (reqwest::Client::new(), server(503, "application/problem+json", "{}").await?);
         for _ in 0..FAILURES {
-            assert!(matches!(neighbour.send(http.get(&url)).await, Err(CallError::Failed(_))));
+            assert!(matches!(peer.send(http.get(&url)).await, Err(CallError::Failed(_))));
         }
-        assert!(matches!(neighbour.send(http.get(&url)).await, Err(CallError::CircuitOpen("order"))));
+        assert!(matches!(peer.send(http.get(&url)).await, Err(CallError::CircuitOpen("order"))));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! What every edge answers with when it cannot do what was asked (RFC 9457).
+//! Problems: the error responses of all protocols (RFC 9457 for HTTP).
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -12,29 +12,29 @@ use serde_json::{Map, Value, json};
 
 use crate::Kind;
 
-const INTERNAL_DETAIL: &str = "Something went wrong on our side; the trace id leads to the reason.";
+const INTERNAL_DETAIL: &str = "An internal error occurred; the log has the reason under this trace id.";
 
 type Source = Box<dyn Error + Send + Sync>;
 
-/// A rule that one field of a request breaks.
+/// A field of a request that violates a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FieldError {
     /// Path of the field, such as `lines[0].quantity`.
     pub field: String,
-    /// The rule's name, for programs.
+    /// Name of the rule, for programs, such as `length`.
     pub rule: String,
-    /// What is allowed, for people.
+    /// What is allowed, for people, such as `1 to 200 characters`.
     pub message: String,
 }
 
 impl FieldError {
-    /// Says that `field` breaks `rule`.
+    /// A violation of `rule` by `field`.
     pub fn new(field: impl Into<String>, rule: impl Into<String>, message: impl Into<String>) -> Self {
         Self { field: field.into(), rule: rule.into(), message: message.into() }
     }
 }
 
-/// A failure on its way out, whatever the transport.
+/// A failure that is reported to the caller, over any protocol.
 #[derive(Debug)]
 pub struct Problem {
     inner: Box<Inner>,
@@ -51,7 +51,7 @@ struct Inner {
     source: Option<Source>,
 }
 
-/// Left in the response for the middleware, which knows the path and the trace.
+/// The members of a problem, as a response extension for the middleware, which adds the path and the trace.
 #[derive(Clone)]
 pub(crate) struct Rendered(pub(crate) Map<String, Value>);
 
@@ -70,12 +70,12 @@ impl Problem {
         Self { inner: Box::new(inner) }
     }
 
-    /// One field breaks a rule (422).
+    /// One field violates a rule (422).
     pub fn invalid(field: &str, rule: &str, message: impl Into<String>) -> Self {
         Self::fields(vec![FieldError::new(field, rule, message)])
     }
 
-    /// Several fields break rules (422).
+    /// Several fields violate rules (422).
     pub fn fields(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
             [one] => format!("{}: {}", one.field, one.message),
@@ -86,28 +86,28 @@ impl Problem {
         problem
     }
 
-    /// The resource does not exist, or the caller may not know that it does (404). The code is `<what>.not_found`.
+    /// The resource does not exist, or the caller may not learn that it does (404). The code is `<what>.not_found`.
     pub fn not_found(what: &str) -> Self {
         Self::new(Kind::NotFound, format!("There is no such {what}."))
             .with_code(format!("{}.not_found", what.replace(' ', "_")))
     }
 
-    /// The caller can never do this (403).
+    /// The caller lacks the permission (403).
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(Kind::Forbidden, detail)
     }
 
-    /// Nobody believable is asking (401).
+    /// The credentials are missing or invalid (401).
     pub fn unauthenticated(detail: impl Into<String>) -> Self {
         Self::new(Kind::Unauthenticated, detail)
     }
 
-    /// A fault of ours (500): the cause goes to the log, never out.
+    /// An unexpected error of the service (500). The cause is logged and never sent to the caller.
     pub fn internal(err: impl Into<Source>) -> Self {
         Self::new(Kind::Internal, INTERNAL_DETAIL).because(err)
     }
 
-    /// Sets the code that programs compare, such as `order.not_found`; without one it is [`Kind::code`]. Codes are part of
+    /// Sets the code that programs compare, such as `thing.not_found`; without one it is [`Kind::code`]. Codes are part of
     /// the API: see the table in `docs/problems.md`.
     pub fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.inner.code = Some(code.into());
@@ -119,38 +119,38 @@ impl Problem {
         self.inner.code.as_deref().unwrap_or_else(|| self.kind().code())
     }
 
-    /// Keeps the cause, for the log.
+    /// Attaches the cause, for the log.
     pub fn because(mut self, err: impl Into<Source>) -> Self {
         self.inner.source = Some(err.into());
         self
     }
 
-    /// Adds an extension member, such as the id of what is concerned.
+    /// Adds an extension member, such as the id of the resource.
     pub fn with(mut self, key: &str, value: impl Serialize) -> Self {
-        // A value that cannot be JSON (a map with odd keys) is left out: an error answer must not fail.
+        // A value that cannot be JSON (such as a map whose keys are no texts) is left out: building an error response must not fail.
         if let Ok(value) = serde_json::to_value(value) {
             self.inner.extra.insert(key.to_owned(), value);
         }
         self
     }
 
-    /// Says when it is worth asking again.
+    /// Sets `Retry-After`, in seconds.
     pub fn retry_after(mut self, seconds: u64) -> Self {
         self.inner.retry_after = Some(seconds);
         self
     }
 
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub fn kind(&self) -> Kind {
         self.inner.kind
     }
 
-    /// The sentence for the caller; generic when the fault is ours.
+    /// The sentence for the caller; generic for [`Kind::Internal`].
     pub fn detail(&self) -> &str {
         if self.inner.kind == Kind::Internal { INTERNAL_DETAIL } else { &self.inner.detail }
     }
 
-    /// The fields that break rules.
+    /// The fields that violate rules.
     pub fn errors(&self) -> &[FieldError] {
         &self.inner.errors
     }
@@ -160,7 +160,7 @@ impl Problem {
         &self.inner.extra
     }
 
-    /// The JSON members as they go out, without path and trace.
+    /// The JSON members as sent, without path and trace.
     pub fn members(&self) -> Map<String, Value> {
         let mut members = self.inner.extra.clone();
         members.insert("type".into(), json!("about:blank"));
@@ -174,7 +174,7 @@ impl Problem {
         members
     }
 
-    /// Logs what the caller is not told. Called once, where the failure leaves the service.
+    /// Logs the cause, which the caller does not see. Called once, when the failure becomes a response.
     pub fn log(&self) {
         if self.kind().is_ours() {
             tracing::error!(error = %self.chain(), "request failed");
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cause_of_a_fault_of_ours_never_leaves() {
+    fn the_cause_of_an_internal_error_is_never_sent() {
         let problem = Problem::internal(std::io::Error::other("password is hunter2"));
         assert!(problem.chain().contains("hunter2"));
         assert!(!Value::Object(problem.members()).to_string().contains("hunter2"));
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_is_the_kinds_unless_a_closer_one_is_set() {
+    fn a_code_is_that_of_the_kind_unless_another_is_set() {
         assert_eq!(Problem::not_found("cart item").members()["code"], "cart_item.not_found");
         assert_eq!(Problem::new(Kind::Conflict, "Sold.").with_code("stock.short").members()["code"], "stock.short");
         assert_eq!(Problem::new(Kind::Conflict, "Sold.").members()["code"], "conflict");

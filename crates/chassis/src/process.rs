@@ -1,4 +1,4 @@
-//! The main function of a service that has its process to itself.
+//! The main function of a process that runs a single service.
 
 use std::future::Future;
 use std::io::{Read, Write};
@@ -15,28 +15,28 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, ConfigError};
 use crate::{App, Context, CrashPoints, Listeners, serve, telemetry};
 
-/// `EX_CONFIG` of sysexits: restarting will not help, somebody must look at the settings.
+/// `EX_CONFIG` of sysexits: a restart does not help, the settings must be corrected.
 const BAD_CONFIG: u8 = 78;
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the process needs to know of a service's settings.
+/// The settings of a service that the process itself uses.
 pub trait Settings: Default + Serialize + DeserializeOwned {
     /// Address, HTTP port and gRPC port to listen on.
     fn bind(&self) -> (IpAddr, u16, Option<u16>);
 }
 
-/// Reads settings, sets up logs, listens, starts the service, serves until SIGTERM or SIGINT. With
-/// `healthcheck` as its argument it asks the running service for `/health` instead; with `--version` it says what it is.
+/// Reads the settings, sets up logs, listens, starts the service and serves until SIGTERM or SIGINT. With the argument
+/// `healthcheck` it requests `/health` of the running service instead; with `--version` it prints name and version.
 pub fn main<C, F, Fut>(name: &'static str, crash_points: &[&str], start: F) -> ExitCode
 where
     C: Settings,
     F: FnOnce(C, Context) -> Fut,
     Fut: Future<Output = anyhow::Result<App>>,
 {
-    let asked = std::env::args().nth(1);
-    if let Some("--version" | "-V") = asked.as_deref() {
-        let told = writeln!(std::io::stdout(), "{name} {}", crate::RELEASE);
-        return if told.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    let argument = std::env::args().nth(1);
+    if let Some("--version" | "-V") = argument.as_deref() {
+        let written = writeln!(std::io::stdout(), "{name} {}", crate::RELEASE);
+        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     let settings = config::load::<C>(name);
     let crash = CrashPoints::parse(config::var("SOUK_CRASH_AT").as_deref(), crash_points);
@@ -49,7 +49,7 @@ where
             return ExitCode::from(BAD_CONFIG);
         }
     };
-    if asked.as_deref() == Some("healthcheck") {
+    if argument.as_deref() == Some("healthcheck") {
         return healthcheck(&settings);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -79,7 +79,7 @@ where
     stop_on_signal(shutdown.clone())?;
     let ctx = Context::new(name, Context::new_instance(), shutdown, crash);
     let (address, port, grpc_port) = settings.bind();
-    // Listening comes first: a port in use is told before any store is touched.
+    // Listening comes first: a port in use is reported before any store is opened.
     let listeners = Listeners {
         http: listen(address, port).await?,
         grpc: match grpc_port {
@@ -99,7 +99,7 @@ where
 async fn listen(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
     TcpListener::bind((address, port)).await.map_err(|err| {
         ConfigError::new(format!(
-            "cannot listen on {address} port {port}: {err}; SOUK_PORT (or PORT) and SOUK_GRPC_PORT choose others"
+            "cannot listen on {address} port {port}: {err}; SOUK_PORT (or PORT) and SOUK_GRPC_PORT set other ports"
         ))
         .into()
     })
@@ -112,7 +112,7 @@ fn stop_on_signal(shutdown: CancellationToken) -> std::io::Result<()> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("asked to stop");
+        tracing::info!("received a stop signal");
         shutdown.cancel();
     });
     Ok(())
@@ -125,17 +125,17 @@ fn healthcheck<C: Settings>(settings: &C) -> ExitCode {
         IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         other => other,
     };
-    match ask_health(SocketAddr::new(address, port)) {
+    match request_health(SocketAddr::new(address, port)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(err) => {
-            eprintln!("no answer from {address} port {port}: {err}");
+            eprintln!("no response from {address} port {port}: {err}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn ask_health(address: SocketAddr) -> std::io::Result<bool> {
+fn request_health(address: SocketAddr) -> std::io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&address, HEALTHCHECK_TIMEOUT)?;
     stream.set_read_timeout(Some(HEALTHCHECK_TIMEOUT))?;
     stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;

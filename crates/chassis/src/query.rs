@@ -1,4 +1,4 @@
-//! Query strings into types: numbers are parsed where a number is wanted, a repeated name fills a list.
+//! Deserialises query strings: numbers are parsed where the type has a number, and a repeated name fills a list.
 
 use std::fmt;
 
@@ -7,8 +7,8 @@ use serde::de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor}
 
 use crate::{Kind, Problem};
 
-/// Reads a query string into `T`; refuses what is not UTF-8, repeats where one value is wanted, and (when
-/// `T` denies them) names that nobody knows.
+/// Deserialises a query string into `T`. Refuses text that is not UTF-8, a repeated name where `T` has a single value, and,
+/// if `T` denies them, unknown names.
 pub fn from_query<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
     let mut fields: Vec<(String, Values)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -87,7 +87,7 @@ macro_rules! parsed {
     ($($method:ident $visit:ident $type:ty, $what:literal;)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, QueryError> {
             let (name, value) = self.one()?;
-            let parsed: $type = value.parse().map_err(|_| QueryError(format!("{name} is {value:?}, but {} is wanted", $what)))?;
+            let parsed: $type = value.parse().map_err(|_| QueryError(format!("{name} is {value:?}, but must be {}", $what)))?;
             visitor.$visit(parsed)
         }
     )*};

@@ -1,27 +1,27 @@
-//! A value that is never shown.
+//! Secrets that are never printed.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A secret in a configuration: hidden from `Debug` and `Display`. It serialises in clear, since layers of
-/// configuration are merged in serialised form; never serialise a configuration to show it.
+/// A secret in a configuration, hidden from `Debug` and `Display`. It serialises in plain text, because the layers of a
+/// configuration are merged in serialised form; never serialise a configuration to print it.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides a value.
+    /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value itself, for the one place that needs it.
+    /// The value itself.
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Whether the secret is not set.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

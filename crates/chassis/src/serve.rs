@@ -1,4 +1,4 @@
-//! Serving a built service until it is told to stop, then letting what runs finish.
+//! Serves a service until the shutdown, then drains its connections and tasks.
 
 use std::future::Future;
 use std::io;
@@ -20,47 +20,47 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::{Context, Kind, Problem, grpc, http as edge};
+use crate::{Context, Kind, Problem, grpc, http as http_stack};
 
-/// How long connections and tasks may take to finish once the service is told to stop.
+/// How long connections and tasks may take to finish after the shutdown began.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long a client may take to send its request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// How old a connection gets, up to a quarter more. A new replica is found by those who connect anew, which callers who
-/// keep their connections never would.
-const AGE: Duration = Duration::from_secs(300);
-/// How long to wait when the process has no more file descriptors.
+/// Maximum age of a connection, plus up to a quarter. Clients that keep their connections would never reach a new replica,
+/// since only new connections are balanced.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
+/// Pause after a failed `accept`, as when the process has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Says whether the service can do its work: `Ok` with facts for the body, or why not.
+/// The readiness check of a service: `Ok` with facts for the body of `/ready`, or the reason why it is not ready.
 pub type Ready = Arc<dyn Fn() -> BoxFuture<'static, Result<Value, String>> + Send + Sync>;
 
-/// A built service, ready to be served.
+/// A service that was built and can be served.
 pub struct App {
     /// Its routes, without the common middleware.
     pub http: Router,
     /// Its gRPC services, if it has any.
     pub grpc: Option<tonic::service::Routes>,
-    /// What `/ready` asks.
+    /// The check behind `/ready`.
     pub ready: Ready,
 }
 
 /// The sockets that a service is served on.
 #[derive(Debug)]
 pub struct Listeners {
-    /// HTTP/1 and HTTP/2 without TLS, told apart by the first bytes.
+    /// HTTP/1 and HTTP/2 without TLS, distinguished by the first bytes.
     pub http: TcpListener,
     /// gRPC.
     pub grpc: Option<TcpListener>,
 }
 
-/// Readiness of a service that needs nothing.
+/// Readiness of a service without dependencies.
 pub fn always_ready() -> Ready {
     Arc::new(|| Box::pin(async { Ok(Value::Null) }))
 }
 
-/// Readiness of a service whose own store answers a ping. A bus or a neighbour that is away is no reason to
-/// take a service out: it goes on accepting.
+/// Readiness of a service: its own store responds to a ping. An unreachable bus or peer service does not make a service
+/// unready, since it can still accept requests.
 pub fn ready_if<F, Fut, E>(ping: F) -> Ready
 where
     F: Fn() -> Fut + Send + Sync + 'static,
@@ -70,7 +70,7 @@ where
     ready_telling(ping, || serde_json::json!({"store": "answers"}))
 }
 
-/// The same with facts of the service's own.
+/// As [`ready_if`], with facts of the service in the body.
 pub fn ready_telling<F, Fut, E>(ping: F, facts: impl Fn() -> Value + Send + Sync + 'static) -> Ready
 where
     F: Fn() -> Fut + Send + Sync + 'static,
@@ -83,22 +83,22 @@ where
     })
 }
 
-/// Serves what is alive and not ready, until the service is built: its store may be away, and whoever watches the
-/// process should see that it waits. `None` when it is told to stop meanwhile.
+/// Serves a service that is alive but not ready while `start` builds it. Its store may be unreachable, and monitoring must
+/// see that the process waits. `None` if the shutdown begins meanwhile.
 pub(crate) async fn while_starting(
     ctx: &Context,
     listeners: Listeners,
     start: impl Future<Output = anyhow::Result<App>>,
 ) -> anyhow::Result<Option<(App, Listeners)>> {
     let started = ctx.shutdown.child_token();
-    let waiting = Context::new(ctx.name, ctx.instance.clone(), ctx.shutdown.clone(), ctx.crash.clone());
+    let starting = Context::new(ctx.name, ctx.instance.clone(), ctx.shutdown.clone(), ctx.crash.clone());
     let ready: Ready = Arc::new(|| Box::pin(async { Err("starting: waits for its store".to_owned()) }));
     let routes = Router::new().fallback(async || {
         Problem::new(Kind::Unavailable, "The service is starting and waits for its store; try again.").retry_after(1)
     });
-    let (http, kept_http) = twins(listeners.http)?;
-    let (grpc, kept_grpc) = listeners.grpc.map(twins).transpose()?.unzip();
-    let http = accept(http, edge::stack(routes, &waiting, ready), started.clone());
+    let (http, kept_http) = duplicate(listeners.http)?;
+    let (grpc, kept_grpc) = listeners.grpc.map(duplicate).transpose()?.unzip();
+    let http = accept(http, http_stack::stack(routes, &starting, ready), started.clone());
     let grpc = async {
         match grpc {
             Some(listener) => accept(listener, Router::new().fallback(grpc::starting), started.clone()).await,
@@ -124,8 +124,8 @@ pub(crate) async fn while_starting(
     })
 }
 
-/// Two of the same socket: when one is closed the other still takes connections.
-fn twins(listener: TcpListener) -> io::Result<(TcpListener, TcpListener)> {
+/// Duplicates a listening socket: when one is closed, the other still accepts connections.
+fn duplicate(listener: TcpListener) -> io::Result<(TcpListener, TcpListener)> {
     let one = listener.into_std()?;
     let other = one.try_clone()?;
     Ok((TcpListener::from_std(one)?, TcpListener::from_std(other)?))
@@ -133,7 +133,7 @@ fn twins(listener: TcpListener) -> io::Result<(TcpListener, TcpListener)> {
 
 /// Serves until `ctx.shutdown` is cancelled, then drains for at most ten seconds.
 pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<()> {
-    let http = accept(listeners.http, edge::stack(app.http, ctx, app.ready), ctx.shutdown.clone());
+    let http = accept(listeners.http, http_stack::stack(app.http, ctx, app.ready), ctx.shutdown.clone());
     let grpc = async {
         match (listeners.grpc, app.grpc) {
             (Some(listener), Some(routes)) => accept(listener, grpc::stack(routes, ctx), ctx.shutdown.clone()).await,
@@ -145,19 +145,19 @@ pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<
     ctx.shutdown.cancel();
     ctx.tasks.close();
     if tokio::time::timeout(DRAIN, ctx.tasks.wait()).await.is_err() {
-        tracing::warn!(service = ctx.name, left = ctx.tasks.len(), "tasks did not end in time and are dropped");
+        tracing::warn!(service = ctx.name, left = ctx.tasks.len(), "tasks did not end in time and are aborted");
     }
     served.map(|_| ())
 }
 
-/// Serves a further door of a service, a port of its own that answers in its own way: behind the common middleware, without
-/// `/health`, `/ready` and `/metrics`. Ends when the service stops, and when what runs is finished.
+/// Serves further routes of a service on a port of their own, with the common middleware, but without `/health`, `/ready`
+/// and `/metrics`. Ends when the service stops and its requests in progress are finished.
 pub fn serve_door(
     ctx: &Context,
     listener: TcpListener,
     routes: Router,
 ) -> impl Future<Output = io::Result<()>> + use<> {
-    accept(listener, edge::layers(routes, ctx), ctx.shutdown.clone())
+    accept(listener, http_stack::layers(routes, ctx), ctx.shutdown.clone())
 }
 
 fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) -> impl Future<Output = io::Result<()>> {
@@ -177,7 +177,7 @@ fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) ->
                     }
                 },
             };
-            // Small answers must not wait for an acknowledgement; without the option they are only slower.
+            // Small responses must not wait for an acknowledgement; without the option they are only slower.
             let _ = stream.set_nodelay(true);
             let service = service.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
                 request.extensions_mut().insert(ConnectInfo(peer));
@@ -185,22 +185,25 @@ fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) ->
             });
             let service = TowerToHyperService::new(service);
             let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
-            connections.spawn(attend(connection, shutdown.clone()));
+            connections.spawn(serve_connection_until(connection, shutdown.clone()));
         }
         drop(listener);
         connections.close();
         if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
-            tracing::warn!("connections did not end in time and are cut");
+            tracing::warn!("connections did not end in time and are closed");
         }
         Ok(())
     }
 }
 
-/// Serves a connection until its client hangs up. When the service stops, or the connection is old, the client is told to
-/// make no more requests on it, and those that are under way are finished.
-async fn attend(connection: impl GracefulConnection<Error: std::fmt::Display>, shutdown: CancellationToken) {
+/// Serves a connection until its client closes it. When the service stops, or the connection reaches its maximum age, it is
+/// shut down gracefully: requests in progress are finished, new ones need another connection.
+async fn serve_connection_until(
+    connection: impl GracefulConnection<Error: std::fmt::Display>,
+    shutdown: CancellationToken,
+) {
     let mut connection = std::pin::pin!(connection);
-    let age = AGE + AGE.mul_f64(rand::random::<f64>() / 4.0);
+    let age = MAX_CONNECTION_AGE + MAX_CONNECTION_AGE.mul_f64(rand::random::<f64>() / 4.0);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = shutdown.cancelled() => {
@@ -213,7 +216,7 @@ async fn attend(connection: impl GracefulConnection<Error: std::fmt::Display>, s
         }
     };
     if let Err(err) = ended {
-        tracing::debug!(error = %err, "connection ended badly");
+        tracing::debug!(error = %err, "connection ended with an error");
     }
 }
 

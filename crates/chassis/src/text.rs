@@ -1,23 +1,23 @@
-//! Texts in requests: their length in characters, and that they hold no control characters.
+//! Checks of texts in requests: their length in characters, and that they contain no control characters.
 
 use std::ops::RangeInclusive;
 
 use crate::FieldError;
 
-/// What is wrong with a text of a field, if anything: its length without surrounding white space must be in `range`, its length with it
+/// Checks a text; `None` if it is valid. Its length without surrounding white space must be in `range`, its length with it
 /// at most the end of `range`. Line breaks and tabs are allowed, other control characters are not.
 pub fn check_text(field: impl Into<String>, value: &str, range: RangeInclusive<usize>) -> Option<FieldError> {
     check(field.into(), value, range, |char| char.is_control() && !matches!(char, '\n' | '\r' | '\t'))
 }
 
-/// The same for a text of one line.
+/// As [`check_text`], for a text of one line.
 pub fn check_line(field: impl Into<String>, value: &str, range: RangeInclusive<usize>) -> Option<FieldError> {
     check(field.into(), value, range, char::is_control)
 }
 
 fn check(field: String, value: &str, range: RangeInclusive<usize>, refused: fn(char) -> bool) -> Option<FieldError> {
     let (least, most) = (*range.start(), *range.end());
-    // The number of bytes is known at once, and bounds the number of characters from above.
+    // The number of bytes needs no counting, and is an upper bound of the number of characters.
     let too_long = value.len() > most && value.chars().count() > most;
     if too_long || !range.contains(&value.trim().chars().count()) {
         return Some(FieldError::new(field, "length", format!("{least} to {most} characters")));

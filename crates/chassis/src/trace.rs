@@ -1,4 +1,4 @@
-//! W3C trace context: taken over from callers, handed on to neighbours.
+//! W3C trace context: read from incoming requests, added to outgoing ones.
 
 use http::HeaderMap;
 use http::header::HeaderValue;
@@ -8,10 +8,10 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// Name of the header and of the event attribute.
+/// Name of the HTTP header and of the event attribute.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// The `traceparent` of the span that is entered now; none outside of any trace.
+/// The `traceparent` of the current span; `None` outside of any trace.
 pub fn current_traceparent() -> Option<String> {
     let context = Span::current().context();
     let span = context.span();
@@ -33,16 +33,16 @@ pub fn inject_grpc(metadata: &mut MetadataMap) {
     }
 }
 
-/// Makes a span that was not entered yet a child of the given `traceparent`; nonsense is ignored.
+/// Makes a span that was not entered yet a child of the given `traceparent`; an invalid one is ignored.
 pub fn set_parent(span: &Span, traceparent: &str) {
     if let Some(parent) = parse(traceparent) {
         let context = opentelemetry::Context::new().with_remote_span_context(parent);
-        // Fails only where no telemetry is set up, as in tests: then there is nothing to hang the trace on.
+        // Fails only without telemetry, as in tests, where there is no trace.
         let _ = span.set_parent(context);
     }
 }
 
-/// A fresh, sampled `traceparent`.
+/// A new, sampled `traceparent`.
 pub fn fresh() -> String {
     let ids = RandomIdGenerator::default();
     format!("00-{}-{}-01", ids.new_trace_id(), ids.new_span_id())

@@ -1,4 +1,4 @@
-//! Where spans go, and what is told when they do not get there.
+//! Span exporters, and the log lines about their failures.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,19 +15,21 @@ use super::{Exporter, TelemetryError};
 
 /// Exports the spans of each service under its own name.
 pub(super) fn processor(exporter: &Exporter, services: &[&str]) -> Result<PerService, TelemetryError> {
-    let away = Arc::new(AtomicBool::new(false));
+    let unreachable = Arc::new(AtomicBool::new(false));
     let zipkin = match exporter {
         Exporter::Zipkin { endpoint, timeout } => Some(Zipkin::new(endpoint, *timeout)?),
         Exporter::Otlp => None,
     };
     let mut processors = Vec::new();
     for service in services {
-        let away = Arc::clone(&away);
+        let unreachable = Arc::clone(&unreachable);
         let mut processor = match &zipkin {
-            Some(zipkin) => batch_processor(Told { inner: zipkin.of(service), by: "Zipkin", away }),
+            Some(zipkin) => {
+                batch_processor(LogFailuresOnce { inner: zipkin.for_service(service), protocol: "Zipkin", unreachable })
+            }
             None => {
                 let inner = opentelemetry_otlp::SpanExporter::builder().with_tonic().build()?;
-                batch_processor(Told { inner, by: "OTLP", away })
+                batch_processor(LogFailuresOnce { inner, protocol: "OTLP", unreachable })
             }
         };
         let resource = Resource::builder()
@@ -44,31 +46,31 @@ fn batch_processor(exporter: impl SpanExporter + 'static) -> BatchSpanProcessor 
     BatchSpanProcessor::builder(exporter).build()
 }
 
-/// An exporter whose collector may be away: that is told once, and once that it is back.
+/// Wraps an exporter to log once when the collector becomes unreachable, and once when it is reachable again.
 #[derive(Debug)]
-struct Told<E> {
+struct LogFailuresOnce<E> {
     inner: E,
-    by: &'static str,
-    /// The same for all services of the process.
-    away: Arc<AtomicBool>,
+    protocol: &'static str,
+    /// Shared by all services of the process.
+    unreachable: Arc<AtomicBool>,
 }
 
-impl<E: SpanExporter> SpanExporter for Told<E> {
+impl<E: SpanExporter> SpanExporter for LogFailuresOnce<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         match self.inner.export(batch).await {
             Ok(()) => {
-                if self.away.swap(false, Ordering::Relaxed) {
-                    tracing::info!(by = self.by, "the collector of traces takes spans again");
+                if self.unreachable.swap(false, Ordering::Relaxed) {
+                    tracing::info!(protocol = self.protocol, "the trace collector accepts spans again");
                 }
             }
             Err(error) => {
-                if !self.away.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(by = self.by, spans, %error, "the collector of traces takes no spans; they are lost until it does");
+                if !self.unreachable.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(protocol = self.protocol, spans, %error, "the trace collector accepts no spans; they are lost until it does");
                 }
             }
         }
-        // What failed is told here; of a failure the SDK would tell each time.
+        // Failures are logged here; the SDK would log every one of them.
         Ok(())
     }
 

@@ -1,7 +1,6 @@
 //! Logs and spans of the process, set up once by its main function.
 //!
-//! One subscriber serves all services of a process; spans are exported under the `service.name` of the
-//! service that they belong to.
+//! One subscriber serves all services of a process. Each span is exported with the `service.name` of its service.
 
 mod export;
 mod per_service;
@@ -19,32 +18,32 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 use crate::config;
 
-/// Where Zipkin is unless `OTEL_EXPORTER_ZIPKIN_ENDPOINT` says otherwise, and how long it may take.
+/// Default endpoint and time-out of Zipkin, as the OpenTelemetry specification sets them.
 const ZIPKIN: (&str, Duration) = ("http://localhost:9411/api/v2/spans", Duration::from_secs(10));
 
-/// How the process reports.
+/// Options of logging and tracing.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// One JSON object per line instead of text.
     pub json: bool,
     /// What is logged, in the syntax of `RUST_LOG`.
     pub filter: String,
-    /// Where spans go; nowhere, if there is none.
+    /// Where spans are exported to; empty to export none.
     pub exporters: Vec<Exporter>,
-    /// Words of `OTEL_TRACES_EXPORTER` that nobody knows.
+    /// Values in `OTEL_TRACES_EXPORTER` that are not known.
     pub unknown: Vec<String>,
 }
 
-/// A way to a collector of traces.
+/// A protocol to export spans by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exporter {
     /// OTLP over gRPC; the exporter reads the `OTEL_EXPORTER_OTLP_…` variables.
     Otlp,
     /// Zipkin's own format.
     Zipkin {
-        /// Where spans are posted.
+        /// The URL that spans are posted to.
         endpoint: String,
-        /// How long that may take.
+        /// Time-out of a request.
         timeout: Duration,
     },
 }
@@ -62,8 +61,8 @@ impl Options {
     }
 }
 
-/// What the OpenTelemetry specification says of its variables, but for one thing: with none of them set, spans go nowhere
-/// instead of to a collector on this machine. Also gives the words that are not known.
+/// Reads the variables as the OpenTelemetry specification defines them, with one exception: if none of them is set, no spans
+/// are exported, instead of to a collector on this machine. Also returns the values that are not known.
 fn exporters(var: &dyn Fn(&str) -> Option<String>) -> (Vec<Exporter>, Vec<String>) {
     let (mut found, mut unknown) = (Vec::new(), Vec::new());
     if var("OTEL_SDK_DISABLED").is_some_and(|disabled| disabled.eq_ignore_ascii_case("true")) {
@@ -101,33 +100,33 @@ fn exporters(var: &dyn Fn(&str) -> Option<String>) -> (Vec<Exporter>, Vec<String
 /// Why logs and spans could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// `RUST_LOG` cannot be read.
-    #[error("RUST_LOG is {value:?}, which is no filter")]
+    /// `RUST_LOG` cannot be parsed.
+    #[error("RUST_LOG is {value:?}, which is not a valid filter")]
     Filter {
-        /// What was given.
+        /// The value.
         value: String,
         #[source]
-        /// What is wrong with it.
+        /// The reason.
         source: tracing_subscriber::filter::ParseError,
     },
-    /// The exporter refuses its settings.
-    #[error("OTEL_EXPORTER_OTLP_… settings are refused")]
+    /// The exporter rejects its settings.
+    #[error("OTEL_EXPORTER_OTLP_… settings are invalid")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
-    /// The address of Zipkin cannot be read.
-    #[error("OTEL_EXPORTER_ZIPKIN_ENDPOINT is {value:?}; a URL such as {} is wanted", ZIPKIN.0)]
+    /// The URL of Zipkin is invalid.
+    #[error("OTEL_EXPORTER_ZIPKIN_ENDPOINT is {value:?}, but must be a URL such as {}", ZIPKIN.0)]
     Zipkin {
-        /// What was given.
+        /// The value.
         value: String,
     },
-    /// There is no HTTP client to be had.
-    #[error("no HTTP client for Zipkin")]
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client for Zipkin cannot be built")]
     Client(#[source] reqwest::Error),
-    /// The process has a subscriber already.
-    #[error("logging is set up twice in this process")]
+    /// The process already has a subscriber.
+    #[error("logging is already set up in this process")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Keeps the exporter alive; dropping it sends what has not been sent yet.
+/// Keeps the exporters alive; dropping it flushes the spans that have not been sent yet.
 #[derive(Debug)]
 pub struct Guard {
     provider: SdkTracerProvider,
@@ -136,14 +135,14 @@ pub struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Err(err) = self.provider.shutdown() {
-            tracing::debug!(error = %err, "exporter did not end cleanly");
+            tracing::debug!(error = %err, "exporter did not shut down cleanly");
         }
     }
 }
 
-/// Libraries that log each failure of a connection as an error, over and over. Whoever uses them is given the same
-/// errors and tells them once. `RUST_LOG` can turn them on.
-const QUIET: &str = "lapin=off";
+/// Libraries that log every connection failure as an error. Their callers get the same errors and log them once. `RUST_LOG`
+/// can turn them on.
+const SILENCED: &str = "lapin=off";
 
 /// Sets up logs on stderr and traces for the named services, once per process, inside its runtime.
 pub fn init(services: &[&str]) -> Result<Guard, TelemetryError> {
@@ -152,7 +151,7 @@ pub fn init(services: &[&str]) -> Result<Guard, TelemetryError> {
 
 /// As [`init`], with the options given.
 pub fn init_with(services: &[&str], options: &Options) -> Result<Guard, TelemetryError> {
-    let filter = EnvFilter::try_new(format!("{QUIET},{}", options.filter))
+    let filter = EnvFilter::try_new(format!("{SILENCED},{}", options.filter))
         .map_err(|source| TelemetryError::Filter { value: options.filter.clone(), source })?;
     let logs = if options.json {
         fmt::layer().json().flatten_event(true).with_writer(std::io::stderr).boxed()
@@ -163,13 +162,15 @@ pub fn init_with(services: &[&str], options: &Options) -> Result<Guard, Telemetr
     tracing_subscriber::registry().with(span_layer(&provider)).with(logs.with_filter(filter)).try_init()?;
     tracing::info!(version = crate::VERSION, commit = crate::COMMIT, "starting");
     for word in &options.unknown {
-        tracing::warn!("OTEL_TRACES_EXPORTER says {word:?}; otlp, zipkin and none are known");
+        tracing::warn!(
+            "OTEL_TRACES_EXPORTER says {word:?}, which is unknown; the known exporters are otlp, zipkin and none"
+        );
     }
     Ok(Guard { provider })
 }
 
-/// The layer that gives spans their trace ids. It works without any exporter, so that errors, logs and
-/// events always have a trace id; its own filter keeps that so whatever `RUST_LOG` says.
+/// The layer that gives spans their trace ids. It also works without an exporter, so that errors, logs and events always
+/// have a trace id; it has a filter of its own, so that `RUST_LOG` cannot turn it off.
 fn span_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S>
 where
     S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span> + Send + Sync,
@@ -183,10 +184,10 @@ where
         .with_filter(LevelFilter::INFO)
 }
 
-/// Trace ids for the whole process without logs or exporters, for tests that look at them.
+/// Enables trace ids for the whole process without logs or exporters, for tests that compare them.
 pub fn ids_only() {
     let provider = SdkTracerProvider::builder().build();
-    // The second test of a process finds it set up already.
+    // Fails in the second test of a process, where it is set up already.
     let _ = tracing_subscriber::registry().with(span_layer(&provider)).try_init();
 }
 

@@ -1,4 +1,4 @@
-//! Several services in one process, each with spans under its own name.
+//! Exports the spans of several services in one process, each under its own service name.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,8 +10,8 @@ use opentelemetry::trace::{Span as _, SpanId, TraceContextExt};
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Span, SpanData, SpanProcessor};
 
-/// Gives each ended span to the exporter of its service: told by its `service` field, else by the span
-/// that it is within, else by the crate at the head of its target.
+/// Passes each ended span to the exporter of its service. The service is that of the span's `service` field, else that of
+/// its parent span, else the crate at the start of its target.
 #[derive(Debug)]
 pub(super) struct PerService {
     processors: Vec<(String, BatchSpanProcessor)>,
@@ -63,7 +63,7 @@ impl SpanProcessor for PerService {
         self.processors.iter().map(|(_, processor)| processor.force_flush()).fold(Ok(()), Result::and)
     }
 
-    /// All at once: a collector that does not answer makes the process wait once, not for each service.
+    /// Shuts all down in parallel: with an unreachable collector the process waits for one time-out, not for one per service.
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         thread::scope(|scope| {
             let ends: Vec<_> = self

@@ -1,5 +1,5 @@
-//! Spans in Zipkin's own format, version 2 of its JSON. The crate `opentelemetry-zipkin` does not name the service that a
-//! span belongs to, without which Zipkin can show nothing, and is given up by its makers.
+//! Exports spans in Zipkin's JSON format, version 2. The crate `opentelemetry-zipkin` is not an alternative: it omits the
+//! service name, without which Zipkin shows nothing, and is no longer maintained.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ pub(super) struct Zipkin {
     runtime: Handle,
 }
 
-/// Reads `OTEL_EXPORTER_ZIPKIN_ENDPOINT`.
+/// Parses `OTEL_EXPORTER_ZIPKIN_ENDPOINT`.
 fn parse(text: &str) -> Result<Url, TelemetryError> {
     let refused = || TelemetryError::Zipkin { value: text.to_owned() };
     let url = Url::parse(text).map_err(|_| refused())?;
@@ -29,15 +29,15 @@ fn parse(text: &str) -> Result<Url, TelemetryError> {
 }
 
 impl Zipkin {
-    /// To be made inside the runtime that sends.
+    /// Must be called inside the runtime that sends the spans.
     pub(super) fn new(endpoint: &str, timeout: Duration) -> Result<Self, TelemetryError> {
         let endpoint = parse(endpoint)?;
         let client = Client::builder().timeout(timeout).build().map_err(TelemetryError::Client)?;
         Ok(Self { service: String::new(), endpoint, client, runtime: Handle::current() })
     }
 
-    /// The same server for the spans of this service.
-    pub(super) fn of(&self, service: &str) -> Self {
+    /// An exporter to the same server for the spans of this service.
+    pub(super) fn for_service(&self, service: &str) -> Self {
         Self { service: service.to_owned(), ..self.clone() }
     }
 }
@@ -46,7 +46,7 @@ impl SpanExporter for Zipkin {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans: Vec<Value> = batch.iter().map(|span| as_json(&self.service, span)).collect();
         let request = self.client.post(self.endpoint.clone()).json(&spans);
-        // The processor asks from a thread of its own, outside the runtime that the client needs.
+        // The processor calls this on a thread of its own, outside of the runtime that the client needs.
         let sent = self.runtime.spawn(async move { request.send().await?.error_for_status().map(drop) });
         match sent.await {
             Ok(Ok(())) => Ok(()),
@@ -56,7 +56,7 @@ impl SpanExporter for Zipkin {
     }
 }
 
-/// An error with what is behind it, in one line.
+/// An error with its causes, in one line.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -71,7 +71,7 @@ fn micros(time: SystemTime) -> u64 {
     u64::try_from(time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A span as Zipkin takes it (<https://zipkin.io/zipkin-api/>), by the mapping of the OpenTelemetry specification.
+/// A span in Zipkin's format (<https://zipkin.io/zipkin-api/>), by the mapping of the OpenTelemetry specification.
 fn as_json(service: &str, span: &SpanData) -> Value {
     let mut tags: Map<String, Value> =
         span.attributes.iter().map(|pair| (pair.key.as_str().to_owned(), pair.value.as_str().into())).collect();
@@ -90,19 +90,19 @@ fn as_json(service: &str, span: &SpanData) -> Value {
         .iter()
         .map(|event| json!({"timestamp": micros(event.timestamp), "value": event.name.as_ref()}))
         .collect();
-    let mut told = json!({
+    let mut json = json!({
         "traceId": span.span_context.trace_id().to_string(),
         "id": span.span_context.span_id().to_string(),
         "name": span.name.as_ref(),
         "timestamp": begun,
-        // Of nothing Zipkin would think that it is not known.
+        // Zipkin treats a duration of 0 as unknown.
         "duration": ended.saturating_sub(begun).max(1),
         "localEndpoint": {"serviceName": service},
         "annotations": annotations,
         "tags": tags,
     });
     if span.parent_span_id != SpanId::INVALID {
-        told["parentId"] = span.parent_span_id.to_string().into();
+        json["parentId"] = span.parent_span_id.to_string().into();
     }
     let kind = match span.span_kind {
         SpanKind::Client => Some("CLIENT"),
@@ -112,9 +112,9 @@ fn as_json(service: &str, span: &SpanData) -> Value {
         SpanKind::Internal => None,
     };
     if let Some(kind) = kind {
-        told["kind"] = kind.into();
+        json["kind"] = kind.into();
     }
-    told
+    json
 }
 
 #[cfg(test)]
@@ -145,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn a_span_is_told_with_its_service_its_parent_and_its_failure() {
-        let told = as_json("front", &span(SpanId::from(0xb7_u64), SpanKind::Server, Status::error("away")));
+    fn a_span_is_exported_with_its_service_its_parent_and_its_failure() {
+        let json = as_json("front", &span(SpanId::from(0xb7_u64), SpanKind::Server, Status::error("unreachable")));
         assert_eq!(
-            told,
+            json,
             json!({
                 "traceId": "00000000000000000000000000004bf9",
                 "id": "00000000000000f0",
@@ -164,7 +164,7 @@ mod tests {
                     "count": "3",
                     "otel.scope.name": "souk",
                     "otel.status_code": "ERROR",
-                    "error": "away",
+                    "error": "unreachable",
                 },
             })
         );
@@ -172,8 +172,8 @@ mod tests {
 
     #[test]
     fn a_trace_begins_with_a_span_without_parent() {
-        let told = as_json("front", &span(SpanId::INVALID, SpanKind::Internal, Status::Unset));
-        assert!(told.get("parentId").is_none() && told.get("kind").is_none(), "{told}");
+        let json = as_json("front", &span(SpanId::INVALID, SpanKind::Internal, Status::Unset));
+        assert!(json.get("parentId").is_none() && json.get("kind").is_none(), "{json}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The chassis as its services meet it: over real sockets.
+//! Tests the chassis as its services use it: over real sockets.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::net::SocketAddr;
 
@@ -135,10 +135,10 @@ async fn paths_queries_and_methods_that_do_not_fit_are_problems() {
 }
 
 #[tokio::test]
-async fn a_panic_is_a_500_that_tells_nothing_and_the_service_lives_on() {
+async fn a_panic_is_a_500_that_reveals_nothing_and_the_service_keeps_running() {
     let running = Running::start().await;
-    let told = problem(running.get("/panic").await, 500).await;
-    assert!(!told.to_string().contains("hunter2"));
+    let body = problem(running.get("/panic").await, 500).await;
+    assert!(!body.to_string().contains("hunter2"));
     assert_eq!(running.get("/health").await.json::<Value>().await.unwrap(), json!({"status": "healthy"}));
 }
 
@@ -175,11 +175,11 @@ async fn a_trace_and_a_request_id_are_kept_or_made() {
 
 #[tokio::test]
 async fn readiness_follows_the_store_and_the_end_of_the_process() {
-    let ready: chassis::Ready = std::sync::Arc::new(|| Box::pin(async { Err("store is away".to_owned()) }));
+    let ready: chassis::Ready = std::sync::Arc::new(|| Box::pin(async { Err("store is unreachable".to_owned()) }));
     let running = Running::start_with(App { http: Router::new(), grpc: None, ready }).await;
     let answer = running.get("/ready").await;
     assert_eq!(answer.status(), 503);
-    assert_eq!(answer.json::<Value>().await.unwrap()["reason"], "store is away");
+    assert_eq!(answer.json::<Value>().await.unwrap()["reason"], "store is unreachable");
 
     let running = Running::start().await;
     assert_eq!(running.get("/ready").await.status(), 200);
