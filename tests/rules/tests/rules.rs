@@ -248,3 +248,16 @@ fn every_setting_is_described_in_the_operations_manual() {
     }
     none("a setting that docs/operations.md does not describe", found);
 }
+
+#[test]
+fn every_code_of_a_problem_is_in_the_manual() {
+    let manual = read("docs/problems.md");
+    let codes = production().into_iter().flat_map(|source| {
+        let code = |line: &str| {
+            line.split_once("with_code(\"").and_then(|(_, rest)| rest.split_once('"')).map(|(code, _)| code.to_owned())
+        };
+        source.code().filter_map(|(_, line)| code(line)).collect::<Vec<_>>()
+    });
+    let missing = codes.filter(|code| !code.ends_with(".not_found") && !manual.contains(&format!("| `{code}` |")));
+    none("a code that docs/problems.md does not describe", missing.collect());
+}
