@@ -166,7 +166,7 @@ async fn client(remote: Remote, body: Arc<str>, deadline: Instant) -> Run {
     run
 }
 
-/// Statements and commits of all services so far; nothing where their addresses are not known.
+/// Statements and commits of all services so far; `None` if their addresses are unknown.
 async fn counters(remote: &Remote) -> Option<BTreeMap<&'static str, f64>> {
     let mut sums = BTreeMap::from([("db_statements_total", 0.0), ("db_commits_total", 0.0)]);
     for url in remote.services.as_object()?.values().filter_map(Value::as_str) {
@@ -181,7 +181,7 @@ async fn counters(remote: &Remote) -> Option<BTreeMap<&'static str, f64>> {
 /// A histogram: events up to each bound, in seconds, as Prometheus counts them.
 type Buckets = Vec<(f64, u64)>;
 
-/// How long events took in each group so far; a group whose address is not known has none.
+/// How long events took in each group so far; without groups whose address is unknown.
 async fn effects(remote: &Remote) -> Vec<Buckets> {
     let mut found = Vec::new();
     for group in GROUPS {
@@ -200,7 +200,7 @@ async fn effects(remote: &Remote) -> Vec<Buckets> {
     found
 }
 
-/// What happened between two looks.
+/// The difference between two readings.
 fn passed(before: &[Buckets], after: &[Buckets]) -> Vec<Effect> {
     let groups = GROUPS.into_iter().zip(before.iter().zip(after));
     groups

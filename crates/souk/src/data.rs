@@ -1,4 +1,4 @@
-//! The data folder of a fleet in one process: its stores, its key, and who runs on it.
+//! The data folder of a fleet in one process: its stores, its key, and the address of the running fleet.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +32,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens a folder, and makes it if it is not there. Two fleets on one folder are refused.
+    /// Opens a folder, and creates it if it does not exist. A second fleet on the same folder is refused.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let what = || format!("cannot use the data folder {}", path.display());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(what)?;
@@ -77,14 +77,14 @@ impl Folder {
         write_private(&self.path.join("sample"), name.as_bytes())
     }
 
-    /// Tells other commands where the fleet is.
+    /// Records the fleet's address for other commands.
     pub fn announce(&self, running: &Running) -> anyhow::Result<()> {
         write_private(&self.path.join("fleet.json"), &serde_json::to_vec(running)?)
     }
 
-    /// Tells them no more.
+    /// Removes the recorded address.
     pub fn withdraw(&self) {
-        // If it stays, the next command finds nobody there and says so.
+        // If it stays, the next command finds no fleet there and reports that.
         let _ = fs::remove_file(self.path.join("fleet.json"));
     }
 

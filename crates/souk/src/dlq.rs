@@ -19,7 +19,7 @@ pub struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show the dead letters that nobody has replayed yet.
+    /// Show the dead letters that were not replayed yet.
     List {
         /// Only those of this topic, as `orders`.
         topic: Option<String>,

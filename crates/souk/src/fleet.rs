@@ -61,7 +61,7 @@ struct Running {
     served: JoinHandle<std::io::Result<()>>,
 }
 
-/// What starts: the listeners are open before anything is built, so that every URL is known.
+/// What a start needs: the listeners are opened before anything is built, so that every URL is known.
 struct Start<'a> {
     folder: &'a Folder,
     wanted: &'a Wanted<'a>,
@@ -69,7 +69,7 @@ struct Start<'a> {
     crash: CrashPoints,
     instance: String,
     bus: Bus,
-    /// What the bus, which nobody serves, tells of itself; shown by the notification service.
+    /// Metrics of the bus, which has no port of its own; the notification service exports them.
     bus_metrics: Metrics,
     urls: BTreeMap<&'static str, String>,
 }

@@ -32,7 +32,7 @@ pub enum Ports {
     Free,
 }
 
-/// Opens all ports; a port in use is told with its owner and the flag that mends it. A dialect's port is left to it.
+/// Opens all ports; the error for a port in use names its service and the flag that chooses another one. A dialect keeps its ports.
 pub(crate) async fn listen(ports: Ports, dialects: &[&Dialect]) -> anyhow::Result<BTreeMap<&'static str, TcpListener>> {
     let owner = |port: u16| dialects.iter().find(|dialect| dialect.ports.iter().any(|known| known.number == port));
     let mut listeners = BTreeMap::new();

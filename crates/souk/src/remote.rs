@@ -36,12 +36,12 @@ pub struct Remote {
     pub(crate) http: Client,
     pub(crate) gateway: String,
     pub(crate) token: String,
-    /// The services' own addresses, where they are known.
+    /// The services' own addresses, if known.
     pub(crate) services: Value,
 }
 
 impl Remote {
-    /// Finds the fleet and makes sure that it answers.
+    /// Finds the fleet and checks that it answers.
     pub async fn connect(target: &Target) -> anyhow::Result<Self> {
         let http = Client::builder().timeout(TIMEOUT).tcp_nodelay(true).build()?;
         let (gateway, token, services) = match (&target.gateway, &target.token) {

@@ -19,7 +19,7 @@ pub struct Command {
 enum Action {
     /// Add up the summaries of sales anew from the orders, while the fleet runs or not.
     Rebuild {
-        /// Change nothing; say what differs. Exit status 1 if anything does.
+        /// Change nothing; print the differences. Exit status 1 if there is one.
         #[arg(long)]
         check: bool,
         #[command(flatten)]
@@ -87,7 +87,7 @@ pub struct Generate {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Write made-up orders of the last three years straight into the order store, which is then good for trying reports
-    /// and nothing else: nobody hears of them, and they took no stock and no money.
+    /// and nothing else: they publish no events and take no stock and no money.
     Orders {
         /// How many.
         #[arg(long, default_value_t = 1_000)]

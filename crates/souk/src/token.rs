@@ -1,4 +1,4 @@
-//! Tokens for whoever may read the data folder.
+//! Tokens, for users who can read the data folder.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -12,7 +12,7 @@ pub async fn issue(folder: &Path, username: &str) -> anyhow::Result<String> {
     })
 }
 
-/// Fresh tokens of those users that are there.
+/// Fresh tokens of the users that exist.
 pub async fn issue_all(folder: &Path, usernames: &[&str]) -> anyhow::Result<BTreeMap<String, String>> {
     let mut config: customer::Config = data::config::<customer::Customer>(folder);
     config.common.auth.internal_key = data::read_key(folder)?;

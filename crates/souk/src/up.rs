@@ -33,7 +33,7 @@ pub struct Command {
     /// moves up by 10,000.
     #[arg(long = "dialect", value_name = "NAME", env = "SOUK_DIALECT", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(Dialect::ALL.iter().map(|dialect| dialect.name)))]
     dialects: Vec<String>,
-    /// Sample data of a first start; that of the first dialect, or the house's own.
+    /// Sample data of a first start; that of the first dialect, or `souk`.
     #[arg(long, value_name = "NAME", env = "SOUK_SAMPLE", value_parser = clap::builder::PossibleValuesParser::new(sample::names()))]
     sample: Option<String>,
     /// One line of JSON on stdout when all services are ready.
@@ -105,7 +105,7 @@ fn wanted_set(folder: &Folder, asked: Option<&str>, dialects: &[&Dialect]) -> an
     }
 }
 
-/// Fresh tokens of the sample users that are there.
+/// Fresh tokens of the sample users that exist.
 async fn tokens(folder: &Folder) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
     let issued = token::issue_all(folder.path(), &["admin", "manager", "customer"]).await?;
     Ok(issued.into_iter().map(|(name, token)| (name, json!(token))).collect())
@@ -172,7 +172,7 @@ fn print_welcome(
         say!("  -d '{{\"lines\":[{{\"product_id\":\"TEA-ASSAM-250\",\"quantity\":2}}]}}'");
     }
     say!("");
-    say!("  Ctrl-C stops it; the next start goes on where it was.");
+    say!("  Ctrl-C stops it; the next start continues where it was.");
     Ok(())
 }
 

@@ -133,7 +133,7 @@ fn stock_follows_orders(facts: &Facts) -> Check {
         let behind = facts.stock_is_behind(order);
         if facts.is_under_way(order) || behind {
             check.pending += 1;
-            // An event that nobody takes for longer than a lease is stuck, not under way.
+            // An event that is not consumed for longer than a lease is stuck, not under way.
             if facts.running && behind && !facts.is_young(order.updated_at) && !order.open {
                 check.fail(Some(format!("order {}: its last event has not reached the stock service", order.id)));
             }

@@ -25,7 +25,7 @@ struct Envelope {
 }
 
 impl Envelope {
-    /// Whether another program told it, which may count as it likes.
+    /// Whether another program published it, whose sequence numbers may be anything.
     fn is_foreign(&self) -> bool {
         self.source.as_ref().is_some_and(|source| !source.starts_with("/souk/"))
     }
@@ -76,17 +76,17 @@ fn every_change_is_told(facts: &Facts) -> Check {
     check
 }
 
-/// Whether something was told while the facts were read: not every store can show itself as it was at one moment.
+/// Whether an event was published while the facts were read: not every store offers a snapshot.
 fn is_moving(facts: &Facts, events: &[&Told]) -> bool {
     facts.running && events.iter().any(|event| event.created_at >= facts.now)
 }
 
-/// How many events there are not, of so many.
+/// The number of missing events, of the total.
 fn missing(last: i64, kept: usize) -> i64 {
     (last - i64::try_from(kept).unwrap_or(i64::MAX)).max(0)
 }
 
-/// What a service gave to the bus is there, in its order, unless the bus has forgotten what is so old; a repeat is
+/// What a service published is on the bus, in its order, unless the bus has deleted events of that age; a repeat is
 /// allowed, a gap is not.
 fn what_is_told_is_published(facts: &Facts) -> Check {
     let mut check = Check::new("events are on the bus in order, without gaps");
@@ -130,7 +130,7 @@ fn what_is_told_is_published(facts: &Facts) -> Check {
 /// Topics that the notification service listens to.
 const HEARD: [&str; 4] = ["orders", "stock", "payments", "customers"];
 
-/// The notification service has heard each aggregate's last event, or will, and none that was never told.
+/// The notification service has consumed each aggregate's last event, or will, and none that was never published.
 fn notifications_follow(facts: &Facts) -> Check {
     let mut check = Check::new("notifications have heard every event once told");
     for ((topic, subject), aggregate) in &facts.aggregates {
@@ -140,7 +140,7 @@ fn notifications_follow(facts: &Facts) -> Check {
         }
         let heard = match facts.notification_heard.last.get(&(topic.clone(), subject.clone())) {
             Some(heard) => *heard,
-            // What was heard long ago is forgotten.
+            // Old inbox entries are deleted.
             None if forgotten(facts.notification_heard.pruned_before, aggregate.told) => last,
             None => 0,
         };
@@ -150,7 +150,7 @@ fn notifications_follow(facts: &Facts) -> Check {
     check
 }
 
-/// An order is told as placed first, as confirmed then if it was, and as cancelled last if it is.
+/// The events of an order are `placed` first, then `confirmed` if it was, and `cancelled` last if it is.
 fn order_events_match_states(facts: &Facts) -> Check {
     let mut check = Check::new("order events match the orders' states");
     let mut kinds: HashMap<&str, Vec<String>> = HashMap::new();
@@ -177,7 +177,7 @@ fn order_events_match_states(facts: &Facts) -> Check {
     check
 }
 
-/// Each word about a prospect that makes an activity has made one, or will: nobody may have taken it yet.
+/// Each event about a prospect that makes an activity has made one, or will: it may not be consumed yet.
 fn prospects_have_activities(facts: &Facts) -> Check {
     let mut check = Check::new("every prospect created or updated has its activity");
     for event in facts.told.get("customers").into_iter().flat_map(|telling| &telling.events) {

@@ -15,14 +15,14 @@ use crate::data;
 /// What is younger than this on a running fleet may still be under way: a lease.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// Something whose changes are told by events.
+/// An aggregate whose changes are published as events.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Aggregate {
-    /// How many were told.
+    /// Number of events published.
     pub(crate) last: i64,
-    /// When it was made, at the latest when the first was told; not everything says.
+    /// When it was created, at the latest when its first event was published; unknown for some aggregates.
     pub(crate) made: Option<Timestamp>,
-    /// When the last was told; not everything says.
+    /// When its last event was published; unknown for some aggregates.
     pub(crate) told: Option<Timestamp>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Facts {
     pub(crate) released_before: Option<Timestamp>,
     /// What took effect on stock.
     pub(crate) stock_heard: Heard,
-    /// What the notification service heard.
+    /// What the notification service consumed.
     pub(crate) notification_heard: Heard,
     /// Ids of all activities, of deleted ones too.
     pub(crate) activities: HashSet<String>,
@@ -51,14 +51,14 @@ pub(crate) struct Facts {
     pub(crate) told: BTreeMap<&'static str, OutboxDump>,
     /// What the events are about, by topic and subject.
     pub(crate) aggregates: BTreeMap<(String, String), Aggregate>,
-    /// The bus; nothing where the broker keeps no log.
+    /// The bus; `None` where the broker keeps no log.
     pub(crate) log: Option<Dump>,
 }
 
 const STORES: [&str; 7] = ["customer", "product", "order", "stock", "payment", "notification", "bus"];
 
 impl Facts {
-    /// Reads all stores. The order store is read first: what the others tell later can only be more.
+    /// Reads all stores. The order store is read first: the others, read later, can only have more.
     pub(crate) async fn read(folder: &Path, named: &[String]) -> anyhow::Result<Self> {
         let mut urls: BTreeMap<&str, String> = STORES
             .into_iter()
@@ -81,10 +81,10 @@ impl Facts {
             }
         }
         let url = |name: &str| urls.get(name).cloned().unwrap_or_default();
-        // Of stores that somebody names we cannot know who works on them.
+        // Stores named on the command line may be in use by a running fleet.
         let running = !named.is_empty() || data::is_running(folder);
         let now = Timestamp::now();
-        // The listener is read first: what it has heard, those who tell must know.
+        // The consumer is read first: what it has consumed, the publishers must have.
         let notifications = notification::audit_facts(&url("notification")).await.context("the notification store")?;
         let orders = order::audit::audit_facts(&url("order")).await.context("the order store")?;
         let payments = payment::audit_facts(&url("payment")).await.context("the payment store")?;
@@ -96,7 +96,7 @@ impl Facts {
             Err(bus::Error::Unsupported(_)) => None,
             Err(error) => return Err(error).context("the bus"),
         };
-        // One outbox tells on two topics: what it has forgotten is of both.
+        // One outbox publishes to two topics: what it has deleted is of both.
         let prospects = OutboxDump { events: Vec::new(), pruned_before: customers.outbox.pruned_before };
         let aggregates = aggregates(&orders, &payments, &stock, &customers, &products);
         Ok(Self {
@@ -139,25 +139,25 @@ impl Facts {
     }
 
     /// Whether the first `missing` events of something may have been forgotten: only what the broker had for long is,
-    /// so nothing is that was told later.
+    /// so nothing published later is.
     pub(crate) fn may_lack(&self, topic: &str, aggregate: Aggregate, missing: i64) -> bool {
         let pruned = self.told.get(topic).and_then(|telling| telling.pruned_before);
         let last = if missing < aggregate.last { None } else { aggregate.told };
         missing == 0 || (forgotten(pruned, aggregate.made) && forgotten(pruned, last))
     }
 
-    /// Whether nothing can be said of an order yet: it is open, young, or being refunded.
+    /// Whether an order cannot be checked yet: it is open, young, or being refunded.
     pub(crate) fn is_under_way(&self, order: &order::audit::OrderFact) -> bool {
         order.open || order.refunds_pending > 0 || self.is_young(order.updated_at)
     }
 
-    /// Whether a running fleet has let an order's lease run out long ago, so that nobody drives it.
+    /// Whether the lease of an open order expired long ago on a running fleet, so that no replica drives it.
     pub(crate) fn is_forsaken(&self, order: &order::audit::OrderFact) -> bool {
         self.running && order.open && order.lease_until.plus(3 * LEASE) < self.now
     }
 }
 
-/// Everything whose changes are told by events.
+/// All aggregates whose changes are published as events.
 fn aggregates(
     orders: &order::audit::Facts,
     payments: &payment::Facts,
@@ -196,7 +196,7 @@ fn aggregates(
         tells("prospect-events", &prospect.id, prospect.last_sequence, made, told);
     }
     for activity in &customers.activities {
-        // Told once, and changed without a word.
+        // Published once, and changed without an event.
         let made = Some(activity.created_at);
         tells("customers", &format!("activity/{}", activity.id), activity.last_sequence, made, made);
     }
@@ -207,7 +207,7 @@ fn aggregates(
     aggregates
 }
 
-/// Whether what happened then is before what may have been forgotten. Of what nobody says when it happened it may be so.
+/// Whether something of that time may have been deleted; true if the time is unknown.
 pub(crate) fn forgotten(before: Option<Timestamp>, at: Option<Timestamp>) -> bool {
     before.is_some_and(|before| at.is_none_or(|at| at < before))
 }

@@ -2,7 +2,7 @@
 //!
 //! It opens the stores by their URLs, running or not, asks each service's crate for plain facts, and joins
 //! them; it knows no schema. What is under way is counted as such: on a running fleet what is younger than
-//! a lease, on a stopped one what the next start goes on with.
+//! a lease, on a stopped one what the next start resumes.
 
 mod checks;
 mod events;
@@ -36,9 +36,9 @@ pub struct Command {
 pub(crate) struct Check {
     name: &'static str,
     ok: bool,
-    /// How many things were looked at.
+    /// Number of things checked.
     count: usize,
-    /// How many of them are under way, so that nothing can be said yet.
+    /// How many of them are under way, so that they cannot be checked yet.
     pending: usize,
     violations: Vec<String>,
     /// Why it was not made, if it was not.
@@ -57,7 +57,7 @@ impl Check {
         self.fail(wrong);
     }
 
-    /// Says that nothing can be said.
+    /// A check that cannot be made.
     fn left_out(self, why: &'static str) -> Self {
         Self { left_out: Some(why), ..self }
     }

@@ -1,4 +1,4 @@
-//! What the auditor finds in the facts, and what he forgives because it was forgotten on purpose.
+//! What the audit finds in the facts, and what it tolerates because it was deleted on purpose.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -55,7 +55,7 @@ fn order(id: &str) -> OrderFact {
     }
 }
 
-/// An order with its four events, one a day, all of them told and on the bus.
+/// An order with its four events, one a day, all of them published and on the bus.
 fn house() -> Facts {
     let order = order("o1");
     let events: Vec<Told> = (1..).zip(KINDS).map(|(sequence, kind)| told("o1", sequence, kind)).collect();

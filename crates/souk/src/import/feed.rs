@@ -1,4 +1,4 @@
-//! Sends a plan to the fleet. Ids are made from the file, so that whatever was sent before changes nothing.
+//! Sends a plan to the fleet. Ids are derived from the file, so that a repeated request changes nothing.
 
 use std::{
     collections::HashSet,
@@ -177,7 +177,7 @@ async fn add_products(remote: &Remote, products: &[Product], currency: Currency)
     for product in products.iter().filter(|product| !known.contains(product.id.as_str())) {
         let body = json!({"id": product.id, "name": product.name, "price": product.price, "currency": currency, "category": "online-retail"});
         let (status, answer) = remote.post("/api/products", &body).await?;
-        // 409: somebody added it between the look and this.
+        // 409: added by another request in between.
         if !status.is_success() && status != StatusCode::CONFLICT {
             bail!("product {} is refused: {status} {answer}", product.id);
         }
@@ -210,7 +210,7 @@ async fn add_customer(remote: &Remote, number: &str, country: &str) -> anyhow::R
     let name = format!("Customer {number}, {country}");
     let body = json!({"id": customer_id(number), "name": name});
     let (status, answer) = remote.post("/api/customers", &body).await?;
-    // 409: his record was changed since an earlier import; it is his.
+    // 409: the customer was changed since an earlier import, which stands.
     if !status.is_success() && status != StatusCode::CONFLICT {
         bail!("customer {number} is refused: {status} {answer}");
     }

@@ -106,7 +106,7 @@ pub(crate) struct Return {
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     pub(crate) lines: u64,
-    /// Tells this file from others, for ids that are the file's and not an invoice's.
+    /// Identifies the file, for ids that belong to the file and not to an invoice.
     pub(crate) fingerprint: String,
     pub(crate) products: Vec<Product>,
     /// Customer number and country.
@@ -362,7 +362,7 @@ fn reader_headers() -> Option<&'static csv::StringRecord> {
     None
 }
 
-/// FNV-1a (64 bit) of the bytes: it tells two files apart, it protects nothing.
+/// FNV-1a (64 bit) of the bytes: it distinguishes files and protects nothing.
 fn fingerprint(bytes: &[u8]) -> String {
     let hash = bytes
         .iter()

@@ -14,12 +14,12 @@ use stock::{SeedLevel, SeedPlace};
 use crate::{data, out::say};
 use sets::Set;
 
-/// The name of the house's own set.
+/// The name of the default set.
 pub const NAME: &str = "souk";
 /// What stands for no sample data.
 pub const NONE: &str = "none";
 
-/// A set of sample data; passwords that it does not fix are made anew and told once.
+/// A set of sample data; passwords that it does not fix are random and printed once.
 #[derive(Debug)]
 pub struct Sample {
     /// The catalogue.
@@ -105,7 +105,7 @@ pub struct Command {
     /// Data folder; its `stores.json` says where the stores are.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: std::path::PathBuf,
-    /// Which set: the house's own, or that of a dialect.
+    /// Which set: `souk`, or that of a dialect.
     #[arg(long, default_value = NAME, env = "SOUK_SAMPLE", value_parser = clap::builder::PossibleValuesParser::new(Set::names()))]
     sample: String,
     /// Print the passwords that were made as JSON.
@@ -113,21 +113,21 @@ pub struct Command {
     json: bool,
 }
 
-/// Loads the sample data; repeated it changes nothing.
+/// Loads the sample data; idempotent.
 pub async fn run(command: Command) -> anyhow::Result<()> {
     let folder = &command.data;
     let sample = Sample::named(&command.sample)?;
     let mut customers = data::config::<customer::Customer>(folder);
     customers.common.auth.internal_key = data::read_key(folder)?;
     let made = customer::seed(&customers, &sample.users).await?;
-    // Before anything else can fail: the users are there now, and a repeated run would not know their passwords.
+    // Before anything else can fail: the users exist now, and a repeated run would not have their passwords.
     tell(&sample.users, &made, command.json)?;
     product::seed(&data::config::<product::Product>(folder), &sample.products).await?;
     stock::seed(&data::config::<stock::Stock>(folder), &sample.places, &sample.levels).await?;
     Ok(())
 }
 
-/// Tells the passwords of the users who were made.
+/// Prints the passwords of the users that were created.
 fn tell(users: &[SeedUser], made: &[bool], json: bool) -> anyhow::Result<()> {
     let passwords: BTreeMap<&str, &str> = users
         .iter()

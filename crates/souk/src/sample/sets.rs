@@ -1,4 +1,4 @@
-//! The sets of sample data by name: the house's own, and one for each dialect.
+//! The sets of sample data by name: `souk`, and one for each dialect.
 
 use commerce::Amount;
 use payment::Money;
@@ -10,7 +10,7 @@ pub(super) struct Set {
     pub(super) places: &'static [Place],
     /// Pieces of each product in each place, in the order of `products`; one number is meant for all of them.
     pub(super) goods: &'static [(&'static str, &'static [i64])],
-    /// Below how many pieces people are told, in every store.
+    /// The threshold of every level in a store.
     pub(super) threshold: Option<i64>,
     pub(super) users: &'static [User],
     /// The sandbox refuses a charge above this, in cents.
@@ -22,7 +22,7 @@ type Product = (&'static str, &'static str, &'static str, &'static str, i64);
 /// Id, name, kind, city.
 type Place = (&'static str, &'static str, &'static str, &'static str);
 
-/// A user; one without a password of his own gets a new one.
+/// A user; one without a fixed password gets a random one.
 pub(super) struct User {
     pub(super) username: &'static str,
     pub(super) name: &'static str,
