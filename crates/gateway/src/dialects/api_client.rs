@@ -10,11 +10,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bus::{Bus, Topology};
-use chassis::{Context, Metrics, Problem, config::ConfigError};
+use chassis::{Context, Kind, Metrics, Problem, config::ConfigError};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
@@ -242,9 +242,25 @@ impl<'a> ApiRequest<'a> {
 }
 
 impl ApiResponse {
-    /// The body of a success.
-    pub(crate) fn ok(self) -> Result<Value, Self> {
-        if self.status.is_success() { Ok(self.body) } else { Err(self) }
+    /// A problem that the API did not send itself.
+    pub(crate) fn refusal(status: StatusCode, detail: &str) -> Self {
+        Self { status, body: serde_json::json!({ "detail": detail }) }
+    }
+
+    /// The body of a success. A body of another shape is a failure of the service (502).
+    pub(crate) fn ok<T: DeserializeOwned>(self) -> Result<T, Self> {
+        self.check().and_then(|success| {
+            serde_json::from_value(success.body).map_err(|error| {
+                tracing::error!(%error, "a response of the API has an unknown shape");
+                let problem = Problem::new(Kind::BadGateway, "The API answered in an unknown shape.");
+                Self { status: StatusCode::BAD_GATEWAY, body: Value::Object(problem.members()) }
+            })
+        })
+    }
+
+    /// The response, if it is a success.
+    pub(crate) fn check(self) -> Result<Self, Self> {
+        if self.status.is_success() { Ok(self) } else { Err(self) }
     }
 
     /// Whether the service did not answer, so that a repeat may succeed.

@@ -7,6 +7,7 @@ mod api_client;
 mod crm;
 mod event_prospect;
 mod lists;
+mod model;
 mod money;
 mod ms_client;
 mod multi_magasins;

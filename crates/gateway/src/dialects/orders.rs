@@ -1,5 +1,4 @@
-//! What dialects share about orders: whose clients expect them to be done with at once, and send them again when they hear that
-//! one failed.
+//! Orders for dialects whose clients expect an order to be complete when they get the response, and send it again after an error.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -12,45 +11,49 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::api_client::{ApiClient, ApiRequest, ApiResponse};
+use super::{
+    api_client::{ApiClient, ApiRequest, ApiResponse},
+    model::{Order, OrderStatus},
+};
 
 /// How long to wait for the end of a checkout.
-const SETTLES: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(5) };
-/// Longest pause between two looks at it.
-const LOOK: Duration = Duration::from_millis(200);
-/// How long services that are away are asked again.
-const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
-/// Longest pause before a service that is away is asked again.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// How long what was sent for an order may still make it, though nobody waits for the answer.
-const LATE: Duration = Duration::from_secs(15);
-/// How long a withdrawal is tried, and how often at most.
-const WITHDRAWING: Duration = Duration::from_secs(600);
-const BETWEEN: Duration = Duration::from_secs(5);
+const SETTLE_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(5) };
+/// Longest pause between two reads of an order.
+const POLL_PAUSE: Duration = Duration::from_millis(200);
+/// How long requests to an unreachable service are repeated.
+const RETRY_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
+/// Longest pause between two attempts to reach a service.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+/// How long a request that timed out may still create its order.
+const LATE_ORDER: Duration = Duration::from_secs(15);
+/// How long a withdrawal is repeated.
+const WITHDRAWAL_TIMEOUT: Duration = Duration::from_secs(600);
+/// Longest pause between two attempts to withdraw an order.
+const WITHDRAWAL_PAUSE: Duration = Duration::from_secs(5);
 
-/// Until when a call that comes now has patience with services that are away.
+/// Until when a request that starts now is repeated while a service is unreachable.
 pub(crate) fn retry_deadline() -> Instant {
-    Instant::now() + PATIENCE
+    Instant::now() + RETRY_TIMEOUT
 }
 
-/// Asks again as long as a service is away and there is time.
+/// Repeats a call while a service is unreachable, until `deadline`.
 pub(crate) async fn retry_while_unavailable<T, F: Future<Output = Result<T, ApiResponse>>>(
-    until: Instant,
-    request: impl Fn() -> F,
+    deadline: Instant,
+    call: impl Fn() -> F,
 ) -> Result<T, ApiResponse> {
-    let mut pauses = backoff::pauses(LONGEST_PAUSE);
+    let mut pauses = backoff::pauses(RETRY_PAUSE);
     loop {
-        match request().await {
-            Err(response) if response.is_unavailable() && Instant::now() < until => {
-                tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+        match call().await {
+            Err(response) if response.is_unavailable() && Instant::now() < deadline => {
+                tokio::time::sleep(pauses.next().unwrap_or(RETRY_PAUSE)).await;
             }
-            response => return response,
+            result => return result,
         }
     }
 }
 
-/// An order that is withdrawn when this is dropped, unless its client hears what has become of it: he may hang up meanwhile, or
-/// hear of an error, and will send another.
+/// Withdraws an order when it is dropped, unless it was disarmed. A client that disconnects or gets an error sends another order, so
+/// the first one must not stand.
 pub(crate) struct CancelOnDrop<'a> {
     api: &'a ApiClient,
     id: &'a OrderId,
@@ -58,18 +61,18 @@ pub(crate) struct CancelOnDrop<'a> {
 }
 
 impl<'a> CancelOnDrop<'a> {
-    /// Made before the order is sent.
+    /// Guards an order that has not been sent yet.
     pub(crate) fn new(api: &'a ApiClient, id: &'a OrderId) -> Self {
         Self { api, id, is_disarmed: false }
     }
 
-    /// Its client hears what has become of it.
+    /// Keeps the order: the client gets its outcome.
     pub(crate) fn disarm(mut self) {
         self.is_disarmed = true;
     }
 
-    /// Sends it. While nobody answers who knows, it is sent again, which never makes a second one.
-    async fn send(&mut self, request: impl Fn() -> ApiRequest<'a>) -> Result<Value, ApiResponse> {
+    /// Sends the order, again while no service answers; the id prevents a second order.
+    async fn send(&mut self, request: impl Fn() -> ApiRequest<'a>) -> Result<Order, ApiResponse> {
         let failed = AtomicBool::new(false);
         let placed = retry_while_unavailable(retry_deadline(), async || {
             let response = request().send().await;
@@ -77,7 +80,7 @@ impl<'a> CancelOnDrop<'a> {
             response.ok()
         });
         let placed = placed.await;
-        // A refusal says that there is no such order; after a failure it may be about the second try only.
+        // After a refusal there is no order; after a failure the refusal may concern the second attempt only.
         self.is_disarmed = placed.is_err() && !failed.into_inner();
         placed
     }
@@ -91,92 +94,92 @@ impl Drop for CancelOnDrop<'_> {
     }
 }
 
-/// Sends an order of this id.
+/// Places the order with this id.
 pub(crate) async fn place<'a>(
     api: &'a ApiClient,
     id: &'a OrderId,
     request: impl Fn() -> ApiRequest<'a>,
-) -> Result<Value, ApiResponse> {
+) -> Result<(), ApiResponse> {
     let mut guard = CancelOnDrop::new(api, id);
-    let placed = guard.send(request).await?;
+    guard.send(request).await?;
     guard.disarm();
-    Ok(placed)
+    Ok(())
 }
 
-/// The same, and then the order as it is.
+/// Places the order with this id and reads it.
 pub(crate) async fn place_and_get<'a>(
     api: &'a ApiClient,
     id: &'a OrderId,
     request: impl Fn() -> ApiRequest<'a>,
-) -> Result<Value, ApiResponse> {
+) -> Result<Order, ApiResponse> {
     let mut guard = CancelOnDrop::new(api, id);
     guard.send(request).await?;
-    let order = retry_while_unavailable(retry_deadline(), async || get(api, id.as_str()).await.ok()).await?;
+    let order = retry_while_unavailable(retry_deadline(), || get(api, id.as_str())).await?;
     guard.disarm();
     Ok(order)
 }
 
-/// The same, and waits for its end. An order that is cancelled is a conflict, with the reason; one that has no end in time is
-/// withdrawn. `told` makes the client's answer of it: as long as that fails he hears of an error, too.
+/// Places the order with this id and waits for its outcome. A cancelled order is a conflict with the reason as its detail; an order
+/// without an outcome in time is withdrawn. `finish` makes the client's response; if it fails, the order is withdrawn too.
 pub(crate) async fn place_and_settle<'a, T, E: From<ApiResponse>>(
     api: &'a ApiClient,
     id: &'a OrderId,
     request: impl Fn() -> ApiRequest<'a>,
-    told: impl AsyncFnOnce(Value) -> Result<T, E>,
+    finish: impl AsyncFnOnce(Order) -> Result<T, E>,
 ) -> Result<T, E> {
     let mut guard = CancelOnDrop::new(api, id);
     let mut order = guard.send(request).await?;
-    if order["status"] == "pending" {
-        order = wait_until_settled(api, id.as_str()).await.ok()?;
+    if order.status == OrderStatus::Pending {
+        order = wait_until_settled(api, id.as_str()).await?;
     }
-    let refusal = |status, detail: &Value| ApiResponse { status, body: json!({ "detail": detail }) };
-    match order["status"].as_str() {
-        Some("cancelled") => {
+    match order.status {
+        OrderStatus::Cancelled => {
             guard.disarm();
-            return Err(refusal(StatusCode::CONFLICT, &order["reason"]).into());
+            let detail = order.reason.unwrap_or_default();
+            return Err(ApiResponse::refusal(StatusCode::CONFLICT, &detail).into());
         }
-        Some("pending") => {
-            let late = json!("It takes too long and is withdrawn; try again.");
-            return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, &late).into());
+        OrderStatus::Pending => {
+            let detail = "It takes too long and is withdrawn; try again.";
+            return Err(ApiResponse::refusal(StatusCode::SERVICE_UNAVAILABLE, detail).into());
         }
         _ => {}
     }
-    let told = told(order).await?;
+    let finished = finish(order).await?;
     guard.disarm();
-    Ok(told)
+    Ok(finished)
 }
 
-/// Cancels an order that its client was told had failed, whatever has become of it, as soon as the house hears of it; goods that
-/// have left come back.
+/// Cancels an order that was reported as failed, whatever its status, as soon as the order service answers; shipped goods are
+/// returned.
 fn withdraw(api: &ApiClient, id: &OrderId) {
-    let Ok(leave) = api.withdrawals.clone().try_acquire_owned() else {
-        tracing::error!(order = %id, "too many orders to withdraw: its client was told that it failed, and it may stand");
+    let Ok(permit) = api.withdrawals.clone().try_acquire_owned() else {
+        tracing::error!(order = %id, "too many withdrawals: an order that was reported as failed may stand");
         return;
     };
     let (api, id) = (api.of_dialect(), id.clone());
     api.ctx.clone().spawn("withdrawal", async move {
-        let (begun, mut pauses) = (Instant::now(), backoff::pauses(BETWEEN));
-        while begun.elapsed() < WITHDRAWING {
+        let (begin, mut pauses) = (Instant::now(), backoff::pauses(WITHDRAWAL_PAUSE));
+        while begin.elapsed() < WITHDRAWAL_TIMEOUT {
             match cancel_or_return(&api, &id).await {
-                StatusCode::NOT_FOUND if begun.elapsed() < LATE => {}
+                StatusCode::NOT_FOUND if begin.elapsed() < LATE_ORDER => {}
                 StatusCode::NOT_FOUND => return,
                 status if status.is_success() => {
-                    tracing::info!(order = %id, "withdrawn: its client was told that it failed");
+                    tracing::info!(order = %id, "withdrew an order that was reported as failed");
                     return;
                 }
                 _ => {}
             }
             tokio::select! {
                 () = api.ctx.shutdown.cancelled() => break,
-                () = tokio::time::sleep(pauses.next().unwrap_or(BETWEEN)) => {}
+                () = tokio::time::sleep(pauses.next().unwrap_or(WITHDRAWAL_PAUSE)) => {}
             }
         }
-        tracing::error!(order = %id, "not withdrawn: its client was told that it failed, and it may stand");
-        drop(leave);
+        tracing::error!(order = %id, "could not withdraw an order that was reported as failed; it may stand");
+        drop(permit);
     });
 }
 
-/// Cancels an order, or takes everything back of one that has left.
+/// Cancels an order, or returns all goods of a shipped one.
 async fn cancel_or_return(api: &ApiClient, id: &OrderId) -> StatusCode {
     let reason = "its client was told that it failed";
     let cancel = api.post(&["api", "orders", id.as_str(), "cancel"]).json(json!({ "reason": reason }));
@@ -184,54 +187,50 @@ async fn cancel_or_return(api: &ApiClient, id: &OrderId) -> StatusCode {
     if cancelled != StatusCode::CONFLICT {
         return cancelled;
     }
-    let order = api.get(&["api", "orders", id.as_str()]).send().await;
-    let lines: Vec<Value> = order.body["lines"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|line| json!({"line_id": line["line_id"], "quantity": line["quantity"]}))
-        .collect();
-    if !order.status.is_success() || !matches!(order.body["status"].as_str(), Some("shipped" | "delivered")) {
+    let Ok(order) = api.get(&["api", "orders", id.as_str()]).send().await.ok::<Order>() else { return cancelled };
+    if !matches!(order.status, OrderStatus::Shipped | OrderStatus::Delivered) {
         return cancelled;
     }
-    let back = json!({"id": format!("withdrawn-{id}"), "lines": lines, "restock": true, "reason": reason});
-    api.post(&["api", "orders", id.as_str(), "returns"]).json(back).send().await.status
+    let lines: Vec<Value> =
+        order.lines.iter().map(|line| json!({"line_id": line.line_id, "quantity": line.quantity})).collect();
+    let body = json!({"id": format!("withdrawn-{id}"), "lines": lines, "restock": true, "reason": reason});
+    api.post(&["api", "orders", id.as_str(), "returns"]).json(body).send().await.status
 }
 
-/// An order that is in sight.
-pub(crate) async fn get(api: &ApiClient, id: &str) -> ApiResponse {
-    let mut response = api.get(&["api", "orders", id]).send().await;
-    if response.body["archived"] == true {
-        response.status = StatusCode::NOT_FOUND;
-    }
-    response
+/// An order that is not archived.
+pub(crate) async fn get(api: &ApiClient, id: &str) -> Result<Order, ApiResponse> {
+    let order: Order = api.get(&["api", "orders", id]).send().await.ok()?;
+    if order.archived { Err(ApiResponse::refusal(StatusCode::NOT_FOUND, "")) } else { Ok(order) }
 }
 
-/// The order, when its checkout has come to an end or it takes too long.
-pub(crate) async fn wait_until_settled(api: &ApiClient, id: &str) -> ApiResponse {
-    let (begun, mut pauses) = (Instant::now(), backoff::pauses(LOOK));
+/// The order after the end of its checkout, or as it is after a timeout.
+pub(crate) async fn wait_until_settled(api: &ApiClient, id: &str) -> Result<Order, ApiResponse> {
+    let (begin, mut pauses) = (Instant::now(), backoff::pauses(POLL_PAUSE));
     loop {
         let order = get(api, id).await;
-        let is_open = order.is_unavailable() || order.body["status"] == "pending";
-        if !is_open || begun.elapsed() > SETTLES {
+        let is_open = match &order {
+            Ok(order) => order.status == OrderStatus::Pending,
+            Err(response) => response.is_unavailable(),
+        };
+        if !is_open || begin.elapsed() > SETTLE_TIMEOUT {
             return order;
         }
-        tokio::time::sleep(pauses.next().unwrap_or(LOOK)).await;
+        tokio::time::sleep(pauses.next().unwrap_or(POLL_PAUSE)).await;
     }
 }
 
-/// Cancels an order first if it may be, so that goods go back; then puts it out of sight. The accounts keep it.
+/// Cancels an order if it can be cancelled, so that its stock is released, and archives it. It stays in the accounts.
 pub(crate) async fn discard(api: &ApiClient, id: &str) -> Result<(), ApiResponse> {
-    let order = wait_until_settled(api, id).await.ok()?;
-    if matches!(order["status"].as_str(), Some("pending" | "confirmed" | "processing")) {
+    let order = wait_until_settled(api, id).await?;
+    if matches!(order.status, OrderStatus::Pending | OrderStatus::Confirmed | OrderStatus::Processing) {
         let cancelled = api.post(&["api", "orders", id, "cancel"]).send().await;
-        // Goods that came back already keep it from being cancelled, and from nothing else.
+        // An order with returned goods cannot be cancelled, but it can be archived.
         if !cancelled.status.is_success() && cancelled.status != StatusCode::CONFLICT {
             return Err(cancelled);
         }
-        wait_until_settled(api, id).await.ok()?;
+        wait_until_settled(api, id).await?;
     }
-    api.delete(&["api", "orders", id]).send().await.ok().map(drop)
+    api.delete(&["api", "orders", id]).send().await.check().map(drop)
 }
 
 #[cfg(test)]
@@ -249,7 +248,7 @@ mod tests {
 
     use super::*;
 
-    /// A house in which orders stand although whoever placed them hears nothing of it so many times.
+    /// An order service that accepts orders, but answers the first `silent` requests with a timeout.
     #[derive(Clone, Default)]
     struct FakeFleet {
         orders: Arc<Mutex<HashMap<String, &'static str>>>,
@@ -313,7 +312,7 @@ mod tests {
             self.orders.lock().expect("a lock").values().copied().collect()
         }
 
-        async fn sell(&self) -> Result<Value, ApiResponse> {
+        async fn sell(&self) -> Result<Order, ApiResponse> {
             let (api, id) = (self.api(), OrderId::new());
             let body = json!({ "id": id });
             place_and_settle(&api, &id, || api.post(&["api", "orders"]).json(&body), async |order| Ok(order)).await
@@ -341,9 +340,10 @@ mod tests {
             let (api, id) = (fleet.api(), OrderId::new());
             let body = json!({ "id": id });
             let request = || api.post(&["api", "orders"]).json(&body);
-            let away = || ApiResponse { status: StatusCode::SERVICE_UNAVAILABLE, body: Value::Null };
-            let told: Result<Value, ApiResponse> = place_and_settle(&api, &id, request, async |_| Err(away())).await;
-            assert!(told.is_err());
+            let unavailable = || ApiResponse::refusal(StatusCode::SERVICE_UNAVAILABLE, "");
+            let result: Result<Order, ApiResponse> =
+                place_and_settle(&api, &id, request, async |_| Err(unavailable())).await;
+            assert!(result.is_err());
             assert!(becomes(&fleet, ends).await, "{:?}", fleet.statuses());
         }
     }
@@ -359,7 +359,7 @@ mod tests {
     #[tokio::test]
     async fn an_order_that_nobody_answered_for_is_sent_again_and_is_one() {
         let fleet = FakeFleet::new("confirmed", 2);
-        assert_eq!(fleet.sell().await.expect("it is sold")["status"], "confirmed");
+        assert_eq!(fleet.sell().await.expect("it is sold").status, OrderStatus::Confirmed);
         assert_eq!(fleet.statuses(), ["confirmed"]);
     }
 

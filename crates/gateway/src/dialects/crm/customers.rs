@@ -1,4 +1,4 @@
-//! Customers as the Node service told them.
+//! Customers, with the wire format of the Node service.
 
 use axum::{
     extract::{Path, State},
@@ -10,7 +10,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::Crm;
-use crate::dialects::{api_client::ApiResponse, lists, routes::AnyJson};
+use crate::dialects::{
+    api_client::ApiResponse,
+    lists,
+    model::{Address, Customer},
+    routes::AnyJson,
+};
 
 /// The fields that a client may send.
 const FIELDS: [&str; 4] = ["name", "email", "phone", "address"];
@@ -29,17 +34,17 @@ impl Default for Pages {
 }
 
 pub(super) async fn list(State(crm): State<Crm>, uri: Uri) -> Response {
-    // The old service took what is no number for the default.
+    // The old service used the default for what is no number.
     let pages: Pages = from_query(uri.query().unwrap_or_default()).unwrap_or_default();
     let (page, limit) = (pages.page.max(1), pages.limit.max(1));
     let request = || crm.api.get(&["api", "customers"]).query("sort", "-number");
-    match lists::part(request, (page - 1).saturating_mul(limit), limit).await {
-        Ok(part) => Json(json!({
+    match lists::range(request, (page - 1).saturating_mul(limit), limit).await {
+        Ok(range) => Json(json!({
             "status": "success",
-            "data": part.rows.iter().map(render).collect::<Vec<_>>(),
+            "data": range.rows.iter().map(render).collect::<Vec<_>>(),
             "page": page,
             "limit": limit,
-            "total": part.total,
+            "total": range.total,
         }))
         .into_response(),
         Err(response) => refused(&response, &Value::Null),
@@ -48,22 +53,22 @@ pub(super) async fn list(State(crm): State<Crm>, uri: Uri) -> Response {
 
 pub(super) async fn one(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
     match crm.api.get(&["api", "customers", &id]).send().await.ok() {
-        Ok(customer) if customer["anonymised_at"].is_null() => success(&customer),
+        Ok(customer) if !Customer::is_anonymised(&customer) => success(&customer),
         Ok(_) => missing(),
         Err(response) => refused(&response, &Value::Null),
     }
 }
 
 pub(super) async fn add(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Response {
-    let mut asked = wanted(&body);
-    // The house takes customers without these; an empty one it refuses, together with what else is wrong.
+    let mut customer = api_body(&body);
+    // The API accepts customers without these fields. Empty ones make it refuse them together with the other errors.
     for field in ["name", "email"] {
-        let given = asked.entry(field).or_insert(Value::Null);
-        if !given.is_string() {
-            *given = "".into();
+        let value = customer.entry(field).or_insert(Value::Null);
+        if !value.is_string() {
+            *value = "".into();
         }
     }
-    match crm.api.post(&["api", "customers"]).json(asked).send().await.ok() {
+    match crm.api.post(&["api", "customers"]).json(customer).send().await.ok() {
         Ok(customer) => {
             let data = render(&customer);
             let response = json!({"status": "success", "message": "Customer added successfully", "data": data});
@@ -74,29 +79,32 @@ pub(super) async fn add(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Respo
 }
 
 pub(super) async fn change(State(crm): State<Crm>, Path(id): Path<String>, AnyJson(body): AnyJson) -> Response {
-    let gone = crm.api.get(&["api", "customers", &id]).send().await;
-    if !gone.body["anonymised_at"].is_null() {
+    if is_anonymised(&crm, &id).await {
         return missing();
     }
-    match crm.api.patch(&["api", "customers", &id]).json(wanted(&body)).send().await.ok() {
+    match crm.api.patch(&["api", "customers", &id]).json(api_body(&body)).send().await.ok() {
         Ok(customer) => success(&customer),
         Err(response) => refused(&response, &body),
     }
 }
 
 pub(super) async fn remove(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
-    let customer = crm.api.get(&["api", "customers", &id]).send().await;
-    if !customer.body["anonymised_at"].is_null() {
+    if is_anonymised(&crm, &id).await {
         return missing();
     }
-    match crm.api.delete(&["api", "customers", &id]).send().await.ok() {
+    match crm.api.delete(&["api", "customers", &id]).send().await.check() {
         Ok(_) => Json(json!({"status": "success", "message": "Customer deleted successfully"})).into_response(),
         Err(response) => refused(&response, &Value::Null),
     }
 }
 
-/// What a client sends, as the house takes it: an address of one text is its first line.
-fn wanted(body: &Value) -> Map<String, Value> {
+async fn is_anonymised(crm: &Crm, id: &str) -> bool {
+    let customer = crm.api.get(&["api", "customers", id]).send().await;
+    customer.ok().is_ok_and(|customer: Customer| customer.is_anonymised())
+}
+
+/// The body for the API. An address of one text becomes its first line.
+fn api_body(body: &Value) -> Map<String, Value> {
     FIELDS
         .iter()
         .filter_map(|field| {
@@ -109,31 +117,29 @@ fn wanted(body: &Value) -> Map<String, Value> {
         .collect()
 }
 
-/// A customer as this dialect shows him.
-fn render(customer: &Value) -> Value {
+/// A customer in this dialect.
+fn render(customer: &Customer) -> Value {
     json!({
-        "id": customer["id"],
-        "customer_id": customer["id"],
-        "name": customer["name"],
-        "email": customer["email"],
-        "phone": customer["phone"],
-        "address": address(&customer["address"]),
-        "created_at": customer["created_at"],
-        "updated_at": customer["updated_at"],
+        "id": customer.id,
+        "customer_id": customer.id,
+        "name": customer.name,
+        "email": customer.email,
+        "phone": customer.phone,
+        "address": customer.address.as_ref().and_then(one_line),
+        "created_at": customer.created_at,
+        "updated_at": customer.updated_at,
     })
 }
 
 /// An address as one text.
-fn address(address: &Value) -> Value {
-    let parts: Vec<&str> = ["line1", "line2", "postal_code", "city", "state", "country"]
-        .iter()
-        .filter_map(|part| address[part].as_str())
-        .filter(|part| !part.is_empty())
-        .collect();
-    if parts.is_empty() { Value::Null } else { parts.join(", ").into() }
+fn one_line(address: &Address) -> Option<String> {
+    let Address { line1, line2, postal_code, city, state, country } = address;
+    let parts = [line1, line2, postal_code, city, state, country].into_iter().filter_map(Option::as_deref);
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn success(customer: &Value) -> Response {
+fn success(customer: &Customer) -> Response {
     Json(json!({"status": "success", "data": render(customer)})).into_response()
 }
 
@@ -149,7 +155,7 @@ fn invalid(field: &str, message: &str, body: &Value) -> Value {
     error
 }
 
-/// A refusal in the old service's words.
+/// A refusal in the wire format of the old service.
 fn refused(response: &ApiResponse, body: &Value) -> Response {
     if response.is_not_found() {
         return missing();

@@ -13,12 +13,14 @@ use axum::{
 use chassis::Json;
 use http::{HeaderMap, StatusCode, header};
 use prometheus::{IntCounterVec, IntGaugeVec};
+use serde::de::IgnoredAny;
 use serde_json::json;
 use tower_http::cors::CorsLayer;
 
 use super::{
     Dialect, Port,
     api_client::ApiClient,
+    model::Page,
     routes::{self, Meters, RouteDoc},
 };
 
@@ -38,7 +40,7 @@ const CUSTOMERS: u16 = 8085;
 const ORDERS: u16 = 8087;
 const NOTIFICATIONS: u16 = 5001;
 
-/// What the handlers have.
+/// The state of the handlers.
 #[derive(Clone)]
 struct Crm {
     api: ApiClient,
@@ -50,26 +52,30 @@ struct Crm {
 
 const CUSTOMER_DOCS: &[RouteDoc] = &[
     ("get", "/api/customers", "Customers, newest first: page, limit"),
-    ("post", "/api/customers", "Makes a customer of name, email, phone, address"),
+    ("post", "/api/customers", "Creates a customer from name, email, phone, address"),
     ("get", "/api/customers/{id}", "One customer"),
-    ("put", "/api/customers/{id}", "Changes what is sent"),
-    ("delete", "/api/customers/{id}", "Removes a customer"),
+    ("put", "/api/customers/{id}", "Changes the fields in the body"),
+    ("delete", "/api/customers/{id}", "Deletes a customer"),
 ];
 const ORDER_DOCS: &[RouteDoc] = &[
     ("get", "/api/orders", "Orders, newest first: customer_id, status, page, limit"),
-    ("post", "/api/orders", "Places an order of customer_id and items"),
+    ("post", "/api/orders", "Places an order for customer_id with items"),
     ("get", "/api/orders/{id}", "One order"),
-    ("put", "/api/orders/{id}/status", "Moves an order: pending, confirmed, processing, shipped, delivered, cancelled"),
-    ("delete", "/api/orders/{id}", "Cancels an order if it may be, and removes it"),
+    (
+        "put",
+        "/api/orders/{id}/status",
+        "Changes the status: pending, confirmed, processing, shipped, delivered, cancelled",
+    ),
+    ("delete", "/api/orders/{id}", "Cancels an order if possible, and deletes it"),
 ];
 
-/// Every route on one screen.
+/// The routes of each port.
 fn router(api: &ApiClient, port: u16) -> Router {
     let metrics = &api.ctx.metrics;
     let crm = Crm {
         moves: metrics.counter(
             "order_status_updates_total",
-            "Orders moved in the dialect crm.",
+            "Changes of order status in the dialect crm.",
             &["from_status", "to_status"],
         ),
         active: metrics.gauge("active_orders_total", "Orders that are neither delivered nor cancelled.", &[]),
@@ -86,7 +92,7 @@ fn router(api: &ApiClient, port: u16) -> Router {
         ORDERS => Meters::new(metrics, "order_service_requests_total", "order_service_latency_seconds").over(
             Router::new()
                 .route("/api/orders", get(orders::list).post(orders::place))
-                // As the virtual service of the fleet passes it on.
+                // The path that the old fleet's virtual service used.
                 .route("/orders", get(orders::list).post(orders::place))
                 .route("/api/orders/{id}", get(orders::one).delete(orders::remove))
                 .route("/api/orders/{id}/status", axum::routing::put(orders::set_status))
@@ -117,21 +123,23 @@ async fn report(State(crm): State<Crm>, headers: HeaderMap, body: Bytes) -> Resp
     }
 }
 
-/// What the notification service hears of a Dapr sidecar.
+/// The subscriptions of the notification service, for a Dapr sidecar.
 async fn subscriptions(State(crm): State<Crm>) -> Response {
     let response = crm.api.get(&["dapr", "subscribe"]).to(&crm.api.gateway.notification).send().await;
     (response.status, Json(response.body)).into_response()
 }
 
-/// Everything that is counted, with the orders that are open now.
+/// All metrics, with the current number of open orders.
 async fn scrape(State(crm): State<Crm>) -> Response {
     let mut active = 0;
     for status in ["pending", "confirmed", "processing", "shipped"] {
         let request =
             crm.api.get(&["api", "orders"]).query("status", status).query("limit", 1).query("include_total", true);
-        // Without an answer the gauge stays where it was.
-        let Ok(page) = request.send().await.ok() else { return routes::metrics(State(crm.api.ctx.metrics)).await };
-        active += page["total"].as_i64().unwrap_or_default();
+        // Without a response the gauge keeps its value.
+        let Ok(page) = request.send().await.ok::<Page<IgnoredAny>>() else {
+            return routes::metrics(State(crm.api.ctx.metrics)).await;
+        };
+        active += i64::try_from(page.total).unwrap_or_default();
     }
     crm.active.with_label_values::<&str>(&[]).set(active);
     routes::metrics(State(crm.api.ctx.metrics)).await

@@ -1,4 +1,4 @@
-//! Orders as the Python service told them.
+//! Orders, with the wire format of the Python service.
 
 use axum::{
     extract::{Path, State},
@@ -13,21 +13,23 @@ use serde_json::{Value, json};
 use super::Crm;
 use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
-    lists, money,
+    lists,
+    model::{Customer, Order, OrderStatus, Product},
+    money,
     orders::{self, discard, wait_until_settled},
     routes::AnyJson,
     values::text,
 };
 
-/// The life of an order, as clients name its stations.
+/// The statuses that a client may name.
 const STATUSES: [&str; 6] = ["pending", "confirmed", "processing", "shipped", "delivered", "cancelled"];
-/// Where the order keeps what the house has no word for.
+/// The metadata entry for the payment method, since the API has other methods.
 const METHOD: &str = "payment_method";
-/// And where a product's id that the catalogue does not hold, with the line's number behind it.
-const NAMED: &str = "product_id_";
-/// Of so many lines at most: an order keeps twenty words in all.
-const MOST_NAMED: usize = 18;
-/// Rows of a list when the client does not say; the old service had no pages.
+/// The prefix of the metadata entries for product ids that are not in the catalogue; the number of the line follows.
+const UNKNOWN_PRODUCT: &str = "product_id_";
+/// Most such entries, since an order has at most twenty entries in total.
+const MAX_UNKNOWN: usize = 18;
+/// Rows of a list without `limit`; the old service had no pages.
 const ROWS: u64 = 100;
 
 #[derive(Debug, Default, Deserialize)]
@@ -55,30 +57,31 @@ pub(super) async fn list(State(crm): State<Crm>, uri: Uri) -> Response {
             .maybe("customer_id", query.customer_id.as_deref())
             .maybe("status", query.status.as_deref())
     };
-    match lists::part(request, first, limit).await {
-        Ok(part) => Json(part.rows.iter().map(render).collect::<Vec<_>>()).into_response(),
+    match lists::range(request, first, limit).await {
+        Ok(range) => Json(range.rows.iter().map(render).collect::<Vec<_>>()).into_response(),
         Err(response) => refused(&response),
     }
 }
 
 pub(super) async fn one(State(crm): State<Crm>, Path(id): Path<String>) -> Response {
-    match orders::get(&crm.api, &id).await.ok() {
+    match orders::get(&crm.api, &id).await {
         Ok(order) => Json(render(&order)).into_response(),
         Err(response) => refused(&response),
     }
 }
 
 pub(super) async fn place(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Response {
-    let asked = match NewOrder::read(&body) {
-        Ok(asked) => asked,
+    let new = match NewOrder::read(&body) {
+        Ok(new) => new,
         Err(errors) => return unprocessable(&errors),
     };
-    let customer = crm.api.get(&["api", "customers", &asked.customer_id]).send().await;
-    if customer.is_not_found() || !customer.body["anonymised_at"].is_null() {
+    let customer = crm.api.get(&["api", "customers", &new.customer_id]).send().await;
+    // A failure of the customer service does not prevent the order, which the order service checks again.
+    if customer.is_not_found() || customer.ok().is_ok_and(|customer: Customer| customer.is_anonymised()) {
         return refusal(StatusCode::BAD_REQUEST, "Invalid customer ID");
     }
-    let mut lines = Vec::with_capacity(asked.items.len());
-    for item in &asked.items {
+    let mut lines = Vec::with_capacity(new.items.len());
+    for item in &new.items {
         match item.line(&crm.api).await {
             Ok(line) => lines.push(line),
             Err(response) => return refused(&response),
@@ -87,15 +90,15 @@ pub(super) async fn place(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Res
     let id = OrderId::new();
     let mut order = json!({
         "id": id,
-        "customer_id": asked.customer_id,
+        "customer_id": new.customer_id,
         "lines": lines,
         "payment": {"method": "on_account"},
         "metadata": {METHOD: body["payment_method"].as_str().unwrap_or_default()},
     });
-    let unknown = asked.items.iter().enumerate().filter(|(at, _)| lines[*at]["product_id"].is_null());
+    let unknown = new.items.iter().enumerate().filter(|(at, _)| lines[*at]["product_id"].is_null());
     let named = unknown.filter_map(|(at, item)| Some((at, item.product_id.as_deref()?)));
-    for (at, product_id) in named.take(MOST_NAMED) {
-        order["metadata"][format!("{NAMED}{}", at + 1)] = product_id.into();
+    for (at, product_id) in named.take(MAX_UNKNOWN) {
+        order["metadata"][format!("{UNKNOWN_PRODUCT}{}", at + 1)] = product_id.into();
     }
     if let Some(notes) = body["notes"].as_str() {
         order["notes"] = notes.into();
@@ -107,7 +110,7 @@ pub(super) async fn place(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Res
     match orders::place_and_get(&crm.api, &id, request).await {
         Ok(order) => {
             let mut shown = render(&order);
-            // What the client sees is the order as it was placed; what the house makes of it comes after.
+            // The old service answered before it processed an order.
             shown["status"] = "pending".into();
             Json(shown).into_response()
         }
@@ -128,16 +131,16 @@ pub(super) async fn set_status(State(crm): State<Crm>, Path(id): Path<String>, A
         return refusal(StatusCode::BAD_REQUEST, "Invalid order status");
     }
     let mut order = orders::get(&crm.api, &id).await;
-    if order.status.is_success() && order.body["status"] == "pending" && status != "pending" {
+    if status != "pending" && order.as_ref().is_ok_and(|order| order.status == OrderStatus::Pending) {
         order = wait_until_settled(&crm.api, &id).await;
     }
-    let before = match order.ok() {
-        Ok(order) => order["status"].as_str().unwrap_or_default().to_owned(),
+    let before = match order {
+        Ok(order) => order.status.as_str(),
         Err(response) => return refused(&response),
     };
-    match crm.api.put(&["api", "orders", &id, "status"]).json(json!({ "status": status })).send().await.ok() {
+    match crm.api.put(&["api", "orders", &id, "status"]).json(json!({ "status": status })).send().await.check() {
         Ok(_) => {
-            crm.moves.with_label_values(&[before.as_str(), status.as_str()]).inc();
+            crm.moves.with_label_values(&[before, status.as_str()]).inc();
             Json(json!({"status": "success", "message": "Order status updated successfully"})).into_response()
         }
         Err(response) if response.status == StatusCode::CONFLICT => {
@@ -154,7 +157,7 @@ pub(super) async fn remove(State(crm): State<Crm>, Path(id): Path<String>) -> Re
     }
 }
 
-/// An order as a client asks for it.
+/// A client's request for an order.
 struct NewOrder {
     customer_id: String,
     items: Vec<Item>,
@@ -167,7 +170,7 @@ struct Item {
     price: f64,
 }
 
-/// What is wrong with a body: where, in words, and as a type.
+/// An error in a body: location, message and type.
 type Wrong = (Value, &'static str, &'static str);
 
 impl NewOrder {
@@ -225,20 +228,21 @@ impl Item {
         })
     }
 
-    /// The line that the house sells: of the catalogue's product where it holds one, else by its name at the price given.
+    /// The line for the API: of a catalogue product, if there is one with the id or name, else an ad-hoc line.
     async fn line(&self, api: &ApiClient) -> Result<Value, ApiResponse> {
-        let mut known = None;
+        let mut known: Option<Product> = None;
         if let Some(id) = &self.product_id {
             let found = api.get(&["api", "products", id]).send().await;
             known = if found.is_not_found() { None } else { Some(found.ok()?) };
         }
         if known.is_none() {
-            let products = lists::whole(|| api.get(&["api", "products"]).query("search", &self.name)).await?;
-            known = products.iter().find(|product| product["name"] == self.name.as_str()).cloned();
+            let products: Vec<Product> =
+                lists::all(|| api.get(&["api", "products"]).query("search", &self.name)).await?;
+            known = products.into_iter().find(|product| product.name == self.name);
         }
         Ok(match known {
             Some(product) => {
-                json!({"product_id": product["id"], "quantity": self.quantity, "unit_price": self.price})
+                json!({"product_id": product.id, "quantity": self.quantity, "unit_price": self.price})
             }
             None => json!({"name": self.name, "quantity": self.quantity, "unit_price": self.price}),
         })
@@ -255,50 +259,46 @@ fn address(address: &Value) -> Option<Value> {
     address.is_object().then_some(taken)
 }
 
-/// An order as this dialect shows it.
-fn render(order: &Value) -> Value {
-    let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let items: Vec<Value> = lines
+/// An order in this dialect.
+fn render(order: &Order) -> Value {
+    let items: Vec<Value> = order
+        .lines
         .iter()
         .enumerate()
         .map(|(at, line)| {
-            let named = &order["metadata"][format!("{NAMED}{}", at + 1)];
+            let unknown = || order.metadata.get(&format!("{UNKNOWN_PRODUCT}{}", at + 1));
             json!({
-                "product_id": if line["product_id"].is_null() { named } else { &line["product_id"] },
-                "product_name": line["name"],
-                "quantity": line["quantity"],
-                "price": line["unit_price"],
-                "unit_price": line["unit_price"],
-                "subtotal": line["subtotal"],
+                "product_id": line.product_id.as_ref().or_else(unknown),
+                "product_name": line.name,
+                "quantity": line.quantity,
+                "price": line.unit_price,
+                "unit_price": line.unit_price,
+                "subtotal": line.subtotal,
             })
         })
         .collect();
-    let shipping = &order["shipping_address"];
-    let shipping_address = if shipping.is_null() {
-        Value::Null
-    } else {
+    let shipping_address = order.shipping_address.as_ref().map(|address| {
         json!({
-            "street": shipping["line1"],
-            "city": shipping["city"],
-            "state": shipping["state"],
-            "postal_code": shipping["postal_code"],
-            "country": shipping["country"],
+            "street": address.line1,
+            "city": address.city,
+            "state": address.state,
+            "postal_code": address.postal_code,
+            "country": address.country,
         })
-    };
-    let method = order["metadata"][METHOD].as_str().filter(|method| !method.is_empty());
+    });
     json!({
-        "id": order["id"],
-        "_id": order["id"],
-        "customer_id": order["customer_id"],
+        "id": order.id,
+        "_id": order.id,
+        "customer_id": order.customer_id,
         "items": items,
-        "total_price": order["total"],
-        "total_amount": order["total"],
-        "status": order["status"],
+        "total_price": order.total,
+        "total_amount": order.total,
+        "status": order.status.as_str(),
         "shipping_address": shipping_address,
-        "payment_method": method,
-        "notes": order["notes"],
-        "created_at": order["created_at"],
-        "updated_at": order["updated_at"],
+        "payment_method": order.metadata.get(METHOD).filter(|method| !method.is_empty()),
+        "notes": order.notes,
+        "created_at": order.created_at,
+        "updated_at": order.updated_at,
     })
 }
 
@@ -312,7 +312,7 @@ fn unprocessable(wrong: &[Wrong]) -> Response {
     (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({ "detail": detail }))).into_response()
 }
 
-/// A refusal of the house in the old service's words.
+/// A refusal of the API in the wire format of the old service.
 fn refused(response: &ApiResponse) -> Response {
     if response.is_not_found() {
         return refusal(StatusCode::NOT_FOUND, "Order not found");

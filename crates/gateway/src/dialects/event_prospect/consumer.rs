@@ -1,20 +1,19 @@
-//! The older topics: `prospect-topic` is told in texts, `event-topic` is read.
+//! Translates between the bus and the old topics: publishes plain texts to `prospect-topic` and reads `event-topic`.
 
 use bus::{Bus, Event, Failure, Handler, Message, Topology};
 use chassis::Context;
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::events::wanted;
-use crate::dialects::api_client::ApiClient;
+use super::events::api_body;
+use crate::dialects::{api_client::ApiClient, model::Prospect};
 
 const GROUP: &str = "event-prospect";
-const TOLD: &str = "prospect-topic";
-const READ: &str = "event-topic";
+const PUBLISHED: &str = "prospect-topic";
+const CONSUMED: &str = "event-topic";
 const TOPOLOGY: Topology =
-    Topology { topics: &[TOLD, READ, "prospect-events"], groups: &[(GROUP, &["prospect-events", READ])] };
+    Topology { topics: &[PUBLISHED, CONSUMED, "prospect-events"], groups: &[(GROUP, &["prospect-events", CONSUMED])] };
 
-/// Translates both ways until the process stops.
+/// Starts the translation in both directions; it runs until the process stops.
 pub(super) async fn start(api: &ApiClient, ctx: &Context) -> anyhow::Result<()> {
     let bus = api.bus(ctx, TOPOLOGY).await?;
     bus.subscribe(ctx, GROUP, Consumer { api: api.clone(), bus: bus.clone() })?;
@@ -26,32 +25,27 @@ struct Consumer {
     bus: Bus,
 }
 
-#[derive(Deserialize)]
-struct Prospect {
-    number: i64,
-}
-
 impl Handler for Consumer {
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         for event in events {
-            if event.topic == READ {
-                self.take(event).await?;
+            if event.topic == CONSUMED {
+                self.create_activity(event).await?;
                 continue;
             }
-            let word = match event.kind.as_str() {
+            let prefix = match event.kind.as_str() {
                 "souk.prospect.created" => "PROSPECT_CREATED: ",
                 "souk.prospect.deleted" => "PROSPECT_DELETED:",
                 _ => continue,
             };
             let prospect: Prospect = event.data()?;
-            told.push(Message {
-                topic: TOLD.into(),
+            messages.push(Message {
+                topic: PUBLISHED.into(),
                 key: prospect.number.to_string(),
-                payload: format!("{word}{}", prospect.number),
+                payload: format!("{prefix}{}", prospect.number),
             });
         }
-        self.bus.publish(told).await.map_err(|error| Failure::Later(error.into()))
+        self.bus.publish(messages).await.map_err(|error| Failure::Later(error.into()))
     }
 
     fn takes_plain(&self, _topic: &str) -> bool {
@@ -60,14 +54,15 @@ impl Handler for Consumer {
 }
 
 impl Consumer {
-    /// An event that another program tells of is one here too, once by the message's id. A text is no event.
-    async fn take(&self, message: &Event) -> Result<(), Failure> {
+    /// Creates an activity from another program's event, once for each message id. A plain text is no event.
+    async fn create_activity(&self, message: &Event) -> Result<(), Failure> {
         let Ok(body @ Value::Object(_)) = message.data::<Value>() else { return Ok(()) };
-        let made = self.api.post(&["api", "activities"]).idempotency_key(&message.id).json(wanted(&body)).send().await;
-        if made.status.is_server_error() {
-            return Err(Failure::Later(anyhow::anyhow!("{}: {}", made.status, made.detail())));
+        let created =
+            self.api.post(&["api", "activities"]).idempotency_key(&message.id).json(api_body(&body)).send().await;
+        if created.status.is_server_error() {
+            return Err(Failure::Later(anyhow::anyhow!("{}: {}", created.status, created.detail())));
         }
-        match made.ok() {
+        match created.check() {
             Ok(_) => Ok(()),
             Err(refusal) => Err(Failure::Bad(anyhow::anyhow!("{}: {}", refusal.status, refusal.detail()))),
         }

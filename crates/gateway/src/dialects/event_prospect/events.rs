@@ -1,4 +1,4 @@
-//! Events as the Java service told them: the house's activities.
+//! Events, with the wire format of the Java service: activities in the API.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use chassis::Json;
 use http::{StatusCode, Uri};
 use serde_json::{Map, Value, json};
 
-use super::{Pages, Refusal, find};
+use super::{PageQuery, Refusal, find};
 use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
+    model::{Activity, Prospect},
     routes::AnyJson,
-    values::id,
 };
 
 pub(super) async fn list(State(api): State<ApiClient>, uri: Uri) -> Result<Response, Refusal> {
@@ -30,19 +30,19 @@ pub(super) async fn of_day(
 }
 
 async fn page(api: &ApiClient, uri: &Uri, date: Option<&str>) -> Result<Response, Refusal> {
-    let pages = Pages::asked(uri)?;
-    let part = pages.rows(|| api.get(&["api", "activities"]).maybe("date", date)).await?;
-    Ok(pages.response(part.total, render_all(api, &part.rows).await?))
+    let query = PageQuery::read(uri)?;
+    let range = query.rows(|| api.get(&["api", "activities"]).maybe("date", date)).await?;
+    Ok(query.response(range.total, render_all(api, &range.rows).await?))
 }
 
 pub(super) async fn one(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
-    let event = known(&api, &number).await?;
+    let event = find_event(&api, &number).await?;
     response(&api, StatusCode::OK, &event).await
 }
 
 pub(super) async fn add(State(api): State<ApiClient>, AnyJson(body): AnyJson) -> Result<Response, Refusal> {
-    let made = api.post(&["api", "activities"]).json(wanted(&body)).send().await.ok()?;
-    response(&api, StatusCode::CREATED, &made).await
+    let created = api.post(&["api", "activities"]).json(api_body(&body)).send().await.ok()?;
+    response(&api, StatusCode::CREATED, &created).await
 }
 
 pub(super) async fn change(
@@ -50,57 +50,57 @@ pub(super) async fn change(
     Path(number): Path<String>,
     AnyJson(body): AnyJson,
 ) -> Result<Response, Refusal> {
-    let event = known(&api, &number).await?;
-    let changed = api.patch(&["api", "activities", id(&event)]).json(wanted(&body)).send().await.ok()?;
+    let event = find_event(&api, &number).await?;
+    let changed = api.patch(&["api", "activities", &event.id]).json(api_body(&body)).send().await.ok()?;
     response(&api, StatusCode::OK, &changed).await
 }
 
 pub(super) async fn remove(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
-    let event = known(&api, &number).await?;
-    let gone = api.delete(&["api", "activities", id(&event)]).send().await;
+    let event = find_event(&api, &number).await?;
+    let gone = api.delete(&["api", "activities", &event.id]).send().await;
     if gone.is_not_found() {
-        return Err(unknown(&number));
+        return Err(not_found(&number));
     }
-    gone.ok()?;
+    gone.check()?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn known(api: &ApiClient, number: &str) -> Result<Value, Refusal> {
-    find(api, "activities", number).await?.ok_or_else(|| unknown(number))
+async fn find_event(api: &ApiClient, number: &str) -> Result<Activity, Refusal> {
+    find(api, "activities", number).await?.ok_or_else(|| not_found(number))
 }
 
-fn unknown(number: &str) -> Refusal {
+fn not_found(number: &str) -> Refusal {
     Refusal::missing("Event", Some(json!(format!("id: {number}"))))
 }
 
-/// What a client sends, as the house takes it.
-pub(super) fn wanted(body: &Value) -> Map<String, Value> {
+/// The body for the API.
+pub(super) fn api_body(body: &Value) -> Map<String, Value> {
     [("name", "name"), ("dateEvent", "date")]
         .into_iter()
         .filter_map(|(theirs, ours)| Some((ours.to_owned(), body.get(theirs)?.clone())))
         .collect()
 }
 
-async fn response(api: &ApiClient, status: StatusCode, event: &Value) -> Result<Response, Refusal> {
-    let shown = render_all(api, std::slice::from_ref(event)).await?;
-    Ok((status, Json(shown.into_iter().next())).into_response())
+async fn response(api: &ApiClient, status: StatusCode, event: &Activity) -> Result<Response, Refusal> {
+    let rendered = render_all(api, std::slice::from_ref(event)).await?;
+    Ok((status, Json(rendered.into_iter().next())).into_response())
 }
 
-/// Events as this dialect shows them; one that tells of a prospect carries his id. Each prospect is looked up once.
-async fn render_all(api: &ApiClient, events: &[Value]) -> Result<Vec<Value>, ApiResponse> {
-    let mut prospects: BTreeMap<&str, Value> = BTreeMap::new();
-    for prospect in events.iter().filter_map(|event| event["prospect_id"].as_str()) {
-        if !prospects.contains_key(prospect) {
-            let found = find(api, "prospects", prospect).await?;
-            prospects.insert(prospect, found.map_or(Value::Null, |found| found["number"].clone()));
+/// Events in this dialect. An event about a prospect has the prospect's number; each prospect is read once.
+async fn render_all(api: &ApiClient, events: &[Activity]) -> Result<Vec<Value>, ApiResponse> {
+    let mut prospects: BTreeMap<&str, Option<i64>> = BTreeMap::new();
+    for id in events.iter().filter_map(|event| event.prospect_id.as_deref()) {
+        if !prospects.contains_key(id) {
+            let prospect: Option<Prospect> = find(api, "prospects", id).await?;
+            prospects.insert(id, prospect.map(|prospect| prospect.number));
         }
     }
-    let shown = |event: &Value| {
-        let mut shown = json!({"id": event["number"], "name": event["name"], "dateEvent": event["date"]});
-        if let Some(prospect) = event["prospect_id"].as_str() {
-            shown["idProspect"] = prospects.get(prospect).cloned().unwrap_or_default();
+    let render = |event: &Activity| {
+        let mut rendered = json!({"id": event.number, "name": event.name, "dateEvent": event.date});
+        if let Some(id) = event.prospect_id.as_deref() {
+            rendered["idProspect"] = prospects.get(id).copied().flatten().into();
         }
-        shown
+        rendered
     };
-    Ok(events.iter().map(shown).collect())
+    Ok(events.iter().map(render).collect())
 }

@@ -1,4 +1,4 @@
-//! `event-prospect`: prospects and events behind a gateway that wants tokens of a Keycloak realm (Java, Spring).
+//! `event-prospect`: prospects and events behind a gateway that demands tokens of a Keycloak realm (Java, Spring).
 
 mod consumer;
 mod events;
@@ -15,13 +15,13 @@ use axum::{
 use chassis::{Json, from_query};
 use commerce::Timestamp;
 use http::{HeaderValue, StatusCode, Uri, header};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
     Dialect, Port,
     api_client::{ApiClient, ApiRequest, ApiResponse},
-    lists::{self, Part},
+    lists::{self, Range},
     routes,
 };
 use realm::TokenCheck;
@@ -33,8 +33,8 @@ pub(super) const DIALECT: Dialect = Dialect {
         Port { number: GATEWAY, what: "gateway, with tokens", optional: false },
         Port { number: EVENTS, what: "event service", optional: false },
         Port { number: PROSPECTS, what: "prospect service", optional: false },
-        // Keycloak's own, where there is one.
-        Port { number: REALM, what: "the realm of the house's own users", optional: true },
+        // Keycloak's port, which may be taken by Keycloak itself.
+        Port { number: REALM, what: "the realm of the fleet's own users", optional: true },
     ],
     routes: router,
     start_consumer: Some(|api, ctx| Box::pin(consumer::start(api, ctx))),
@@ -45,7 +45,7 @@ const EVENTS: u16 = 8080;
 const PROSPECTS: u16 = 9090;
 const REALM: u16 = 8180;
 
-/// Every route on one screen.
+/// The routes of each port.
 fn router(api: &ApiClient, port: u16) -> Router {
     let prospects = Router::new()
         .route("/prospects", get(prospects::list).post(prospects::add))
@@ -73,7 +73,7 @@ fn router(api: &ApiClient, port: u16) -> Router {
         .with_state(api.clone())
 }
 
-/// Lets nobody to the gateway's port without a token of the realm.
+/// Refuses requests to the gateway's port without a token of the realm.
 async fn demand_token(State(api): State<ApiClient>, request: Request, next: Next) -> Result<Response, Refusal> {
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token =
@@ -82,39 +82,42 @@ async fn demand_token(State(api): State<ApiClient>, request: Request, next: Next
     match TokenCheck::of(&api.gateway).check(token.trim()).await {
         Ok(()) => Ok(next.run(request).await),
         Err(StatusCode::UNAUTHORIZED) => Err(Refusal::unauthorised()),
-        Err(status) => Err(Refusal::away(status, "The token cannot be checked now")),
+        Err(status) => Err(Refusal::unavailable(status, "The token cannot be checked now")),
     }
 }
 
-/// Which page, counted from 0.
+/// The page of a list, counted from 0.
 #[derive(Debug, Deserialize)]
 #[serde(default)]
-struct Pages {
+struct PageQuery {
     #[serde(rename = "pageNbr")]
     number: u64,
     #[serde(rename = "pageSize")]
     size: u64,
 }
 
-impl Default for Pages {
+impl Default for PageQuery {
     fn default() -> Self {
         Self { number: 0, size: 10 }
     }
 }
 
-impl Pages {
-    /// What the query asks for.
-    fn asked(uri: &Uri) -> Result<Self, Refusal> {
-        let pages: Self = from_query(uri.query().unwrap_or_default())
+impl PageQuery {
+    /// Reads the query.
+    fn read(uri: &Uri) -> Result<Self, Refusal> {
+        let query: Self = from_query(uri.query().unwrap_or_default())
             .map_err(|_| Refusal::invalid("pageNbr and pageSize must be numbers"))?;
-        if pages.size == 0 { Err(Refusal::invalid("pageSize must be at least 1")) } else { Ok(pages) }
+        if query.size == 0 { Err(Refusal::invalid("pageSize must be at least 1")) } else { Ok(query) }
     }
 
-    async fn rows<'a>(&self, request: impl Fn() -> ApiRequest<'a>) -> Result<Part, ApiResponse> {
-        lists::part(request, self.number.saturating_mul(self.size), self.size).await
+    async fn rows<'a, T: DeserializeOwned>(
+        &self,
+        request: impl Fn() -> ApiRequest<'a>,
+    ) -> Result<Range<T>, ApiResponse> {
+        lists::range(request, self.number.saturating_mul(self.size), self.size).await
     }
 
-    /// A page as Spring tells it: which of how many, and the rows as the dialect shows them.
+    /// A page in the wire format of Spring.
     fn response(&self, total: u64, content: Vec<Value>) -> Response {
         let pages = total.div_ceil(self.size);
         Json(json!({
@@ -132,16 +135,16 @@ impl Pages {
     }
 }
 
-/// What this dialect calls `id` is the house's number; the house's own id is taken too.
-async fn find(api: &ApiClient, kind: &str, id: &str) -> Result<Option<Value>, ApiResponse> {
+/// A resource by its number, which is the `id` of this dialect, or by its id in the API.
+async fn find<T: DeserializeOwned>(api: &ApiClient, kind: &str, id: &str) -> Result<Option<T>, ApiResponse> {
     if let Ok(number) = id.parse::<i64>() {
-        return lists::numbered(api.get(&["api", kind]), number).await;
+        return lists::by_number(api.get(&["api", kind]), number).await;
     }
     let response = api.get(&["api", kind, id]).send().await;
     if response.is_not_found() { Ok(None) } else { response.ok().map(Some) }
 }
 
-/// A refusal in the words of the old services.
+/// A refusal in the wire format of the old services.
 #[derive(Debug)]
 struct Refusal {
     status: StatusCode,
@@ -164,7 +167,7 @@ impl Refusal {
         Self { status: StatusCode::UNAUTHORIZED, code: "UNAUTHORIZED", message, details: None }
     }
 
-    fn away(status: StatusCode, message: impl Into<String>) -> Self {
+    fn unavailable(status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, code: "SERVICE_UNAVAILABLE", message: message.into(), details: None }
     }
 }
@@ -183,25 +186,25 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// What the house refuses: a client's mistake, or that it cannot answer now.
+/// A refusal of the API, or its failure.
 impl From<ApiResponse> for Refusal {
     fn from(response: ApiResponse) -> Self {
         if response.status.is_server_error() {
-            return Self::away(StatusCode::SERVICE_UNAVAILABLE, response.detail());
+            return Self::unavailable(StatusCode::SERVICE_UNAVAILABLE, response.detail());
         }
-        let told: Vec<String> =
+        let messages: Vec<String> =
             response.fields().map(|(field, message)| format!("{}: {message}", renamed(field))).collect();
-        // What could not be read at all names its field at the beginning of the sentence.
+        // The detail of an unreadable body begins with its field.
         let message = match response.detail().split_once(": ") {
-            _ if !told.is_empty() => told.join("; "),
+            _ if !messages.is_empty() => messages.join("; "),
             Some((field, why)) => format!("{}: {why}", renamed(field)),
             None => response.detail().to_owned(),
         };
-        Self { details: Some(told.into()), ..Self::invalid(message) }
+        Self { details: Some(messages.into()), ..Self::invalid(message) }
     }
 }
 
-/// A field of the house as this dialect names it.
+/// The name of an API field in this dialect.
 fn renamed(field: &str) -> &str {
     match field {
         "first_name" => "firstName",

@@ -1,4 +1,4 @@
-//! Prospects as the Java service told them.
+//! Prospects, with the wire format of the Java service.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,12 @@ use chassis::Json;
 use http::Uri;
 use serde_json::{Map, Value, json};
 
-use super::{Pages, Refusal, find};
+use super::{PageQuery, Refusal, find};
 use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
+    model::{Activity, Prospect},
     routes::AnyJson,
-    values::{id, text},
+    values::text,
 };
 
 pub(super) async fn list(State(api): State<ApiClient>, uri: Uri) -> Result<Response, Refusal> {
@@ -30,20 +31,20 @@ pub(super) async fn of_field(
 }
 
 async fn page(api: &ApiClient, uri: &Uri, value: Option<&str>) -> Result<Response, Refusal> {
-    let pages = Pages::asked(uri)?;
-    let part = pages.rows(|| api.get(&["api", "prospects"]).maybe("field", value)).await?;
-    Ok(pages.response(part.total, render_all(api, &part.rows).await?))
+    let query = PageQuery::read(uri)?;
+    let range = query.rows(|| api.get(&["api", "prospects"]).maybe("field", value)).await?;
+    Ok(query.response(range.total, render_all(api, &range.rows).await?))
 }
 
 pub(super) async fn one(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
-    let prospect = known(&api, &number).await?;
+    let prospect = find_prospect(&api, &number).await?;
     response(&api, &prospect).await
 }
 
 pub(super) async fn add(State(api): State<ApiClient>, AnyJson(body): AnyJson) -> Result<Response, Refusal> {
-    let lead = wanted(&api, &body).await?;
-    let made = api.post(&["api", "prospects"]).json(lead).send().await.ok()?;
-    response(&api, &made).await
+    let lead = api_body(&api, &body).await?;
+    let created = api.post(&["api", "prospects"]).json(lead).send().await.ok()?;
+    response(&api, &created).await
 }
 
 pub(super) async fn change(
@@ -51,32 +52,32 @@ pub(super) async fn change(
     Path(number): Path<String>,
     AnyJson(body): AnyJson,
 ) -> Result<Response, Refusal> {
-    let prospect = known(&api, &number).await?;
-    let lead = wanted(&api, &body).await?;
-    let changed = api.patch(&["api", "prospects", id(&prospect)]).json(lead).send().await.ok()?;
+    let prospect = find_prospect(&api, &number).await?;
+    let lead = api_body(&api, &body).await?;
+    let changed = api.patch(&["api", "prospects", &prospect.id]).json(lead).send().await.ok()?;
     response(&api, &changed).await
 }
 
 pub(super) async fn remove(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
-    let prospect = known(&api, &number).await?;
-    let gone = api.delete(&["api", "prospects", id(&prospect)]).send().await;
+    let prospect = find_prospect(&api, &number).await?;
+    let gone = api.delete(&["api", "prospects", &prospect.id]).send().await;
     if gone.is_not_found() {
-        return Err(unknown());
+        return Err(not_found());
     }
-    gone.ok()?;
+    gone.check()?;
     Ok(Json(true).into_response())
 }
 
-async fn known(api: &ApiClient, number: &str) -> Result<Value, Refusal> {
-    find(api, "prospects", number).await?.ok_or_else(unknown)
+async fn find_prospect(api: &ApiClient, number: &str) -> Result<Prospect, Refusal> {
+    find(api, "prospects", number).await?.ok_or_else(not_found)
 }
 
-fn unknown() -> Refusal {
+fn not_found() -> Refusal {
     Refusal::missing("Prospect", None)
 }
 
-/// What a client sends, as the house takes it.
-async fn wanted(api: &ApiClient, body: &Value) -> Result<Map<String, Value>, Refusal> {
+/// The body for the API.
+async fn api_body(api: &ApiClient, body: &Value) -> Result<Map<String, Value>, Refusal> {
     let mut lead = Map::new();
     for (theirs, ours) in [("firstName", "first_name"), ("lastName", "last_name"), ("filedWork", "field")] {
         if let Some(value) = body.get(theirs) {
@@ -93,35 +94,35 @@ async fn wanted(api: &ApiClient, body: &Value) -> Result<Map<String, Value>, Ref
                 Some(number) => find(api, "activities", &number).await?,
                 None => None,
             };
-            let event = found.ok_or_else(|| Refusal::invalid("idEvent: there is no such event"))?;
-            lead.insert("activity_id".into(), event["id"].clone());
+            let event: Activity = found.ok_or_else(|| Refusal::invalid("idEvent: there is no such event"))?;
+            lead.insert("activity_id".into(), event.id.into());
         }
     }
     Ok(lead)
 }
 
-async fn response(api: &ApiClient, prospect: &Value) -> Result<Response, Refusal> {
-    let shown = render_all(api, std::slice::from_ref(prospect)).await?;
-    Ok(Json(shown.into_iter().next()).into_response())
+async fn response(api: &ApiClient, prospect: &Prospect) -> Result<Response, Refusal> {
+    let rendered = render_all(api, std::slice::from_ref(prospect)).await?;
+    Ok(Json(rendered.into_iter().next()).into_response())
 }
 
-/// Prospects as this dialect shows them. Each event is looked up once.
-async fn render_all(api: &ApiClient, prospects: &[Value]) -> Result<Vec<Value>, ApiResponse> {
-    let mut events: BTreeMap<&str, Value> = BTreeMap::new();
-    for activity in prospects.iter().filter_map(|prospect| prospect["activity_id"].as_str()) {
-        if !events.contains_key(activity) {
-            let event = find(api, "activities", activity).await?;
-            events.insert(activity, event.map_or(Value::Null, |event| event["number"].clone()));
+/// Prospects in this dialect. Each event is read once.
+async fn render_all(api: &ApiClient, prospects: &[Prospect]) -> Result<Vec<Value>, ApiResponse> {
+    let mut events: BTreeMap<&str, Option<i64>> = BTreeMap::new();
+    for id in prospects.iter().filter_map(|prospect| prospect.activity_id.as_deref()) {
+        if !events.contains_key(id) {
+            let event: Option<Activity> = find(api, "activities", id).await?;
+            events.insert(id, event.map(|event| event.number));
         }
     }
-    let shown = |prospect: &Value| {
+    let render = |prospect: &Prospect| {
         json!({
-            "id": prospect["number"],
-            "firstName": prospect["first_name"],
-            "lastName": prospect["last_name"],
-            "filedWork": prospect["field"],
-            "idEvent": prospect["activity_id"].as_str().and_then(|activity| events.get(activity)),
+            "id": prospect.number,
+            "firstName": prospect.first_name,
+            "lastName": prospect.last_name,
+            "filedWork": prospect.field,
+            "idEvent": prospect.activity_id.as_deref().and_then(|id| events.get(id)),
         })
     };
-    Ok(prospects.iter().map(shown).collect())
+    Ok(prospects.iter().map(render).collect())
 }

@@ -1,5 +1,5 @@
-//! Whose tokens are taken: those of the configured realm, or, where there is none, the house's own, which its issuer then gives
-//! out by the realm's paths.
+//! The accepted tokens: those of the configured realm, or else the fleet's own, which this port then issues under the realm's
+//! paths.
 
 use auth::oidc::{ForeignError, ForeignIssuers};
 use axum::{
@@ -13,13 +13,16 @@ use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{dialects::api_client::ApiClient, state::Gateway};
+use crate::{
+    dialects::{api_client::ApiClient, model::Session},
+    state::Gateway,
+};
 
-/// Checks tokens.
+/// Verifies tokens.
 pub(super) enum TokenCheck<'a> {
-    /// Of the configured realm.
+    /// Tokens of the configured realm.
     Realm(&'a ForeignIssuers),
-    /// Of the house.
+    /// Tokens of the fleet.
     Fleet(&'a auth::Verifier),
 }
 
@@ -32,7 +35,7 @@ impl<'a> TokenCheck<'a> {
         }
     }
 
-    /// 401 for a token that is not to be believed, 503 where that cannot be said now.
+    /// Returns 401 for an invalid token, 503 if the token cannot be verified now.
     pub(super) async fn check(&self, token: &str) -> Result<(), StatusCode> {
         match self {
             Self::Realm(issuers) => match issuers.verify(token).await {
@@ -91,14 +94,13 @@ pub(super) async fn token(State(api): State<ApiClient>, body: Bytes) -> Response
         return refusal(StatusCode::BAD_REQUEST, "unsupported_grant_type", "Only the grant type password is taken");
     }
     let name = if grant.username.contains('@') { "email" } else { "username" };
-    let login = json!({name: grant.username, "password": grant.password});
-    match api.post(&["api", "users", "login"]).json(login).send().await.ok() {
-        Ok(signed_in) => {
-            let ends: Option<Timestamp> = serde_json::from_value(signed_in["expires_at"].clone()).ok();
-            let left = ends.map_or(0, |ends| (ends.micros() - Timestamp::now().micros()) / 1_000_000);
+    let credentials = json!({name: grant.username, "password": grant.password});
+    match api.post(&["api", "users", "login"]).json(credentials).send().await.ok() {
+        Ok(Session { token, expires_at, .. }) => {
+            let expires_in = expires_at.map_or(0, |end| (end.micros() - Timestamp::now().micros()) / 1_000_000);
             Json(json!({
-                "access_token": signed_in["token"],
-                "expires_in": left,
+                "access_token": token,
+                "expires_in": expires_in,
                 "refresh_expires_in": 0,
                 "token_type": "Bearer",
                 "scope": "profile email",

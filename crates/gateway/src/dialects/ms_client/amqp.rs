@@ -1,4 +1,4 @@
-//! The fleet's exchanges on RabbitMQ.
+//! The exchanges of the fleet on RabbitMQ.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,26 +20,26 @@ use tokio::sync::Mutex;
 pub(super) const ORDERS: &str = "order_notifications";
 pub(super) const STOCK: &str = "stock_update";
 pub(super) const DELETION: &str = "client_deletion_exchange";
-/// The queues that are listened to, and where they hang: our own, since who listens to another program's takes its messages.
+/// The consumed queues with their exchanges. They are not shared with other programs, which would lose messages.
 const QUEUES: [(&str, &str); 2] = [("souk_stock_update", STOCK), ("souk_client_deletion", DELETION)];
-/// What our own messages say of who sent them.
+/// The `app_id` of published messages, so that they are not consumed again.
 const APP: &str = "souk";
-/// How long the broker may take for anything.
+/// The timeout of a call to the broker.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait before the broker is tried again.
+/// The pause between two attempts to reach the broker.
 const PAUSE: Duration = Duration::from_secs(1);
 const PERSISTENT: u8 = 2;
 
-/// A message to be told.
+/// A message to be published.
 #[derive(Debug)]
 pub(super) struct OutgoingMessage {
     pub(super) exchange: &'static str,
-    /// The message's id, by which a repeat is known.
+    /// The message id, by which consumers recognise a repeat.
     pub(super) id: String,
     pub(super) body: Value,
 }
 
-/// A message of another program.
+/// A message from another program.
 #[derive(Debug)]
 pub(super) struct IncomingMessage {
     pub(super) exchange: &'static str,
@@ -47,7 +47,7 @@ pub(super) struct IncomingMessage {
     pub(super) body: Value,
 }
 
-/// The broker. Cheap to clone.
+/// A client of the broker. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Amqp {
     url: Arc<str>,
@@ -55,19 +55,19 @@ pub(super) struct Amqp {
 }
 
 impl Amqp {
-    /// The broker at this URL; it need not be there yet.
+    /// A client for this URL. It connects when it is first used.
     pub(super) fn new(url: &str) -> anyhow::Result<Self> {
         ensure!(url.starts_with("amqp://") || url.starts_with("amqps://"), "ms_client_amqp is no amqp:// URL");
         Ok(Self { url: url.into(), publisher: Arc::default() })
     }
 
-    /// Has the broker keep these, in their order.
+    /// Publishes messages in their order and waits for the broker's confirmation.
     pub(super) async fn publish(&self, messages: &[OutgoingMessage]) -> anyhow::Result<()> {
         if messages.is_empty() {
             return Ok(());
         }
         let mut publisher = self.publisher.lock().await;
-        let told = tokio::time::timeout(TIMEOUT, async {
+        let published = tokio::time::timeout(TIMEOUT, async {
             if publisher.as_ref().is_none_or(|(_, channel)| !channel.status().connected()) {
                 *publisher = Some(self.open().await?);
             }
@@ -93,14 +93,14 @@ impl Amqp {
             }
             Ok(())
         });
-        let told = told.await.map_err(anyhow::Error::from).and_then(|told| told);
-        if told.is_err() {
+        let published = published.await.map_err(anyhow::Error::from).and_then(|published| published);
+        if published.is_err() {
             *publisher = None;
         }
-        told
+        published
     }
 
-    /// Connects, and declares the exchanges as the old fleet's programs do.
+    /// Connects and declares the exchanges in the same way as the old fleet's programs.
     async fn open(&self) -> anyhow::Result<(Connection, Channel)> {
         let connection = Connection::connect(&self.url, ConnectionProperties::default()).await?;
         let mut channel = connection.create_channel().await?;
@@ -114,7 +114,7 @@ impl Amqp {
                 )
                 .await;
             if declared.is_err() {
-                // It is there with other properties, which is as good; the broker has closed the channel over it.
+                // The exchange exists with other properties, which does not matter, but the broker has closed the channel.
                 channel = connection.create_channel().await?;
                 let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
                 channel.exchange_declare(exchange.into(), ExchangeKind::Fanout, passive, FieldTable::default()).await?;
@@ -124,8 +124,8 @@ impl Amqp {
         Ok((connection, channel))
     }
 
-    /// Gives what other programs tell to `handle_message`, each at least once, until the process stops. A broker that is away is waited
-    /// for, and that is told once.
+    /// Passes messages of other programs to `handle`, each at least once, until the process stops. While the broker is unreachable, it
+    /// reconnects; the log has one warning.
     pub(super) async fn listen<F, Fut>(self, ctx: Context, handle_message: F)
     where
         F: Fn(IncomingMessage) -> Fut,
@@ -138,7 +138,7 @@ impl Amqp {
                 ended = self.consume(&handle_message, &mut was_down) => ended,
             };
             if let (Err(error), false) = (ended, was_down) {
-                tracing::warn!(%error, "RabbitMQ is away; what the older fleet's programs tell is waited for");
+                tracing::warn!(%error, "RabbitMQ is unreachable; messages of the older fleet's programs wait");
                 was_down = true;
             }
             tokio::select! {
@@ -167,7 +167,7 @@ impl Amqp {
             deliveries.push(consumer.map(move |delivery| (exchange, delivery)).boxed());
         }
         if std::mem::take(was_down) {
-            tracing::info!("RabbitMQ is back");
+            tracing::info!("RabbitMQ is reachable again");
         }
         let mut deliveries = futures::stream::select_all(deliveries);
         while let Some((exchange, delivery)) = deliveries.next().await {
@@ -176,7 +176,7 @@ impl Amqp {
                 Some(message) => match handle_message(message).await {
                     Ok(()) => delivery.ack(BasicAckOptions::default()).await?,
                     Err(error) => {
-                        tracing::debug!(%error, "a message of the older fleet waits");
+                        tracing::debug!(%error, "could not handle a message of the older fleet; it will be delivered again");
                         tokio::time::sleep(PAUSE).await;
                         delivery.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?
                     }
@@ -188,7 +188,7 @@ impl Amqp {
     }
 }
 
-/// What another program tells; nothing of our own messages, and nothing that is no JSON.
+/// Reads a message; `None` for one that this program published, or that is no JSON.
 fn read(exchange: &'static str, delivery: &Delivery) -> Option<IncomingMessage> {
     if delivery.properties.app_id().as_ref().is_some_and(|app| app.as_str() == APP) {
         return None;
@@ -199,7 +199,7 @@ fn read(exchange: &'static str, delivery: &Delivery) -> Option<IncomingMessage> 
             Some(IncomingMessage { exchange, id: id.filter(|id| !id.is_empty()), body })
         }
         Err(error) => {
-            tracing::warn!(exchange, %error, "a message that is no JSON is passed over");
+            tracing::warn!(exchange, %error, "ignored a message that is no JSON");
             None
         }
     }

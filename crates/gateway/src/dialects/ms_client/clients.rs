@@ -1,4 +1,4 @@
-//! `/customers`: clients as the Flask service told them.
+//! `/customers`: clients, with the wire format of the Flask service.
 
 use axum::{
     extract::{Path, State},
@@ -15,23 +15,23 @@ use super::{
 use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
     lists,
+    model::{Address, Customer},
     routes::AnyJson,
-    values::id,
 };
 
-/// Every field of a client, in the order in which the first one that is missing is named.
+/// The fields of a client, in the order in which the old service checked them.
 const FIELDS: [&str; 8] = ["nom", "prenom", "email", "telephone", "adresse", "ville", "code_postal", "pays"];
 const WHAT: &str = "Client";
 
 pub(super) async fn list(State(api): State<ApiClient>, _: User) -> Response {
-    match lists::whole(|| api.get(&["api", "customers"])).await {
+    match lists::all(|| api.get(&["api", "customers"])).await {
         Ok(rows) => Json(rows.iter().map(render).collect::<Vec<_>>()).into_response(),
         Err(response) => refused(&response),
     }
 }
 
 pub(super) async fn one(State(api): State<ApiClient>, _: User, Path(number): Path<String>) -> Response {
-    match find(&api, "customers", &number).await {
+    match find::<Customer>(&api, "customers", &number).await {
         Ok(Some(customer)) => Json(render(&customer)).into_response(),
         Ok(None) => missing(WHAT),
         Err(response) => refused(&response),
@@ -42,33 +42,33 @@ pub(super) async fn add(Admin(api): Admin, AnyJson(body): AnyJson) -> Response {
     if let Some(field) = FIELDS.iter().find(|field| body.get(**field).is_none_or(Value::is_null)) {
         return error(StatusCode::BAD_REQUEST, format!("Champ manquant: {field}"));
     }
-    if let Some(wrong) = wrong(&body) {
-        return wrong;
+    if let Some(refusal) = check(&body) {
+        return refusal;
     }
-    match api.post(&["api", "customers"]).json(wanted(&body)).send().await.ok() {
-        Ok(made) => (StatusCode::CREATED, Json(brief(&made))).into_response(),
-        Err(response) => unfit(&response),
+    match api.post(&["api", "customers"]).json(api_body(&body)).send().await.ok() {
+        Ok(created) => (StatusCode::CREATED, Json(render_brief(&created))).into_response(),
+        Err(response) => invalid(&response),
     }
 }
 
 pub(super) async fn change(Admin(api): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
-    let customer = match find(&api, "customers", &number).await {
+    let customer: Customer = match find(&api, "customers", &number).await {
         Ok(Some(customer)) => customer,
         Ok(None) => return missing(WHAT),
         Err(response) => return refused(&response),
     };
-    if let Some(wrong) = wrong(&body) {
-        return wrong;
+    if let Some(refusal) = check(&body) {
+        return refusal;
     }
-    let mut change = wanted(&body);
-    // The name that people see is made of the two, so both are said again.
-    for name in ["first_name", "last_name"] {
-        change.entry(name).or_insert_with(|| customer[name].clone());
+    let mut change = api_body(&body);
+    // The API makes the full name of these two if both are in the change.
+    for (field, name) in [("first_name", customer.first_name), ("last_name", customer.last_name)] {
+        change.entry(field).or_insert_with(|| name.into());
     }
     change.insert("name".into(), Value::Null);
-    match api.patch(&["api", "customers", id(&customer)]).json(change).send().await.ok() {
-        Ok(changed) => Json(brief(&changed)).into_response(),
-        Err(response) => unfit(&response),
+    match api.patch(&["api", "customers", &customer.id]).json(change).send().await.ok() {
+        Ok(changed) => Json(render_brief(&changed)).into_response(),
+        Err(response) => invalid(&response),
     }
 }
 
@@ -80,15 +80,15 @@ pub(super) async fn remove(Admin(api): Admin, Path(number): Path<String>) -> Res
     }
 }
 
-/// Cancels the client's open orders and removes what is personal; whether there was such a client.
+/// Cancels the client's open orders and removes the personal data. Returns false if there is no such client.
 pub(super) async fn erase(api: &ApiClient, number: &str) -> Result<bool, ApiResponse> {
-    let Some(customer) = find(api, "customers", number).await? else { return Ok(false) };
-    let gone = api.delete(&["api", "customers", id(&customer)]).query("cancel_open", true).send().await;
-    if gone.is_not_found() { Ok(false) } else { gone.ok().map(|_| true) }
+    let Some(customer) = find::<Customer>(api, "customers", number).await? else { return Ok(false) };
+    let gone = api.delete(&["api", "customers", &customer.id]).query("cancel_open", true).send().await;
+    if gone.is_not_found() { Ok(false) } else { gone.check().map(|_| true) }
 }
 
-/// What the old service checked before anything else.
-fn wrong(body: &Value) -> Option<Response> {
+/// The checks of the old service, which come before all others.
+fn check(body: &Value) -> Option<Response> {
     let bad = |text: &str| Some(error(StatusCode::BAD_REQUEST, text));
     if let Some(name) = body.get("nom")
         && name.as_str().is_none_or(|name| name.trim().is_empty() || name.chars().any(char::is_numeric))
@@ -103,16 +103,16 @@ fn wrong(body: &Value) -> Option<Response> {
     None
 }
 
-/// What a client sends, as the house takes it.
-fn wanted(body: &Value) -> Map<String, Value> {
+/// The body for the API.
+fn api_body(body: &Value) -> Map<String, Value> {
     let text = |field: &str| match body.get(field) {
         Some(Value::Number(number)) => Some(Value::String(number.to_string())),
         other => other.cloned(),
     };
-    let mut wanted = Map::new();
+    let mut customer = Map::new();
     for (theirs, ours) in [("nom", "last_name"), ("prenom", "first_name"), ("email", "email"), ("telephone", "phone")] {
         if let Some(value) = text(theirs) {
-            wanted.insert(ours.into(), value);
+            customer.insert(ours.into(), value);
         }
     }
     let mut address = Map::new();
@@ -123,42 +123,45 @@ fn wanted(body: &Value) -> Map<String, Value> {
         }
     }
     if !address.is_empty() {
-        wanted.insert("address".into(), address.into());
+        customer.insert("address".into(), address.into());
     }
-    wanted
+    customer
 }
 
-fn render(customer: &Value) -> Value {
-    let address = &customer["address"];
+/// A client in this dialect.
+fn render(customer: &Customer) -> Value {
+    let none = Address::default();
+    let address = customer.address.as_ref().unwrap_or(&none);
     json!({
-        "id": customer["number"],
+        "id": customer.number,
         "nom": surname(customer),
-        "prenom": customer["first_name"],
-        "email": customer["email"],
-        "telephone": customer["phone"],
-        "adresse": address["line1"],
-        "ville": address["city"],
-        "code_postal": address["postal_code"],
-        "pays": address["country"],
+        "prenom": customer.first_name,
+        "email": customer.email,
+        "telephone": customer.phone,
+        "adresse": address.line1,
+        "ville": address.city,
+        "code_postal": address.postal_code,
+        "pays": address.country,
     })
 }
 
-fn brief(customer: &Value) -> Value {
+/// A client without the address.
+fn render_brief(customer: &Customer) -> Value {
     json!({
-        "id": customer["number"],
+        "id": customer.number,
         "nom": surname(customer),
-        "prenom": customer["first_name"],
-        "email": customer["email"],
+        "prenom": customer.first_name,
+        "email": customer.email,
     })
 }
 
-/// Customers from elsewhere may have one name only.
-fn surname(customer: &Value) -> &Value {
-    if customer["last_name"].is_null() { &customer["name"] } else { &customer["last_name"] }
+/// The last name, or the full name of a customer that has no other.
+fn surname(customer: &Customer) -> Option<&String> {
+    customer.last_name.as_ref().or(customer.name.as_ref())
 }
 
-/// A client that the house does not take, in the old words where there are some.
-fn unfit(response: &ApiResponse) -> Response {
+/// A refusal of the API in the messages of the old service, where it had one.
+fn invalid(response: &ApiResponse) -> Response {
     let names = |wanted: &[&str]| response.fields().any(|(field, _)| wanted.contains(&field));
     if names(&["email"]) {
         return error(StatusCode::BAD_REQUEST, "Email non valide");

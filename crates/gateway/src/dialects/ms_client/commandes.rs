@@ -1,4 +1,4 @@
-//! `/orders`: orders of one product as the Flask service told them.
+//! `/orders`: orders of one product, with the wire format of the Flask service.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chassis::Json;
-use commerce::OrderId;
+use commerce::{Amount, OrderId};
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -17,46 +18,49 @@ use super::{
 };
 use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
-    lists, orders,
+    lists,
+    model::{Customer, GraphQl, Order, OrderLine, OrderStatus, Page, Product},
+    money::cents,
+    orders,
     routes::AnyJson,
-    values::{id, whole},
+    values::whole,
 };
 
 const WHAT: &str = "Order";
-/// Where an order keeps the word that its client last gave it, since the house has one status for the first two.
+/// The metadata entry for the `statut` that the client set last, since the API has one status for the first two.
 const STATUT: &str = "statut";
-/// What stands in an order beside its line, so that its total is what the admin said.
+/// The label of the adjustment that makes an order's total the one of the request.
 const DIFFERENCE: &str = "montant_total";
-/// The words of this fleet with the statuses of the house.
-const STATUTS: [(&str, &str); 6] = [
-    ("En cours", "confirmed"),
-    ("Confirmée", "confirmed"),
-    ("En préparation", "processing"),
-    ("Expédiée", "shipped"),
-    ("Livrée", "delivered"),
-    ("Annulée", "cancelled"),
+/// The values of `statut` with the statuses of the API, in the order in which an order passes them.
+const STATUTS: [(&str, OrderStatus); 6] = [
+    ("En cours", OrderStatus::Confirmed),
+    ("Confirmée", OrderStatus::Confirmed),
+    ("En préparation", OrderStatus::Processing),
+    ("Expédiée", OrderStatus::Shipped),
+    ("Livrée", OrderStatus::Delivered),
+    ("Annulée", OrderStatus::Cancelled),
 ];
 
 pub(super) async fn list(State(api): State<ApiClient>, _: User) -> Response {
-    let told = async {
-        let rows = lists::from_oldest(|| api.get(&["api", "orders"])).await?;
+    let rendered = async {
+        let rows: Vec<Order> = lists::all_oldest_first(|| api.get(&["api", "orders"])).await?;
         Names::of(&api, &rows).await.map(|names| rows.iter().map(|order| render(order, &names)).collect::<Vec<_>>())
     };
-    match told.await {
-        Ok(render) => Json(render).into_response(),
+    match rendered.await {
+        Ok(rendered) => Json(rendered).into_response(),
         Err(response) => refused(&response),
     }
 }
 
 pub(super) async fn one(State(api): State<ApiClient>, _: User, Path(number): Path<String>) -> Response {
-    match find(&api, "orders", &number).await {
-        Ok(Some(order)) => response(&api, &order).await,
+    match find::<Order>(&api, "orders", &number).await {
+        Ok(Some(order)) => respond(&api, &order).await,
         Ok(None) => missing(WHAT),
         Err(response) => refused(&response),
     }
 }
 
-async fn response(api: &ApiClient, order: &Value) -> Response {
+async fn respond(api: &ApiClient, order: &Order) -> Response {
     match Names::of(api, std::slice::from_ref(order)).await {
         Ok(names) => Json(render(order, &names)).into_response(),
         Err(response) => refused(&response),
@@ -64,18 +68,18 @@ async fn response(api: &ApiClient, order: &Value) -> Response {
 }
 
 pub(super) async fn add(Admin(api): Admin, AnyJson(body): AnyJson) -> Response {
-    let asked = match Asked::read(&body) {
-        Ok(asked) => asked,
-        Err(wrong) => return error(StatusCode::BAD_REQUEST, wrong),
+    let new = match NewOrder::read(&body) {
+        Ok(new) => new,
+        Err(message) => return error(StatusCode::BAD_REQUEST, message),
     };
-    match asked.place(&api).await {
+    match new.place(&api).await {
         Ok(Ok(order)) => {
             let body = json!({
-                "id": order["number"],
-                "client_id": asked.client,
-                "produit_id": asked.product,
-                "quantite": asked.quantity,
-                "montant_total": asked.total.map_or_else(|| order["total"].clone(), |total| json!(total)),
+                "id": order.number,
+                "client_id": new.client,
+                "produit_id": new.product,
+                "quantite": new.quantity,
+                "montant_total": new.total.map_or_else(|| json!(order.total), |total| json!(total)),
             });
             (StatusCode::CREATED, Json(body)).into_response()
         }
@@ -85,8 +89,8 @@ pub(super) async fn add(Admin(api): Admin, AnyJson(body): AnyJson) -> Response {
     }
 }
 
-/// An order as an admin asks for it.
-struct Asked {
+/// A request for an order.
+struct NewOrder {
     client: i64,
     product: i64,
     quantity: i64,
@@ -94,15 +98,15 @@ struct Asked {
     statut: &'static str,
 }
 
-impl Asked {
-    /// What the body asks for, or what is wrong with it.
+impl NewOrder {
+    /// Reads a body, or returns the error in it.
     fn read(body: &Value) -> Result<Self, String> {
-        let wanted = |field: &str| whole(&body[field]).ok_or_else(|| format!("Champ manquant: {field}"));
+        let required = |field: &str| whole(&body[field]).ok_or_else(|| format!("Champ manquant: {field}"));
         let quantity = if body["quantite"].is_null() { Some(1) } else { whole(&body["quantite"]) };
         let total = &body["montant_total"];
         Ok(Self {
-            client: wanted("client_id")?,
-            product: wanted("produit_id")?,
+            client: required("client_id")?,
+            product: required("produit_id")?,
             quantity: quantity.filter(|pieces| *pieces > 0).ok_or("quantite non valide")?,
             total: match total {
                 Value::Null => None,
@@ -112,21 +116,20 @@ impl Asked {
         })
     }
 
-    /// Places it on account, and waits for what becomes of it; or says what it names that there is not.
-    async fn place(&self, api: &ApiClient) -> Result<Result<Value, Response>, ApiResponse> {
-        let Some(customer) = find(api, "customers", &self.client.to_string()).await? else {
+    /// Places the order on account and waits for its outcome. Returns a response of its own for an unknown client or product.
+    async fn place(&self, api: &ApiClient) -> Result<Result<Order, Response>, ApiResponse> {
+        let Some(customer) = find::<Customer>(api, "customers", &self.client.to_string()).await? else {
             return Ok(Err(missing("Client")));
         };
-        let Some(product) = find(api, "products", &self.product.to_string()).await? else {
+        let Some(product) = find::<Product>(api, "products", &self.product.to_string()).await? else {
             return Ok(Err(missing("Product")));
         };
-        let line = json!({"product_id": id(&product), "quantity": self.quantity, "unit_price": product["price"]});
-        #[expect(clippy::cast_precision_loss, reason = "a count of pieces")]
-        let of_lines = product["price"].as_f64().unwrap_or_default() * self.quantity as f64;
+        let line = json!({"product_id": product.id, "quantity": self.quantity, "unit_price": product.price});
+        let of_lines = product.price.minor().saturating_mul(self.quantity);
         let own = OrderId::new();
         let mut order = json!({
             "id": own,
-            "customer_id": id(&customer),
+            "customer_id": customer.id,
             "lines": [line],
             "payment": {"method": "on_account"},
             "metadata": {STATUT: self.statut},
@@ -135,46 +138,46 @@ impl Asked {
             order["adjustments"] = json!([adjustment]);
         }
         let request = || api.post(&["api", "orders"]).json(&order);
-        let moved = async |placed: Value| match move_to(api, &placed, self.statut).await {
+        let set_status = async |placed: Order| match move_to(api, &placed, self.statut).await {
             Ok(Ok(_)) => Ok(placed),
-            Ok(Err(refusal)) => Err(Failed::Told(refusal)),
+            Ok(Err(refusal)) => Err(Failure::Respond(refusal)),
             Err(response) => Err(response.into()),
         };
-        match orders::place_and_settle(api, &own, request, moved).await {
+        match orders::place_and_settle(api, &own, request, set_status).await {
             Ok(placed) => Ok(Ok(placed)),
-            Err(Failed::Told(refusal)) => Ok(Err(refusal)),
-            Err(Failed::House(response)) => Err(response),
+            Err(Failure::Respond(refusal)) => Ok(Err(refusal)),
+            Err(Failure::Api(response)) => Err(response),
         }
     }
 }
 
-/// Why there is no order: what the client is told, or what the house said.
-enum Failed {
-    Told(Response),
-    House(ApiResponse),
+/// Why there is no order: a response of this dialect, or a failed request to the API.
+enum Failure {
+    Respond(Response),
+    Api(ApiResponse),
 }
 
-impl From<ApiResponse> for Failed {
+impl From<ApiResponse> for Failure {
     fn from(response: ApiResponse) -> Self {
-        Self::House(response)
+        Self::Api(response)
     }
 }
 
-/// What makes the lines' sum the total that was said.
-fn difference(total: f64, of_lines: f64) -> Option<Value> {
-    let cents = ((total - of_lines) * 100.0).round();
-    (cents != 0.0).then(|| json!({"label": DIFFERENCE, "amount": cents / 100.0}))
+/// The adjustment between the sum of the lines in cents and the requested total, if they differ.
+fn difference(total: f64, of_lines: i64) -> Option<Value> {
+    let amount = cents(total).unwrap_or_default().saturating_sub(of_lines);
+    (amount != 0).then(|| json!({"label": DIFFERENCE, "amount": Amount::from_minor(amount)}))
 }
 
 pub(super) async fn change(Admin(api): Admin, Path(number): Path<String>, AnyJson(body): AnyJson) -> Response {
     let changed = async {
-        let Some(found) = find(&api, "orders", &number).await? else { return Ok(missing(WHAT)) };
-        let mut order = orders::wait_until_settled(&api, id(&found)).await.ok()?;
-        let wanted = match &body["statut"] {
+        let Some(found) = find::<Order>(&api, "orders", &number).await? else { return Ok(missing(WHAT)) };
+        let mut order = orders::wait_until_settled(&api, &found.id).await?;
+        let new_statut = match &body["statut"] {
             Value::Null => None,
-            word => match statut(word) {
+            value => match statut(value) {
                 Ok(statut) => Some(statut),
-                Err(wrong) => return Ok(error(StatusCode::BAD_REQUEST, wrong)),
+                Err(message) => return Ok(error(StatusCode::BAD_REQUEST, message)),
             },
         };
         let total = match &body["montant_total"] {
@@ -184,21 +187,20 @@ pub(super) async fn change(Admin(api): Admin, Path(number): Path<String>, AnyJso
                 None => return Ok(error(StatusCode::BAD_REQUEST, "montant_total non valide")),
             },
         };
-        // First what may be refused: a refusal changes nothing.
-        if let Some(statut) = wanted {
+        // The status first, since it may be refused, and a refused request changes nothing.
+        if let Some(statut) = new_statut {
             order = match move_to(&api, &order, statut).await? {
                 Ok(order) => order,
                 Err(refusal) => return Ok(refusal),
             };
         }
         if let Some(total) = total {
-            let lines = order["lines"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let of_lines: f64 = lines.iter().filter_map(|line| line["subtotal"].as_f64()).sum();
+            let of_lines = order.lines.iter().map(|line| line.subtotal.minor()).sum();
             let adjustments: Vec<Value> = difference(total, of_lines).into_iter().collect();
             let change = json!({ "adjustments": adjustments });
-            order = api.patch(&["api", "orders", id(&order)]).json(change).send().await.ok()?;
+            order = api.patch(&["api", "orders", &order.id]).json(change).send().await.ok()?;
         }
-        Ok::<_, ApiResponse>(response(&api, &order).await)
+        Ok::<_, ApiResponse>(respond(&api, &order).await)
     };
     match changed.await {
         Ok(response) => response,
@@ -206,39 +208,40 @@ pub(super) async fn change(Admin(api): Admin, Path(number): Path<String>, AnyJso
     }
 }
 
-/// Moves an order to a word of this fleet, step by step where the house has more of them between.
-async fn move_to(api: &ApiClient, order: &Value, wanted: &'static str) -> Result<Result<Value, Response>, ApiResponse> {
-    let place = |status: &str| STATUTS.iter().position(|(_, known)| *known == status);
-    let target = STATUTS.iter().find(|(word, _)| *word == wanted).map_or("confirmed", |(_, status)| *status);
-    let now = order["status"].as_str().unwrap_or_default();
-    let steps: Vec<&str> = match (place(now), place(target)) {
-        (Some(from), Some(to)) if target != "cancelled" && to > from => STATUTS
+/// Gives an order the status for a `statut`, in several steps where the API has statuses in between.
+async fn move_to(api: &ApiClient, order: &Order, statut: &'static str) -> Result<Result<Order, Response>, ApiResponse> {
+    let position = |status: OrderStatus| STATUTS.iter().position(|(_, known)| *known == status);
+    let target =
+        STATUTS.iter().find(|(known, _)| *known == statut).map_or(OrderStatus::Confirmed, |(_, status)| *status);
+    let steps: Vec<OrderStatus> = match (position(order.status), position(target)) {
+        (Some(from), Some(to)) if target != OrderStatus::Cancelled && to > from => STATUTS
             .iter()
             .map(|(_, status)| *status)
-            .filter(|status| place(status).is_some_and(|at| at > from && at <= to))
+            .filter(|status| position(*status).is_some_and(|at| at > from && at <= to))
             .collect(),
-        _ if now == target => Vec::new(),
+        _ if order.status == target => Vec::new(),
         _ => vec![target],
     };
-    if steps.is_empty() && order["metadata"][STATUT] == wanted {
+    if steps.is_empty() && order.metadata.get(STATUT).is_some_and(|known| known == statut) {
         return Ok(Ok(order.clone()));
     }
     for step in steps {
-        let moved = api.put(&["api", "orders", id(order), "status"]).json(json!({ "status": step })).send().await;
+        let body = json!({"status": step.as_str()});
+        let moved = api.put(&["api", "orders", &order.id, "status"]).json(body).send().await;
         if moved.status == StatusCode::CONFLICT {
-            let text = format!("Transition impossible: {} vers {wanted}", word(order));
+            let text = format!("Transition impossible: {} vers {statut}", statut_of(order));
             return Ok(Err(error(StatusCode::CONFLICT, text)));
         }
-        moved.ok()?;
+        moved.check()?;
     }
-    let change = json!({"metadata": {STATUT: wanted}});
-    api.patch(&["api", "orders", id(order)]).json(change).send().await.ok().map(Ok)
+    let change = json!({"metadata": {STATUT: statut}});
+    api.patch(&["api", "orders", &order.id]).json(change).send().await.ok().map(Ok)
 }
 
 pub(super) async fn remove(Admin(api): Admin, Path(number): Path<String>) -> Response {
     let gone = async {
-        let Some(order) = find(&api, "orders", &number).await? else { return Ok(false) };
-        orders::discard(&api, id(&order)).await.map(|()| true)
+        let Some(order) = find::<Order>(&api, "orders", &number).await? else { return Ok(false) };
+        orders::discard(&api, &order.id).await.map(|()| true)
     };
     match gone.await {
         Ok(true) => Json(json!({"message": "Order deleted successfully"})).into_response(),
@@ -247,83 +250,103 @@ pub(super) async fn remove(Admin(api): Admin, Path(number): Path<String>) -> Res
     }
 }
 
-/// One of the words, the first if none is said; or what there is to choose from.
-fn statut(word: &Value) -> Result<&'static str, String> {
-    let words = STATUTS.map(|(word, _)| word);
-    match word {
-        Value::Null => Ok(words[0]),
-        word => words
+/// A `statut`, by default the first; for an unknown one the error message.
+fn statut(value: &Value) -> Result<&'static str, String> {
+    let known = STATUTS.map(|(statut, _)| statut);
+    match value {
+        Value::Null => Ok(known[0]),
+        value => known
             .into_iter()
-            .find(|known| word == known)
-            .ok_or_else(|| format!("statut non valide, attendu: {}", words.join(", "))),
+            .find(|statut| value == statut)
+            .ok_or_else(|| format!("statut non valide, attendu: {}", known.join(", "))),
     }
 }
 
-/// The word for where an order stands.
-fn word(order: &Value) -> &str {
-    let status = match order["status"].as_str().unwrap_or_default() {
-        "pending" => "confirmed",
-        status => status,
-    };
-    let said = order["metadata"][STATUT].as_str().unwrap_or_default();
-    let words = || STATUTS.iter().filter(|(_, known)| *known == status).map(|(word, _)| *word);
-    // The word that was said, where it is one for this status.
-    words().find(|word| *word == said).or_else(|| words().next_back()).unwrap_or_default()
+/// The `statut` of an order: the one that the client set, if it fits the status.
+fn statut_of(order: &Order) -> &'static str {
+    let status = if order.status == OrderStatus::Pending { OrderStatus::Confirmed } else { order.status };
+    let set = order.metadata.get(STATUT).map(String::as_str).unwrap_or_default();
+    let fitting = || STATUTS.iter().filter(|(_, known)| *known == status).map(|(statut, _)| *statut);
+    fitting().find(|statut| *statut == set).or_else(|| fitting().next_back()).unwrap_or_default()
 }
 
-/// The numbers by which this fleet knows customers and products.
+/// The numbers of customers and products by their ids.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    customers: BTreeMap<String, Value>,
-    products: BTreeMap<String, Value>,
+    customers: BTreeMap<String, i64>,
+    products: BTreeMap<String, i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct ProductsByIds {
+    /// Null for an id that is no product's.
+    products_by_ids: Vec<Option<Product>>,
 }
 
 impl Names {
-    /// Those that these orders name.
-    pub(super) async fn of(api: &ApiClient, orders: &[Value]) -> Result<Self, ApiResponse> {
-        let mut names = Self::default();
-        let customers: BTreeSet<&str> = orders.iter().filter_map(|order| order["customer_id"].as_str()).collect();
-        for some in customers.into_iter().collect::<Vec<_>>().chunks(100) {
+    /// The customers and the first products of these orders.
+    pub(super) async fn of(api: &ApiClient, orders: &[Order]) -> Result<Self, ApiResponse> {
+        let mut names = Self::of_products(api, orders.iter().filter_map(first_product)).await?;
+        let customers: BTreeSet<&str> = orders.iter().filter_map(|order| order.customer_id.as_deref()).collect();
+        for ids in customers.into_iter().collect::<Vec<_>>().chunks(100) {
             let request = api.get(&["api", "customers"]).query("limit", 100);
-            let found = some.iter().fold(request, |request, id| request.query("id", id)).send().await.ok()?;
-            for row in found["data"].as_array().into_iter().flatten() {
-                names.customers.insert(id(row).to_owned(), row["number"].clone());
-            }
-        }
-        let products: BTreeSet<&str> = orders.iter().filter_map(product_of).collect();
-        for some in products.into_iter().collect::<Vec<_>>().chunks(500) {
-            let question = "query($ids:[ID!]!){productsByIds(ids:$ids){id number}}";
-            let found = api.graphql(question, json!({ "ids": some })).send().await.ok()?;
-            for row in found["data"]["productsByIds"].as_array().into_iter().flatten() {
-                names.products.insert(id(row).to_owned(), row["number"].clone());
-            }
+            let page: Page<Customer> =
+                ids.iter().fold(request, |request, id| request.query("id", id)).send().await.ok()?;
+            names.customers.extend(page.data.into_iter().map(|customer| (customer.id, customer.number)));
         }
         Ok(names)
     }
 
-    /// The client of an order.
-    pub(super) fn client(&self, order: &Value) -> Value {
-        order["customer_id"].as_str().and_then(|id| self.customers.get(id)).cloned().unwrap_or_default()
+    /// The products of these lines.
+    pub(super) async fn of_lines(api: &ApiClient, lines: &[OrderLine]) -> Result<Self, ApiResponse> {
+        Self::of_products(api, lines.iter().filter_map(|line| line.product_id.as_deref())).await
     }
 
-    /// The first product of an order.
-    pub(super) fn product(&self, order: &Value) -> Value {
-        product_of(order).and_then(|id| self.products.get(id)).cloned().unwrap_or_default()
+    /// The products with these ids.
+    pub(super) async fn of_products<'a>(
+        api: &ApiClient,
+        ids: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, ApiResponse> {
+        let mut names = Self::default();
+        let ids: BTreeSet<&str> = ids.into_iter().collect();
+        for ids in ids.into_iter().collect::<Vec<_>>().chunks(500) {
+            let query = "query($ids:[ID!]!){productsByIds(ids:$ids){id number}}";
+            let found: GraphQl<ProductsByIds> = api.graphql(query, json!({ "ids": ids })).send().await.ok()?;
+            let products = found.data.products_by_ids.into_iter().flatten();
+            names.products.extend(products.map(|product| (product.id, product.number)));
+        }
+        Ok(names)
+    }
+
+    /// The number of an order's customer.
+    pub(super) fn client(&self, order: &Order) -> Option<i64> {
+        self.customers.get(order.customer_id.as_deref()?).copied()
+    }
+
+    /// The number of a product.
+    pub(super) fn product(&self, id: &str) -> Option<i64> {
+        self.products.get(id).copied()
+    }
+
+    /// The number of an order's first product.
+    pub(super) fn first_product(&self, order: &Order) -> Option<i64> {
+        self.product(first_product(order)?)
     }
 }
 
-fn product_of(order: &Value) -> Option<&str> {
-    order["lines"][0]["product_id"].as_str()
+fn first_product(order: &Order) -> Option<&str> {
+    order.lines.first()?.product_id.as_deref()
 }
 
-fn render(order: &Value, names: &Names) -> Value {
-    let placed = order["placed_at"].as_str().unwrap_or_default();
+/// An order in this dialect.
+fn render(order: &Order, names: &Names) -> Value {
     json!({
-        "id": order["number"],
+        "id": order.number,
         "client_id": names.client(order),
-        "produit_id": names.product(order),
-        "date_commande": placed.get(..10).unwrap_or(placed),
-        "statut": word(order),
-        "montant_total": money(&order["total"]),
+        "produit_id": names.first_product(order),
+        "date_commande": order.placed_at.get(..10).unwrap_or(&order.placed_at),
+        "statut": statut_of(order),
+        "montant_total": money(order.total),
     })
 }

@@ -1,5 +1,4 @@
-//! RabbitMQ in both directions: what happens in the house is told on the fleet's three exchanges, and what other programs tell
-//! there is obeyed. Only where `ms_client_amqp` names a broker.
+//! Translates between the bus and the fleet's three exchanges on RabbitMQ, in both directions, if `ms_client_amqp` names a broker.
 
 use bus::{Event, Failure, Handler, Topology};
 use chassis::Context;
@@ -9,17 +8,18 @@ use super::{
     amqp::{Amqp, DELETION, IncomingMessage, ORDERS, OutgoingMessage, STOCK},
     clients,
     commandes::Names,
-    find, messages, produits,
+    find, notifications, produits,
 };
 use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
-    values::{id, whole},
+    model::{Customer, Order, Product},
+    values::whole,
 };
 
 const GROUP: &str = "ms-client";
 const TOPOLOGY: Topology = Topology { topics: &["orders", "customers"], groups: &[(GROUP, &["orders", "customers"])] };
 
-/// Translates both ways until the process stops.
+/// Starts the translation in both directions; it runs until the process stops.
 pub(super) async fn start(api: &ApiClient, ctx: &Context) -> anyhow::Result<()> {
     let url = api.gateway.config.ms_client_amqp.expose();
     if url.is_empty() {
@@ -39,7 +39,7 @@ pub(super) async fn start(api: &ApiClient, ctx: &Context) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Tells the exchanges what happened.
+/// Publishes events to the exchanges.
 struct Publisher {
     api: ApiClient,
     amqp: Amqp,
@@ -47,35 +47,34 @@ struct Publisher {
 
 impl Handler for Publisher {
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
-        let mut told = Vec::new();
+        let mut messages = Vec::new();
         for event in events {
-            let data: Value = event.data()?;
             match event.kind.as_str() {
                 "souk.order.confirmed" => {
-                    let names = Names::of(&self.api, std::slice::from_ref(&data)).await.map_err(later)?;
-                    let members = messages::body(&data, &names).map(|(name, value)| (name.to_owned(), value));
+                    let order: Order = event.data()?;
+                    let names = Names::of(&self.api, std::slice::from_ref(&order)).await.map_err(later)?;
+                    let members = notifications::body(&order, &names).map(|(name, value)| (name.to_owned(), value));
                     let mut body: Map<String, Value> = members.into_iter().collect();
-                    // Here the total is a number.
-                    body.insert("montant_total".into(), data["total"].clone());
-                    told.push(OutgoingMessage { exchange: ORDERS, id: event.id.clone(), body: body.into() });
-                    for (nth, line) in data["lines"].as_array().into_iter().flatten().enumerate() {
-                        let one = json!({ "lines": [line] });
-                        let product =
-                            Names::of(&self.api, std::slice::from_ref(&one)).await.map_err(later)?.product(&one);
-                        if !product.is_null() {
-                            let body = json!({"produit_id": product, "quantite": line["quantity"]});
-                            told.push(OutgoingMessage { exchange: STOCK, id: format!("{}/{nth}", event.id), body });
+                    // In a message the total is a number.
+                    body.insert("montant_total".into(), json!(order.total));
+                    messages.push(OutgoingMessage { exchange: ORDERS, id: event.id.clone(), body: body.into() });
+                    let names = Names::of_lines(&self.api, &order.lines).await.map_err(later)?;
+                    for (nth, line) in order.lines.iter().enumerate() {
+                        if let Some(product) = line.product_id.as_deref().and_then(|id| names.product(id)) {
+                            let body = json!({"produit_id": product, "quantite": line.quantity});
+                            messages.push(OutgoingMessage { exchange: STOCK, id: format!("{}/{nth}", event.id), body });
                         }
                     }
                 }
                 "souk.customer.anonymised" => {
-                    let body = json!({"client_id": data["number"]});
-                    told.push(OutgoingMessage { exchange: DELETION, id: event.id.clone(), body });
+                    let customer: Customer = event.data()?;
+                    let body = json!({"client_id": customer.number});
+                    messages.push(OutgoingMessage { exchange: DELETION, id: event.id.clone(), body });
                 }
                 _ => {}
             }
         }
-        self.amqp.publish(&told).await.map_err(Failure::Later)
+        self.amqp.publish(&messages).await.map_err(Failure::Later)
     }
 }
 
@@ -83,13 +82,13 @@ fn later(response: ApiResponse) -> Failure {
     Failure::Later(anyhow::anyhow!("{}: {}", response.status, response.detail()))
 }
 
-/// Does what another program tells. An error is worth another try; what can never be done is told in the log, and done with.
+/// Handles a message of another program. An error leads to another delivery; a refused message is logged and acknowledged.
 async fn handle_message(api: &ApiClient, message: &IncomingMessage) -> anyhow::Result<()> {
-    let done = match message.exchange {
-        STOCK => sold_elsewhere(api, message).await,
-        _ => gone_elsewhere(api, message).await,
+    let handled = match message.exchange {
+        STOCK => apply_sale(api, message).await,
+        _ => erase_client(api, message).await,
     };
-    match done {
+    match handled {
         Ok(()) => Ok(()),
         Err(response) if response.status.is_server_error() => {
             Err(anyhow::anyhow!("{}: {}", response.status, response.detail()))
@@ -101,36 +100,36 @@ async fn handle_message(api: &ApiClient, message: &IncomingMessage) -> anyhow::R
     }
 }
 
-/// Why stock changes by a `stock_update`.
-pub(super) const SOLD_ELSEWHERE: &str = "stock_update of another program";
+/// The reason of the stock adjustment for a `stock_update`.
+pub(super) const EXTERNAL_SALE: &str = "stock_update of another program";
 
-/// `stock_update`: another program sold so many. With a message id, once.
-async fn sold_elsewhere(api: &ApiClient, message: &IncomingMessage) -> Result<(), ApiResponse> {
+/// `stock_update`: another program sold pieces. Applied once for each message id.
+async fn apply_sale(api: &ApiClient, message: &IncomingMessage) -> Result<(), ApiResponse> {
     let (Some(product), Some(pieces)) = (whole(&message.body["produit_id"]), whole(&message.body["quantite"])) else {
-        tracing::warn!(body = %message.body, "a stock_update that names no produit_id or quantite");
+        tracing::warn!(body = %message.body, "a stock_update has no produit_id or quantite");
         return Ok(());
     };
-    let Some(product) = find(api, "products", &product.to_string()).await? else {
-        tracing::warn!(product, "a stock_update of a product that there is not");
+    let Some(product) = find::<Product>(api, "products", &product.to_string()).await? else {
+        tracing::warn!(product, "a stock_update names an unknown product");
         return Ok(());
     };
     if pieces == 0 {
         return Ok(());
     }
     let once = message.id.as_deref().map(|id| format!("ms-client:{}", short(id)));
-    produits::adjust(api, id(&product), -pieces, SOLD_ELSEWHERE, once.as_deref()).await.map(drop)
+    produits::adjust(api, &product.id, -pieces, EXTERNAL_SALE, once.as_deref()).await
 }
 
-/// Ids of adjustments have at most 64 letters, and not all signs.
+/// A hash of a message id, since ids of adjustments have at most 64 characters from a small set.
 fn short(id: &str) -> String {
     use aws_lc_rs::digest::{SHA256, digest};
     digest(&SHA256, id.as_bytes()).as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `client_deletion_exchange`: another program removed a client. Again it changes nothing.
-async fn gone_elsewhere(api: &ApiClient, message: &IncomingMessage) -> Result<(), ApiResponse> {
+/// `client_deletion_exchange`: another program removed a client. A repeat changes nothing.
+async fn erase_client(api: &ApiClient, message: &IncomingMessage) -> Result<(), ApiResponse> {
     let Some(client) = whole(&message.body["client_id"]) else {
-        tracing::warn!(body = %message.body, "a client deletion that names no client_id");
+        tracing::warn!(body = %message.body, "a client deletion has no client_id");
         return Ok(());
     };
     clients::erase(api, &client.to_string()).await.map(drop)

@@ -1,10 +1,10 @@
-//! `ms-client`: clients, products, orders and users as four Flask services behind nginx, talking by RabbitMQ.
+//! `ms-client`: clients, products, orders and users as four Flask services behind nginx, with messages over RabbitMQ.
 
 mod amqp;
 mod clients;
 mod commandes;
 mod consumer;
-mod messages;
+mod notifications;
 mod produits;
 mod users;
 
@@ -14,7 +14,9 @@ use axum::{
     routing::{get, post},
 };
 use chassis::Json;
+use commerce::Amount;
 use http::StatusCode;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
@@ -43,7 +45,7 @@ const PRODUIT: u16 = 5002;
 const COMMANDE: u16 = 5003;
 const UTILISATEUR: u16 = 5004;
 
-/// Every route on one screen.
+/// The routes of each port.
 fn router(api: &ApiClient, port: u16) -> Router {
     let (own, meters) = match port {
         CLIENT => (
@@ -51,7 +53,7 @@ fn router(api: &ApiClient, port: u16) -> Router {
                 .route("/customers", get(clients::list).post(clients::add))
                 .route("/customers/{id}", get(clients::one).put(clients::change).delete(clients::remove))
                 .route("/admin-only", get(users::admin_only))
-                .route("/notifications", get(messages::of_clients))
+                .route("/notifications", get(notifications::of_clients))
                 .route("/", get(async || welcome("CUSTOMER"))),
             Some(("client_requests_total", "client_processing_seconds")),
         ),
@@ -59,7 +61,7 @@ fn router(api: &ApiClient, port: u16) -> Router {
             Router::new()
                 .route("/products", get(produits::list).post(produits::add))
                 .route("/products/{id}", get(produits::one).put(produits::change).delete(produits::remove))
-                .route("/notifications", get(messages::of_products))
+                .route("/notifications", get(notifications::of_products))
                 .route("/", get(async || welcome("PRODUCT"))),
             Some(("product_requests_total", "product_processing_seconds")),
         ),
@@ -67,7 +69,7 @@ fn router(api: &ApiClient, port: u16) -> Router {
             Router::new()
                 .route("/orders", get(commandes::list).post(commandes::add))
                 .route("/orders/{id}", get(commandes::one).put(commandes::change).delete(commandes::remove))
-                .route("/notifications", get(messages::of_orders))
+                .route("/notifications", get(notifications::of_orders))
                 .route("/", get(async || welcome("ORDER"))),
             Some(("commande_requests_total", "commande_processing_seconds")),
         ),
@@ -92,7 +94,7 @@ fn router(api: &ApiClient, port: u16) -> Router {
     }
 }
 
-/// The four services under their prefixes.
+/// The routes of the four services, each under its prefix.
 fn nginx(api: &ApiClient) -> Router {
     [("client", CLIENT), ("produit", PRODUIT), ("commande", COMMANDE), ("utilisateur", UTILISATEUR)]
         .into_iter()
@@ -105,7 +107,7 @@ fn welcome(whose: &'static str) -> Json<Value> {
     Json(json!({"msg": format!("Welcome to the {whose}'s API. The service is up and running!")}))
 }
 
-/// An error in this fleet's shape.
+/// An error in the wire format of this fleet.
 fn error(status: StatusCode, text: impl Into<String>) -> Response {
     (status, Json(json!({"error": text.into()}))).into_response()
 }
@@ -114,7 +116,7 @@ fn missing(what: &str) -> Response {
     (StatusCode::NOT_FOUND, Json(json!({"message": format!("{what} not found")}))).into_response()
 }
 
-/// What the house refuses, where the fleet had no words of its own for it.
+/// A refusal of the API that the old fleet did not have.
 fn refused(response: &ApiResponse) -> Response {
     let status = match response.status {
         StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
@@ -123,18 +125,18 @@ fn refused(response: &ApiResponse) -> Response {
     error(status, response.detail())
 }
 
-/// The thing of that number, which clients call its id.
-async fn find(api: &ApiClient, kind: &str, number: &str) -> Result<Option<Value>, ApiResponse> {
+/// A resource by its number, which is the id of this dialect.
+async fn find<T: DeserializeOwned>(api: &ApiClient, kind: &str, number: &str) -> Result<Option<T>, ApiResponse> {
     let Ok(number) = number.parse::<i64>() else { return Ok(None) };
-    lists::numbered(api.get(&["api", kind]), number).await
+    lists::by_number(api.get(&["api", kind]), number).await
 }
 
-/// An amount that came as a number or as a text.
+/// An amount that is a number or a text.
 fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).and_then(amounts::rounded)
 }
 
-/// Money as this fleet's databases told it: a text with two decimals.
-fn money(value: &Value) -> String {
-    format!("{:.2}", value.as_f64().unwrap_or_default())
+/// Money in the wire format of this fleet: a text with two decimals.
+fn money(amount: Amount) -> String {
+    amount.to_string()
 }

@@ -1,11 +1,16 @@
-//! Carts: a client has one, whichever instance answers.
+//! Carts: a client has one, shared by both instances of the old service.
 
 use axum::extract::{Path, State};
 use chassis::Json;
 use serde_json::{Value, json};
 
 use super::{Refusal, Shop, clients, lines, numbers::Kind};
-use crate::dialects::{lists, routes::AnyJson, values::text};
+use crate::dialects::{
+    lists,
+    model::{Cart, CartItem},
+    routes::AnyJson,
+    values::text,
+};
 
 pub(super) async fn of_client(
     State(shop): State<Shop>,
@@ -13,9 +18,9 @@ pub(super) async fn of_client(
 ) -> Result<Json<Vec<Value>>, Refusal> {
     let number = number.parse().map_err(|_| clients::missing())?;
     let customer = clients::find(&shop, number).await?.ok_or_else(clients::missing)?;
-    let cart = shop.api.get(&["api", "carts", &customer]).send().await.ok()?;
+    let cart: Cart = shop.api.get(&["api", "carts", &customer]).send().await.ok()?;
     let mut items = Vec::new();
-    for item in cart["items"].as_array().into_iter().flatten() {
+    for item in &cart.items {
         items.push(render(&shop, number, item).await?);
     }
     Ok(Json(items))
@@ -31,31 +36,29 @@ pub(super) async fn add(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Res
     let (number, customer) = clients::named(&shop, &body).await?;
     let product = lines::product(&shop, &named).await?.ok_or_else(|| Refusal::missing("Produit non trouvé"))?;
     let item = json!({"product_id": product, "quantity": quantity});
-    let item = shop.api.post(&["api", "carts", &customer, "items"]).json(item).send().await.ok()?;
+    let item: CartItem = shop.api.post(&["api", "carts", &customer, "items"]).json(item).send().await.ok()?;
     Ok(Json(render(&shop, number, &item).await?))
 }
 
 pub(super) async fn remove(State(shop): State<Shop>, Path(number): Path<String>) -> Result<Json<Value>, Refusal> {
     let missing = || Refusal::missing("Item non trouvé");
     let number: i64 = number.parse().map_err(|_| missing())?;
-    let cart = lists::one(shop.api.get(&["api", "carts"]).query("item_number", number)).await?.ok_or_else(missing)?;
-    let items = cart["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let item = items.iter().find(|item| item["number"] == number).ok_or_else(missing)?;
-    let id = |of: &Value, field: &str| of[field].as_str().unwrap_or_default().to_owned();
-    let (cart, item) = (id(&cart, "id"), id(item, "item_id"));
-    let gone = shop.api.delete(&["api", "carts", &cart, "items", &item]).send().await;
+    let cart: Cart =
+        lists::first(shop.api.get(&["api", "carts"]).query("item_number", number)).await?.ok_or_else(missing)?;
+    let item = cart.items.iter().find(|item| item.number == number).ok_or_else(missing)?;
+    let gone = shop.api.delete(&["api", "carts", &cart.id, "items", &item.item_id]).send().await;
     if gone.is_not_found() {
         return Err(missing());
     }
-    gone.ok()?;
+    gone.check()?;
     Ok(Json(json!({"message": "Item supprimé"})))
 }
 
-async fn render(shop: &Shop, client: i64, item: &Value) -> Result<Value, Refusal> {
+async fn render(shop: &Shop, client: i64, item: &CartItem) -> Result<Value, Refusal> {
     Ok(json!({
-        "id": item["number"],
+        "id": item.number,
         "client_id": client,
-        "produit_id": shop.numbers.render(&shop.api, Kind::Products, &item["product_id"]).await?,
-        "quantite": item["quantity"],
+        "produit_id": shop.numbers.number(&shop.api, Kind::Products, &item.product_id).await?,
+        "quantite": item.quantity,
     }))
 }

@@ -5,11 +5,11 @@ use chassis::Json;
 use serde_json::{Value, json};
 
 use super::{Refusal, Shop};
-use crate::dialects::{api_client::ApiResponse, lists, routes::AnyJson, values::whole};
+use crate::dialects::{api_client::ApiResponse, lists, model::Customer, routes::AnyJson, values::whole};
 
 pub(super) async fn list(State(shop): State<Shop>) -> Result<Json<Vec<Value>>, Refusal> {
-    let customers = lists::whole(|| shop.api.get(&["api", "customers"])).await?;
-    Ok(Json(customers.iter().filter(|customer| is_here(customer)).map(render).collect()))
+    let customers: Vec<Customer> = lists::all(|| shop.api.get(&["api", "customers"])).await?;
+    Ok(Json(customers.iter().filter(|customer| !customer.is_anonymised()).map(render).collect()))
 }
 
 pub(super) async fn add(
@@ -22,17 +22,17 @@ pub(super) async fn add(
         }
     }
     let customer = json!({"name": body["nom"], "email": body["email"]});
-    let made = shop.api.post(&["api", "customers"]).json(customer).send().await.ok()?;
-    Ok(Json(render(&made)))
+    let created: Customer = shop.api.post(&["api", "customers"]).json(customer).send().await.ok()?;
+    Ok(Json(render(&created)))
 }
 
-/// The house's own id of the client that the fleet knows by a number; none where there is no such client.
+/// The id of the customer with this number, which is the id of this dialect. Anonymised customers are not found.
 pub(super) async fn find(shop: &Shop, number: i64) -> Result<Option<String>, ApiResponse> {
-    let customer = lists::numbered(shop.api.get(&["api", "customers"]), number).await?;
-    Ok(customer.filter(is_here).and_then(|customer| customer["id"].as_str().map(ToOwned::to_owned)))
+    let customer: Option<Customer> = lists::by_number(shop.api.get(&["api", "customers"]), number).await?;
+    Ok(customer.filter(|customer| !customer.is_anonymised()).map(|customer| customer.id))
 }
 
-/// The same, of a body's `client_id`.
+/// The number and id of the customer that `client_id` of a body names.
 pub(super) async fn named(shop: &Shop, body: &Value) -> Result<(i64, String), Refusal> {
     let number = whole(&body["client_id"])
         .ok_or_else(|| Refusal::field(json!(["body", "client_id"]), "value is not a valid integer"))?;
@@ -44,11 +44,6 @@ pub(super) fn missing() -> Refusal {
     Refusal::missing("Client non trouvé")
 }
 
-/// Not one who has gone, whose orders alone remain.
-fn is_here(customer: &Value) -> bool {
-    customer["anonymised_at"].is_null()
-}
-
-fn render(customer: &Value) -> Value {
-    json!({"id": customer["number"], "nom": customer["name"], "email": customer["email"]})
+fn render(customer: &Customer) -> Value {
+    json!({"id": customer.number, "nom": customer.name, "email": customer.email})
 }

@@ -1,6 +1,6 @@
-//! Comments in JSON: from `#` to the end of its line, outside texts. Two of the documented calls have them.
+//! Comments in JSON: from `#` to the end of the line, outside texts. Two documented requests of the old fleet have them.
 
-/// Where the scanner is.
+/// The state of the scanner.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum At {
     Code,
@@ -10,7 +10,7 @@ enum At {
     Comment,
 }
 
-/// The same bytes with blanks for comments, so that what is said of a place in them stays true.
+/// The same bytes with blanks for comments, so that positions in parse errors stay correct.
 pub(super) fn blanked(json: &[u8]) -> Vec<u8> {
     let mut at = At::Code;
     json.iter()

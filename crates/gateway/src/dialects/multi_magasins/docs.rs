@@ -1,4 +1,4 @@
-//! What the page of documentation of each port tells.
+//! The documentation page of each port.
 
 use super::{
     API, CARTS, CARTS_TOO, CLIENTS, EVENTS, GATEWAY, NGINX, ORCHESTRATOR, ORDER_LIST, ORDERS, PAYMENTS, STOCK,

@@ -10,59 +10,57 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Refusal, Shop, lines,
-    numbers::{Kind, Place, places},
+    numbers::{Kind, places},
     stores::catalogue,
 };
 use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
     lists,
+    model::{Level, Place, PlaceKind, Product, Report, ReportRow},
     money::rounded,
     routes::AnyJson,
 };
 
-/// The old reports were of all sales that there were.
-const EVER: &str = "2000-01-01";
-/// Products that are told of as sold best.
-const BEST: usize = 5;
-/// At most so many pieces are too few, at least so many too many.
-const FEW: i64 = 5;
-const MANY: i64 = 100;
-/// What trends are of, before today.
-const LATELY: Duration = Duration::from_secs(6 * 86_400);
+/// The first day of reports, before all sales.
+const FIRST_DAY: &str = "2000-01-01";
+/// Rows of the list of best sellers.
+const BEST_SELLERS: usize = 5;
+/// Most pieces of a shortage.
+const SHORTAGE: i64 = 5;
+/// Fewest pieces of an overstock.
+const OVERSTOCK: i64 = 100;
+/// The days of trends before today.
+const TREND_DAYS: Duration = Duration::from_secs(6 * 86_400);
 
-async fn report(api: &ApiClient, name: &str, options: &[(&str, String)]) -> Result<Vec<Value>, ApiResponse> {
+async fn report(api: &ApiClient, name: &str, options: &[(&str, String)]) -> Result<Vec<ReportRow>, ApiResponse> {
     let request = options
         .iter()
         .fold(api.get(&["api", "reports", name]), |request, (option, value)| request.query(option, value));
-    match request.send().await.ok()?["rows"].take() {
-        Value::Array(rows) => Ok(rows),
-        _ => Ok(Vec::new()),
-    }
+    request.send().await.ok().map(|report: Report| report.rows)
 }
 
-fn store<'a>(places: &'a [Place], row: &Value) -> Option<&'a Place> {
-    places.iter().find(|place| place.is_store && row["place_id"] == place.id.as_str())
+fn store<'a>(places: &'a [Place], id: &str) -> Option<&'a Place> {
+    places.iter().find(|place| place.kind == PlaceKind::Store && place.id == id)
 }
 
 pub(super) async fn sales(State(shop): State<Shop>) -> Result<Json<Value>, Refusal> {
     let api = &shop.api;
     let (places, products) = (places(api).await?, catalogue(api).await?);
-    let ever = ("from", EVER.to_owned());
-    let by_store = report(api, "sales", &[("by", "store".into()), ever.clone()]).await?;
-    let best = report(api, "top-sellers", &[("limit", BEST.to_string()), ever]).await?;
-    let levels = lists::whole(|| api.get(&["api", "stock", "levels"])).await?;
+    let from = ("from", FIRST_DAY.to_owned());
+    let by_store = report(api, "sales", &[("by", "store".into()), from.clone()]).await?;
+    let best = report(api, "top-sellers", &[("limit", BEST_SELLERS.to_string()), from]).await?;
+    let levels: Vec<Level> = lists::all(|| api.get(&["api", "stock", "levels"])).await?;
     let sold: Vec<Value> = by_store
         .iter()
-        .filter_map(|row| Some(json!({"nom": store(&places, row)?.name, "total_ventes": row["revenue"]})))
+        .filter_map(|row| Some(json!({"nom": store(&places, &row.place_id)?.name, "total_ventes": row.revenue})))
         .collect();
-    let best: Vec<Value> =
-        best.iter().map(|row| json!({"nom": row["name"], "quantite_totale": row["quantity"]})).collect();
+    let best: Vec<Value> = best.iter().map(|row| json!({"nom": row.name, "quantite_totale": row.quantity})).collect();
     let left: Vec<Value> = levels
         .iter()
         .filter_map(|level| {
-            let (_, product) = products.get(level["product_id"].as_str()?)?;
-            let store = &store(&places, level)?.name;
-            Some(json!({"magasin": store, "produit": product, "quantite": level["available"]}))
+            let product = &products.get(&level.product_id)?.name;
+            let store = &store(&places, &level.place_id)?.name;
+            Some(json!({"magasin": store, "produit": product, "quantite": level.available}))
         })
         .collect();
     Ok(Json(json!({"ventes_par_magasin": sold, "produits_vendus": best, "stock_restants": left})))
@@ -71,19 +69,19 @@ pub(super) async fn sales(State(shop): State<Shop>) -> Result<Json<Value>, Refus
 pub(super) async fn performance(State(shop): State<Shop>) -> Result<Json<Value>, Refusal> {
     let api = &shop.api;
     let places = places(api).await?;
-    let turnover = report(api, "sales", &[("by", "store".into()), ("from", EVER.into())]).await?;
-    let short = report(api, "shortages", &[("max", FEW.to_string())]).await?;
-    let over = report(api, "overstock", &[("min", MANY.to_string())]).await?;
-    let day = Timestamp::now().minus(LATELY).to_string();
-    let lately = report(api, "trends", &[("by", "day".into()), ("from", day.chars().take(10).collect())]).await?;
+    let turnover = report(api, "sales", &[("by", "store".into()), ("from", FIRST_DAY.into())]).await?;
+    let short = report(api, "shortages", &[("max", SHORTAGE.to_string())]).await?;
+    let over = report(api, "overstock", &[("min", OVERSTOCK.to_string())]).await?;
+    let day = Timestamp::now().minus(TREND_DAYS).to_string();
+    let daily = report(api, "trends", &[("by", "day".into()), ("from", day.chars().take(10).collect())]).await?;
     let turnover: Vec<Value> = turnover
         .iter()
-        .filter_map(|row| Some(json!({"magasin_id": store(&places, row)?.number, "total": row["revenue"]})))
+        .filter_map(|row| Some(json!({"magasin_id": store(&places, &row.place_id)?.number, "total": row.revenue})))
         .collect();
     let mut sales: BTreeMap<i64, i64> = BTreeMap::new();
-    for row in &lately {
-        if let Some(store) = store(&places, row) {
-            *sales.entry(store.number).or_default() += row["orders"].as_i64().unwrap_or_default();
+    for row in &daily {
+        if let Some(store) = store(&places, &row.place_id) {
+            *sales.entry(store.number).or_default() += row.orders;
         }
     }
     let trends: Vec<Value> =
@@ -96,14 +94,14 @@ pub(super) async fn performance(State(shop): State<Shop>) -> Result<Json<Value>,
     })))
 }
 
-async fn levels(shop: &Shop, places: &[Place], rows: &[Value]) -> Result<Vec<Value>, ApiResponse> {
-    let mut shown = Vec::new();
+async fn levels(shop: &Shop, places: &[Place], rows: &[ReportRow]) -> Result<Vec<Value>, ApiResponse> {
+    let mut rendered = Vec::new();
     for row in rows {
-        let Some(store) = store(places, row) else { continue };
-        let product = shop.numbers.render(&shop.api, Kind::Products, &row["product_id"]).await?;
-        shown.push(json!({"magasin_id": store.number, "produit_id": product, "quantite": row["available"]}));
+        let Some(store) = store(places, &row.place_id) else { continue };
+        let product = shop.numbers.number(&shop.api, Kind::Products, &row.product_id).await?;
+        rendered.push(json!({"magasin_id": store.number, "produit_id": product, "quantite": row.available}));
     }
-    Ok(shown)
+    Ok(rendered)
 }
 
 pub(super) async fn change(
@@ -112,29 +110,29 @@ pub(super) async fn change(
     AnyJson(body): AnyJson,
 ) -> Result<Json<Value>, Refusal> {
     let missing = || Refusal::missing("Produit non trouvé");
-    let mut wanted: Map<String, Value> = [("nom", "name"), ("prix", "price"), ("description", "description")]
+    let mut change: Map<String, Value> = [("nom", "name"), ("prix", "price"), ("description", "description")]
         .into_iter()
         .filter_map(|(theirs, ours)| {
             let value = body.get(theirs).filter(|value| !value.is_null())?;
             Some((ours.to_owned(), value.clone()))
         })
         .collect();
-    if let Some(price) = wanted.get_mut("price") {
+    if let Some(price) = change.get_mut("price") {
         let wrong = || Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, "prix non valide");
         *price = price.as_f64().and_then(rounded).ok_or_else(wrong)?.into();
     }
     let product = lines::product(&shop, &named).await?.ok_or_else(missing)?;
-    let changed = shop.api.patch(&["api", "products", &product]).json(wanted).send().await;
+    let changed = shop.api.patch(&["api", "products", &product]).json(change).send().await;
     if changed.is_not_found() {
         return Err(missing());
     }
-    changed.ok()?;
+    changed.check()?;
     Ok(Json(json!({"message": "Produit mis à jour avec succès"})))
 }
 
 pub(super) async fn products(State(shop): State<Shop>) -> Result<Json<Value>, Refusal> {
-    let rows = lists::whole(|| shop.api.get(&["api", "products"])).await?;
+    let rows: Vec<Product> = lists::all(|| shop.api.get(&["api", "products"])).await?;
     let products: Vec<Value> =
-        rows.iter().map(|row| json!({"id": row["number"], "nom": row["name"], "prix": row["price"]})).collect();
+        rows.iter().map(|row| json!({"id": row.number, "nom": row.name, "prix": row.price})).collect();
     Ok(Json(json!({ "produits": products })))
 }

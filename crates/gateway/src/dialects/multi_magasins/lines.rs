@@ -1,28 +1,28 @@
-//! Lists of products as clients send them, in either shape, and as the house takes them.
+//! Lists of products in requests, in both shapes of the old fleet.
 
 use serde_json::{Value, json};
 
 use super::{Refusal, Shop, numbers::Kind};
 use crate::dialects::{api_client::ApiResponse, values::text};
 
-/// Most pieces of a line, as everywhere in the house.
-const MOST: i64 = 1_000_000;
+/// Most pieces of a line, as in the API.
+const MAX_PIECES: i64 = 1_000_000;
 
-/// A line as a client asks for it.
+/// A line of a request.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
-    /// The product as the client named it.
+    /// The product as the request names it.
     pub(super) named: String,
     /// Pieces.
     pub(super) quantity: i64,
 }
 
-/// A line of a product that the catalogue sells.
+/// A line with a product of the catalogue.
 #[derive(Debug)]
-pub(super) struct Sold {
-    /// The product as the client named it.
+pub(super) struct CatalogueLine {
+    /// The product as the request names it.
     pub(super) named: String,
-    /// The house's own id of it.
+    /// The product's id.
     pub(super) product_id: String,
     /// Pieces.
     pub(super) quantity: i64,
@@ -44,8 +44,8 @@ pub(super) fn read(body: &Value, may_be_empty: bool) -> Result<Vec<Line>, Refusa
         let (id, product) = either(item, "produit_id", "id");
         let named = text(product).ok_or_else(|| Refusal::field(json!(["body", "produits", index, id]), "required"))?;
         let (field, quantity) = either(item, "quantite", "qte");
-        let quantity = quantity.as_i64().filter(|pieces| (1..=MOST).contains(pieces)).ok_or_else(|| {
-            Refusal::field(json!(["body", "produits", index, field]), &format!("a whole number from 1 to {MOST}"))
+        let quantity = quantity.as_i64().filter(|pieces| (1..=MAX_PIECES).contains(pieces)).ok_or_else(|| {
+            Refusal::field(json!(["body", "produits", index, field]), &format!("a whole number from 1 to {MAX_PIECES}"))
         })?;
         lines.push(Line { named, quantity });
     }
@@ -62,7 +62,7 @@ pub(super) fn number(named: &str) -> Option<i64> {
     named.strip_prefix("produit_").unwrap_or(named).parse().ok()
 }
 
-/// A product that there is not: as the client named it.
+/// An unknown product, as the request names it.
 pub(super) struct Unknown(pub(super) String);
 
 impl From<Unknown> for Refusal {
@@ -71,19 +71,19 @@ impl From<Unknown> for Refusal {
     }
 }
 
-/// The lines with the house's own ids; the first product that there is not is told.
-pub(super) async fn known(shop: &Shop, lines: Vec<Line>) -> Result<Result<Vec<Sold>, Unknown>, ApiResponse> {
-    let mut sold = Vec::with_capacity(lines.len());
+/// The lines with product ids, or the first unknown product.
+pub(super) async fn resolve(shop: &Shop, lines: Vec<Line>) -> Result<Result<Vec<CatalogueLine>, Unknown>, ApiResponse> {
+    let mut resolved = Vec::with_capacity(lines.len());
     for Line { named, quantity } in lines {
         match product(shop, &named).await? {
-            Some(product_id) => sold.push(Sold { named, product_id, quantity }),
+            Some(product_id) => resolved.push(CatalogueLine { named, product_id, quantity }),
             None => return Ok(Err(Unknown(named))),
         }
     }
-    Ok(Ok(sold))
+    Ok(Ok(resolved))
 }
 
-/// The house's own id of a product that is named by its number or by that id.
+/// The id of a product that is named by its number or id.
 pub(super) async fn product(shop: &Shop, named: &str) -> Result<Option<String>, ApiResponse> {
     if let Some(number) = number(named) {
         return shop.numbers.id(&shop.api, Kind::Products, number).await;

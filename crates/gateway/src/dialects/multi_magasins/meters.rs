@@ -1,5 +1,5 @@
-//! What the old fleet's dashboards ask for, in the dialect's own registry: `events_consumed_total` has other labels in the
-//! house's.
+//! The metrics of the old fleet's dashboards, in the dialect's own registry, since `events_consumed_total` has other labels in the
+//! gateway's.
 
 use std::time::Duration;
 
@@ -28,14 +28,14 @@ impl Meters {
             duration: metrics.histogram("saga_duration_seconds", "Time of an order from its request to its end.", &[]),
             etats: metrics.counter("saga_etat_total", "States that orders reached.", &["etat"]),
             emitted: metrics.counter("events_emitted_total", "Events published on the old topics.", &["type"]),
-            consumed: metrics.counter("events_consumed_total", "Events of the house that were translated.", &["type"]),
+            consumed: metrics.counter("events_consumed_total", "Events of the fleet that were translated.", &["type"]),
             latency: metrics.histogram(
                 "event_processing_latency_seconds",
                 "Time from an event to its translation.",
                 &[],
             ),
         };
-        // Shown as zero from the start, so that a dashboard can tell "none" from "gone".
+        // Zero from the start, so that a dashboard can distinguish "none" from "missing".
         meters.success.with_label_values::<&str>(&[]).inc_by(0);
         meters.failure.with_label_values::<&str>(&[]).inc_by(0);
         meters.duration.with_label_values::<&str>(&[]);
@@ -50,7 +50,7 @@ impl Meters {
         meters
     }
 
-    /// A saga came to its end.
+    /// Counts the end of a saga.
     pub(super) fn ended(&self, confirmed: bool, etats: &[&str], took: Duration) {
         let outcome = if confirmed { &self.success } else { &self.failure };
         outcome.with_label_values::<&str>(&[]).inc();
@@ -60,13 +60,13 @@ impl Meters {
         }
     }
 
-    /// An event of the house is one of the old fleet, too.
+    /// Counts an event that was translated.
     pub(super) fn consumed(&self, kind: &str, latency: Duration) {
         self.consumed.with_label_values(&[kind]).inc();
         self.latency.with_label_values::<&str>(&[]).observe(latency.as_secs_f64());
     }
 
-    /// It was published.
+    /// Counts an event that was published.
     pub(super) fn emitted(&self, kind: &str) {
         self.emitted.with_label_values(&[kind]).inc();
     }

@@ -1,5 +1,5 @@
 //! `multi-magasins`: a saga over services of clients, carts, orders, stock and payments, and the API of stores, logistics centre
-//! and head office; each on a port of its own and all behind one gateway (Python, FastAPI); no authentication.
+//! and head office; each on a port of its own and all behind one gateway (Python, FastAPI), without authentication.
 
 mod carts;
 mod clients;
@@ -34,6 +34,7 @@ use serde_json::{Value, json};
 use super::{
     Dialect, Port,
     api_client::{ApiClient, ApiResponse},
+    model::PlaceKind,
     routes,
 };
 use meters::Meters;
@@ -54,7 +55,7 @@ pub(super) const DIALECT: Dialect = Dialect {
         Port { number: CARTS_TOO, what: "cart service, second instance", optional: false },
         Port { number: EVENTS, what: "event store", optional: false },
         Port { number: ORDER_LIST, what: "order projection", optional: false },
-        Port { number: NGINX, what: "nginx before the consoles", optional: false },
+        Port { number: NGINX, what: "nginx in front of the consoles", optional: false },
     ],
     routes: router,
     start_consumer: Some(|api, ctx| Box::pin(consumer::start(api, ctx))),
@@ -73,17 +74,17 @@ const EVENTS: u16 = 8012;
 const ORDER_LIST: u16 = 8013;
 const NGINX: u16 = 8088;
 
-/// The shop whose stock orders take.
+/// The place whose stock orders use.
 const ONLINE: &str = "en-ligne";
 const INSTANCE: HeaderName = HeaderName::from_static("x-instance");
 
-/// What the handlers have.
+/// The state of the handlers.
 #[derive(Clone)]
 struct Shop {
     api: ApiClient,
     numbers: Numbers,
     meters: Meters,
-    /// Whose stock orders take, once it has been seen.
+    /// The place whose stock orders use, once it is known to exist.
     online: Arc<OnceLock<String>>,
 }
 
@@ -93,17 +94,17 @@ impl Shop {
         Self { api: api.clone(), numbers, meters, online: Arc::default() }
     }
 
-    /// The online shop; where the house has none, its logistics centre.
+    /// The id of the online shop, or of the logistics centre if the fleet has no online shop.
     async fn online(&self) -> Result<String, ApiResponse> {
         if let Some(known) = self.online.get() {
             return Ok(known.clone());
         }
         let place = self.api.get(&["api", "places", ONLINE]).send().await;
         if !place.is_not_found() {
-            place.ok()?;
+            place.check()?;
             return Ok(self.online.get_or_init(|| ONLINE.to_owned()).clone());
         }
-        let centre = numbers::places(&self.api).await?.into_iter().find(|place| !place.is_store);
+        let centre = numbers::places(&self.api).await?.into_iter().find(|place| place.kind != PlaceKind::Store);
         Ok(centre.map_or_else(|| "logistics".to_owned(), |place| place.id))
     }
 }
@@ -115,7 +116,7 @@ fn clients_routes() -> Router<Shop> {
 fn cart_routes() -> Router<Shop> {
     Router::new()
         .route("/panier", post(carts::add))
-        // One path, since both are a number: whose cart it is, or which item.
+        // One path: the number of a client for GET, of an item for DELETE.
         .route("/panier/{id}", get(carts::of_client).merge(delete(carts::remove)))
 }
 
@@ -178,7 +179,7 @@ fn nginx_routes() -> Router<Shop> {
         .route("/demande_appro", console)
 }
 
-/// Every route on one screen: which are behind which port.
+/// The routes of each port.
 fn router(api: &ApiClient, port: u16) -> Router {
     let shop = Shop::new(api);
     let (service, routes) = match port {
@@ -209,7 +210,7 @@ fn router(api: &ApiClient, port: u16) -> Router {
         .layer(middleware::map_response_with_state(instance, name_replica))
 }
 
-/// Says which replica answered.
+/// Adds the name of the replica to a response.
 async fn name_replica(State(instance): State<Option<HeaderValue>>, mut response: Response) -> Response {
     if let Some(instance) = instance {
         response.headers_mut().insert(INSTANCE, instance);
@@ -221,7 +222,7 @@ async fn no_console() -> Refusal {
     Refusal::new(StatusCode::NOT_FOUND, "La console n'est pas encore là ; l'API du magasin répond sur le port 8003.")
 }
 
-/// A refusal as FastAPI tells it: `{"detail": …}`.
+/// A refusal in the wire format of FastAPI: `{"detail": …}`.
 #[derive(Debug)]
 struct Refusal {
     status: StatusCode,
@@ -241,7 +242,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, detail)
     }
 
-    /// A field that cannot be.
+    /// An invalid field.
     fn field(loc: Value, message: &str) -> Self {
         let detail = json!([{"loc": loc, "msg": message, "type": "value_error"}]);
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
@@ -254,7 +255,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// What the house refuses and the old fleet had no words for.
+/// A refusal of the API that the old fleet did not have.
 impl From<ApiResponse> for Refusal {
     fn from(response: ApiResponse) -> Self {
         if response.status.is_server_error() {

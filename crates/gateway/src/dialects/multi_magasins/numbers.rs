@@ -1,22 +1,22 @@
-//! The small numbers of products and customers, and the places. Numbers never change, so they are kept.
+//! The numbers of products and customers, and the places. Numbers never change, so they are cached.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde_json::Value;
+use serde::Deserialize;
 
 use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
     lists,
-    values::id,
+    model::Place,
 };
 
-/// More are not kept, so that memory stays small whatever is asked for.
-const MOST: usize = 10_000;
+/// Most entries of the cache.
+const MAX_CACHED: usize = 10_000;
 
-/// What has a number.
+/// A kind of resource with numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Products,
@@ -32,34 +32,41 @@ impl Kind {
     }
 }
 
-/// Numbers that were asked for before. Cheap to clone.
+/// The fields that the cache needs of a product or customer.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Numbered {
+    id: String,
+    number: i64,
+}
+
+/// A cache of numbers. Cheap to clone.
 #[derive(Clone, Default)]
-pub(super) struct Numbers(Arc<Mutex<Known>>);
+pub(super) struct Numbers(Arc<Mutex<Cache>>);
 
 #[derive(Default)]
-struct Known {
+struct Cache {
     ids: HashMap<(Kind, i64), String>,
     numbers: HashMap<(Kind, String), i64>,
 }
 
 impl Numbers {
-    /// The house's own id of what has this number.
+    /// The id of the resource with this number.
     pub(super) async fn id(&self, api: &ApiClient, kind: Kind, number: i64) -> Result<Option<String>, ApiResponse> {
-        let known = self.known().ids.get(&(kind, number)).cloned();
+        let known = self.cache().ids.get(&(kind, number)).cloned();
         if known.is_some() {
             return Ok(known);
         }
-        let row = lists::numbered(api.get(&["api", kind.as_str()]), number).await?;
-        let id = row.as_ref().and_then(|row| row["id"].as_str());
-        if let Some(id) = id {
-            self.keep(kind, id, number);
+        let row: Option<Numbered> = lists::by_number(api.get(&["api", kind.as_str()]), number).await?;
+        if let Some(row) = &row {
+            self.insert(kind, &row.id, number);
         }
-        Ok(id.map(ToOwned::to_owned))
+        Ok(row.map(|row| row.id))
     }
 
-    /// The number of what has this id.
+    /// The number of the resource with this id.
     pub(super) async fn number(&self, api: &ApiClient, kind: Kind, id: &str) -> Result<Option<i64>, ApiResponse> {
-        let known = self.known().numbers.get(&(kind, id.to_owned())).copied();
+        let known = self.cache().numbers.get(&(kind, id.to_owned())).copied();
         if known.is_some() {
             return Ok(known);
         }
@@ -67,57 +74,42 @@ impl Numbers {
         if row.is_not_found() {
             return Ok(None);
         }
-        let number = row.ok()?["number"].as_i64();
-        if let Some(number) = number {
-            self.keep(kind, id, number);
-        }
-        Ok(number)
+        let Numbered { number, .. } = row.ok()?;
+        self.insert(kind, id, number);
+        Ok(Some(number))
     }
 
-    /// The same as JSON; null where there is no such thing, or none was said.
-    pub(super) async fn render(&self, api: &ApiClient, kind: Kind, id: &Value) -> Result<Value, ApiResponse> {
-        match id.as_str() {
-            Some(id) => Ok(self.number(api, kind, id).await?.into()),
-            None => Ok(Value::Null),
+    /// The same for an id that may be missing.
+    pub(super) async fn number_of(
+        &self,
+        api: &ApiClient,
+        kind: Kind,
+        id: Option<&str>,
+    ) -> Result<Option<i64>, ApiResponse> {
+        match id {
+            Some(id) => self.number(api, kind, id).await,
+            None => Ok(None),
         }
     }
 
-    fn keep(&self, kind: Kind, id: &str, number: i64) {
-        let mut known = self.known();
-        if known.ids.len() >= MOST || known.numbers.len() >= MOST {
-            *known = Known::default();
+    fn insert(&self, kind: Kind, id: &str, number: i64) {
+        let mut cache = self.cache();
+        if cache.ids.len() >= MAX_CACHED || cache.numbers.len() >= MAX_CACHED {
+            *cache = Cache::default();
         }
-        known.ids.insert((kind, number), id.to_owned());
-        known.numbers.insert((kind, id.to_owned()), number);
+        cache.ids.insert((kind, number), id.to_owned());
+        cache.numbers.insert((kind, id.to_owned()), number);
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        // A panic in here leaves the maps whole, so poison means nothing.
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        // The maps stay consistent in a panic, so a poisoned lock is harmless.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Where goods are.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) id: String,
-    pub(super) number: i64,
-    pub(super) name: String,
-    /// A store, or else a logistics centre.
-    pub(super) is_store: bool,
-}
-
-/// All places in the order of their numbers, but for the online shop: the old fleet had none among its stores.
+/// All places except the online shop, in the order of their numbers. The old fleet had no online shop among its stores.
 pub(super) async fn places(api: &ApiClient) -> Result<Vec<Place>, ApiResponse> {
-    let rows = lists::whole(|| api.get(&["api", "places"])).await?;
-    Ok(rows
-        .iter()
-        .filter(|row| row["id"] != super::ONLINE)
-        .map(|row| Place {
-            id: id(row).to_owned(),
-            number: row["number"].as_i64().unwrap_or_default(),
-            name: row["name"].as_str().unwrap_or_default().to_owned(),
-            is_store: row["kind"] == "store",
-        })
-        .collect())
+    let mut places: Vec<Place> = lists::all(|| api.get(&["api", "places"])).await?;
+    places.retain(|place| place.id != super::ONLINE);
+    Ok(places)
 }

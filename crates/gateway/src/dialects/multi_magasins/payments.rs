@@ -1,4 +1,4 @@
-//! Payments, by the old proto that the payment service still speaks.
+//! Payments, by the old proto, which the payment service implements.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{Refusal, Shop};
 use crate::dialects::{money, routes::AnyJson, values::text};
 
 /// How long the old services waited for each other.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn pay(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Result<Json<Value>, Refusal> {
     let order_id = text(&body["id"]).ok_or_else(|| Refusal::field(json!(["body", "id"]), "field required"))?;
@@ -28,12 +28,12 @@ pub(super) async fn pay(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Res
     let mut client = PaymentServiceClient::new(shop.api.gateway.payment_channel.clone());
     #[expect(clippy::cast_possible_truncation, reason = "the old proto has a float; the service rounds it to cents")]
     let mut request = Request::new(PaymentRequest { order_id, amount: amount as f32 });
-    // The float of the old proto does not hold every cent of a large amount.
+    // The float of the old proto cannot represent every cent of a large amount.
     request.metadata_mut().insert("amount-cents", cents.into());
-    request.set_timeout(PATIENCE);
+    request.set_timeout(TIMEOUT);
     chassis::trace::inject_grpc(request.metadata_mut());
     let away = || Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "Le service de paiement ne répond pas, réessayez.");
-    match tokio::time::timeout(PATIENCE, client.pay(request)).await {
+    match tokio::time::timeout(TIMEOUT, client.pay(request)).await {
         Ok(Ok(response)) if response.get_ref().status == "SUCCESS" => {
             Ok(Json(json!({"status": "paiement accepté", "commande_id": body["id"]})))
         }

@@ -1,4 +1,4 @@
-//! The saga: the house's own checkout, told in the old orchestrator's words.
+//! The saga: a checkout, with the wire format of the old orchestrator.
 
 use axum::extract::{FromRequest, Request, State};
 use chassis::{Json, Problem};
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::dialects::{
     api_client::ApiResponse,
+    model::{Order, OrderStatus, SagaState},
     orders::{CancelOnDrop, retry_deadline, retry_while_unavailable},
 };
 
@@ -25,7 +26,7 @@ const NO_HOLD: &str = "Erreur de réservation du stock.";
 const NO_MONEY: &str = "Paiement échoué.";
 const NO_ORDER: &str = "Impossible de confirmer la commande.";
 
-/// A body that may hold comments; `null` where it is no JSON without them.
+/// A JSON body that may have comments; `null` if it is no JSON without them.
 pub(super) struct Commented(Value);
 
 impl<S: Send + Sync> FromRequest<S> for Commented {
@@ -38,84 +39,84 @@ impl<S: Send + Sync> FromRequest<S> for Commented {
     }
 }
 
-/// How a saga ended.
-struct End {
+/// The outcome of a saga.
+struct Outcome {
     etats: Vec<&'static str>,
-    /// What went wrong; nothing where the order is confirmed.
+    /// Why the order was not confirmed.
     message: Option<&'static str>,
 }
 
-impl End {
-    /// There is no order, since it could not be made.
-    fn nothing(message: &'static str) -> Self {
+impl Outcome {
+    /// The outcome without an order.
+    fn not_placed(message: &'static str) -> Self {
         Self { etats: vec!["CREEE", ANNULEE], message: Some(message) }
     }
 
-    fn of(order: &Value) -> Self {
+    fn of(order: &Order) -> Self {
         let etats = etats(order);
-        let message = (order["state"] != "CONFIRMED").then(|| failure(&etats, order));
+        let message = (order.state != SagaState::Confirmed).then(|| failure(&etats, order));
         Self { etats, message }
     }
 }
 
 pub(super) async fn order(State(shop): State<Shop>, Commented(body): Commented) -> Result<Json<Value>, Refusal> {
-    let begun = Instant::now();
-    let wanted = lines::read(&body, false)?;
+    let begin = Instant::now();
+    let lines = lines::read(&body, false)?;
     let id = OrderId::new();
     let guard = CancelOnDrop::new(&shop.api, &id);
-    let end = run(&shop, &id, wanted).await?;
+    let outcome = run(&shop, &id, lines).await?;
     guard.disarm();
-    shop.meters.ended(end.message.is_none(), &end.etats, begun.elapsed());
-    Ok(Json(match end.message {
-        None => json!({"status": "ok", "commande_id": id, "etat": CONFIRMEE, "etats": end.etats}),
+    shop.meters.ended(outcome.message.is_none(), &outcome.etats, begin.elapsed());
+    Ok(Json(match outcome.message {
+        None => json!({"status": "ok", "commande_id": id, "etat": CONFIRMEE, "etats": outcome.etats}),
         Some(message) => {
-            json!({"status": "échec", "message": message, "commande_id": id, "etat": ANNULEE, "etats": end.etats})
+            json!({"status": "échec", "message": message, "commande_id": id, "etat": ANNULEE, "etats": outcome.etats})
         }
     }))
 }
 
-async fn run(shop: &Shop, id: &OrderId, wanted: Vec<Line>) -> Result<End, Refusal> {
-    let until = retry_deadline();
-    let sold = match retry_while_unavailable(until, || lines::known(shop, wanted.clone())).await {
-        Ok(Ok(sold)) => sold,
-        Ok(Err(_)) | Err(_) => return Ok(End::nothing(NO_PRICE)),
+async fn run(shop: &Shop, id: &OrderId, lines: Vec<Line>) -> Result<Outcome, Refusal> {
+    let deadline = retry_deadline();
+    let lines = match retry_while_unavailable(deadline, || lines::resolve(shop, lines.clone())).await {
+        Ok(Ok(lines)) => lines,
+        Ok(Err(_)) | Err(_) => return Ok(Outcome::not_placed(NO_PRICE)),
     };
-    match checkout(shop, until, id, None, &sold).await {
-        Ok(order) if order["status"] == "pending" => give_up(shop, id).await,
-        Ok(order) => Ok(End::of(&order)),
-        Err(response) if response.status == StatusCode::NOT_FOUND => Ok(End::nothing(NO_ORDER)),
-        Err(response) if is_unsure(&response) => give_up(shop, id).await,
-        Err(response) => Ok(End::nothing(refusal(&response))),
+    match checkout(shop, deadline, id, None, &lines).await {
+        Ok(order) if order.status == OrderStatus::Pending => give_up(shop, id).await,
+        Ok(order) => Ok(Outcome::of(&order)),
+        Err(response) if response.status == StatusCode::NOT_FOUND => Ok(Outcome::not_placed(NO_ORDER)),
+        Err(response) if may_exist(&response) => give_up(shop, id).await,
+        Err(response) => Ok(Outcome::not_placed(refusal(&response))),
     }
 }
 
-/// Whether an order may have been placed although nobody said so.
-fn is_unsure(response: &ApiResponse) -> bool {
+/// Whether an order may exist although the request failed.
+fn may_exist(response: &ApiResponse) -> bool {
     matches!(response.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT)
 }
 
-/// The client is told that it failed, so it must: whatever the order has by now goes back.
-async fn give_up(shop: &Shop, id: &OrderId) -> Result<End, Refusal> {
-    let until = retry_deadline();
-    let probe = || shop.api.get(&["api", "orders", id.as_str()]).send().map(ApiResponse::ok);
-    let cancel = || shop.api.post(&["api", "orders", id.as_str(), "cancel"]).send().map(ApiResponse::ok);
-    match retry_while_unavailable(until, probe).await {
-        // It came to its end at the last moment.
-        Ok(order) if order["status"] != "pending" => return Ok(End::of(&order)),
+/// Cancels an order, since its client gets a failure.
+async fn give_up(shop: &Shop, id: &OrderId) -> Result<Outcome, Refusal> {
+    let deadline = retry_deadline();
+    let read = || shop.api.get(&["api", "orders", id.as_str()]).send().map(ApiResponse::ok::<Order>);
+    let cancel = || shop.api.post(&["api", "orders", id.as_str(), "cancel"]).send().map(ApiResponse::check);
+    match retry_while_unavailable(deadline, read).await {
+        // The checkout ended meanwhile.
+        Ok(order) if order.status != OrderStatus::Pending => return Ok(Outcome::of(&order)),
         Err(response) if !response.is_not_found() => return Err(response.into()),
         _ => {}
     }
-    match retry_while_unavailable(until, cancel).await {
-        Err(response) if response.is_not_found() => return Ok(End::nothing(NO_ORDER)),
+    match retry_while_unavailable(deadline, cancel).await {
+        Err(response) if response.is_not_found() => return Ok(Outcome::not_placed(NO_ORDER)),
         cancelled => drop(cancelled?),
     }
-    let mut end = End::of(&retry_while_unavailable(until, probe).await?);
-    if end.etats.last() != Some(&ANNULEE) {
-        // It is decided, and the rest goes on by itself.
-        end.etats.push(ANNULEE);
+    let mut outcome = Outcome::of(&retry_while_unavailable(deadline, read).await?);
+    if outcome.etats.last() != Some(&ANNULEE) {
+        // The cancellation is decided; the order service completes it.
+        outcome.etats.push(ANNULEE);
     }
-    end.message.get_or_insert(NO_ORDER);
-    Ok(end)
+    outcome.message.get_or_insert(NO_ORDER);
+    Ok(outcome)
 }
 
 /// The old message for an order that was refused before it was placed.
@@ -132,13 +133,13 @@ fn refusal(response: &ApiResponse) -> &'static str {
     }
 }
 
-/// Why an order was cancelled: what it did not come to.
-fn failure(etats: &[&str], order: &Value) -> &'static str {
+/// The old message for a cancelled order: the step that it did not reach.
+fn failure(etats: &[&str], order: &Order) -> &'static str {
     if etats.contains(&"PAYEE") {
         NO_ORDER
     } else if etats.contains(&"STOCK_RESERVE") {
         NO_MONEY
-    } else if order["reason"] == super::events::SHORT {
+    } else if order.reason.as_deref() == Some(super::events::SHORT) {
         NO_STOCK
     } else {
         NO_HOLD
@@ -153,9 +154,11 @@ mod tests {
     fn the_message_tells_what_the_order_did_not_come_to() {
         let order = |states: &[&str], reason: &str| {
             let states: Vec<Value> = states.iter().map(|state| json!({"state": state})).collect();
-            json!({"state": states.last().map(|last| last["state"].clone()), "states": states, "reason": reason})
+            let state = states.last().map(|last| last["state"].clone());
+            serde_json::from_value::<Order>(json!({"state": state, "states": states, "reason": reason}))
+                .expect("an order")
         };
-        let message = |states: &[&str], reason: &str| End::of(&order(states, reason)).message;
+        let message = |states: &[&str], reason: &str| Outcome::of(&order(states, reason)).message;
         let held = ["CREATED", "STOCK_CHECKED", "STOCK_RESERVED", "CANCELLED"];
         assert_eq!(message(&["CREATED", "CANCELLED"], "not enough stock"), Some(NO_STOCK));
         assert_eq!(message(&["CREATED", "CANCELLED"], "the stock service did not answer in time"), Some(NO_HOLD));

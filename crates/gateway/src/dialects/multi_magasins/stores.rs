@@ -1,4 +1,4 @@
-//! Stores and the logistics centre: what is there, and sales at tills.
+//! Stores and the logistics centre: their stock, and sales in stores.
 
 use std::collections::HashMap;
 
@@ -12,27 +12,24 @@ use http::{StatusCode, Uri};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    Refusal, Shop, lines,
-    numbers::{Place, places},
-};
+use super::{Refusal, Shop, lines, numbers::places};
 use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
     lists,
+    model::{Level, Place, PlaceKind, Product},
     orders::place_and_settle,
-    values::id,
 };
 
-/// What a call may say behind its `?`.
+/// The query of a request about goods in a store.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct GoodsQuery {
     magasin_id: Option<String>,
     produit_id: Option<String>,
     quantite: Option<i64>,
 }
 
-impl Asked {
+impl GoodsQuery {
     pub(super) fn read(uri: &Uri) -> Result<Self, Refusal> {
         from_query(uri.query().unwrap_or_default())
             .map_err(|_| Refusal::field(json!(["query", "quantite"]), "value is not a valid integer"))
@@ -44,7 +41,7 @@ impl Asked {
             .ok_or_else(|| Refusal::field(json!(["query", "quantite"]), "ensure this value is greater than 0"))
     }
 
-    /// Where goods of which product are to go.
+    /// The product and the store.
     pub(super) async fn goods(&self, shop: &Shop) -> Result<Goods, Refusal> {
         let missing = |field: &str| Refusal::field(json!(["query", field]), "field required");
         let store = self.magasin_id.as_deref().ok_or_else(|| missing("magasin_id"))?;
@@ -57,7 +54,7 @@ impl Asked {
 pub(super) struct Goods {
     pub(super) store: Place,
     pub(super) product_id: String,
-    /// The product as the client named it.
+    /// The product as the request names it.
     pub(super) named: String,
 }
 
@@ -68,12 +65,12 @@ impl Goods {
         Ok(Self { store, product_id, named: named.to_owned() })
     }
 
-    /// Pieces that can be promised there, and below how many people are told.
+    /// The available pieces in a place, and the threshold of its alerts.
     pub(super) async fn level(&self, api: &ApiClient, place: &str) -> Result<(i64, Option<i64>), ApiResponse> {
         let request =
             api.get(&["api", "stock", "levels"]).query("product_id", &self.product_id).query("place_id", place);
-        let level = lists::one(request).await?.unwrap_or_default();
-        Ok((level["available"].as_i64().unwrap_or_default(), level["threshold"].as_i64()))
+        let level: Level = lists::first(request).await?.unwrap_or_default();
+        Ok((level.available, level.threshold))
     }
 }
 
@@ -81,35 +78,30 @@ async fn find_store(shop: &Shop, number: &str) -> Result<Place, Refusal> {
     let found = places(&shop.api)
         .await?
         .into_iter()
-        .find(|place| place.is_store && (number.parse() == Ok(place.number) || number == place.id));
+        .find(|place| place.kind == PlaceKind::Store && (number.parse() == Ok(place.number) || number == place.id));
     found.ok_or_else(|| Refusal::missing("Magasin non trouvé"))
 }
 
 /// The logistics centre.
 pub(super) async fn centre(api: &ApiClient) -> Result<Place, Refusal> {
-    let found = places(api).await?.into_iter().find(|place| !place.is_store);
+    let found = places(api).await?.into_iter().find(|place| place.kind != PlaceKind::Store);
     found.ok_or_else(|| Refusal::missing("Centre logistique non trouvé"))
 }
 
-/// Number and name of each product, by the house's own id.
-pub(super) async fn catalogue(api: &ApiClient) -> Result<HashMap<String, (Value, Value)>, ApiResponse> {
-    let rows = lists::whole(|| api.get(&["api", "products"])).await?;
-    let product = |row: Value| (id(&row).to_owned(), (row["number"].clone(), row["name"].clone()));
-    Ok(rows.into_iter().map(product).collect())
+/// All products by their ids.
+pub(super) async fn catalogue(api: &ApiClient) -> Result<HashMap<String, Product>, ApiResponse> {
+    let products: Vec<Product> = lists::all(|| api.get(&["api", "products"])).await?;
+    Ok(products.into_iter().map(|product| (product.id.clone(), product)).collect())
 }
 
 async fn stock_of(api: &ApiClient, place: &Place) -> Result<Json<Vec<Value>>, Refusal> {
     let products = catalogue(api).await?;
-    let levels = lists::whole(|| api.get(&["api", "stock", "levels"]).query("place_id", &place.id)).await?;
-    let mut rows: Vec<Value> = levels
-        .iter()
-        .filter_map(|level| {
-            let (number, name) = products.get(level["product_id"].as_str()?)?;
-            Some(json!({"produit_id": number, "nom": name, "quantite": level["available"]}))
-        })
-        .collect();
-    rows.sort_by_key(|row| row["produit_id"].as_i64());
-    Ok(Json(rows))
+    let levels: Vec<Level> = lists::all(|| api.get(&["api", "stock", "levels"]).query("place_id", &place.id)).await?;
+    let mut rows: Vec<(&Product, i64)> =
+        levels.iter().filter_map(|level| Some((products.get(&level.product_id)?, level.available))).collect();
+    rows.sort_by_key(|(product, _)| product.number);
+    let render = |(product, available): (&Product, i64)| json!({"produit_id": product.number, "nom": product.name, "quantite": available});
+    Ok(Json(rows.into_iter().map(render).collect()))
 }
 
 pub(super) async fn stock(State(shop): State<Shop>, Path(number): Path<String>) -> Result<Json<Vec<Value>>, Refusal> {
@@ -122,13 +114,13 @@ pub(super) async fn logistics(State(shop): State<Shop>) -> Result<Json<Vec<Value
     stock_of(&shop.api, &centre).await
 }
 
-/// A sale at the till, in cash.
+/// A sale in a store, for cash.
 pub(super) async fn sell(
     State(shop): State<Shop>,
     Path((store, product)): Path<(String, String)>,
     uri: Uri,
 ) -> Result<Response, Refusal> {
-    let quantity = Asked::read(&uri)?.quantity()?;
+    let quantity = GoodsQuery::read(&uri)?.quantity()?;
     let goods = Goods::of(&shop, &store, &product).await?;
     let id = OrderId::new();
     let sale = json!({

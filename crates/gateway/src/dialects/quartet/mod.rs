@@ -1,5 +1,5 @@
-//! `quartet`: a gateway before users (REST), products (GraphQL), orders (REST, Kafka) and payments (gRPC), all in Node. The
-//! payment service speaks the old proto itself, and the topics `new-order` and `order-processed` are the order service's.
+//! `quartet`: a gateway in front of users (REST), products (GraphQL), orders (REST, Kafka) and payments (gRPC), all in Node. The
+//! payment service implements the old proto, the order service the topics `new-order` and `order-processed`.
 
 mod orders;
 mod payments;
@@ -15,12 +15,14 @@ use axum::{
 };
 use chassis::Json;
 use http::{StatusCode, header::AUTHORIZATION};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tower_http::cors::CorsLayer;
 
 use super::{
     Dialect, Port,
     api_client::{ApiClient, ApiResponse},
+    model::GraphQl,
     routes,
 };
 use tokens::Tokens;
@@ -43,14 +45,14 @@ const USERS: u16 = 3001;
 const PRODUCTS: u16 = 3002;
 const ORDERS: u16 = 3003;
 
-/// What the handlers have.
+/// The state of the handlers.
 #[derive(Clone)]
 struct Quartet {
     api: ApiClient,
     tokens: Tokens,
 }
 
-/// Every route on one screen.
+/// The routes of each port.
 fn router(api: &ApiClient, port: u16) -> Router {
     let quartet = Quartet { tokens: Tokens::of(&api.gateway.config), api: api.clone() };
     let guarded = middleware::from_fn_with_state(quartet.clone(), demand_token);
@@ -89,39 +91,52 @@ async fn index() -> Json<Value> {
     }))
 }
 
-/// Where the fleet asks for tokens on orders and payments, nobody else gets there.
+/// Refuses requests without a valid token, if the settings demand one for orders and payments.
 async fn demand_token(State(quartet): State<Quartet>, request: Request, next: Next) -> Response {
     if quartet.api.gateway.config.quartet_require_auth {
         let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(token) = header.and_then(|header| header.split(' ').nth(1)).filter(|token| !token.is_empty()) else {
             return refusal(StatusCode::UNAUTHORIZED, "Access token missing");
         };
-        if !quartet.tokens.believes(token) {
+        if !quartet.tokens.is_valid(token) {
             return refusal(StatusCode::FORBIDDEN, "Invalid or expired token");
         }
     }
     next.run(request).await
 }
 
+/// The response of the product service. The products pass through unchanged.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Products {
+    products: Value,
+}
+
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Product {
+    product: Value,
+}
+
 async fn products(State(quartet): State<Quartet>) -> Response {
     match quartet.api.graphql("{products{id name price description}}", json!({})).send().await.ok() {
-        Ok(response) => Json(json!({"products": response["data"]["products"]})).into_response(),
-        Err(response) => away(&response),
+        Ok(GraphQl::<Products> { data }) => Json(data).into_response(),
+        Err(response) => failure(&response),
     }
 }
 
 async fn product(State(quartet): State<Quartet>, Path(id): Path<String>) -> Response {
     let question = "query($id:ID!){product(id:$id){id name price description}}";
     match quartet.api.graphql(question, json!({ "id": id })).send().await.ok() {
-        Ok(response) if response["data"]["product"].is_null() => {
-            (StatusCode::NOT_FOUND, Json(json!({"product": null}))).into_response()
+        Ok(GraphQl::<Product> { data }) => {
+            let status = if data.product.is_null() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+            (status, Json(data)).into_response()
         }
-        Ok(response) => Json(json!({"product": response["data"]["product"]})).into_response(),
-        Err(response) => away(&response),
+        Err(response) => failure(&response),
     }
 }
 
-/// The product service's own schema, which extends the old one.
+/// The GraphQL schema of the product service, which extends the old one.
 async fn graphql(State(quartet): State<Quartet>, request: Request) -> Response {
     quartet.api.pass(&quartet.api.gateway.product, "/graphql", request).await
 }
@@ -130,8 +145,8 @@ fn refusal(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({"success": false, "message": message}))).into_response()
 }
 
-/// What a client hears when the house cannot answer, or refuses what the old fleet had no words for.
-fn away(response: &ApiResponse) -> Response {
+/// The response to a failure of a service, or to a refusal that the old fleet did not have.
+fn failure(response: &ApiResponse) -> Response {
     if response.status.is_server_error() {
         let status = if response.is_unavailable() { StatusCode::SERVICE_UNAVAILABLE } else { response.status };
         let body = json!({"success": false, "message": "Erreur de service", "error": response.detail()});
@@ -152,9 +167,9 @@ mod tests {
     use super::*;
     use crate::Config;
 
-    /// What the gateway of the fleet answers where the house answers everything with this status.
-    async fn told(house: StatusCode, config: Config, method: Method, path: &str, body: Value) -> (u16, Value) {
-        let api = Router::new().fallback(async move || (house, Json(json!({"detail": "why"}))));
+    /// The response of the dialect when the API answers every request with this status.
+    async fn respond(upstream: StatusCode, config: Config, method: Method, path: &str, body: Value) -> (u16, Value) {
+        let api = Router::new().fallback(async move || (upstream, Json(json!({"detail": "why"}))));
         let routes = router(&ApiClient::of_routes(api, config), GATEWAY);
         let request =
             Request::builder().method(method).uri(path).body(Body::from(body.to_string())).expect("a request");
@@ -169,23 +184,23 @@ mod tests {
         let body = json!({"success": false, "message": "Erreur de service", "error": "why"});
         let order = json!({"userId": "1", "productId": "1", "quantity": 1});
         let login = json!({"email": "a@b.example", "password": "secret-1"});
-        let asked = [
+        let requests = [
             (Method::GET, "/orders", Value::Null),
             (Method::GET, "/orders/1", Value::Null),
             (Method::POST, "/orders", order),
             (Method::GET, "/products", Value::Null),
             (Method::POST, "/users/login", login.clone()),
         ];
-        for (house, status) in [(502, 503), (503, 503), (504, 503), (500, 500)] {
-            let house = StatusCode::from_u16(house).expect("a status");
-            for (method, path, sent) in &asked {
-                let told = told(house, Config::default(), method.clone(), path, sent.clone()).await;
-                assert_eq!(told, (status, body.clone()), "{path} at {house}");
+        for (upstream, status) in [(502, 503), (503, 503), (504, 503), (500, 500)] {
+            let upstream = StatusCode::from_u16(upstream).expect("a status");
+            for (method, path, sent) in &requests {
+                let response = respond(upstream, Config::default(), method.clone(), path, sent.clone()).await;
+                assert_eq!(response, (status, body.clone()), "{path} at {upstream}");
             }
         }
         let failed = StatusCode::INTERNAL_SERVER_ERROR;
-        let told = told(failed, Config::default(), Method::POST, "/users/register", login).await;
-        assert_eq!(told, (500, json!({"success": false, "message": "Erreur lors de l'inscription"})));
+        let response = respond(failed, Config::default(), Method::POST, "/users/register", login).await;
+        assert_eq!(response, (500, json!({"success": false, "message": "Erreur lors de l'inscription"})));
     }
 
     #[tokio::test]
@@ -195,11 +210,12 @@ mod tests {
         let pay = async || {
             let config = Config { payment_grpc_url: format!("http://{address}"), ..Config::default() };
             let (status, body) =
-                told(StatusCode::OK, config, Method::POST, "/payments", json!({"orderId": "o", "amount": 9.5})).await;
+                respond(StatusCode::OK, config, Method::POST, "/payments", json!({"orderId": "o", "amount": 9.5}))
+                    .await;
             assert_eq!(body["message"], "Erreur lors du traitement du paiement");
             (status, body["success"].clone())
         };
-        // It listens, and says nothing.
+        // It listens, but does not answer.
         assert_eq!(pay().await, (504, json!(false)));
         drop(listener);
         assert_eq!(pay().await, (503, json!(false)));

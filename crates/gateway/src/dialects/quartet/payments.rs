@@ -1,4 +1,4 @@
-//! Payments, by the old proto that the payment service still speaks.
+//! Payments, by the old proto, which the payment service implements.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::{Quartet, refusal};
 use crate::dialects::{money, routes::AnyJson, values::text};
 
 /// How long the old gateway waited.
-const PATIENCE: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
+const TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 const REFUSED: &str = "Paiement refusé";
 const FAILED: &str = "Erreur lors du traitement du paiement";
 
@@ -31,11 +31,11 @@ pub(super) async fn pay(State(quartet): State<Quartet>, AnyJson(body): AnyJson) 
     let mut client = PaymentServiceClient::new(quartet.api.gateway.payment_channel.clone());
     #[expect(clippy::cast_possible_truncation, reason = "the old proto has a float; the service rounds it to cents")]
     let mut request = Request::new(PaymentRequest { order_id, amount: amount as f32 });
-    // The float of the old proto does not hold every cent of a large amount.
+    // The float of the old proto cannot represent every cent of a large amount.
     request.metadata_mut().insert("amount-cents", cents.into());
-    request.set_timeout(PATIENCE);
+    request.set_timeout(TIMEOUT);
     chassis::trace::inject_grpc(request.metadata_mut());
-    let paid = tokio::time::timeout(PATIENCE, client.pay(request)).await;
+    let paid = tokio::time::timeout(TIMEOUT, client.pay(request)).await;
     let status = match paid {
         Ok(Ok(response)) if response.get_ref().status == "SUCCESS" => {
             let response = json!({"success": true, "message": "Paiement traité avec succès", "status": "SUCCESS"});
@@ -50,7 +50,7 @@ pub(super) async fn pay(State(quartet): State<Quartet>, AnyJson(body): AnyJson) 
     };
     let code = match status.code() {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        // The second is what the client itself says when its time is over.
+        // `Cancelled` is the status of the client's own timeout.
         Code::DeadlineExceeded | Code::Cancelled => StatusCode::GATEWAY_TIMEOUT,
         Code::InvalidArgument => StatusCode::BAD_REQUEST,
         _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -1,5 +1,5 @@
-//! The old fleet's tokens: `id`, `email`, `username`, for an hour. By which algorithm is the fleet's choice, never the
-//! client's (RFC 8725, section 3.1).
+//! The old fleet's tokens: `id`, `email`, `username`, for an hour. The settings choose the algorithm, never the
+//! client (RFC 8725, section 3.1).
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ struct Claims {
     exp: i64,
 }
 
-/// Signs and believes them. Cheap to clone.
+/// Signs and verifies tokens. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Tokens {
     algorithm: Algorithm,
@@ -62,8 +62,8 @@ impl Tokens {
         encode(&Header::new(self.algorithm), &claims, &self.sign)
     }
 
-    /// Whether a token is one of these and still good.
-    pub(super) fn believes(&self, token: &str) -> bool {
+    /// Whether a token has a valid signature and has not expired.
+    pub(super) fn is_valid(&self, token: &str) -> bool {
         let mut rules = Validation::new(self.algorithm);
         rules.leeway = 5;
         rules.validate_aud = false;
@@ -98,7 +98,7 @@ mod tests {
         for algorithm in [JwtAlgorithm::Hs256, JwtAlgorithm::EdDsa] {
             let (ours, theirs) = (tokens(algorithm, ""), tokens(algorithm, ""));
             let token = ours.issue("c1", "a@b.example", "a").expect("signs");
-            assert!(ours.believes(&token) && !theirs.believes(&token), "{algorithm:?}");
+            assert!(ours.is_valid(&token) && !theirs.is_valid(&token), "{algorithm:?}");
         }
     }
 
@@ -106,9 +106,9 @@ mod tests {
     fn the_client_does_not_choose_the_algorithm() {
         let (by_secret, by_key) = (tokens(JwtAlgorithm::Hs256, "s3cret"), tokens(JwtAlgorithm::EdDsa, "s3cret"));
         let token = by_secret.issue("c1", "a@b.example", "a").expect("signs");
-        assert!(!by_key.believes(&token));
+        assert!(!by_key.is_valid(&token));
         let unsigned = format!("eyJhbGciOiJub25lIn0.{}.", token.split('.').nth(1).unwrap_or_default());
-        assert!(!by_secret.believes(&unsigned));
+        assert!(!by_secret.is_valid(&unsigned));
     }
 
     #[test]

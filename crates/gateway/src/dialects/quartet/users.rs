@@ -1,4 +1,4 @@
-//! Users: registering and logging in. A user is known by the customer that he is, since orders name him so.
+//! Registration and login. The id of a user is the id of the user's customer, since orders name the customer.
 
 use axum::{
     extract::State,
@@ -6,10 +6,14 @@ use axum::{
 };
 use chassis::{Json, Problem};
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Quartet, away, refusal};
-use crate::dialects::routes::AnyJson;
+use super::{Quartet, failure, refusal};
+use crate::dialects::{
+    lists,
+    model::{Customer, Session, User},
+    routes::AnyJson,
+};
 
 pub(super) async fn register(State(quartet): State<Quartet>, AnyJson(body): AnyJson) -> Response {
     let asked = json!({
@@ -18,11 +22,11 @@ pub(super) async fn register(State(quartet): State<Quartet>, AnyJson(body): AnyJ
         "password": body["password"].as_str().unwrap_or_default(),
     });
     match quartet.api.post(&["api", "users", "register"]).json(asked).send().await.ok() {
-        Ok(made) => {
+        Ok(Session { user, .. }) => {
             let response = json!({
                 "success": true,
                 "message": "Utilisateur enregistré avec succès",
-                "userId": id(&made["user"]),
+                "userId": id(&user),
             });
             (StatusCode::CREATED, Json(response)).into_response()
         }
@@ -32,12 +36,12 @@ pub(super) async fn register(State(quartet): State<Quartet>, AnyJson(body): AnyJ
         Err(response) if response.status == StatusCode::INTERNAL_SERVER_ERROR => {
             refusal(StatusCode::INTERNAL_SERVER_ERROR, "Erreur lors de l'inscription")
         }
-        // The old fleet asked for nothing but these three; which of them does not do is said.
+        // The old fleet had these three fields only, so the message names the refused ones.
         Err(response) if response.fields().next().is_some() => {
-            let told: Vec<String> = response.fields().map(|(field, why)| format!("{field}: {why}")).collect();
-            refusal(StatusCode::BAD_REQUEST, &told.join("; "))
+            let messages: Vec<String> = response.fields().map(|(field, why)| format!("{field}: {why}")).collect();
+            refusal(StatusCode::BAD_REQUEST, &messages.join("; "))
         }
-        Err(response) => away(&response),
+        Err(response) => failure(&response),
     }
 }
 
@@ -45,10 +49,8 @@ pub(super) async fn login(State(quartet): State<Quartet>, AnyJson(body): AnyJson
     let email = body["email"].as_str().unwrap_or_default().to_lowercase();
     let asked = json!({"email": email, "password": body["password"].as_str().unwrap_or_default()});
     match quartet.api.post(&["api", "users", "login"]).json(asked).send().await.ok() {
-        Ok(signed_in) => {
-            let user = &signed_in["user"];
-            let username = user["username"].as_str().unwrap_or_default();
-            let token = match quartet.tokens.issue(id(user), &email, username) {
+        Ok(Session { user, .. }) => {
+            let token = match quartet.tokens.issue(id(&user), &email, &user.username) {
                 Ok(token) => token,
                 Err(error) => return Problem::internal(error).into_response(),
             };
@@ -56,25 +58,24 @@ pub(super) async fn login(State(quartet): State<Quartet>, AnyJson(body): AnyJson
                 "success": true,
                 "message": "Connexion réussie",
                 "token": token,
-                "user": {"id": id(user), "username": username, "email": email},
+                "user": {"id": id(&user), "username": user.username, "email": email},
             }))
             .into_response()
         }
         Err(response) if response.status == StatusCode::UNAUTHORIZED => unknown_or_wrong(&quartet, &email).await,
-        Err(response) => away(&response),
+        Err(response) => failure(&response),
     }
 }
 
-/// The old fleet told its callers which of the two it was.
+/// The old fleet distinguished an unknown user from a wrong password.
 async fn unknown_or_wrong(quartet: &Quartet, email: &str) -> Response {
-    let request = quartet.api.get(&["api", "customers"]).query("email", email).query("limit", 1);
-    match request.send().await.ok() {
-        Ok(found) if found["data"].get(0).is_none() => refusal(StatusCode::NOT_FOUND, "Utilisateur non trouvé"),
+    match lists::first::<Customer>(quartet.api.get(&["api", "customers"]).query("email", email)).await {
+        Ok(None) => refusal(StatusCode::NOT_FOUND, "Utilisateur non trouvé"),
         Ok(_) => refusal(StatusCode::UNAUTHORIZED, "Mot de passe incorrect"),
-        Err(response) => away(&response),
+        Err(response) => failure(&response),
     }
 }
 
-fn id(user: &Value) -> &str {
-    user["customer_id"].as_str().or(user["id"].as_str()).unwrap_or_default()
+fn id(user: &User) -> &str {
+    user.customer_id.as_deref().unwrap_or(&user.id)
 }
