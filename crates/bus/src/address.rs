@@ -1,4 +1,4 @@
-//! What a bus URL says.
+//! Parses bus URLs.
 
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use crate::{Error, dapr, kafka};
 
-/// A URL that names a broker.
+/// A parsed bus URL.
 pub(crate) enum Address {
     Embedded(String),
     Kafka(kafka::Settings),
@@ -17,22 +17,21 @@ pub(crate) enum Address {
 
 impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
-        let wrong = || Error::Url(shown(url));
-        let (scheme, rest) = url.split_once(':').ok_or_else(wrong)?;
+        let invalid = || Error::Url(redacted(url));
+        let (scheme, rest) = url.split_once(':').ok_or_else(invalid)?;
         match scheme {
             "embedded" if !rest.is_empty() => Ok(Self::Embedded(rest.to_owned())),
             "kafka" => {
-                let (servers, mut query) = hosts_and_query(rest).ok_or_else(wrong)?;
+                let (servers, mut query) = hosts_and_query(rest).ok_or_else(invalid)?;
                 if servers.split(',').any(|server| !is_host_and_port(server)) {
-                    return Err(wrong());
+                    return Err(invalid());
                 }
-                let mut number =
-                    |name: &str, default: i32| match query.remove(name) {
-                        None => Ok(default),
-                        Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
-                            Error::Setting(format!("{name}={text} in the bus URL is no number from 1 on"))
-                        }),
-                    };
+                let mut number = |name: &str, default: i32| match query.remove(name) {
+                    None => Ok(default),
+                    Some(text) => text.parse().ok().filter(|n| *n > 0).ok_or_else(|| {
+                        Error::Setting(format!("{name}={text} in the bus URL must be a number from 1 on"))
+                    }),
+                };
                 let (partitions, replication) = (number("partitions", 6)?, number("replication", 1)?);
                 let prefix = query.remove("topic_prefix").unwrap_or_default();
                 let settings = kafka::Settings { servers, prefix, partitions, replication, properties: query };
@@ -40,35 +39,37 @@ impl Address {
                 Ok(Self::Kafka(settings))
             }
             "amqp" | "amqps" => {
-                let uri = AMQPUri::from_str(url).map_err(|_| wrong())?;
+                let uri = AMQPUri::from_str(url).map_err(|_| invalid())?;
                 let prefix = Url::parse(url).ok().and_then(|url| {
                     url.query_pairs().find(|(name, _)| name == "topic_prefix").map(|(_, value)| value.into_owned())
                 });
                 Ok(Self::Rabbit { uri: Box::new(uri), prefix: prefix.unwrap_or_default() })
             }
             "dapr" => {
-                let (host, mut query) = hosts_and_query(rest).ok_or_else(wrong)?;
+                let (host, mut query) = hosts_and_query(rest).ok_or_else(invalid)?;
                 if !is_host_and_port(&host) {
-                    return Err(wrong());
+                    return Err(invalid());
                 }
-                let base = Url::parse(&format!("http://{host}/")).map_err(|_| wrong())?;
+                let base = Url::parse(&format!("http://{host}/")).map_err(|_| invalid())?;
                 let pubsub = query.remove("pubsub").unwrap_or_else(|| "pubsub".into());
                 let prefix = query.remove("topic_prefix").unwrap_or_default();
                 match query.keys().next() {
-                    Some(name) => Err(Error::Setting(format!("{name} in the bus URL is not known; Dapr takes pubsub"))),
+                    Some(name) => Err(Error::Setting(format!(
+                        "{name} in the bus URL is unknown; a dapr URL has pubsub and topic_prefix"
+                    ))),
                     None => Ok(Self::Dapr(dapr::Settings { base, pubsub, prefix })),
                 }
             }
-            _ => Err(wrong()),
+            _ => Err(invalid()),
         }
     }
 }
 
-/// Takes `//HOSTS?a=b` apart.
+/// Splits `//HOSTS?a=b`.
 fn hosts_and_query(rest: &str) -> Option<(String, BTreeMap<String, String>)> {
     let rest = rest.strip_prefix("//")?;
     let (hosts, query) = rest.split_once('?').unwrap_or((rest, ""));
-    // Only a query string is wanted of the parser: several hosts are no URL to it.
+    // The parser accepts only one host, so it gets the query string alone.
     let query = Url::parse(&format!("query:?{query}")).ok()?;
     Some((hosts.trim_end_matches('/').to_owned(), query.query_pairs().into_owned().collect()))
 }
@@ -78,8 +79,8 @@ fn is_host_and_port(text: &str) -> bool {
         .is_some_and(|(host, port)| !host.is_empty() && !host.contains(['@', '/', ' ']) && port.parse::<u16>().is_ok())
 }
 
-/// The URL without user, password and settings, any of which may be a secret.
-fn shown(url: &str) -> String {
+/// The URL without user, password and query, any of which may contain secrets.
+fn redacted(url: &str) -> String {
     let url = url.split('?').next().unwrap_or_default();
     match (url.find("://"), url.rfind('@')) {
         (Some(scheme), Some(at)) if scheme < at => format!("{}***{}", &url[..scheme + 3], &url[at..]),
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_say_which_broker_and_how() {
+    fn a_url_selects_the_broker_and_its_settings() {
         let url = "kafka://a:9092,b:9093?partitions=12&topic_prefix=x-&sasl.password=p%26w";
         let Ok(Address::Kafka(kafka)) = Address::parse(url) else { panic!("no Kafka") };
         assert_eq!((kafka.servers.as_str(), kafka.partitions, kafka.replication), ("a:9092,b:9093", 12, 1));
@@ -107,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_refused_without_telling_its_secrets() {
+    fn an_invalid_url_is_refused_without_revealing_its_secrets() {
         for url in [
             "redis://u:secret@h:1",
             "kafka://u:secret@h:1?sasl.password=secret",
@@ -118,7 +119,7 @@ mod tests {
             "embedded:",
             "nothing",
         ] {
-            let Err(error) = Address::parse(url) else { panic!("{url} is taken") };
+            let Err(error) = Address::parse(url) else { panic!("{url} is accepted") };
             assert!(!error.to_string().contains("secret@") && !error.to_string().contains("=secret"), "{error}");
         }
         for (url, why) in [
@@ -126,15 +127,15 @@ mod tests {
             ("kafka://h:1?no.such.property=1", "no.such.property"),
             ("dapr://h:1?pubsubb=x", "pubsubb"),
         ] {
-            let Err(error) = Address::parse(url) else { panic!("{url} is taken") };
+            let Err(error) = Address::parse(url) else { panic!("{url} is accepted") };
             assert!(error.to_string().contains(why), "{error}");
         }
     }
 
     #[cfg(not(feature = "kafka-tls"))]
     #[test]
-    fn tls_to_kafka_wants_a_build_that_has_it() {
-        let Err(error) = Address::parse("kafka://h:1?security.protocol=sasl_ssl") else { panic!("taken") };
+    fn tls_to_kafka_needs_a_build_with_the_feature() {
+        let Err(error) = Address::parse("kafka://h:1?security.protocol=sasl_ssl") else { panic!("accepted") };
         assert!(error.to_string().contains("kafka-tls"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! One of the brokers.
+//! Dispatches to the adapter of the configured broker.
 
 use std::sync::Arc;
 
@@ -56,9 +56,12 @@ impl Broker {
     pub(crate) fn subscribe<H: Handler>(&self, consumer: Consumer<H>) {
         let ctx = consumer.ctx.clone();
         let (group, topics) = (consumer.group, consumer.topics);
-        // Not told where nobody knows it, as behind a sidecar.
-        let lag =
-            || ctx.metrics.gauge("consumer_lag", "Messages still to be taken.", &["group"]).with_label_values(&[group]);
+        // Not exported for Dapr, whose sidecar does not report it.
+        let lag = || {
+            ctx.metrics
+                .gauge("consumer_lag", "Messages that the group has not consumed yet.", &["group"])
+                .with_label_values(&[group])
+        };
         match self {
             Self::Embedded(log) => {
                 let source = embedded::Source { log: Arc::clone(log), group, topics, lag: lag() };

@@ -1,4 +1,4 @@
-//! Takes a group's messages from the broker to a service's handler.
+//! Delivers a group's messages from the broker to a service's handler.
 
 use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
@@ -11,22 +11,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Bus, Error, Event, Message, dead_letters};
 
-/// Most messages handled at once.
+/// Maximum number of messages in a batch.
 pub(crate) const BATCH: usize = 256;
-/// A connection that stood so long was a good one: after its loss one begins with short pauses again.
-const STOOD: Duration = Duration::from_secs(10);
-/// Tries before a message that cannot be handled goes to the dead letters.
-const TRIES: u32 = 3;
-/// Longest wait between tries.
-const SLOWEST: Duration = Duration::from_secs(5);
+/// A connection that lasted this long resets the back-off.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+/// Attempts before a message that cannot be handled goes to the dead letters.
+const MAX_ATTEMPTS: u32 = 3;
+/// Longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why events were not handled.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Something is away; they are tried again until it is back.
-    #[error("not now")]
+    /// A dependency is unreachable; the events are retried until it is back.
+    #[error("cannot be handled now")]
     Later(#[source] anyhow::Error),
-    /// They cannot be handled; after some tries the one at fault goes to the dead letters.
+    /// An event cannot be handled; after some attempts the one at fault goes to the dead letters.
     #[error("cannot be handled")]
     Bad(#[source] anyhow::Error),
 }
@@ -43,51 +43,50 @@ impl From<serde_json::Error> for Failure {
     }
 }
 
-/// What a service does with events.
+/// A service's handler of events.
 pub trait Handler: Send + Sync + 'static {
-    /// Handles events in their order, as one transaction; an error must leave no trace. What has taken
-    /// effect before must change nothing (see [`crate::inbox::fresh`]).
+    /// Handles events in their order, in one transaction; an error must leave no effect. An event that has taken effect
+    /// before must change nothing (see [`crate::inbox::fresh`]).
     fn handle(&self, events: &[Event]) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Whether messages of this topic that are no CloudEvents come too, each as an [`Event`] of the kind
+    /// Whether messages of this topic that are not CloudEvents are handled too, each as an [`Event`] of the kind
     /// [`crate::PLAIN`]; else they go to the dead letters.
     fn takes_plain(&self, _topic: &str) -> bool {
         false
     }
 }
 
-/// Where a group's messages come from.
+/// A broker as the source of a group's messages.
 pub(crate) trait Source: Send + Sync + 'static {
     /// A connection to the broker.
     type Session: Session;
 
-    /// Connects. Tried again until it works.
+    /// Connects; called again until it succeeds.
     fn open(&self) -> impl Future<Output = Result<Self::Session, Error>> + Send;
 }
 
-/// A message as a broker brings it.
+/// A message as a broker delivers it.
 #[derive(Debug)]
 pub(crate) struct Incoming {
     pub(crate) message: Message,
-    /// Where it stands, or what it is called, if the broker tells: the same whenever it comes again. Empty if not.
-    pub(crate) place: String,
+    /// Position or id of the message at the broker, the same at every redelivery. Empty if the broker has none.
+    pub(crate) broker_id: String,
 }
 
-/// A connection that brings a group's messages. After an error it is closed and another one is opened.
+/// A connection that delivers a group's messages. After an error it is closed and another one is opened.
 pub(crate) trait Session: Send {
-    /// Shortest time from one batch to the next: the first event after a rest is taken at once, under load
-    /// many share a transaction.
-    const PACE: Duration = Duration::from_millis(20);
+    /// Shortest time from one batch to the next: after a pause the first event is handled at once, under load many share a
+    /// transaction.
+    const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
-    /// Waits for messages: at least one, at most [`BATCH`], those of one key in their order. Nothing is lost when the wait
-    /// is broken off.
+    /// Waits for messages: at least one, at most [`BATCH`], those of one key in their order. Cancel-safe: no message is lost
+    /// when the future is dropped.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Incoming>, Error>> + Send;
 
-    /// The effect of all that `next` gave is durable: the broker may forget them. What it does not learn of
-    /// comes again.
-    fn done(&mut self) -> impl Future<Output = ()> + Send;
+    /// Acknowledges the messages of the last `next`, whose effect is durable. Unacknowledged messages are delivered again.
+    fn acknowledge(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Lets go, so that another replica may go on at once.
+    /// Closes the connection, so that another replica can take over at once.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -99,12 +98,12 @@ pub(crate) struct Consumer<H> {
     pub(crate) topics: &'static [&'static str],
     handler: H,
     consumed: IntCounterVec,
-    dead: IntCounterVec,
-    passed: HistogramVec,
+    dead_lettered: IntCounterVec,
+    effect_seconds: HistogramVec,
 }
 
-/// Why a connection is followed no longer.
-enum End {
+/// Why the consumption of a session ended.
+enum SessionEnd {
     Stopped,
     Lost(Error),
 }
@@ -113,23 +112,23 @@ enum End {
 pub(crate) async fn run<S: Source, H: Handler>(consumer: Consumer<H>, source: S) {
     let stopped = consumer.ctx.shutdown.clone();
     let what = format!("reading the bus as {}", consumer.group);
-    let mut pauses = backoff::pauses(SLOWEST);
+    let mut pauses = backoff::pauses(LONGEST_PAUSE);
     while let Some(mut session) = backoff::until_ok(&what, &stopped, || source.open()).await {
         let begun = Instant::now();
-        let end = consumer.follow(&mut session).await;
-        if begun.elapsed() > STOOD {
-            pauses = backoff::pauses(SLOWEST);
+        let end = consumer.consume(&mut session).await;
+        if begun.elapsed() > STABLE_AFTER {
+            pauses = backoff::pauses(LONGEST_PAUSE);
         }
         session.close().await;
         match end {
-            End::Stopped => break,
-            End::Lost(error) => {
+            SessionEnd::Stopped => break,
+            SessionEnd::Lost(error) => {
                 tracing::warn!(
                     group = consumer.group,
                     error = &error as &dyn std::error::Error,
-                    "lost the bus; connecting again"
+                    "lost the connection to the bus; reconnecting"
                 );
-                if !rest(&stopped, &mut pauses).await {
+                if !sleep_next(&stopped, &mut pauses).await {
                     break;
                 }
             }
@@ -137,11 +136,11 @@ pub(crate) async fn run<S: Source, H: Handler>(consumer: Consumer<H>, source: S)
     }
 }
 
-/// Waits for the next of some pauses; false when the process stops meanwhile.
-async fn rest(stopped: &CancellationToken, pauses: &mut impl Iterator<Item = Duration>) -> bool {
+/// Sleeps for the next pause; false when the process stops meanwhile.
+async fn sleep_next(stopped: &CancellationToken, pauses: &mut impl Iterator<Item = Duration>) -> bool {
     tokio::select! {
         () = stopped.cancelled() => false,
-        () = tokio::time::sleep(pauses.next().unwrap_or(SLOWEST)) => true,
+        () = tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)) => true,
     }
 }
 
@@ -154,14 +153,14 @@ impl<H: Handler> Consumer<H> {
         handler: H,
     ) -> Self {
         let consumed = ctx.metrics.counter("events_consumed_total", "Events handled.", &["group", "topic"]);
-        let dead =
-            ctx.metrics.counter("events_dead_total", "Messages given up to the dead letters.", &["group", "topic"]);
+        let dead_lettered =
+            ctx.metrics.counter("events_dead_total", "Messages sent to the dead letters.", &["group", "topic"]);
         for topic in topics {
-            // Shown as zero from the start, so that an alert can tell "none" from "gone".
-            dead.with_label_values(&[group, *topic]).reset();
+            // Exported as zero from the start, so that an alert can distinguish "none" from "missing".
+            dead_lettered.with_label_values(&[group, *topic]).reset();
             consumed.with_label_values(&[group, *topic]).reset();
         }
-        let passed = ctx.metrics.histogram_with(
+        let effect_seconds = ctx.metrics.histogram_with(
             "event_effect_seconds",
             "Time from an event to its durable effect.",
             &["group"],
@@ -170,51 +169,51 @@ impl<H: Handler> Consumer<H> {
                 5.0, 10.0, 30.0, 60.0,
             ],
         );
-        passed.with_label_values(&[group]);
-        Self { ctx, bus, group, topics, handler, consumed, dead, passed }
+        effect_seconds.with_label_values(&[group]);
+        Self { ctx, bus, group, topics, handler, consumed, dead_lettered, effect_seconds }
     }
 
-    /// Handles what a connection brings.
-    async fn follow<S: Session>(&self, session: &mut S) -> End {
+    /// Handles the messages of a session until it fails or the process stops.
+    async fn consume<S: Session>(&self, session: &mut S) -> SessionEnd {
         let stopped = &self.ctx.shutdown;
         loop {
             let messages = tokio::select! {
-                () = stopped.cancelled() => return End::Stopped,
+                () = stopped.cancelled() => return SessionEnd::Stopped,
                 messages = session.next() => match messages {
                     Ok(messages) => messages,
-                    Err(error) => return End::Lost(error),
+                    Err(error) => return SessionEnd::Lost(error),
                 },
             };
             let begun = Instant::now();
-            if !self.take(&messages).await {
-                return End::Stopped;
+            if !self.handle_batch(&messages).await {
+                return SessionEnd::Stopped;
             }
-            session.done().await;
-            if messages.len() < BATCH && !S::PACE.is_zero() {
+            session.acknowledge().await;
+            if messages.len() < BATCH && !S::MIN_INTERVAL.is_zero() {
                 tokio::select! {
-                    () = stopped.cancelled() => return End::Stopped,
-                    () = tokio::time::sleep_until(begun + S::PACE) => {}
+                    () = stopped.cancelled() => return SessionEnd::Stopped,
+                    () = tokio::time::sleep_until(begun + S::MIN_INTERVAL) => {}
                 }
             }
         }
     }
 
-    /// Handles messages; false when the process stops before they are.
-    async fn take(&self, messages: &[Incoming]) -> bool {
+    /// Handles a batch; false when the process stops before it is handled.
+    async fn handle_batch(&self, messages: &[Incoming]) -> bool {
         let mut events = Vec::with_capacity(messages.len());
-        for Incoming { message, place } in messages {
+        for Incoming { message, broker_id } in messages {
             match serde_json::from_str::<Event>(&message.payload) {
-                // A dead letter that is replayed for one group has taken effect in the others.
+                // A dead letter replayed for one group has taken effect in the others.
                 Ok(event) if event.replaygroup.as_deref().is_some_and(|group| group != self.group) => {}
                 Ok(mut event) => {
                     event.topic.clone_from(&message.topic);
                     events.push((message, event));
                 }
                 Err(_) if self.handler.takes_plain(&message.topic) => {
-                    events.push((message, Event::plain(message, place, Timestamp::now())));
+                    events.push((message, Event::plain(message, broker_id, Timestamp::now())));
                 }
                 Err(error) => {
-                    if !self.bury(message, &format!("no CloudEvent: {error}")).await {
+                    if !self.send_to_dead_letters(message, &format!("no CloudEvent: {error}")).await {
                         return false;
                     }
                 }
@@ -225,41 +224,45 @@ impl<H: Handler> Consumer<H> {
             return true;
         }
         for (message, event) in events {
-            if !self.persist(message, event).await {
+            if !self.handle_until_done(message, event).await {
                 return false;
             }
         }
         true
     }
 
-    /// Tries one event until it is handled, given up, or the process stops (false).
-    async fn persist(&self, message: &Message, event: Event) -> bool {
+    /// Retries one event until it is handled or dead-lettered; false when the process stops before.
+    async fn handle_until_done(&self, message: &Message, event: Event) -> bool {
         let event = [event];
-        let mut pauses = backoff::pauses(SLOWEST);
-        let (mut tries, mut said) = (0, false);
+        let mut pauses = backoff::pauses(LONGEST_PAUSE);
+        let (mut attempts, mut logged) = (0, false);
         loop {
             match self.handle(&event).await {
                 Ok(()) => return true,
                 Err(Failure::Bad(error)) => {
-                    tries += 1;
-                    if tries >= TRIES {
-                        return self.bury(message, &format!("{error:#}")).await;
+                    attempts += 1;
+                    if attempts >= MAX_ATTEMPTS {
+                        return self.send_to_dead_letters(message, &format!("{error:#}")).await;
                     }
                 }
                 Err(Failure::Later(error)) => {
-                    if !std::mem::replace(&mut said, true) {
-                        tracing::warn!(error = format!("{error:#}"), event.id = event[0].id, "an event has to wait");
+                    if !std::mem::replace(&mut logged, true) {
+                        tracing::warn!(
+                            error = format!("{error:#}"),
+                            event.id = event[0].id,
+                            "an event has to wait for a dependency"
+                        );
                     }
                 }
             }
-            if !rest(&self.ctx.shutdown, &mut pauses).await {
+            if !sleep_next(&self.ctx.shutdown, &mut pauses).await {
                 return false;
             }
         }
     }
 
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
-        // One span an event, so that each event's trace shows where it took effect.
+        // One span per event, so that each event's trace shows where it took effect.
         let spans: Vec<tracing::Span> = events
             .iter()
             .filter_map(|event| {
@@ -281,30 +284,31 @@ impl<H: Handler> Consumer<H> {
         if result.is_ok() {
             for event in events {
                 self.consumed.with_label_values(&[self.group, &event.topic]).inc();
-                let passed = Timestamp::now().since(event.time);
-                self.passed.with_label_values(&[self.group]).observe(passed.as_secs_f64());
+                let elapsed = Timestamp::now().since(event.time);
+                self.effect_seconds.with_label_values(&[self.group]).observe(elapsed.as_secs_f64());
             }
         }
         result
     }
 
-    /// Puts a message among the dead letters, with the reason; it keeps its key. Where the broker takes no letter of that
-    /// size it is cut, else nothing after it would ever be handled. False when the process stops before it is there.
-    async fn bury(&self, message: &Message, reason: &str) -> bool {
+    /// Publishes a message to the dead letters, with the reason and its key. If the broker refuses a letter of that size it is
+    /// truncated, since otherwise the messages after it would never be handled. False when the process stops before it is
+    /// published.
+    async fn send_to_dead_letters(&self, message: &Message, reason: &str) -> bool {
         tracing::error!(topic = message.topic, key = message.key, reason, "a message goes to the dead letters");
-        self.dead.with_label_values(&[self.group, &message.topic]).inc();
-        let mut room = dead_letters::MOST;
-        let mut pauses = backoff::pauses(SLOWEST);
+        self.dead_lettered.with_label_values(&[self.group, &message.topic]).inc();
+        let mut max_bytes = dead_letters::MAX_BYTES;
+        let mut pauses = backoff::pauses(LONGEST_PAUSE);
         loop {
-            let letter = dead_letters::write(message, self.group, reason, room);
+            let letter = dead_letters::encode(message, self.group, reason, max_bytes);
             let size = letter.payload.len();
             let Err(error) = self.bus.publish(vec![letter]).await else { return true };
-            tracing::warn!(error = &error as &dyn std::error::Error, size, "cannot write a dead letter; trying again");
-            if error.is_too_large() && size > dead_letters::LEAST {
-                room = (size / 2).max(dead_letters::LEAST);
+            tracing::warn!(error = &error as &dyn std::error::Error, size, "cannot publish a dead letter; retrying");
+            if error.is_too_large() && size > dead_letters::MIN_BYTES {
+                max_bytes = (size / 2).max(dead_letters::MIN_BYTES);
                 continue;
             }
-            if !rest(&self.ctx.shutdown, &mut pauses).await {
+            if !sleep_next(&self.ctx.shutdown, &mut pauses).await {
                 return false;
             }
         }

@@ -1,7 +1,8 @@
-//! Dapr: a sidecar that publishes for us, and brings what it hears by HTTP.
+//! Dapr: publishes through a sidecar, which delivers messages by HTTP requests.
 //!
-//! The group of a sidecar is its app id; it knows nothing of ours. So a process that runs one service has that
-//! service's group, and in one that runs several each message is brought once, to all groups that hear its topic.
+//! The consumer group of a sidecar is its app id, independent of the groups of the topology. So a process that runs one
+//! service has that service's group, and in a process that runs several services each message is delivered once, to all
+//! groups that consume its topic.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -28,40 +29,40 @@ use crate::{
     sidecar::TOKEN,
 };
 
-/// Longest wait for the sidecar.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Most keys whose messages are under way at once.
-const WIDTH: usize = 64;
-/// Deliveries that wait for a group; more wait at the sidecar.
-const QUEUE: usize = 1024;
+/// Time-out of a request to the sidecar.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Maximum number of keys whose messages are published at the same time.
+const MAX_CONCURRENT_KEYS: usize = 64;
+/// Deliveries queued for a group; further ones wait at the sidecar.
+const QUEUE_LENGTH: usize = 1024;
 
-/// What the URL says.
+/// The settings in the URL.
 pub(crate) struct Settings {
-    /// Where the sidecar is.
+    /// URL of the sidecar.
     pub(crate) base: Url,
-    /// The component that it publishes through.
+    /// The pub/sub component of the sidecar.
     pub(crate) pubsub: String,
-    /// Before the names of topics, so that several houses can share a broker.
+    /// Prefix of the topic names, so that several installations can share a broker.
     pub(crate) prefix: String,
 }
 
-/// A sidecar.
+/// The adapter for a Dapr sidecar.
 pub(crate) struct Dapr {
     settings: Settings,
     http: reqwest::Client,
-    /// What we show to the sidecar.
+    /// The token that authenticates requests to the sidecar.
     api_token: Option<String>,
     sidecar: Sidecar,
     groups: Mutex<Vec<Group>>,
 }
 
-/// A group of this process.
+/// A consumer group in this process.
 struct Group {
     topics: &'static [&'static str],
     deliveries: mpsc::Sender<Delivery>,
 }
 
-/// A message that the sidecar waits for.
+/// A message whose acknowledgement the sidecar waits for.
 pub(crate) struct Delivery {
     message: Message,
     done: oneshot::Sender<()>,
@@ -69,13 +70,13 @@ pub(crate) struct Delivery {
 
 impl Dapr {
     pub(crate) fn open(settings: Settings) -> Result<Self, Error> {
-        let http = reqwest::Client::builder().timeout(PATIENCE).build().map_err(Error::Dapr)?;
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build().map_err(Error::Dapr)?;
         let api_token = chassis::config::var("DAPR_API_TOKEN");
         Ok(Self { settings, http, api_token, sidecar: Sidecar::of_process(), groups: Mutex::new(Vec::new()) })
     }
 
     pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<(), Error> {
-        publish_in_order(messages, WIDTH, |message| self.send(message)).await
+        publish_in_order(messages, MAX_CONCURRENT_KEYS, |message| self.send(message)).await
     }
 
     async fn send(&self, message: Message) -> Result<(), Error> {
@@ -85,38 +86,38 @@ impl Dapr {
             path.pop_if_empty().extend(["v1.0", "publish", pubsub, &format!("{prefix}{}", message.topic)]);
         }
         url.query_pairs_mut().append_pair("metadata.partitionKey", &message.key);
-        let envelope = Envelope::of(&message.payload);
+        let envelope = Envelope::parse(&message.payload);
         if envelope.is_none() {
-            // Else the sidecar would wrap it into an event of its own.
+            // Without this the sidecar would wrap it into an event of its own.
             url.query_pairs_mut().append_pair("metadata.rawPayload", "true");
         }
         let kind = if envelope.is_some() { "application/cloudevents+json" } else { "application/json" };
         let mut request = self.http.post(url).header(CONTENT_TYPE, kind).body(message.payload);
         if let Some(traceparent) = envelope.and_then(|envelope| envelope.traceparent) {
-            // The sidecar writes the trace of the request into the event, over what stands there.
+            // The sidecar overwrites the trace in the event with that of the request.
             request = request.header("traceparent", traceparent);
         }
         if let Some(token) = &self.api_token {
             request = request.header(TOKEN, token);
         }
-        let answer = request.send().await.map_err(|error| Error::Dapr(error.without_url()))?;
-        if answer.status().is_success() {
+        let response = request.send().await.map_err(|error| Error::Dapr(error.without_url()))?;
+        if response.status().is_success() {
             return Ok(());
         }
-        let (status, mut reason) = (answer.status(), answer.text().await.unwrap_or_default());
+        let (status, mut reason) = (response.status(), response.text().await.unwrap_or_default());
         reason.truncate(reason.char_indices().nth(200).map_or(reason.len(), |(end, _)| end));
         Err(Error::Refused { topic: message.topic, reason: format!("{status} {reason}") })
     }
 
-    /// Tells the routes of a group.
+    /// Registers a group, to which the routes deliver from then on.
     pub(crate) fn source(&self, topics: &'static [&'static str]) -> Source {
-        let (deliveries, coming) = mpsc::channel(QUEUE);
+        let (deliveries, receiver) = mpsc::channel(QUEUE_LENGTH);
         self.groups().push(Group { topics, deliveries });
-        Source { coming: Arc::new(tokio::sync::Mutex::new(coming)) }
+        Source { deliveries: Arc::new(tokio::sync::Mutex::new(receiver)) }
     }
 
     fn groups(&self) -> std::sync::MutexGuard<'_, Vec<Group>> {
-        // A panic in here leaves the list whole, so poison means nothing.
+        // A panic cannot leave the list half changed, so poisoning is ignored.
         self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,7 +130,7 @@ impl Dapr {
 }
 
 async fn subscriptions(State(dapr): State<Arc<Dapr>>, headers: HeaderMap, extensions: Extensions) -> Response {
-    if !dapr.sidecar.asks(&headers, &extensions) {
+    if !dapr.sidecar.is_caller(&headers, &extensions) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let mut topics: Vec<&str> = dapr.groups().iter().flat_map(|group| group.topics).copied().collect();
@@ -145,7 +146,7 @@ async fn subscriptions(State(dapr): State<Arc<Dapr>>, headers: HeaderMap, extens
     Json(topics.iter().map(subscription).collect::<Vec<_>>()).into_response()
 }
 
-/// Takes one message, and answers when its effect is durable.
+/// Receives one message, and responds when its effect is durable.
 async fn deliver(
     State(dapr): State<Arc<Dapr>>,
     Path(topic): Path<String>,
@@ -153,9 +154,9 @@ async fn deliver(
     extensions: Extensions,
     payload: String,
 ) -> Response {
-    // A page in a browser on this machine could send plain text, but no JSON, without being asked for leave.
+    // A web page in a browser on this machine could send plain text without a CORS preflight, but not JSON.
     let is_json = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.to_str().is_ok_and(|kind| kind.contains("json")));
-    if !is_json || !dapr.sidecar.asks(&headers, &extensions) {
+    if !is_json || !dapr.sidecar.is_caller(&headers, &extensions) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let groups: Vec<mpsc::Sender<Delivery>> = {
@@ -171,59 +172,60 @@ async fn deliver(
         subject: String,
     }
     let key = serde_json::from_str::<Envelope>(&payload).map(|envelope| envelope.subject).unwrap_or_default();
-    let mut waiting = Vec::new();
+    let mut pending = Vec::new();
     for group in groups {
-        let (done, answer) = oneshot::channel();
+        let (done, outcome) = oneshot::channel();
         let message = Message { topic: topic.clone(), key: key.clone(), payload: payload.clone() };
-        // A group that has ended drops the sender, which the answer shows.
+        // A group that has ended drops the sender, which makes the outcome an error.
         let _ = group.send(Delivery { message, done }).await;
-        waiting.push(answer);
+        pending.push(outcome);
     }
-    let done = futures::future::join_all(waiting).await.iter().all(Result::is_ok);
+    let done = futures::future::join_all(pending).await.iter().all(Result::is_ok);
     Json(json!({"status": if done { "SUCCESS" } else { "RETRY" }})).into_response()
 }
 
-/// What the routes bring for a group.
+/// The deliveries of the routes to a group.
 pub(crate) struct Source {
-    coming: Arc<tokio::sync::Mutex<mpsc::Receiver<Delivery>>>,
+    deliveries: Arc<tokio::sync::Mutex<mpsc::Receiver<Delivery>>>,
 }
 
 impl consumer::Source for Source {
     type Session = Session;
 
     async fn open(&self) -> Result<Session, Error> {
-        Ok(Session { coming: Arc::clone(&self.coming).lock_owned().await, waiting: Vec::new() })
+        Ok(Session { deliveries: Arc::clone(&self.deliveries).lock_owned().await, pending: Vec::new() })
     }
 }
 
-/// Deliveries under way.
+/// A consumer's hold on the deliveries of its group.
 pub(crate) struct Session {
-    coming: tokio::sync::OwnedMutexGuard<mpsc::Receiver<Delivery>>,
-    waiting: Vec<oneshot::Sender<()>>,
+    deliveries: tokio::sync::OwnedMutexGuard<mpsc::Receiver<Delivery>>,
+    /// Acknowledges the deliveries of the last batch.
+    pending: Vec<oneshot::Sender<()>>,
 }
 
 impl consumer::Session for Session {
-    // The sidecar brings the next message of a partition after the answer to the one before, so waiting for
-    // company would only slow it.
-    const PACE: Duration = Duration::ZERO;
+    // The sidecar delivers the next message of a partition only after the response to the one before, so waiting for a
+    // larger batch would only delay it.
+    const MIN_INTERVAL: Duration = Duration::ZERO;
 
     async fn next(&mut self) -> Result<Vec<Incoming>, Error> {
         let mut deliveries = Vec::new();
-        if self.coming.recv_many(&mut deliveries, BATCH).await == 0 {
+        if self.deliveries.recv_many(&mut deliveries, BATCH).await == 0 {
             return Err(Error::Stopped);
         }
-        // A sidecar tells no place; what is no CloudEvent it makes one of, with an id of its own.
-        let incoming = |message| Incoming { message, place: String::new() };
-        let (messages, waiting) =
+        // A sidecar passes on no position; it wraps messages that are not CloudEvents into events with new ids.
+        let incoming = |message| Incoming { message, broker_id: String::new() };
+        let (messages, pending) =
             deliveries.into_iter().map(|delivery| (incoming(delivery.message), delivery.done)).unzip();
-        self.waiting = waiting;
+        self.pending = pending;
         Ok(messages)
     }
 
-    async fn done(&mut self) {
-        for waiting in self.waiting.drain(..) {
-            // The sidecar may have given up waiting; it brings the message again then.
-            let _ = waiting.send(());
+    async fn acknowledge(&mut self) {
+        for done in self.pending.drain(..) {
+            // After a time-out of its own the sidecar no longer waits; it delivers the message again.
+            let _ = done.send(());
         }
     }
 

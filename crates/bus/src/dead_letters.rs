@@ -1,65 +1,66 @@
-//! Dead letters: what could not be handled, with the reason, until somebody has it tried again.
+//! Dead letters: messages that could not be handled, kept with the reason until an operator replays them.
 //!
-//! A log keeps letters for ever, so there a note after a letter says that it was replayed. A queue forgets it.
+//! A log keeps its messages, so a marker after a letter records that it was replayed. From a queue a replayed letter is
+//! removed.
 
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
-use crate::{Bus, Embedded, Error, Message, broker::Broker, kafka, rabbit::Held, topology};
+use crate::{Bus, Embedded, Error, Message, broker::Broker, kafka, rabbit::UnackedMessages, topology};
 
-/// Most bytes of a letter: what every broker takes, unless its owner has chosen less.
-pub(crate) const MOST: usize = 15 << 20;
-/// What a broker takes of a letter in any case.
-pub(crate) const LEAST: usize = 16 << 10;
-/// Most characters of a reason in a letter that had to be cut: a reason may quote what it is about.
-const REASON: usize = 1_000;
+/// Maximum size of a letter in bytes: every broker accepts it by default.
+pub(crate) const MAX_BYTES: usize = 15 << 20;
+/// Letters are not truncated below this size, in bytes.
+pub(crate) const MIN_BYTES: usize = 16 << 10;
+/// Maximum length of the reason in a truncated letter, in characters: a reason may quote the message.
+const MAX_REASON_CHARS: usize = 1_000;
 
 /// A message that a group could not handle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeadLetter {
-    /// Where it was published.
+    /// The topic of the message.
     pub topic: String,
-    /// Who could not handle it.
+    /// The group that could not handle it.
     pub group: String,
-    /// Why.
+    /// Why it could not be handled.
     pub reason: String,
     /// The key of the message.
     pub key: String,
     /// The id of the event, if it is one.
     pub id: Option<String>,
-    /// What happened, as `souk.order.confirmed`.
+    /// The type of the event, such as `souk.order.confirmed`, if it is one.
     pub kind: Option<String>,
-    /// The message as it was.
+    /// The text of the message.
     pub payload: String,
-    /// Whether it was published again since.
+    /// Whether it was replayed.
     pub replayed: bool,
     #[serde(skip)]
-    place: Place,
+    location: Location,
 }
 
-/// Where a letter stands at its broker.
+/// Position of a letter at its broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum Location {
     Log(String),
     Queue(u64),
 }
 
-/// Which letters are meant: all that fit every field that is set.
+/// Selects the letters that match every field that is set.
 #[derive(Debug, Clone, Default)]
 pub struct DeadLetterFilter {
-    /// Those of one topic.
+    /// Only letters of this topic.
     pub topic: Option<String>,
-    /// Those of one group.
+    /// Only letters of this group.
     pub group: Option<String>,
-    /// That of one event.
+    /// Only the letter of the event with this id.
     pub id: Option<String>,
-    /// Those that were replayed before, too.
+    /// Includes letters that were replayed before.
     pub replayed: bool,
 }
 
-/// What stands on a topic of dead letters: a letter, or a note.
+/// A message of a dead letter topic: a letter, or a marker that one was replayed.
 #[derive(Deserialize)]
 struct Body {
     #[serde(default)]
@@ -72,7 +73,7 @@ struct Body {
     replayed: Option<String>,
 }
 
-/// What is asked of an event.
+/// The attributes of an event that a letter shows.
 #[derive(Deserialize)]
 struct Envelope {
     id: String,
@@ -81,7 +82,7 @@ struct Envelope {
 }
 
 impl DeadLetterFilter {
-    fn fits(&self, letter: &DeadLetter) -> bool {
+    fn matches(&self, letter: &DeadLetter) -> bool {
         self.topic.as_ref().is_none_or(|topic| *topic == letter.topic)
             && self.group.as_ref().is_none_or(|group| *group == letter.group)
             && (self.id.is_none() || self.id == letter.id)
@@ -90,105 +91,107 @@ impl DeadLetterFilter {
 }
 
 impl Bus {
-    /// The dead letters, oldest first. A queue has none that were replayed.
-    pub async fn dead_letters(&self, chosen: &DeadLetterFilter) -> Result<Vec<DeadLetter>, Error> {
-        let (letters, held) = self.find(chosen).await?;
-        if let Some(held) = held {
-            held.release().await;
+    /// Lists the dead letters, oldest first. A queue has no replayed ones.
+    pub async fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetter>, Error> {
+        let (letters, unacked) = self.find(filter).await?;
+        if let Some(unacked) = unacked {
+            unacked.release().await;
         }
         Ok(letters)
     }
 
-    /// Publishes dead letters again, each for the group that could not handle it, and notes that. Gives those that were,
-    /// and those that cannot be because they are no events. A letter whose note is lost in a crash is replayed
-    /// again the next time, and the inbox drops it.
-    pub async fn replay(&self, chosen: &DeadLetterFilter) -> Result<(Vec<DeadLetter>, Vec<DeadLetter>), Error> {
-        let (letters, held) = self.find(chosen).await?;
-        let (mut replayed, mut left) = (Vec::new(), Vec::new());
+    /// Publishes dead letters again, each for the group that could not handle it, and marks them as replayed. Returns the
+    /// replayed letters, and those that cannot be replayed because they are not events. A letter whose marker is lost in a
+    /// crash is replayed again the next time, and the inbox drops it.
+    pub async fn replay(&self, filter: &DeadLetterFilter) -> Result<(Vec<DeadLetter>, Vec<DeadLetter>), Error> {
+        let (letters, unacked) = self.find(filter).await?;
+        let (mut replayed, mut skipped) = (Vec::new(), Vec::new());
         for letter in letters {
-            let Some(message) = letter.again() else {
-                left.push(letter);
+            let Some(message) = letter.replay_message() else {
+                skipped.push(letter);
                 continue;
             };
             self.publish(vec![message]).await?;
-            match (&letter.place, &held) {
-                (Place::Queue(number), Some(held)) => held.take(*number).await?,
-                (Place::Log(place), _) => {
-                    let topic = topology::dead(&letter.topic);
-                    let payload = json!({ "replayed": place }).to_string();
+            match (&letter.location, &unacked) {
+                (Location::Queue(tag), Some(unacked)) => unacked.acknowledge(*tag).await?,
+                (Location::Log(position), _) => {
+                    let topic = topology::dead_letter_topic(&letter.topic);
+                    let payload = json!({ "replayed": position }).to_string();
                     self.publish(vec![Message { topic, key: letter.key.clone(), payload }]).await?;
                 }
-                (Place::Queue(_), None) => {}
+                (Location::Queue(_), None) => {}
             }
             replayed.push(letter);
         }
-        if let Some(held) = held {
-            held.release().await;
+        if let Some(unacked) = unacked {
+            unacked.release().await;
         }
-        Ok((replayed, left))
+        Ok((replayed, skipped))
     }
 
-    async fn find(&self, chosen: &DeadLetterFilter) -> Result<(Vec<DeadLetter>, Option<Held>), Error> {
+    async fn find(&self, filter: &DeadLetterFilter) -> Result<(Vec<DeadLetter>, Option<UnackedMessages>), Error> {
         let all = self.topology.topics.iter().copied();
-        let topics: Vec<String> =
-            all.filter(|topic| chosen.topic.as_ref().is_none_or(|t| t == topic)).map(topology::dead).collect();
-        let (letters, held) = match &*self.broker {
+        let topics: Vec<String> = all
+            .filter(|topic| filter.topic.as_ref().is_none_or(|t| t == topic))
+            .map(topology::dead_letter_topic)
+            .collect();
+        let (letters, unacked) = match &*self.broker {
             Broker::Embedded(log) => {
                 let found = log.find(&topics).await?;
-                let places = found.into_iter().map(|logged| (logged.position.to_string(), logged.message));
-                (from_log(places), None)
+                let found = found.into_iter().map(|logged| (logged.position.to_string(), logged.message));
+                (parse_log(found), None)
             }
             Broker::Kafka(kafka) => {
                 let found = kafka::read(&kafka.settings, topics).await?;
-                let places =
+                let found =
                     found.into_iter().map(|found| (format!("{}/{}", found.partition, found.offset), found.message));
-                (from_log(places), None)
+                (parse_log(found), None)
             }
             Broker::Rabbit(rabbit) => {
-                let held = rabbit.hold(&topics).await?;
-                let letters = held.messages.iter().filter_map(|(number, m)| letter(m, Place::Queue(*number))).collect();
-                (letters, Some(held))
+                let unacked = rabbit.get_all(&topics).await?;
+                let letters = unacked.messages.iter().filter_map(|(tag, m)| parse(m, Location::Queue(*tag))).collect();
+                (letters, Some(unacked))
             }
             Broker::Dapr(_) => {
                 return Err(Error::Unsupported(
-                    "a Dapr sidecar cannot show dead letters; name the broker behind it by its own URL",
+                    "a Dapr sidecar cannot list dead letters; use the URL of the broker behind it",
                 ));
             }
         };
-        Ok((letters.into_iter().filter(|letter| chosen.fits(letter)).collect(), held))
+        Ok((letters.into_iter().filter(|letter| filter.matches(letter)).collect(), unacked))
     }
 }
 
-/// Letters of a log, with what its notes say of them.
-fn from_log(found: impl Iterator<Item = (String, Message)>) -> Vec<DeadLetter> {
+/// Parses the letters and markers of a log.
+fn parse_log(found: impl Iterator<Item = (String, Message)>) -> Vec<DeadLetter> {
     let mut letters = Vec::new();
-    let mut noted = HashSet::new();
-    for (place, message) in found {
+    let mut marked = HashSet::new();
+    for (position, message) in found {
         match serde_json::from_str::<Body>(&message.payload) {
-            Ok(Body { replayed: Some(place), .. }) => drop(noted.insert((message.topic, place))),
-            _ => letters.extend(letter(&message, Place::Log(place))),
+            Ok(Body { replayed: Some(position), .. }) => drop(marked.insert((message.topic, position))),
+            _ => letters.extend(parse(&message, Location::Log(position))),
         }
     }
     for letter in &mut letters {
-        let Place::Log(place) = &letter.place else { continue };
-        letter.replayed = noted.contains(&(topology::dead(&letter.topic), place.clone()));
+        let Location::Log(position) = &letter.location else { continue };
+        letter.replayed = marked.contains(&(topology::dead_letter_topic(&letter.topic), position.clone()));
     }
     letters
 }
 
-/// Reads a letter; none if it is a note.
-fn letter(message: &Message, place: Place) -> Option<DeadLetter> {
-    // What the broker itself has put aside has no words of ours around it.
+/// Parses a letter; `None` if it is a marker.
+fn parse(message: &Message, location: Location) -> Option<DeadLetter> {
+    // A message that the broker itself dead-lettered is not wrapped in a body.
     let body = serde_json::from_str::<Body>(&message.payload).ok().filter(|body| body.payload.is_some());
     let (reason, group, payload) = match body {
         Some(Body { replayed: Some(_), .. }) => return None,
         Some(body) => (body.reason.unwrap_or_default(), body.group, body.payload.unwrap_or_default()),
-        None => ("put aside by the broker".into(), String::new(), message.payload.clone()),
+        None => ("dead-lettered by the broker".into(), String::new(), message.payload.clone()),
     };
     let envelope = serde_json::from_str::<Envelope>(&payload).ok();
     let (id, kind) = envelope.map(|envelope| (envelope.id, envelope.kind)).unzip();
     Some(DeadLetter {
-        topic: topology::living(&message.topic).to_owned(),
+        topic: topology::original_topic(&message.topic).to_owned(),
         group,
         reason,
         key: message.key.clone(),
@@ -196,46 +199,46 @@ fn letter(message: &Message, place: Place) -> Option<DeadLetter> {
         kind,
         payload,
         replayed: false,
-        place,
+        location,
     })
 }
 
-/// A letter about a message, which keeps its key, of at most so many bytes. Of what is too large for that only the
-/// beginning is kept, and the reason says so; then nobody can replay it.
-pub(crate) fn write(message: &Message, group: &str, reason: &str, room: usize) -> Message {
+/// The dead letter of a message, with the same key. If it is larger than `max_bytes`, the message is truncated and the
+/// reason says so; such a letter cannot be replayed.
+pub(crate) fn encode(message: &Message, group: &str, reason: &str, max_bytes: usize) -> Message {
     let body = |reason: &str, payload: &str| {
         json!({"reason": reason, "group": group, "topic": message.topic, "payload": payload}).to_string()
     };
     let mut payload = body(reason, &message.payload);
-    if payload.len() > room {
-        let reason: String = reason.chars().take(REASON).collect();
+    if payload.len() > max_bytes {
+        let reason: String = reason.chars().take(MAX_REASON_CHARS).collect();
         let reason = format!("{reason} (of {} bytes only the beginning is kept)", message.payload.len());
-        let left = room.saturating_sub(body(&reason, "").len());
-        payload = body(&reason, beginning(&message.payload, left));
+        let remaining = max_bytes.saturating_sub(body(&reason, "").len());
+        payload = body(&reason, truncate(&message.payload, remaining));
     }
-    Message { topic: topology::dead(&message.topic), key: message.key.clone(), payload }
+    Message { topic: topology::dead_letter_topic(&message.topic), key: message.key.clone(), payload }
 }
 
-/// As much of a text as takes so many bytes in JSON.
-fn beginning(text: &str, room: usize) -> &str {
-    let mut taken = 0;
-    let end = text.char_indices().find(|(_, letter)| {
-        taken += match letter {
+/// The longest prefix of a text that takes at most `max_bytes` in JSON.
+fn truncate(text: &str, max_bytes: usize) -> &str {
+    let mut bytes = 0;
+    let end = text.char_indices().find(|(_, char)| {
+        bytes += match char {
             '"' | '\\' | '\n' | '\r' | '\t' => 2,
             // As \u0000.
-            letter if letter.is_control() => 6,
-            letter => letter.len_utf8(),
+            char if char.is_control() => 6,
+            char => char.len_utf8(),
         };
-        taken > room
+        bytes > max_bytes
     });
     end.map_or(text, |(end, _)| &text[..end])
 }
 
 impl DeadLetter {
-    /// The event once more, marked as a replay for its group; none if it is no event.
-    fn again(&self) -> Option<Message> {
+    /// The event marked as a replay for its group; `None` if the message is not an event.
+    fn replay_message(&self) -> Option<Message> {
         self.id.as_ref()?;
-        // Members stay as they are written, amounts above all.
+        // The members are kept as raw JSON, so that amounts do not change.
         let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.payload).ok()?;
         members.insert("replay".into(), serde_json::value::to_raw_value(&true).ok()?);
         if !self.group.is_empty() {
@@ -247,7 +250,7 @@ impl DeadLetter {
 }
 
 impl Embedded {
-    /// All messages of some topics.
+    /// All messages of these topics.
     async fn find(&self, topics: &[String]) -> Result<Vec<crate::embedded::Logged>, Error> {
         let offsets = topics.iter().map(|topic| (topic.clone(), 0)).collect();
         Ok(self.read(&offsets, i64::MAX).await?)
@@ -259,19 +262,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_that_is_too_large_keeps_its_beginning_and_says_so() {
+    fn a_letter_that_is_too_large_is_truncated_and_says_so() {
         let payload = "\"\\\u{1}é\n".repeat(3_000);
         let message = Message { topic: "orders".into(), key: "o".into(), payload: payload.clone() };
-        let whole = write(&message, "stock", "why", MOST);
-        for room in [LEAST, LEAST + 1, LEAST + 2, LEAST + 3, whole.payload.len() - 1] {
-            let cut = write(&message, "stock", &"why ".repeat(5_000), room);
-            assert!(cut.payload.len() <= room && cut.payload.len() > room - 6, "{} of {room}", cut.payload.len());
-            let found = letter(&cut, Place::Queue(1)).expect("a letter");
-            assert!(payload.starts_with(&found.payload), "{room}");
+        let whole = encode(&message, "stock", "why", MAX_BYTES);
+        for max_bytes in [MIN_BYTES, MIN_BYTES + 1, MIN_BYTES + 2, MIN_BYTES + 3, whole.payload.len() - 1] {
+            let cut = encode(&message, "stock", &"why ".repeat(5_000), max_bytes);
+            assert!(
+                cut.payload.len() <= max_bytes && cut.payload.len() > max_bytes - 6,
+                "{} of {max_bytes}",
+                cut.payload.len()
+            );
+            let found = parse(&cut, Location::Queue(1)).expect("a letter");
+            assert!(payload.starts_with(&found.payload), "{max_bytes}");
             assert!(found.reason.starts_with("why why") && found.reason.contains("18000 bytes"), "{}", found.reason);
-            assert_eq!((found.again(), found.key.as_str(), found.topic.as_str()), (None, "o", "orders"));
+            assert_eq!((found.replay_message(), found.key.as_str(), found.topic.as_str()), (None, "o", "orders"));
         }
-        let found = letter(&whole, Place::Queue(1)).expect("a letter");
+        let found = parse(&whole, Location::Queue(1)).expect("a letter");
         assert_eq!((found.payload, found.reason.as_str(), found.group.as_str()), (payload, "why", "stock"));
     }
 
@@ -280,18 +287,18 @@ mod tests {
         let payload = r#"{"specversion":"1.0","id":"e1","source":"/souk/order","type":"souk.order.placed","subject":"o","time":"2026-01-01T00:00:00Z","sequence":3,"data":{"total":12.10}}"#;
         let body = json!({"reason": "why", "group": "stock", "topic": "orders", "payload": payload}).to_string();
         let message = Message { topic: "orders.dlq".into(), key: "o".into(), payload: body };
-        let note = Message { payload: json!({"replayed": "7"}).to_string(), ..message.clone() };
+        let marker = Message { payload: json!({"replayed": "7"}).to_string(), ..message.clone() };
         let letters =
-            from_log([("7".to_owned(), message.clone()), ("8".into(), message), ("9".into(), note)].into_iter());
+            parse_log([("7".to_owned(), message.clone()), ("8".into(), message), ("9".into(), marker)].into_iter());
         assert_eq!(letters.iter().map(|letter| letter.replayed).collect::<Vec<_>>(), [true, false]);
         let letter = &letters[0];
         assert_eq!(
             (letter.topic.as_str(), letter.id.as_deref(), letter.reason.as_str()),
             ("orders", Some("e1"), "why")
         );
-        let again = letter.again().unwrap();
-        assert!(again.payload.contains(r#""data":{"total":12.10}"#), "{}", again.payload);
-        let event: crate::Event = serde_json::from_str(&again.payload).unwrap();
+        let replay = letter.replay_message().unwrap();
+        assert!(replay.payload.contains(r#""data":{"total":12.10}"#), "{}", replay.payload);
+        let event: crate::Event = serde_json::from_str(&replay.payload).unwrap();
         assert!(event.replay && event.replaygroup.as_deref() == Some("stock") && event.sequence == Some(3));
     }
 }

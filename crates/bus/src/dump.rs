@@ -1,4 +1,4 @@
-//! All that a broker keeps, for an auditor.
+//! Reads all messages that a broker stores, for the audit.
 
 use std::collections::HashMap;
 
@@ -6,31 +6,31 @@ use commerce::Timestamp;
 
 use crate::{Bus, Embedded, Error, Message, Topology, address::Address, kafka};
 
-/// What a broker keeps.
+/// The messages that a broker stores.
 #[derive(Debug, Clone, Default)]
 pub struct Dump {
     /// Every message, those of one key in their order.
     pub messages: Vec<Message>,
-    /// Topics of which old messages are gone, each with the time from which on all are there.
+    /// Topics whose old messages were deleted, each with the time since which it is complete.
     pub whole_since: HashMap<String, Timestamp>,
 }
 
 impl Bus {
-    /// Every message that the broker keeps. Reads only.
+    /// Reads every message that the broker stores. Changes nothing.
     pub async fn read_all(url: &str) -> Result<Dump, Error> {
         match Address::parse(url)? {
             Address::Embedded(path) => {
-                let (logged, forgotten) = Embedded::dump(&path).await?;
+                let (logged, pruned_before) = Embedded::dump(&path).await?;
                 let topics = Topology::SOUK.topics.iter().map(|topic| (*topic).to_owned());
-                let whole_since = forgotten.map(|before| topics.map(|topic| (topic, before)).collect());
+                let whole_since = pruned_before.map(|before| topics.map(|topic| (topic, before)).collect());
                 Ok(Dump {
                     messages: logged.into_iter().map(|logged| logged.message).collect(),
                     whole_since: whole_since.unwrap_or_default(),
                 })
             }
             Address::Kafka(settings) => kafka::dump(&settings, Topology::SOUK.all_topics().collect()).await,
-            Address::Rabbit { .. } => Err(Error::Unsupported("RabbitMQ keeps no log of what was published")),
-            Address::Dapr(_) => Err(Error::Unsupported("a Dapr sidecar keeps no log of what was published")),
+            Address::Rabbit { .. } => Err(Error::Unsupported("RabbitMQ keeps no log of published messages")),
+            Address::Dapr(_) => Err(Error::Unsupported("a Dapr sidecar keeps no log of published messages")),
         }
     }
 }

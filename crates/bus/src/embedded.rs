@@ -20,27 +20,27 @@ const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "age of the log", sql: include_str!("../migrations/embedded_age.sql") },
 ];
 
-/// How long a message stays at least, for whoever wants to look. What a group has not taken yet stays, and so do dead
-/// letters, which wait for somebody.
-const KEEP: Duration = upkeep::days(7);
+/// How long messages are kept at least, for inspection. Messages that a group has not consumed yet are kept longer, and so
+/// are dead letters, which wait for an operator.
+const RETENTION: Duration = upkeep::days(7);
 
-/// Most publications that share one commit.
-const SHARED: usize = 64;
-/// How often the log is looked at without a wake-up, for what other processes publish.
-const POLL: Duration = Duration::from_millis(250);
-/// How often offsets are stored. What is handled twice after a crash is dropped by the inbox.
-const STORE: Duration = Duration::from_millis(500);
+/// Maximum number of publications in one commit.
+const MAX_GROUP_COMMIT: usize = 64;
+/// How often the log is polled without a wake-up, for messages of other processes.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How often offsets are stored. The inbox drops messages that are handled twice after a crash.
+const STORE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// A message of the log.
 #[derive(Debug, Clone)]
 pub struct Logged {
-    /// Where it stands among all messages.
+    /// Its position in the log, over all topics.
     pub position: i64,
     /// The message.
     pub message: Message,
 }
 
-/// The log. All services of one process share one; other processes may open the same file.
+/// The embedded broker. All services of one process share one; other processes can open the same file.
 #[derive(Debug)]
 pub struct Embedded {
     db: Db,
@@ -53,12 +53,12 @@ impl Embedded {
     pub(crate) async fn open(path: &str, ctx: &Context, topology: Topology) -> Result<Self, Error> {
         let db = Db::open(&format!("sqlite:{path}"), &Options::default(), None).await?;
         db.migrate(MIGRATIONS).await?;
-        know(&db, topology).await?;
+        register_groups(&db, topology).await?;
         upkeep::prune(ctx, &db, vec![prune()]);
         let (wake, published) = watch::channel(0);
         let wake = Arc::new(wake);
         let log = db.clone();
-        let publisher = Batcher::start(&ctx.tasks, SHARED, move |batches: Vec<Vec<Message>>| {
+        let publisher = Batcher::start(&ctx.tasks, MAX_GROUP_COMMIT, move |batches: Vec<Vec<Message>>| {
             let (log, wake) = (log.clone(), Arc::clone(&wake));
             async move {
                 let answers = batches.iter().map(|_| ()).collect();
@@ -77,7 +77,7 @@ impl Embedded {
         })
     }
 
-    /// Where a group stands in each topic.
+    /// The offset of a group in each topic.
     pub(crate) async fn offsets(&self, group: &str) -> Result<HashMap<String, i64>, db::Error> {
         let mut tx = self.db.read().await?;
         query("select topic, position from offsets where grp = $1")
@@ -89,7 +89,7 @@ impl Embedded {
             .collect()
     }
 
-    /// The next messages of some topics, each past its own offset.
+    /// The next messages of these topics, from the lowest of their offsets on.
     pub(crate) async fn read(&self, offsets: &HashMap<String, i64>, limit: i64) -> Result<Vec<Logged>, db::Error> {
         let from = offsets.values().copied().min().unwrap_or(0);
         let mut tx = self.db.read().await?;
@@ -105,7 +105,7 @@ impl Embedded {
         rows.iter().map(logged).collect()
     }
 
-    /// Notes how far a group has come.
+    /// Stores the offsets of a group.
     pub(crate) async fn store_offsets(&self, group: &str, offsets: &HashMap<String, i64>) -> Result<(), db::Error> {
         let mut tx = self.db.write().await?;
         let rows = offsets.iter().map(|(topic, position)| vec![group.into(), topic.into(), (*position).into()]);
@@ -116,7 +116,7 @@ impl Embedded {
         tx.commit().await
     }
 
-    /// Messages of the topics that a group has still to take.
+    /// The number of messages after these offsets.
     pub(crate) async fn lag(&self, offsets: &HashMap<String, i64>) -> Result<i64, db::Error> {
         let from = offsets.values().copied().min().unwrap_or(0);
         let mut tx = self.db.read().await?;
@@ -128,26 +128,26 @@ impl Embedded {
             .get("n")
     }
 
-    /// The same with the time before which messages may have been forgotten, if any were.
+    /// As [`Self::all`], with the time before which messages may have been pruned, if any were.
     pub(crate) async fn dump(path: &str) -> Result<(Vec<Logged>, Option<Timestamp>), Error> {
         let options = Options { read_only: true, ..Options::default() };
         let db = Db::open(&format!("sqlite:{path}"), &options, None).await?;
         let mut tx = db.snapshot().await?;
         let rows = query("select position, topic, key, payload from log order by position").fetch_all(&mut tx).await?;
         let messages = rows.iter().map(logged).collect::<Result<_, _>>()?;
-        let forgotten = upkeep::pruned_before(&mut tx, LOG).await?;
+        let pruned_before = upkeep::pruned_before(&mut tx, LOG).await?;
         drop(tx);
         db.close().await;
-        Ok((messages, forgotten))
+        Ok((messages, pruned_before))
     }
 
-    /// Every message of the log in the file, in order, for an auditor. Reads only.
+    /// Reads every message of the log in a file, in order, for the audit. Changes nothing.
     pub async fn all(path: &str) -> Result<Vec<Logged>, Error> {
         Ok(Self::dump(path).await?.0)
     }
 }
 
-/// The log as a group reads it.
+/// The log as the source of a group's messages.
 pub(crate) struct Source {
     pub(crate) log: Arc<Embedded>,
     pub(crate) group: &'static str,
@@ -159,47 +159,47 @@ impl consumer::Source for Source {
     type Session = Session;
 
     async fn open(&self) -> Result<Session, Error> {
-        let known = self.log.offsets(self.group).await?;
-        let offset = |topic: &&str| ((*topic).to_owned(), known.get(*topic).copied().unwrap_or(0));
+        let stored = self.log.offsets(self.group).await?;
+        let offset = |topic: &&str| ((*topic).to_owned(), stored.get(*topic).copied().unwrap_or(0));
         Ok(Session {
             log: Arc::clone(&self.log),
             group: self.group,
             lag: self.lag.clone(),
             offsets: self.topics.iter().map(offset).collect(),
             wake: self.log.published.clone(),
-            taken: 0,
+            last_read: 0,
             dirty: false,
-            stored: Instant::now(),
+            stored_at: Instant::now(),
         })
     }
 }
 
-/// How far a group is.
+/// A group's progress in the log.
 pub(crate) struct Session {
     log: Arc<Embedded>,
     group: &'static str,
     lag: IntGauge,
     offsets: HashMap<String, i64>,
     wake: watch::Receiver<u64>,
-    /// The last position that was given out.
-    taken: i64,
-    /// Whether the offsets are not stored yet.
+    /// The position of the last message of the last batch.
+    last_read: i64,
+    /// Whether the offsets changed since they were stored.
     dirty: bool,
-    stored: Instant,
+    stored_at: Instant,
 }
 
 impl Session {
     fn advance(&mut self) {
         for offset in self.offsets.values_mut() {
-            *offset = (*offset).max(self.taken);
+            *offset = (*offset).max(self.last_read);
         }
         self.dirty = true;
     }
 
     async fn store(&mut self) {
-        // If this fails the events come again after a crash and the inbox drops them.
+        // If this fails, the events are delivered again after a crash, and the inbox drops them.
         self.dirty = self.log.store_offsets(self.group, &self.offsets).await.is_err();
-        self.stored = Instant::now();
+        self.stored_at = Instant::now();
         if let Ok(n) = self.log.lag(&self.offsets).await {
             self.lag.set(n);
         }
@@ -209,16 +209,16 @@ impl Session {
 impl consumer::Session for Session {
     async fn next(&mut self) -> Result<Vec<Incoming>, Error> {
         loop {
-            if self.dirty && self.stored.elapsed() >= STORE {
+            if self.dirty && self.stored_at.elapsed() >= STORE_INTERVAL {
                 self.store().await;
             }
             self.wake.mark_unchanged();
             let messages = self.log.read(&self.offsets, BATCH as i64).await?;
             if let Some(last) = messages.last() {
-                self.taken = last.position;
-                // One topic may be further than another.
+                self.last_read = last.position;
+                // The offset of one topic may be beyond that of another.
                 let is_new = |logged: &Logged| self.offsets.get(&logged.message.topic) < Some(&logged.position);
-                let incoming = |Logged { message, position }| Incoming { message, place: position.to_string() };
+                let incoming = |Logged { message, position }| Incoming { message, broker_id: position.to_string() };
                 let new: Vec<Incoming> = messages.into_iter().filter(is_new).map(incoming).collect();
                 if !new.is_empty() {
                     return Ok(new);
@@ -227,14 +227,14 @@ impl consumer::Session for Session {
                 continue;
             }
             tokio::select! {
-                // Without publishers in this process there is nobody to wake it.
+                // Fails when this process has no publisher; then only polling finds messages.
                 Ok(()) = self.wake.changed() => {}
-                () = tokio::time::sleep(POLL) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
     }
 
-    async fn done(&mut self) {
+    async fn acknowledge(&mut self) {
         self.advance();
     }
 
@@ -248,19 +248,19 @@ impl consumer::Session for Session {
 /// The table of messages.
 const LOG: &str = "log";
 
-/// Forgets what is old and was taken by all who hear it.
+/// Deletes old messages that all groups of their topic have consumed.
 fn prune() -> upkeep::Prune {
     upkeep::Prune {
         table: LOG,
         key: "position",
         old: "at < $1 and topic not like '%.dlq' and not exists
               (select 1 from offsets where offsets.topic = log.topic and offsets.position < log.position)",
-        keep: KEEP,
+        keep: RETENTION,
     }
 }
 
-/// Notes the groups, so that what one will hear that has never come yet is kept for it.
-async fn know(db: &Db, topology: Topology) -> Result<(), db::Error> {
+/// Stores an offset for every group of the topology, so that messages are kept for a group that has never connected yet.
+async fn register_groups(db: &Db, topology: Topology) -> Result<(), db::Error> {
     let mut rows: Vec<Vec<Value>> = Vec::new();
     for (group, topics) in topology.groups {
         rows.extend(topics.iter().map(|topic| vec![(*group).into(), (*topic).into(), 0.into()]));

@@ -1,9 +1,8 @@
 //! Events between services: envelope, port to a broker, outbox relay, inbox.
 //!
-//! A write and the event that tells of it are one transaction ([`outbox`]); the [`Relay`] publishes;
-//! a consumer records what took effect in the transaction of the effect ([`inbox`]). So every hop is
-//! at-least-once with effects exactly once, on any broker. Payload types stay with the publisher;
-//! consumers read tolerantly.
+//! A change and its event are written in one transaction ([`outbox`]). The [`Relay`] publishes the events. A consumer records
+//! each event in the transaction of its effect ([`inbox`]). So every hop delivers at least once and takes effect exactly
+//! once, on any broker. Payload types stay with the publisher; consumers ignore fields that they do not need.
 
 mod address;
 mod broker;
@@ -29,7 +28,7 @@ pub use dead_letters::{DeadLetter, DeadLetterFilter};
 pub use dump::Dump;
 pub use embedded::Embedded;
 pub use event::{Event, NewEvent, PLAIN};
-pub use outbox::{Message, Outbox, SqlOutbox, Waiting};
+pub use outbox::{Message, Outbox, PendingMessage, SqlOutbox};
 pub use relay::{CRASH_POINTS, Relay};
 pub use sidecar::Sidecar;
 pub use topology::Topology;
@@ -47,7 +46,7 @@ pub const MIGRATIONS: &[db::Migration] = &[
     db::Migration { version: 3, name: "outbox shards", sql: include_str!("../migrations/outbox_shards.sql") },
 ];
 
-/// The broker, whichever the URL names. Cheap to clone.
+/// The connection to the broker that the URL selects. Cheap to clone.
 #[derive(Clone)]
 pub struct Bus {
     broker: Arc<Broker>,
@@ -61,51 +60,51 @@ impl std::fmt::Debug for Bus {
     }
 }
 
-/// What is wrong with a broker, or with how it is used.
+/// Errors of the bus.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The URL names no broker; it is shown without secrets.
+    /// The URL is not a valid bus URL; the text is without secrets.
     #[error(
-        "`{0}` is no bus URL: embedded:PATH, kafka://HOST:PORT[,HOST:PORT], amqp://HOST:PORT/VHOST or dapr://HOST:PORT"
+        "`{0}` is not a bus URL, which is one of embedded:PATH, kafka://HOST:PORT[,HOST:PORT], amqp://HOST:PORT/VHOST or dapr://HOST:PORT"
     )]
     Url(String),
-    /// The URL asks for something that cannot be had.
+    /// A setting in the URL is not supported.
     #[error("{0}")]
     Setting(String),
     /// The embedded log's database failed.
     #[error("the embedded bus failed")]
     Log(#[from] db::Error),
-    /// The embedded log's database refused what several publish together.
+    /// The embedded log's database failed for a group of publications.
     #[error("the embedded bus failed")]
     Shared(#[source] Arc<db::Error>),
-    /// Kafka refused, or is away.
+    /// Kafka refused a request, or is unreachable.
     #[error("Kafka: {0}")]
     Kafka(rdkafka::error::KafkaError),
-    /// Kafka is away, and why.
-    #[error("Kafka does not answer: {0}")]
-    Away(String),
-    /// RabbitMQ refused, or is away.
+    /// Kafka is unreachable, with the reason.
+    #[error("Kafka is unreachable: {0}")]
+    Unreachable(String),
+    /// RabbitMQ refused a request, or is unreachable.
     #[error("RabbitMQ: {0}")]
     Rabbit(lapin::Error),
-    /// The Dapr sidecar is away.
-    #[error("the Dapr sidecar does not answer")]
+    /// The Dapr sidecar is unreachable.
+    #[error("the Dapr sidecar is unreachable")]
     Dapr(#[source] reqwest::Error),
-    /// The broker took the message and said no.
+    /// The broker refused a message.
     #[error("the broker refused a message of the topic {topic}: {reason}")]
     Refused {
-        /// Where it was to go.
+        /// The topic of the message.
         topic: String,
-        /// What the broker said.
+        /// The broker's reason.
         reason: String,
     },
-    /// The broker did not answer in time.
-    #[error("the broker does not answer")]
-    Silent,
-    /// What is asked for is not in this broker's nature.
+    /// The broker did not respond in time.
+    #[error("the broker did not respond in time")]
+    TimedOut,
+    /// The broker does not support the operation.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// The topology knows no such group: a defect.
-    #[error("no group is named {0}")]
+    /// The topology has no such group: a programming error.
+    #[error("the topology has no group {0}")]
     Group(String),
     /// The process is stopping.
     #[error("the process is stopping")]
@@ -113,14 +112,14 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the broker takes nothing of that size, however often it is tried.
+    /// Whether the message is larger than the broker accepts, so that a retry is pointless.
     pub(crate) fn is_too_large(&self) -> bool {
         use rdkafka::error::{KafkaError, RDKafkaErrorCode};
         matches!(self, Self::Kafka(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)))
     }
 }
 
-// No sources: their text is in ours, and would be told twice.
+// Without a source: its text is part of ours already.
 impl From<rdkafka::error::KafkaError> for Error {
     fn from(error: rdkafka::error::KafkaError) -> Self {
         Self::Kafka(error)
@@ -134,34 +133,34 @@ impl From<lapin::Error> for Error {
 }
 
 impl Bus {
-    /// Opens the bus that the URL names: `embedded:PATH`, a durable log in that SQLite file; `kafka://…`; `amqp://…`, which
-    /// is RabbitMQ; `dapr://…`, a sidecar. A broker that is away is no failure: publishing fails until it is
-    /// there, consumers wait for it.
+    /// Opens the bus at a URL: `embedded:PATH`, a durable log in that SQLite file; `kafka://…`; `amqp://…`, which is RabbitMQ;
+    /// `dapr://…`, a sidecar. Succeeds also while the broker is unreachable: publishing fails until it is back, and consumers
+    /// wait for it.
     pub async fn open(url: &str, ctx: &Context) -> Result<Self, Error> {
         Self::open_with(url, ctx, Topology::SOUK).await
     }
 
-    /// The same with topics and groups of one's own, as tests have them.
+    /// As [`Self::open`], with another topology, for tests.
     pub async fn open_with(url: &str, ctx: &Context, topology: Topology) -> Result<Self, Error> {
         let broker = Broker::open(Address::parse(url)?, ctx, topology).await?;
         Ok(Self { broker: Arc::new(broker), topology })
     }
 
-    /// Makes messages durable at the broker; those of one key keep their order. After an error any of them may have
-    /// come there, so all are to be published again before what follows them.
+    /// Publishes messages and waits until they are durable; those of one key keep their order. After an error any of them may
+    /// have been stored, so publish all of them again before the ones that follow.
     pub async fn publish(&self, messages: Vec<Message>) -> Result<(), Error> {
         self.broker.publish(messages).await
     }
 
-    /// Gives a group's messages to a handler, each at least once, those of one key in their order, until the process
-    /// stops. Which topics the group hears says the [`topology`]. A group goes on where it was.
+    /// Delivers a group's messages to a handler until the process stops: each at least once, those of one key in their order.
+    /// The [`topology`] defines the topics of the group. A group continues where it stopped.
     pub fn subscribe<H: Handler>(&self, ctx: &Context, group: &'static str, handler: H) -> Result<(), Error> {
-        let topics = self.topology.hears(group).ok_or_else(|| Error::Group(group.to_owned()))?;
+        let topics = self.topology.topics_of(group).ok_or_else(|| Error::Group(group.to_owned()))?;
         self.broker.subscribe(consumer::Consumer::new(ctx.clone(), self.clone(), group, topics, handler));
         Ok(())
     }
 
-    /// Routes by which the broker brings messages, to be served with the service's own. Only Dapr has any.
+    /// The routes by which the broker delivers messages, to be served with the service's own. Only Dapr has any.
     pub fn routes(&self) -> Router {
         self.broker.routes()
     }

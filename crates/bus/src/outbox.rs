@@ -1,4 +1,4 @@
-//! What a service has to tell, kept in its own store until the broker has it.
+//! The outbox: messages in a service's own store, until the broker has them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,57 +10,57 @@ use upkeep::{Leases, Prune, SqlLeases};
 
 use crate::{Event, NewEvent};
 
-/// A message as a broker takes it.
+/// A message as a broker stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Where to.
+    /// The topic that it is published to.
     pub topic: String,
-    /// Messages of one key keep their order.
+    /// The key; messages of one key keep their order.
     pub key: String,
     /// The text, usually a CloudEvent.
     pub payload: String,
 }
 
-/// In how many parts the relays of several replicas share a service's messages.
+/// Number of shards that the relays of a service's replicas divide among them.
 pub const SHARDS: i64 = 8;
 
-/// The part that a key's messages are in.
+/// The shard of a key's messages.
 pub fn shard(key: &str) -> i64 {
     // FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>): the same in every replica and version.
     let hash = key.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     i64::from(hash) % SHARDS
 }
 
-/// A message that waits for the broker.
+/// A message that is not published yet.
 #[derive(Debug, Clone)]
-pub struct Waiting {
-    /// Names it in its store.
+pub struct PendingMessage {
+    /// Its id in the store.
     pub id: String,
-    /// What is to be published.
+    /// The message to publish.
     pub message: Message,
 }
 
-/// Where a service keeps what it has to tell, as the [`crate::Relay`] sees it.
+/// The outbox of a store, as the [`crate::Relay`] uses it.
 pub trait Outbox: Send + Sync + 'static {
-    /// By which replicas share its shards.
+    /// The leases by which replicas divide the shards.
     fn leases(&self) -> Arc<dyn Leases>;
-    /// Messages of these shards that the broker does not have yet, oldest first, those of one key in their order.
-    fn waiting<'a>(&'a self, shards: &'a [i64], limit: i64) -> BoxFuture<'a, anyhow::Result<Vec<Waiting>>>;
-    /// Notes that the broker has these.
-    fn mark<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, anyhow::Result<()>>;
-    /// How many messages wait, and since when the oldest does.
+    /// Unpublished messages of these shards, oldest first, those of one key in their order.
+    fn pending<'a>(&'a self, shards: &'a [i64], limit: i64) -> BoxFuture<'a, anyhow::Result<Vec<PendingMessage>>>;
+    /// Marks messages as published.
+    fn mark_published<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, anyhow::Result<()>>;
+    /// The number of unpublished messages, and the time of the oldest one.
     fn backlog(&self) -> BoxFuture<'_, anyhow::Result<(i64, Option<Timestamp>)>>;
-    /// Tells the relays of other replicas that something waits. A hint: they look now and then anyway.
+    /// Notifies the relays of other replicas of new messages. Only a hint: they also poll.
     fn notify(&self) -> BoxFuture<'_, anyhow::Result<()>> {
         Box::pin(async { Ok(()) })
     }
-    /// Waits for such a hint; for ever, where the store cannot give one.
+    /// Waits for a notification; for ever if the store has none.
     fn listen(&self) -> BoxFuture<'_, ()> {
         Box::pin(std::future::pending())
     }
 }
 
-/// What relays of one store call to each other by.
+/// The channel of notifications between the relays of one store.
 const CHANNEL: &str = "souk_outbox";
 
 /// The outbox in SQL.
@@ -71,7 +71,7 @@ pub struct SqlOutbox {
 }
 
 impl SqlOutbox {
-    /// That of this database.
+    /// The outbox in this database.
     pub fn new(db: Db) -> Self {
         Self { db, listener: Mutex::new(None) }
     }
@@ -82,11 +82,11 @@ impl SqlOutbox {
             *slot = self.db.listen(CHANNEL).await?;
         }
         let Some(listener) = slot.as_mut() else { std::future::pending().await };
-        let heard = listener.heard().await;
-        if heard.is_err() {
+        let notified = listener.notified().await;
+        if notified.is_err() {
             *slot = None;
         }
-        heard
+        notified
     }
 }
 
@@ -95,7 +95,7 @@ impl Outbox for SqlOutbox {
         Arc::new(SqlLeases(self.db.clone()))
     }
 
-    fn waiting<'a>(&'a self, shards: &'a [i64], limit: i64) -> BoxFuture<'a, anyhow::Result<Vec<Waiting>>> {
+    fn pending<'a>(&'a self, shards: &'a [i64], limit: i64) -> BoxFuture<'a, anyhow::Result<Vec<PendingMessage>>> {
         Box::pin(async move {
             let mut tx = self.db.read().await?;
             let rows = query(
@@ -108,7 +108,7 @@ impl Outbox for SqlOutbox {
             .await?;
             rows.iter()
                 .map(|row| {
-                    Ok(Waiting {
+                    Ok(PendingMessage {
                         id: row.get::<i64>("id")?.to_string(),
                         message: Message {
                             topic: row.get("topic")?,
@@ -121,10 +121,10 @@ impl Outbox for SqlOutbox {
         })
     }
 
-    fn mark<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, anyhow::Result<()>> {
+    fn mark_published<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, anyhow::Result<()>> {
         Box::pin(async move {
             let mut tx = self.db.write().await?;
-            // Each by its id, since one that is written later may have a lower one.
+            // By ids, not up to the highest id: a transaction that commits later may have lower ids.
             query("update outbox set published_at = $1 where id in {ints $2}")
                 .bind(Timestamp::now().micros())
                 .ints(ids.iter().filter_map(|id| id.parse().ok()))
@@ -152,21 +152,21 @@ impl Outbox for SqlOutbox {
     fn listen(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if self.wait_for_notification().await.is_err() {
-                // The net of looking now and then holds meanwhile.
+                // Meanwhile the relay polls.
                 tokio::time::sleep(Duration::from_secs(5)).await;
             }
         })
     }
 }
 
-/// Forgets what the broker has had for so long.
+/// Prunes messages that were published longer ago than `keep`.
 pub fn prune(keep: Duration) -> Prune {
     Prune { table: "outbox", key: "id", old: "published_at < $1", keep }
 }
 
 const COLUMNS: &[&str] = &["topic", "key", "sequence", "payload", "created_at", "shard"];
 
-/// Writes events in the transaction of what they tell of. After the commit, wake the relay.
+/// Writes events in the transaction of their change. After the commit, wake the relay.
 pub async fn append(tx: &mut Tx, source: &str, events: Vec<NewEvent>) -> Result<()> {
     let now = Timestamp::now();
     let rows = events.into_iter().map(|new| {
@@ -181,8 +181,8 @@ pub async fn append(tx: &mut Tx, source: &str, events: Vec<NewEvent>) -> Result<
     Ok(())
 }
 
-/// Writes messages that are no events, for listeners that read plain JSON, in the transaction of what they tell of. They
-/// count in no sequence (theirs is 0) and the auditor is not told of them.
+/// Writes messages that are not CloudEvents, for consumers of plain JSON, in the transaction of their change. They have no
+/// sequence (the column is 0) and are not part of the dump.
 pub async fn append_plain(tx: &mut Tx, messages: Vec<Message>) -> Result<()> {
     let now = Timestamp::now().micros();
     let rows = messages.into_iter().map(|Message { topic, key, payload }| {
@@ -193,8 +193,8 @@ pub async fn append_plain(tx: &mut Tx, messages: Vec<Message>) -> Result<()> {
     Ok(())
 }
 
-/// Replaces the payload of everything that was or is still to be told of one aggregate, as when a person's
-/// data is to go: what is still unpublished will be published without it.
+/// Replaces the payload of all events of one aggregate, published or not, as when personal data is erased. Unpublished
+/// events are published without the old payload.
 pub async fn redact(tx: &mut Tx, topic: &str, key: &str, data: &serde_json::Value) -> Result<()> {
     let rows = query("select id, payload from outbox where topic = $1 and key = $2")
         .bind(topic)
@@ -214,34 +214,34 @@ pub async fn redact(tx: &mut Tx, topic: &str, key: &str, data: &serde_json::Valu
     Ok(())
 }
 
-/// What an outbox says to an auditor.
+/// The contents of an outbox, for the audit.
 #[derive(Debug, Clone, Default)]
 pub struct OutboxDump {
-    /// The events that are kept, those of one aggregate in their order.
-    pub events: Vec<Told>,
-    /// Before when published events may have been forgotten; none if none ever was.
+    /// The stored events, those of one aggregate in their order.
+    pub events: Vec<OutboxEvent>,
+    /// Published events from before this time may have been pruned; `None` if none ever was.
     pub pruned_before: Option<Timestamp>,
 }
 
-/// An event of the outbox as an auditor sees it.
+/// An event of the outbox, for the audit.
 #[derive(Debug, Clone)]
-pub struct Told {
-    /// Where to.
+pub struct OutboxEvent {
+    /// The topic that it is published to.
     pub topic: String,
-    /// The aggregate.
+    /// Id of the aggregate.
     pub subject: String,
-    /// Counts its events.
+    /// The number of the event among those of its aggregate, from 1 on.
     pub sequence: i64,
     /// When it was written.
     pub created_at: Timestamp,
-    /// Whether the broker has it.
+    /// Whether it was published.
     pub published: bool,
-    /// The message.
+    /// The serialised event.
     pub payload: String,
 }
 
-/// All events that are kept, in their order.
-pub async fn telling(tx: &mut Tx) -> Result<OutboxDump> {
+/// Reads all stored events, in their order.
+pub async fn dump(tx: &mut Tx) -> Result<OutboxDump> {
     let text =
         "select topic, key, sequence, created_at, published_at, payload from outbox where sequence > 0 order by id";
     let events = query(text)
@@ -249,7 +249,7 @@ pub async fn telling(tx: &mut Tx) -> Result<OutboxDump> {
         .await?
         .iter()
         .map(|row| {
-            Ok(Told {
+            Ok(OutboxEvent {
                 topic: row.get("topic")?,
                 subject: row.get("key")?,
                 sequence: row.get("sequence")?,
@@ -259,6 +259,6 @@ pub async fn telling(tx: &mut Tx) -> Result<OutboxDump> {
             })
         })
         .collect::<Result<_>>()?;
-    // Read after them: what is forgotten in between is counted as such.
+    // Read after the events, so that events pruned in between count as pruned.
     Ok(OutboxDump { events, pruned_before: upkeep::pruned_before(tx, "outbox").await? })
 }

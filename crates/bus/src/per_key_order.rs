@@ -1,4 +1,4 @@
-//! Publishing through brokers that confirm messages one by one.
+//! Ordered publishing through brokers that confirm messages one by one.
 
 use std::{collections::HashMap, future::Future};
 
@@ -6,28 +6,32 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::{Error, Message};
 
-/// Sends messages; one of a topic and key goes only after the one before it was confirmed, those of others at the same
-/// time, at most `width` at once. So whatever fails, of each key the broker has the first ones, and sending all
-/// again brings repeats but never a message before one that it follows.
-pub(crate) async fn publish_in_order<F, Sent>(messages: Vec<Message>, width: usize, send: F) -> Result<(), Error>
+/// Sends messages. Each message of a topic and key is sent after the one before it was confirmed; at most `max_concurrent`
+/// keys are sent at the same time. So after any failure the broker has a prefix of each key's messages, and sending all
+/// again causes repeats but never reorders them.
+pub(crate) async fn publish_in_order<F, Sent>(
+    messages: Vec<Message>,
+    max_concurrent: usize,
+    send: F,
+) -> Result<(), Error>
 where
     F: Fn(Message) -> Sent,
     Sent: Future<Output = Result<(), Error>>,
 {
-    let mut lanes: Vec<Vec<Message>> = Vec::new();
-    let mut known: HashMap<(String, String), usize> = HashMap::new();
+    let mut queues: Vec<Vec<Message>> = Vec::new();
+    let mut index_by_key: HashMap<(String, String), usize> = HashMap::new();
     for message in messages {
-        let lane = *known.entry((message.topic.clone(), message.key.clone())).or_insert(lanes.len());
-        if lane == lanes.len() {
-            lanes.push(Vec::new());
+        let queue = *index_by_key.entry((message.topic.clone(), message.key.clone())).or_insert(queues.len());
+        if queue == queues.len() {
+            queues.push(Vec::new());
         }
-        lanes[lane].push(message);
+        queues[queue].push(message);
     }
     let send = &send;
-    stream::iter(lanes)
+    stream::iter(queues)
         .map(Ok)
-        .try_for_each_concurrent(width, |lane| async move {
-            for message in lane {
+        .try_for_each_concurrent(max_concurrent, |queue| async move {
+            for message in queue {
                 send(message).await?;
             }
             Ok(())
@@ -42,7 +46,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_key_stops_at_its_failure_and_goes_out_in_order() {
+    async fn a_key_is_sent_in_order_and_stops_at_its_failure() {
         let message = |key: &str, n: u32| Message { topic: "t".into(), key: key.into(), payload: n.to_string() };
         let sent = Mutex::new(Vec::new());
         let messages = (0..30).map(|n| message(["a", "b", "c"][n as usize % 3], n)).collect();

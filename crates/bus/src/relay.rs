@@ -1,4 +1,4 @@
-//! Carries a service's outbox to the broker.
+//! Publishes the messages of a service's outbox.
 
 use std::{
     sync::{
@@ -19,52 +19,52 @@ use crate::{
     outbox::{Outbox, SHARDS},
 };
 
-/// Most messages published at once.
+/// Maximum number of messages published at once.
 const BATCH: i64 = 500;
-/// Longest wait before a broker that did not take messages is tried again.
-const SLOWEST: Duration = Duration::from_secs(5);
-/// How often it looks without being woken: what another process wrote, or a wake-up lost in a crash.
-const SWEEP: Duration = Duration::from_secs(1);
-/// Shortest time from one sweep to the next: the first event after a rest goes out at once, under load
-/// many share a sweep.
-const PACE: Duration = Duration::from_millis(20);
+/// Longest pause after a failure to publish.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How often the outbox is polled without a wake-up, for messages of other processes and wake-ups lost in a crash.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest time from one sweep to the next: after a pause the first event is published at once, under load many share a
+/// sweep.
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
 /// How often the backlog is measured.
-const MEASURE: Duration = Duration::from_secs(1);
+const MEASURE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Wakes the task that publishes. Cheap to clone.
+/// The handle of the task that publishes the outbox. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Relay {
     wake: Arc<Notify>,
-    /// Age of the oldest message that waits, in seconds.
+    /// Age of the oldest unpublished message, in seconds.
     age: Arc<AtomicI64>,
 }
 
 impl Relay {
-    /// Starts publishing what the outbox holds, oldest first, until the process stops. Several replicas share the
-    /// work by shards of aggregates, one relay at a time for each; while one takes over from another that was
-    /// only paused, a message may be published twice, which consumers notice by its sequence.
+    /// Starts to publish the outbox, oldest first, until the process stops. Replicas divide the work by shards of aggregates;
+    /// one relay at a time publishes a shard. When a relay takes over from one that was only paused, a message may be
+    /// published twice; consumers detect that by its sequence.
     pub fn start(ctx: &Context, outbox: Arc<dyn Outbox>, bus: Bus) -> Self {
         let wake = Arc::new(Notify::new());
         let age = Arc::new(AtomicI64::new(0));
         let worker = Worker {
             ctx: ctx.clone(),
-            share: ShardLease::new("relay", SHARDS, &ctx.instance),
+            lease: ShardLease::new("relay", SHARDS, &ctx.instance),
             outbox,
             bus,
             wake: Arc::clone(&wake),
-            published: ctx.metrics.counter("outbox_published_total", "Messages given to the broker.", &["topic"]),
+            published: ctx.metrics.counter("outbox_published_total", "Messages published to the broker.", &["topic"]),
         };
         ctx.spawn("backlog", measure(ctx.clone(), Arc::clone(&worker.outbox), Arc::clone(&age)));
         ctx.spawn("relay", worker.run());
         Self { wake, age }
     }
 
-    /// For how long the oldest message has waited for the broker, in seconds; looked at once a second.
+    /// Age of the oldest unpublished message in seconds, measured once a second.
     pub fn unpublished_seconds(&self) -> i64 {
         self.age.load(Ordering::Relaxed)
     }
 
-    /// Tells the relay that something was committed.
+    /// Wakes the relay after new messages were committed.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
@@ -73,7 +73,7 @@ impl Relay {
 struct Worker {
     ctx: Context,
     outbox: Arc<dyn Outbox>,
-    share: ShardLease,
+    lease: ShardLease,
     bus: Bus,
     wake: Arc<Notify>,
     published: IntCounterVec,
@@ -81,7 +81,7 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self) {
-        let mut pauses = chassis::backoff::pauses(SLOWEST);
+        let mut pauses = chassis::backoff::pauses(LONGEST_PAUSE);
         let mut wait;
         let mut failing = false;
         loop {
@@ -89,49 +89,49 @@ impl Worker {
             match self.sweep().await {
                 Ok(()) => {
                     if failing {
-                        tracing::info!("the outbox is being published again");
+                        tracing::info!("the outbox is published again");
                     }
                     failing = false;
-                    wait = SWEEP;
-                    pauses = chassis::backoff::pauses(SLOWEST);
+                    wait = POLL_INTERVAL;
+                    pauses = chassis::backoff::pauses(LONGEST_PAUSE);
                 }
                 Err(error) => {
                     if !failing {
                         tracing::warn!(error = format!("{error:#}"), "cannot publish; events wait in the outbox");
                     }
                     failing = true;
-                    wait = pauses.next().unwrap_or(SWEEP);
+                    wait = pauses.next().unwrap_or(POLL_INTERVAL);
                 }
             }
-            tokio::time::sleep_until(begun + PACE).await;
+            tokio::time::sleep_until(begun + MIN_INTERVAL).await;
             let woken = tokio::select! {
                 () = self.ctx.shutdown.cancelled() => break,
                 () = self.wake.notified(), if !failing => true,
                 () = self.outbox.listen(), if !failing => false,
                 () = tokio::time::sleep(wait) => false,
             };
-            if woken && !self.share.has_all() {
-                // Somebody else publishes part of what was written here. If he does not hear it, he looks soon.
+            if woken && !self.lease.has_all() {
+                // Relays of other replicas publish part of the new messages. Without the notification they find them by polling.
                 let _ = self.outbox.notify().await;
             }
         }
-        // What was committed while the service drained goes out too, if the bus is there.
+        // Publishes what was committed while the service drained, if the bus is reachable.
         let _ = self.sweep().await;
-        let _ = self.share.release(&*self.outbox.leases()).await;
+        let _ = self.lease.release(&*self.outbox.leases()).await;
     }
 
     async fn sweep(&mut self) -> anyhow::Result<()> {
         loop {
-            let mine = self.share.mine(&*self.outbox.leases()).await?;
-            if mine.is_empty() {
+            let owned = self.lease.owned(&*self.outbox.leases()).await?;
+            if owned.is_empty() {
                 return Ok(());
             }
-            let waiting = self.outbox.waiting(mine, BATCH).await?;
-            if waiting.is_empty() {
+            let pending = self.outbox.pending(owned, BATCH).await?;
+            if pending.is_empty() {
                 return Ok(());
             }
             let (ids, messages): (Vec<String>, Vec<Message>) =
-                waiting.into_iter().map(|waiting| (waiting.id, waiting.message)).unzip();
+                pending.into_iter().map(|pending| (pending.id, pending.message)).unzip();
             self.ctx.crash.reach("relay.publish.before");
             let topics: Vec<String> = messages.iter().map(|message| message.topic.clone()).collect();
             self.bus.publish(messages).await?;
@@ -139,7 +139,7 @@ impl Worker {
                 self.published.with_label_values(&[&topic]).inc();
             }
             self.ctx.crash.reach("relay.publish.after");
-            self.outbox.mark(&ids).await?;
+            self.outbox.mark_published(&ids).await?;
             self.ctx.crash.reach("relay.mark.after");
             if ids.len() < BATCH as usize {
                 return Ok(());
@@ -148,22 +148,22 @@ impl Worker {
     }
 }
 
-/// Tells how much waits, also while the broker keeps the relay waiting.
+/// Measures the backlog, also while the relay waits for the broker.
 async fn measure(ctx: Context, outbox: Arc<dyn Outbox>, oldest_seconds: Arc<AtomicI64>) {
-    let depth = ctx.metrics.gauge("outbox_depth", "Messages that wait for the broker.", &[]);
-    let age = ctx.metrics.gauge("outbox_age_seconds", "Age of the oldest message that waits.", &[]);
+    let depth = ctx.metrics.gauge("outbox_depth", "Unpublished messages.", &[]);
+    let age = ctx.metrics.gauge("outbox_age_seconds", "Age of the oldest unpublished message.", &[]);
     loop {
-        // A gauge that is not set this time is set the next.
-        if let Ok((waiting, oldest)) = outbox.backlog().await {
+        // After an error the next measurement sets the gauges.
+        if let Ok((count, oldest)) = outbox.backlog().await {
             let seconds = oldest.map_or(0, |oldest| Timestamp::now().since(oldest).as_secs());
-            depth.with_label_values::<&str>(&[]).set(waiting);
+            depth.with_label_values::<&str>(&[]).set(count);
             let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
             oldest_seconds.store(seconds, Ordering::Relaxed);
             age.with_label_values::<&str>(&[]).set(seconds);
         }
         tokio::select! {
             () = ctx.shutdown.cancelled() => return,
-            () = tokio::time::sleep(MEASURE) => {}
+            () = tokio::time::sleep(MEASURE_INTERVAL) => {}
         }
     }
 }

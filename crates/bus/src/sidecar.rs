@@ -1,4 +1,4 @@
-//! Who may bring messages by HTTP: the process's own Dapr sidecar.
+//! Authenticates the process's own Dapr sidecar, the only caller that may deliver messages by HTTP.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -7,13 +7,13 @@ use axum::{
     http::{Extensions, HeaderMap},
 };
 
-/// The header by which the sidecar shows that it is ours, and we to it.
+/// The header with the token by which sidecar and process authenticate to each other.
 pub(crate) const TOKEN: &str = "dapr-api-token";
 
 /// The sidecar of this process, as a caller. Cheap to clone.
 #[derive(Clone)]
 pub struct Sidecar {
-    /// What it shows to us. Without one, only this machine may deliver.
+    /// The sidecar's token. Without one, only callers on this machine may deliver.
     app_token: Option<String>,
 }
 
@@ -24,16 +24,16 @@ impl std::fmt::Debug for Sidecar {
 }
 
 impl Sidecar {
-    /// That of this process: `APP_API_TOKEN` says by what it is known.
+    /// The sidecar of this process, with the token in `APP_API_TOKEN`.
     pub fn of_process() -> Self {
         Self { app_token: chassis::config::var("APP_API_TOKEN") }
     }
 
-    /// Whether it is the sidecar that asks. A page in a browser on this machine could send plain text, but no JSON, without
-    /// being asked for leave, so demand JSON too.
-    pub fn asks(&self, headers: &HeaderMap, extensions: &Extensions) -> bool {
+    /// Whether the request comes from the sidecar. Callers must require JSON too: a web page in a browser on this machine
+    /// could send plain text without a CORS preflight.
+    pub fn is_caller(&self, headers: &HeaderMap, extensions: &Extensions) -> bool {
         match &self.app_token {
-            Some(token) => headers.get(TOKEN).is_some_and(|given| same(given.as_bytes(), token.as_bytes())),
+            Some(token) => headers.get(TOKEN).is_some_and(|given| constant_time_eq(given.as_bytes(), token.as_bytes())),
             None => extensions
                 .get::<ConnectInfo<SocketAddr>>()
                 .is_some_and(|ConnectInfo(peer)| is_this_machine(peer.ip().to_canonical())),
@@ -41,14 +41,14 @@ impl Sidecar {
     }
 }
 
-/// Not all of 127.0.0.0/8: a proxy of a service mesh hands on what comes from afar from an address in there.
+/// Not all of 127.0.0.0/8: the proxy of a service mesh forwards remote requests from an address in that range.
 fn is_this_machine(peer: IpAddr) -> bool {
     peer == Ipv4Addr::LOCALHOST || peer == Ipv6Addr::LOCALHOST
 }
 
-/// Compares in a time that does not tell where the difference is.
-fn same(given: &[u8], wanted: &[u8]) -> bool {
-    given.len() == wanted.len() && given.iter().zip(wanted).fold(0, |found, (a, b)| found | (a ^ b)) == 0
+/// Compares in a time that does not depend on where the difference is.
+fn constant_time_eq(given: &[u8], expected: &[u8]) -> bool {
+    given.len() == expected.len() && given.iter().zip(expected).fold(0, |found, (a, b)| found | (a ^ b)) == 0
 }
 
 #[cfg(test)]
@@ -70,12 +70,12 @@ mod tests {
         right.insert(TOKEN, "secret".parse().unwrap());
         wrong.insert(TOKEN, "secreT".parse().unwrap());
         let open = Sidecar { app_token: None };
-        assert!(open.asks(&HeaderMap::new(), &near) && open.asks(&HeaderMap::new(), &from(Some("[::1]:9"))));
-        assert!(!open.asks(&right, &far) && !open.asks(&right, &from(None)));
-        assert!(!open.asks(&right, &from(Some("127.0.0.6:9"))), "the proxy of a mesh");
+        assert!(open.is_caller(&HeaderMap::new(), &near) && open.is_caller(&HeaderMap::new(), &from(Some("[::1]:9"))));
+        assert!(!open.is_caller(&right, &far) && !open.is_caller(&right, &from(None)));
+        assert!(!open.is_caller(&right, &from(Some("127.0.0.6:9"))), "the proxy of a mesh");
         let locked = Sidecar { app_token: Some("secret".into()) };
-        assert!(locked.asks(&right, &far));
-        assert!(!locked.asks(&wrong, &near) && !locked.asks(&HeaderMap::new(), &near));
+        assert!(locked.is_caller(&right, &far));
+        assert!(!locked.is_caller(&wrong, &near) && !locked.is_caller(&HeaderMap::new(), &near));
         assert!(!format!("{locked:?}").contains("secret"));
     }
 }

@@ -1,22 +1,22 @@
-//! Who hears what: the one place that says which topics there are and which group takes which of them.
+//! The topology: all topics, and the topics that each consumer group consumes.
 //!
-//! A broker that keeps nothing for a group before it has come once (RabbitMQ) is told of all groups by whoever
-//! connects first, so nothing is lost while a service has never run.
+//! A broker that keeps nothing for a group that has never connected (RabbitMQ) gets all groups declared by the first
+//! process that connects, so no message is lost before a service has run for the first time.
 
-/// Topics, and the groups that hear them.
+/// Topics, and the groups that consume them.
 #[derive(Debug, Clone, Copy)]
 pub struct Topology {
-    /// All topics; beside each stands `<topic>.dlq` for its dead letters.
+    /// All topics; each has a topic `<topic>.dlq` for its dead letters.
     pub topics: &'static [&'static str],
-    /// Each group with the topics that it hears.
+    /// Each group with the topics that it consumes.
     pub groups: &'static [(&'static str, &'static [&'static str])],
 }
 
-/// The topics of the house.
+/// The topics of Souk.
 pub const TOPICS: &[&str] =
     &["orders", "stock", "payments", "customers", "products", "prospect-events", "new-order", "order-processed"];
 
-/// The groups of the house, named as the services are.
+/// The consumer groups of Souk, named after the services.
 pub const GROUPS: &[(&str, &[&str])] = &[
     ("customer", &["prospect-events"]),
     ("notification", &["orders", "stock", "payments", "customers"]),
@@ -25,49 +25,49 @@ pub const GROUPS: &[(&str, &[&str])] = &[
 ];
 
 impl Topology {
-    /// The house's own.
+    /// The topology of Souk.
     pub const SOUK: Self = Self { topics: TOPICS, groups: GROUPS };
 
-    /// What a group hears.
-    pub(crate) fn hears(&self, group: &str) -> Option<&'static [&'static str]> {
+    /// The topics that a group consumes.
+    pub(crate) fn topics_of(&self, group: &str) -> Option<&'static [&'static str]> {
         self.groups.iter().find(|(name, _)| *name == group).map(|(_, topics)| *topics)
     }
 
-    /// Whether anybody hears a topic.
-    pub(crate) fn is_heard(&self, topic: &str) -> bool {
+    /// Whether any group consumes a topic.
+    pub(crate) fn has_consumer(&self, topic: &str) -> bool {
         self.groups.iter().any(|(_, topics)| topics.contains(&topic))
     }
 
-    /// The topics and those of their dead letters.
+    /// The topics and their dead letter topics.
     pub(crate) fn all_topics(&self) -> impl Iterator<Item = String> + use<> {
-        self.topics.iter().flat_map(|topic| [(*topic).to_owned(), dead(topic)])
+        self.topics.iter().flat_map(|topic| [(*topic).to_owned(), dead_letter_topic(topic)])
     }
 }
 
-/// Where the dead letters of a topic go.
-pub(crate) fn dead(topic: &str) -> String {
-    format!("{topic}{DEAD}")
+/// The dead letter topic of a topic.
+pub(crate) fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}{DEAD_LETTER_SUFFIX}")
 }
 
-/// The topic whose dead letters go there.
-pub(crate) fn living(topic: &str) -> &str {
-    topic.strip_suffix(DEAD).unwrap_or(topic)
+/// The topic of a dead letter topic.
+pub(crate) fn original_topic(topic: &str) -> &str {
+    topic.strip_suffix(DEAD_LETTER_SUFFIX).unwrap_or(topic)
 }
 
-/// What the names of topics of dead letters end with.
-pub(crate) const DEAD: &str = ".dlq";
+/// Suffix of the names of dead letter topics.
+pub(crate) const DEAD_LETTER_SUFFIX: &str = ".dlq";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_group_hears_topics_that_there_are() {
+    fn every_group_consumes_existing_topics() {
         for (group, topics) in GROUPS {
             assert!(topics.iter().all(|topic| TOPICS.contains(topic)), "{group}");
-            assert_eq!(Topology::SOUK.hears(group), Some(*topics));
+            assert_eq!(Topology::SOUK.topics_of(group), Some(*topics));
         }
-        assert!(Topology::SOUK.is_heard("orders") && !Topology::SOUK.is_heard("products"));
+        assert!(Topology::SOUK.has_consumer("orders") && !Topology::SOUK.has_consumer("products"));
         assert_eq!(Topology::SOUK.all_topics().count(), 2 * TOPICS.len());
     }
 }

@@ -128,7 +128,7 @@ impl Listener {
     }
 
     /// Waits for the next one. After an error it has to be opened again.
-    pub async fn heard(&mut self) -> Result<()> {
+    pub async fn notified(&mut self) -> Result<()> {
         // `None`: the connection was lost and made anew; something may have been missed, so look.
         self.0.try_recv().await?;
         Ok(())

@@ -85,7 +85,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
             last_sequence: order.sequence,
         });
     }
-    let outbox = bus::outbox::telling(&mut tx).await?;
+    let outbox = bus::outbox::dump(&mut tx).await?;
     let reports = crate::reports::compare_in(&mut tx).await?;
     drop(tx);
     db.close().await;

@@ -63,6 +63,6 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
             updated_at: payment.updated_at.micros(),
         }));
     }
-    facts.outbox = bus::outbox::telling(&mut tx).await?;
+    facts.outbox = bus::outbox::dump(&mut tx).await?;
     Ok(facts)
 }

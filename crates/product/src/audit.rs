@@ -28,7 +28,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         }
         facts.products.extend(page);
     }
-    facts.outbox = bus::outbox::telling(&mut db.read().await?).await?;
+    facts.outbox = bus::outbox::dump(&mut db.read().await?).await?;
     db.close().await;
     Ok(facts)
 }

@@ -1,4 +1,4 @@
-//! Running periodic jobs.
+//! Periodic jobs.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -10,18 +10,18 @@ use prometheus::IntGaugeVec;
 
 use crate::Leases;
 
-/// Most rows that a job touches at once, so that nobody waits long for it.
+/// Maximum number of rows that a job changes in one transaction, so that its locks are short.
 pub const BATCH: u64 = 500;
-/// How often jobs are done.
-const EVERY: Duration = Duration::from_secs(60);
-/// How long one replica keeps them; long enough that the same one does them next time.
-const LEASE: Duration = Duration::from_secs(150);
-/// What a job leaves to others between two batches.
+/// How often jobs run.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// How long a lease on the jobs lasts; longer than the interval, so that the same replica runs them the next time.
+const LEASE_DURATION: Duration = Duration::from_secs(150);
+/// Pause between two batches, for other transactions.
 const PAUSE: Duration = Duration::from_millis(20);
 
 type Run = dyn Fn() -> BoxFuture<'static, Result<u64>> + Send + Sync;
 
-/// A piece of work that comes again and again.
+/// A periodic job.
 #[derive(Clone)]
 pub struct Job {
     name: &'static str,
@@ -29,7 +29,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// A job that does a batch and tells how much it did; while that is [`BATCH`] it is asked again.
+    /// A job that processes a batch and returns its size; it is called again at once while that is [`BATCH`].
     pub fn new<F, Fut>(name: &'static str, run: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
@@ -39,27 +39,27 @@ impl Job {
     }
 }
 
-/// Tells when a periodic job last succeeded in this replica (`job_last_success_timestamp_seconds`).
+/// The metric of when a periodic job last succeeded in this replica (`job_last_success_timestamp_seconds`).
 #[derive(Clone, Debug)]
 pub struct LastSuccess(IntGaugeVec, &'static str);
 
 impl LastSuccess {
-    /// Of this job.
+    /// The metric of this job.
     pub fn of(ctx: &Context, job: &'static str) -> Self {
         let name = "job_last_success_timestamp_seconds";
         Self(ctx.metrics.gauge(name, "When a periodic job last succeeded.", &["job"]), job)
     }
 
-    /// It has just succeeded. Before it has, nothing is shown.
+    /// Records a success. Before the first one the metric is not exported.
     pub fn now(&self) {
         self.0.with_label_values(&[self.1]).set(Timestamp::now().micros() / 1_000_000);
     }
 }
 
-/// Does the jobs every minute, in one replica at a time, until the process stops. Each tells when it last
-/// succeeded (`job_last_success_timestamp_seconds`), how much it did and how often it failed.
+/// Runs the jobs every minute, in one replica at a time, until the process stops. Metrics report when each last succeeded
+/// (`job_last_success_timestamp_seconds`), how many rows it processed and how often it failed.
 pub fn start(ctx: &Context, leases: Arc<dyn Leases>, jobs: Vec<Job>) {
-    let rows = ctx.metrics.counter("job_rows_total", "What a periodic job has done.", &["job"]);
+    let rows = ctx.metrics.counter("job_rows_total", "Rows that a periodic job has processed.", &["job"]);
     let failures = ctx.metrics.counter("job_failures_total", "How often a periodic job failed.", &["job"]);
     for job in &jobs {
         rows.with_label_values(&[job.name]).reset();
@@ -70,10 +70,10 @@ pub fn start(ctx: &Context, leases: Arc<dyn Leases>, jobs: Vec<Job>) {
     let work = async move {
         let mut failing = false;
         loop {
-            match leases.take("upkeep", &ctx.instance, Timestamp::now(), Timestamp::now().plus(LEASE)).await {
+            match leases.take("upkeep", &ctx.instance, Timestamp::now(), Timestamp::now().plus(LEASE_DURATION)).await {
                 Ok(true) => {
                     for job in &jobs {
-                        match all(&ctx, job).await {
+                        match run_batches(&ctx, job).await {
                             Ok(count) => {
                                 rows.with_label_values(&[job.name]).inc_by(count);
                                 LastSuccess::of(&ctx, job.name).now();
@@ -98,24 +98,24 @@ pub fn start(ctx: &Context, leases: Arc<dyn Leases>, jobs: Vec<Job>) {
             }
             tokio::select! {
                 () = ctx.shutdown.cancelled() => break,
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(INTERVAL) => {}
             }
         }
-        // Should it fail, the next one waits for it to run out.
+        // If this fails, the next replica waits until the lease expires.
         let _ = leases.release("upkeep", &ctx.instance).await;
     };
     task.spawn("upkeep", work);
 }
 
-/// Does the usual jobs of a store in SQL: forgetting what it names, and leases that ran out long ago.
+/// Starts the usual jobs of an SQL store: these prunes, and that of leases that expired long ago.
 pub fn prune(ctx: &Context, db: &db::Db, prunes: Vec<crate::Prune>) {
-    // A replica that died leaves the lease by which it told that it was there.
+    // A replica that died leaves its presence lease.
     let leases = crate::Prune { table: "leases", key: "name", old: "until < $1", keep: crate::days(1) };
     let jobs = prunes.into_iter().chain([leases]).map(|prune| prune.job(db.clone())).collect();
     start(ctx, Arc::new(crate::SqlLeases(db.clone())), jobs);
 }
 
-async fn all(ctx: &Context, job: &Job) -> Result<u64> {
+async fn run_batches(ctx: &Context, job: &Job) -> Result<u64> {
     let mut total = 0;
     loop {
         let count = (job.run)().await?;

@@ -4,23 +4,23 @@ use commerce::Timestamp;
 use db::{Db, insert, query};
 use futures::future::BoxFuture;
 
-/// A lease as the store keeps it, run out or not.
+/// A lease in the store, expired or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// Of what.
+    /// What it is for.
     pub name: String,
-    /// Whose.
+    /// The replica that owns it.
     pub owner: String,
-    /// Until when. Replicas' clocks are taken to agree to within a second or so.
+    /// When it expires. The clocks of replicas are assumed to differ by at most about a second.
     pub until: Timestamp,
 }
 
-/// A store that keeps leases.
+/// A store of leases.
 pub trait Leases: Send + Sync + 'static {
-    /// All of them.
+    /// All leases, also expired ones.
     fn held(&self) -> BoxFuture<'_, anyhow::Result<Vec<Lease>>>;
-    /// Takes a lease that nobody has, that ran out before `now`, or that is the owner's already; false if it is
-    /// somebody else's.
+    /// Takes or renews a lease; false if another owner has it. It can be taken if it is free, expired before `now`, or
+    /// belongs to `owner` already.
     fn take<'a>(
         &'a self,
         name: &'a str,
@@ -28,7 +28,7 @@ pub trait Leases: Send + Sync + 'static {
         now: Timestamp,
         until: Timestamp,
     ) -> BoxFuture<'a, anyhow::Result<bool>>;
-    /// Takes what it can get of several; gives which.
+    /// Takes as many of several leases as possible; returns the names of those taken.
     fn take_some<'a>(
         &'a self,
         names: &'a [String],
@@ -46,7 +46,7 @@ pub trait Leases: Send + Sync + 'static {
             Ok(taken)
         })
     }
-    /// Lets go of a lease that is the owner's.
+    /// Releases a lease if `owner` has it.
     fn release<'a>(&'a self, name: &'a str, owner: &'a str) -> BoxFuture<'a, anyhow::Result<()>>;
 }
 
@@ -83,7 +83,7 @@ impl Leases for SqlLeases {
         Box::pin(async move { Ok(!self.take_some(&[name.to_owned()], owner, now, until).await?.is_empty()) })
     }
 
-    /// In one transaction, so that it is one commit every few seconds and not one a lease.
+    /// In one transaction, so that renewals need one commit every few seconds, not one per lease.
     fn take_some<'a>(
         &'a self,
         names: &'a [String],

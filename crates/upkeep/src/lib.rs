@@ -1,8 +1,8 @@
-//! Periodic work that one replica does at a time, under a lease.
+//! Periodic work that one replica at a time does, under a lease.
 //!
-//! A lease here saves work, it guards nothing: a replica that was paused and goes on after its lease ran out
-//! does something twice that may be done twice (a message published again, an old row deleted that is gone).
-//! What must not happen twice is guarded where it is written.
+//! A lease here avoids duplicate work, but is no safeguard: a replica that was paused and continues after its lease expired
+//! repeats work that may be repeated (a message is published again, a row is deleted that is gone). What must not happen
+//! twice is guarded by the write itself.
 
 mod job;
 mod lease;
@@ -14,12 +14,12 @@ pub use lease::{Lease, Leases, SqlLeases};
 pub use prune::{Prune, pruned_before};
 pub use shard_lease::ShardLease;
 
-/// So many days.
+/// A duration of `count` days.
 pub const fn days(count: u64) -> std::time::Duration {
     std::time::Duration::from_secs(count.saturating_mul(24 * 3_600))
 }
 
-/// So many hours.
+/// A duration of `count` hours.
 pub const fn hours(count: u64) -> std::time::Duration {
     std::time::Duration::from_secs(count.saturating_mul(3_600))
 }

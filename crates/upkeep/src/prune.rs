@@ -1,4 +1,4 @@
-//! Forgetting old rows.
+//! Deletes old rows.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use db::{Db, Tx, query};
 
 use crate::{BATCH, Job};
 
-/// Rows of a table that are forgotten when they are old enough.
+/// Describes which rows of a table are deleted, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct Prune {
-    /// The table, and what the job is called.
+    /// The table; also the name of the job.
     pub table: &'static str,
-    /// The columns that name a row: `id`, or `topic, subject`.
+    /// The columns that identify a row, such as `id` or `topic, subject`.
     pub key: &'static str,
-    /// Which rows, `$1` being the time before which they are old: `published_at < $1`.
+    /// The condition for old rows, such as `published_at < $1`; `$1` is the time `keep` ago.
     pub old: &'static str,
-    /// How long they are kept.
+    /// How long rows are kept.
     pub keep: Duration,
 }
 
 impl Prune {
-    /// The job that does it, a batch at a time.
+    /// The job that deletes the rows, a batch at a time.
     pub fn job(self, db: Db) -> Job {
         Job::new(self.table, move || {
             let db = db.clone();
@@ -33,7 +33,7 @@ impl Prune {
         let Self { table, key, old, keep } = self;
         let before = now.minus(keep);
         let mut tx = db.read().await?;
-        // A replica with nothing to do does not write.
+        // Without old rows there is no write transaction.
         let found = query(format!("select 1 as one from {table} where {old} limit 1"))
             .bind(before.micros())
             .fetch_optional(&mut tx);
@@ -42,7 +42,7 @@ impl Prune {
         }
         drop(tx);
         let mut tx = db.write().await?;
-        let gone = query(format!(
+        let deleted = query(format!(
             "delete from {table} where ({key}) in (select {key} from {table} where {old} limit {BATCH} {{skip locked}})"
         ))
         .bind(before.micros())
@@ -57,11 +57,11 @@ impl Prune {
         .execute(&mut tx)
         .await?;
         tx.commit().await?;
-        Ok(gone)
+        Ok(deleted)
     }
 }
 
-/// Before when rows of a table may be gone; none if nothing was ever pruned.
+/// The time before which rows of a table may have been deleted; `None` if none ever were.
 pub async fn pruned_before(tx: &mut Tx, table: &str) -> db::Result<Option<Timestamp>> {
     let row = query("select before from pruned where name = $1").bind(table).fetch_optional(tx).await?;
     row.map(|row| Ok(Timestamp::from_micros(row.get("before")?))).transpose()
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn old_rows_go_in_batches_and_leave_a_note() {
+    async fn old_rows_are_deleted_in_batches_and_the_time_is_recorded() {
         let sql = "create table notes (a bigint not null, b bigint not null, at bigint, primary key (a, b));";
         let own = [Migration { version: 100, name: "notes", sql }];
         let store = testkit::store().await.expect("a database");
@@ -85,8 +85,8 @@ mod tests {
         tx.commit().await.expect("commits");
         let prune = Prune { table: "notes", key: "a, b", old: "at < $1", keep: Duration::from_secs(1) };
         let now = Timestamp::from_micros(1_001_100);
-        for gone in [BATCH, BATCH, 100, 0] {
-            assert_eq!(prune.batch(&db, now).await.expect("prunes"), gone);
+        for deleted in [BATCH, BATCH, 100, 0] {
+            assert_eq!(prune.batch(&db, now).await.expect("prunes"), deleted);
         }
         let mut tx = db.read().await.expect("reads");
         let left = query("select count(*) as n from notes").fetch_one(&mut tx).await.expect("counts");

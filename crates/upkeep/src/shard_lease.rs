@@ -1,4 +1,4 @@
-//! Work cut into shards, shared fairly among the replicas that are there.
+//! Divides work in shards evenly among the live replicas, by leases.
 
 use std::time::Duration;
 
@@ -6,99 +6,102 @@ use commerce::Timestamp;
 
 use crate::{Lease, Leases};
 
-/// How often everybody looks, and renews: every two seconds where he is asked for his shards every second.
-const LOOK: Duration = Duration::from_millis(1_900);
-/// How long a lease lasts: one late renewal, and clocks a second apart, lose nothing; and the others notice early enough that
-/// a dead replica's shards are theirs within ten seconds.
-const LEASE: Duration = Duration::from_secs(7);
+/// How often a replica rebalances and renews: every two seconds if [`ShardLease::owned`] is called every second.
+const RENEW_INTERVAL: Duration = Duration::from_millis(1_900);
+/// How long a lease lasts: long enough for one late renewal and clocks that differ by a second, short enough that other
+/// replicas take over the shards of a dead one within ten seconds.
+const LEASE_DURATION: Duration = Duration::from_secs(7);
 
-/// A replica's part of some shards. Every replica tells that it is there by a lease of its own; whoever has more
-/// than his part lets go, whoever has less takes what is free.
+/// The shards of some work that a replica owns. Every replica announces itself by a presence lease. A replica with more than
+/// its fair part releases shards; one with less takes free ones.
 #[derive(Debug)]
 pub struct ShardLease {
     work: &'static str,
     shards: i64,
-    me: String,
-    mine: Vec<i64>,
-    /// Until when they are, and when to look again.
+    replica: String,
+    owned: Vec<i64>,
+    /// When the leases expire.
     until: Timestamp,
-    look: Timestamp,
+    /// When to renew them.
+    renew_at: Timestamp,
 }
 
 impl ShardLease {
-    /// Nothing yet, of so many shards of some work.
-    pub fn new(work: &'static str, shards: i64, me: impl Into<String>) -> Self {
+    /// Owns no shards yet, of `shards` in total.
+    pub fn new(work: &'static str, shards: i64, replica: impl Into<String>) -> Self {
         let never = Timestamp::from_micros(0);
-        Self { work, shards, me: me.into(), mine: Vec::new(), until: never, look: never }
+        Self { work, shards, replica: replica.into(), owned: Vec::new(), until: never, renew_at: never }
     }
 
-    /// The shards that are this replica's now. Asks the store now and then only.
-    pub async fn mine(&mut self, leases: &dyn Leases) -> anyhow::Result<&[i64]> {
-        self.at(leases, Timestamp::now()).await
+    /// The shards that this replica owns now. Accesses the store only when the leases are due for renewal.
+    pub async fn owned(&mut self, leases: &dyn Leases) -> anyhow::Result<&[i64]> {
+        self.owned_at(leases, Timestamp::now()).await
     }
 
-    async fn at(&mut self, leases: &dyn Leases, now: Timestamp) -> anyhow::Result<&[i64]> {
-        if now >= self.look {
+    async fn owned_at(&mut self, leases: &dyn Leases, now: Timestamp) -> anyhow::Result<&[i64]> {
+        if now >= self.renew_at {
             if now >= self.until {
-                self.mine.clear();
+                self.owned.clear();
             }
             self.renew(leases, now).await?;
         }
-        Ok(&self.mine)
+        Ok(&self.owned)
     }
 
-    /// Whether all shards are this replica's.
+    /// Whether this replica owns all shards.
     pub fn has_all(&self) -> bool {
-        i64::try_from(self.mine.len()) == Ok(self.shards)
+        i64::try_from(self.owned.len()) == Ok(self.shards)
     }
 
-    /// Lets go of everything, so that nobody has to wait for it to run out.
+    /// Releases all leases, so that other replicas need not wait for their expiry.
     pub async fn release(&mut self, leases: &dyn Leases) -> anyhow::Result<()> {
-        for shard in std::mem::take(&mut self.mine) {
-            leases.release(&self.shard(shard), &self.me).await?;
+        for shard in std::mem::take(&mut self.owned) {
+            leases.release(&self.lease_name(shard), &self.replica).await?;
         }
-        leases.release(&self.presence(), &self.me).await
+        leases.release(&self.presence_name(), &self.replica).await
     }
 
     async fn renew(&mut self, leases: &dyn Leases, now: Timestamp) -> anyhow::Result<()> {
-        let until = now.plus(LEASE);
+        let until = now.plus(LEASE_DURATION);
         let plan = self.plan(&leases.held().await?, now);
         for shard in plan.drop {
-            leases.release(&self.shard(shard), &self.me).await?;
+            leases.release(&self.lease_name(shard), &self.replica).await?;
         }
-        // Sorted, so that two replicas that want the same rows do not wait for each other in a ring.
-        let mut wanted: Vec<String> = plan.take.iter().map(|shard| self.shard(*shard)).collect();
-        wanted.push(self.presence());
+        // Sorted, so that two replicas that update the same rows do not deadlock.
+        let mut wanted: Vec<String> = plan.take.iter().map(|shard| self.lease_name(*shard)).collect();
+        wanted.push(self.presence_name());
         wanted.sort_unstable();
-        let taken = leases.take_some(&wanted, &self.me, now, until).await?;
-        self.mine = plan.take.into_iter().filter(|shard| taken.contains(&self.shard(*shard))).collect();
+        let taken = leases.take_some(&wanted, &self.replica, now, until).await?;
+        self.owned = plan.take.into_iter().filter(|shard| taken.contains(&self.lease_name(*shard))).collect();
         self.until = until;
-        self.look = now.plus(LOOK);
+        self.renew_at = now.plus(RENEW_INTERVAL);
         Ok(())
     }
 
     fn plan(&self, held: &[Lease], now: Timestamp) -> Plan {
         let alive: Vec<&Lease> = held.iter().filter(|lease| lease.until >= now).collect();
         let prefix = format!("{}-replica/", self.work);
-        let others = alive.iter().filter(|lease| lease.name.starts_with(&prefix) && lease.owner != self.me).count();
+        let others =
+            alive.iter().filter(|lease| lease.name.starts_with(&prefix) && lease.owner != self.replica).count();
         let replicas = others + 1;
         let fair = usize::try_from(self.shards).unwrap_or(1).div_ceil(replicas);
         let owner = |shard: i64| {
-            let name = self.shard(shard);
+            let name = self.lease_name(shard);
             alive.iter().find(|lease| lease.name == name).map(|lease| lease.owner.as_str())
         };
-        let (mine, others): (Vec<i64>, Vec<i64>) = (0..self.shards).partition(|n| owner(*n) == Some(self.me.as_str()));
-        let (keep, drop) = mine.split_at(fair.min(mine.len()));
+        let (owned, others): (Vec<i64>, Vec<i64>) =
+            (0..self.shards).partition(|n| owner(*n) == Some(self.replica.as_str()));
+        let (keep, drop) = owned.split_at(fair.min(owned.len()));
         let free = others.into_iter().filter(|shard| owner(*shard).is_none());
         Plan { take: keep.iter().copied().chain(free.take(fair - keep.len())).collect(), drop: drop.to_vec() }
     }
 
-    fn shard(&self, shard: i64) -> String {
+    fn lease_name(&self, shard: i64) -> String {
         format!("{}/{shard}", self.work)
     }
 
-    fn presence(&self) -> String {
-        format!("{}-replica/{}", self.work, self.me)
+    fn presence_name(&self) -> String {
+        format!("{}-replica/{}", self.work, self.replica)
     }
 }
 
@@ -119,46 +122,46 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shards_are_shared_and_found_again_when_a_replica_goes() {
+    async fn shards_are_divided_and_taken_over_when_a_replica_leaves() {
         let (_dir, leases) = leases().await;
         let mut one = ShardLease::new("relay", 8, "one");
         let mut two = ShardLease::new("relay", 8, "two");
-        assert_eq!(one.mine(&leases).await.expect("leases").len(), 8);
+        assert_eq!(one.owned(&leases).await.expect("leases").len(), 8);
         assert!(one.has_all());
-        assert_eq!(two.mine(&leases).await.expect("leases").len(), 0);
-        // The first notices the second at its next look, and lets go of half.
-        one.look = Timestamp::from_micros(0);
-        two.look = Timestamp::from_micros(0);
-        assert_eq!(one.mine(&leases).await.expect("leases").len(), 4);
-        assert_eq!(two.mine(&leases).await.expect("leases").len(), 4);
-        let both: std::collections::BTreeSet<i64> = one.mine.iter().chain(&two.mine).copied().collect();
+        assert_eq!(two.owned(&leases).await.expect("leases").len(), 0);
+        // At its next renewal the first replica sees the second, and releases half.
+        one.renew_at = Timestamp::from_micros(0);
+        two.renew_at = Timestamp::from_micros(0);
+        assert_eq!(one.owned(&leases).await.expect("leases").len(), 4);
+        assert_eq!(two.owned(&leases).await.expect("leases").len(), 4);
+        let both: std::collections::BTreeSet<i64> = one.owned.iter().chain(&two.owned).copied().collect();
         assert_eq!(both.len(), 8);
         one.release(&leases).await.expect("releases");
-        two.look = Timestamp::from_micros(0);
-        assert_eq!(two.mine(&leases).await.expect("leases").len(), 8);
+        two.renew_at = Timestamp::from_micros(0);
+        assert_eq!(two.owned(&leases).await.expect("leases").len(), 8);
     }
 
     #[tokio::test]
-    async fn a_dead_replicas_shards_are_anothers_within_ten_seconds() {
+    async fn a_dead_replicas_shards_are_taken_over_within_ten_seconds() {
         for late in [1, 249, 250, 251, 500, 999] {
             let (_dir, leases) = leases().await;
             let died = Timestamp::now();
             let after = |millis: u64| died.plus(Duration::from_millis(millis));
             let mut one = ShardLease::new("relay", 8, "one");
             let mut two = ShardLease::new("relay", 8, "two");
-            assert_eq!(one.at(&leases, died).await.expect("leases").len(), 8);
-            // As a relay that has nothing to do.
+            assert_eq!(one.owned_at(&leases, died).await.expect("leases").len(), 8);
+            // As an idle relay does.
             for second in 0..9 {
-                assert!(second > 5 || two.mine.is_empty(), "too early: the first one may only be late");
-                two.at(&leases, after(second * 1_000 + late)).await.expect("leases");
+                assert!(second > 5 || two.owned.is_empty(), "too early: the first replica may only be late");
+                two.owned_at(&leases, after(second * 1_000 + late)).await.expect("leases");
             }
-            two.at(&leases, after(9_000 + late)).await.expect("leases");
+            two.owned_at(&leases, after(9_000 + late)).await.expect("leases");
             assert!(two.has_all(), "{late}");
         }
     }
 
     #[tokio::test]
-    async fn a_lease_that_ran_out_is_anybodys() {
+    async fn an_expired_lease_can_be_taken_by_any_replica() {
         let (_dir, leases) = leases().await;
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
         assert!(leases.take("job", "one", at(0), at(10)).await.expect("takes"));

@@ -1,4 +1,4 @@
-//! Taking a group's messages from Kafka.
+//! Consumes a group's messages from Kafka.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,15 +11,15 @@ use rdkafka::{
     message::BorrowedMessage,
 };
 
-use super::{Kafka, Watch, offload};
+use super::{ClientObserver, Kafka, offload};
 use crate::{
     Error, Message,
     consumer::{self, BATCH, Incoming},
 };
 
-/// How often librdkafka gets a chance to tell of its connections while no message comes.
-const LISTEN: Duration = Duration::from_secs(1);
-/// Wait after an error that the client mends by itself.
+/// How often librdkafka is polled for events of its connections while no message arrives.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause after an error that the client recovers from by itself.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Kafka {
@@ -33,7 +33,7 @@ impl Kafka {
     }
 }
 
-/// A cluster as a group reads it.
+/// A cluster as the source of a group's messages.
 pub(crate) struct Source {
     kafka: Arc<Kafka>,
     group: &'static str,
@@ -45,56 +45,56 @@ impl consumer::Source for Source {
     type Session = Session;
 
     async fn open(&self) -> Result<Session, Error> {
-        // A group that subscribes before its topics are there would find them minutes later.
-        self.kafka.topics().await;
+        // A group that subscribes before its topics exist would discover them minutes later.
+        self.kafka.wait_for_topics().await;
         let settings = &self.kafka.settings;
         let mut config = settings.client();
-        // librdkafka reads 64 MiB ahead by itself, and then looks again after a second only.
-        let small =
+        // By default librdkafka prefetches 64 MiB, and then waits a second before it fetches again.
+        let defaults =
             [("queued.min.messages", "2000"), ("queued.max.messages.kbytes", "8192"), ("fetch.queue.backoff.ms", "20")];
-        for (name, default) in small {
+        for (name, default) in defaults {
             if config.get(name).is_none() {
                 config.set(name, default);
             }
         }
         config
             .set("group.id", settings.topic(self.group))
-            // What is stored is committed by itself, and when partitions go or the client closes; it is stored when its
-            // effect is durable.
+            // Stored offsets are committed periodically, when partitions are revoked, and when the client closes. An offset is
+            // stored when the effect of its message is durable.
             .set("enable.auto.commit", "true")
             .set("auto.commit.interval.ms", "1000")
             .set("enable.auto.offset.store", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("auto.offset.reset", "earliest")
             .set("statistics.interval.ms", "2000");
-        let consumer: StreamConsumer<Watch> =
-            config.create_with_context(Watch::new(self.group, Some(self.lag.clone())))?;
+        let consumer: StreamConsumer<ClientObserver> =
+            config.create_with_context(ClientObserver::new(self.group, Some(self.lag.clone())))?;
         let topics: Vec<String> = self.topics.iter().map(|topic| settings.topic(topic)).collect();
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
-        Ok(Session { consumer, prefix: settings.prefix.len(), taken: HashMap::new(), complaint: String::new() })
+        Ok(Session { consumer, prefix: settings.prefix.len(), read: HashMap::new(), logged_error: String::new() })
     }
 }
 
 /// A member of a group.
 pub(crate) struct Session {
-    consumer: StreamConsumer<Watch>,
-    /// Bytes before the names of topics.
+    consumer: StreamConsumer<ClientObserver>,
+    /// Length of the prefix of topic names, in bytes.
     prefix: usize,
-    /// The next offset of each partition that messages were given out of.
-    taken: HashMap<(String, i32), i64>,
-    /// The last error that was told.
-    complaint: String,
+    /// The next offset of each partition of the last batch.
+    read: HashMap<(String, i32), i64>,
+    /// The last error that was logged.
+    logged_error: String,
 }
 
 impl consumer::Session for Session {
     async fn next(&mut self) -> Result<Vec<Incoming>, Error> {
-        self.taken.clear();
+        self.read.clear();
         let mut messages = Vec::new();
-        let Self { consumer, prefix, taken, complaint } = self;
+        let Self { consumer, prefix, read, logged_error } = self;
         let mut stream = consumer.stream();
         loop {
             let next = if messages.is_empty() {
-                match tokio::time::timeout(LISTEN, stream.next()).await {
+                match tokio::time::timeout(POLL_INTERVAL, stream.next()).await {
                     Ok(next) => next,
                     Err(_) => continue,
                 }
@@ -106,18 +106,18 @@ impl consumer::Session for Session {
             };
             match next {
                 Some(Ok(message)) => {
-                    taken.insert((message.topic().to_owned(), message.partition()), message.offset() + 1);
-                    // The time too: a topic that is made anew begins again at zero.
+                    read.insert((message.topic().to_owned(), message.partition()), message.offset() + 1);
+                    // With the time, since the offsets of a topic that is created anew start at zero again.
                     let time = message.timestamp().to_millis().unwrap_or_default();
-                    let place = format!("{}/{}/{time}", message.partition(), message.offset());
-                    messages.push(Incoming { message: outgoing(&message, *prefix), place });
+                    let broker_id = format!("{}/{}/{time}", message.partition(), message.offset());
+                    messages.push(Incoming { message: to_message(&message, *prefix), broker_id });
                     if messages.len() == BATCH {
                         break;
                     }
                 }
                 Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => return Err(error.into()),
                 Some(Err(error)) => {
-                    complain(&error, complaint);
+                    log_changed_error(&error, logged_error);
                     if !messages.is_empty() {
                         break;
                     }
@@ -126,48 +126,48 @@ impl consumer::Session for Session {
                 None => return Err(Error::Stopped),
             }
         }
-        complaint.clear();
+        logged_error.clear();
         Ok(messages)
     }
 
-    async fn done(&mut self) {
-        let mut offsets = TopicPartitionList::with_capacity(self.taken.len());
-        for ((topic, partition), offset) in self.taken.drain() {
-            // Fails only for offsets that no message has.
+    async fn acknowledge(&mut self) {
+        let mut offsets = TopicPartitionList::with_capacity(self.read.len());
+        for ((topic, partition), offset) in self.read.drain() {
+            // Fails only for invalid offsets, which no message has.
             let _ = offsets.add_partition_offset(&topic, partition, Offset::Offset(offset));
         }
         if let Err(error) = self.consumer.store_offsets(&offsets) {
-            // The partition went to another replica meanwhile: it handles these again, and its inbox drops them.
+            // The partition moved to another replica, which handles these messages again; the inbox drops them.
             tracing::debug!(%error, "offsets are not stored");
         }
     }
 
     async fn close(self) {
-        // Commits and leaves the group, for which it waits for the broker.
+        // Commits the offsets and leaves the group, which waits for the broker.
         offload(move || drop(self.consumer)).await;
     }
 }
 
-/// Tells each error once until messages come again; the client tries again by itself.
-fn complain(error: &KafkaError, told: &mut String) {
-    // Told by the watch, or of no interest: after the longest pause another replica goes on, and so does this one.
-    let known = [
+/// Logs an error unless it is the same as the last one; the client retries by itself.
+fn log_changed_error(error: &KafkaError, last: &mut String) {
+    // Logged by the observer, or harmless: after a poll that came too late the partitions move, and this member rejoins.
+    let ignored = [
         RDKafkaErrorCode::AllBrokersDown,
         RDKafkaErrorCode::BrokerTransportFailure,
         RDKafkaErrorCode::PollExceeded,
         RDKafkaErrorCode::UnknownTopicOrPartition,
     ];
     let reason = error.to_string();
-    if error.rdkafka_error_code().is_some_and(|code| known.contains(&code)) {
+    if error.rdkafka_error_code().is_some_and(|code| ignored.contains(&code)) {
         tracing::debug!(reason, "Kafka");
-    } else if *told != reason {
-        tracing::warn!(reason, "Kafka brings nothing; waiting");
-        *told = reason;
+    } else if *last != reason {
+        tracing::warn!(reason, "Kafka delivers nothing; waiting");
+        *last = reason;
     }
 }
 
-/// A message as the other adapters give it.
-pub(super) fn outgoing(message: &BorrowedMessage<'_>, prefix: usize) -> Message {
+/// Converts a message of librdkafka.
+pub(super) fn to_message(message: &BorrowedMessage<'_>, prefix: usize) -> Message {
     let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
     Message {
         topic: message.topic().get(prefix..).unwrap_or_default().to_owned(),

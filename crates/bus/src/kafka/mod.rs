@@ -1,6 +1,6 @@
-//! Kafka, by librdkafka.
+//! Kafka, through librdkafka.
 //!
-//! The key of a message is that of its aggregate, so one partition has all events of one aggregate, in order.
+//! The key of a message is the id of its aggregate, so all events of one aggregate are in one partition, in order.
 
 mod consume;
 mod publish;
@@ -30,60 +30,61 @@ use crate::{Error, Topology, topology};
 
 pub(crate) use read::{dump, read};
 
-/// Longest wait for the broker.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time-out of operations on the cluster.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Time for a connection to fail in, when its reason is looked for.
-const PAUSE: Duration = Duration::from_secs(2);
+/// How long [`connection_error`] waits for a connection to fail.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Largest message of a topic that is made, in bytes, unless the URL says `message.max.bytes`. What makes an event is a body
-/// of at most 2 MiB, and Kafka's own limit is below that.
-const MESSAGE: u32 = 10 << 20;
-/// Largest dead letter: the message with every quote in it escaped once more. What is larger still is cut.
-const LETTER: u32 = 16 << 20;
-/// Of clients.
-const LARGEST: &str = "message.max.bytes";
-/// Of topics.
-const LARGEST_OF_TOPIC: &str = "max.message.bytes";
+/// Largest message of a created topic, in bytes, unless the URL sets `message.max.bytes`. A request body of 2 MiB can
+/// become an event that is larger than Kafka's own default.
+const MAX_MESSAGE: u32 = 10 << 20;
+/// Largest dead letter, in bytes: it contains the message with its quotes escaped once more. Larger ones are truncated.
+const MAX_DEAD_LETTER: u32 = 16 << 20;
+/// Name of the client setting for the largest message.
+const CLIENT_MAX_BYTES: &str = "message.max.bytes";
+/// Name of the topic setting for the largest message.
+const TOPIC_MAX_BYTES: &str = "max.message.bytes";
 
-/// What the URL says.
+/// The settings in the URL.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    /// Where to find the cluster, as librdkafka takes it.
+    /// The bootstrap servers.
     pub(crate) servers: String,
-    /// Before the names of topics and groups, so that several houses can share a cluster.
+    /// Prefix of topic and group names, so that several installations can share a cluster.
     pub(crate) prefix: String,
-    /// Of topics that are made.
+    /// Of created topics.
     pub(crate) partitions: i32,
     pub(crate) replication: i32,
-    /// Anything else that librdkafka knows.
+    /// Further settings of librdkafka.
     pub(crate) properties: BTreeMap<String, String>,
 }
 
 impl Settings {
-    /// Finds mistakes before anything runs.
+    /// Validates the settings before anything runs.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let wants = |name: &str, what: fn(&str) -> bool| {
-            self.properties.get(name).is_some_and(|text| what(&text.to_ascii_uppercase()))
+        let is_set = |name: &str, accepts: fn(&str) -> bool| {
+            self.properties.get(name).is_some_and(|text| accepts(&text.to_ascii_uppercase()))
         };
-        let digests = |mechanism: &str| mechanism != "PLAIN";
-        let tls = wants("security.protocol", |protocol| protocol.ends_with("SSL"))
-            || wants("sasl.mechanism", digests)
-            || wants("sasl.mechanisms", digests);
+        let needs_tls_build = |mechanism: &str| mechanism != "PLAIN";
+        let tls = is_set("security.protocol", |protocol| protocol.ends_with("SSL"))
+            || is_set("sasl.mechanism", needs_tls_build)
+            || is_set("sasl.mechanisms", needs_tls_build);
         if tls && !cfg!(feature = "kafka-tls") {
             return Err(Error::Setting(
-                "this build has no TLS to Kafka, and of SASL only PLAIN; build with the feature kafka-tls".into(),
+                "this build supports no TLS to Kafka, and of SASL only PLAIN; build it with the feature kafka-tls"
+                    .into(),
             ));
         }
-        // A client connects by itself later; making one only reads its settings. The reason names the property, never
-        // its value.
+        // Creating a client only validates its settings; it connects later. The reason names the property, never its
+        // value.
         self.client().create::<BaseConsumer>().map(drop).map_err(|error| match error {
             KafkaError::ClientConfig(_, why, name, _) => Error::Setting(format!("{name} in the bus URL: {why}")),
             other => Error::Kafka(other),
         })
     }
 
-    /// What all clients share. What the callers set after this, the URL cannot change.
+    /// The settings of all clients. The URL cannot override what callers set after this.
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
@@ -91,16 +92,16 @@ impl Settings {
             .set("socket.keepalive.enable", "true")
             .set("reconnect.backoff.max.ms", "5000")
             .set("topic.metadata.refresh.interval.ms", "10000")
-            // A producer refuses what is larger by itself; a consumer fetches as much at least.
-            .set(LARGEST, LETTER.to_string())
-            // A dead member's partitions are somebody else's after the time that leases have too.
+            // A producer refuses larger messages; a consumer fetches at least this much.
+            .set(CLIENT_MAX_BYTES, MAX_DEAD_LETTER.to_string())
+            // A dead member's partitions move after about the time that leases take to expire.
             .set("session.timeout.ms", "10000")
             .set("heartbeat.interval.ms", "2000");
         for (name, value) in &self.properties {
             config.set(name, value);
         }
         config.set("bootstrap.servers", &self.servers);
-        // Our own logs have what matters; librdkafka's are shown at debug level.
+        // The adapter logs what matters; librdkafka's own lines are logged at debug level.
         config.set_log_level(RDKafkaLogLevel::Warning);
         config
     }
@@ -109,111 +110,112 @@ impl Settings {
         format!("{}{name}", self.prefix)
     }
 
-    /// A topic as it is made.
-    fn new_topic<'a>(&self, name: &'a str, largest: &'a str) -> NewTopic<'a> {
+    /// The definition of a topic to create.
+    fn new_topic<'a>(&self, name: &'a str, max_bytes: &'a str) -> NewTopic<'a> {
         let topic = NewTopic::new(name, self.partitions, TopicReplication::Fixed(self.replication));
-        let topic = topic.set(LARGEST_OF_TOPIC, largest);
-        // A dead letter waits for somebody, however long that takes.
-        if name.ends_with(topology::DEAD) { topic.set("retention.ms", "-1") } else { topic }
+        let topic = topic.set(TOPIC_MAX_BYTES, max_bytes);
+        // Dead letters are kept until an operator replays them.
+        if name.ends_with(topology::DEAD_LETTER_SUFFIX) { topic.set("retention.ms", "-1") } else { topic }
     }
 
-    /// The largest message of a topic that is made. A cluster that allows less would refuse the topic, so the URL decides.
-    fn largest(&self, name: &str) -> String {
-        let most = if name.ends_with(topology::DEAD) { LETTER } else { MESSAGE };
-        self.properties.get(LARGEST).cloned().unwrap_or_else(|| most.to_string())
+    /// The largest message of a topic to create. The URL can lower it: a cluster with a smaller limit refuses the topic.
+    fn max_message_bytes(&self, name: &str) -> String {
+        let default = if name.ends_with(topology::DEAD_LETTER_SUFFIX) { MAX_DEAD_LETTER } else { MAX_MESSAGE };
+        self.properties.get(CLIENT_MAX_BYTES).cloned().unwrap_or_else(|| default.to_string())
     }
 }
 
-/// Listens to what a client tells of its connections.
-pub(crate) struct Watch {
+/// Observes the connections of a client, logs their loss and recovery, and exports the lag.
+pub(crate) struct ClientObserver {
     group: &'static str,
-    away: AtomicBool,
-    /// What was last told of a connection, without what differs each time.
+    unreachable: AtomicBool,
+    /// The last connection error, without the parts that differ each time.
     reason: Mutex<String>,
     lag: Option<IntGauge>,
 }
 
-impl Watch {
+impl ClientObserver {
     pub(crate) fn new(group: &'static str, lag: Option<IntGauge>) -> Self {
-        Self { group, away: AtomicBool::new(false), reason: Mutex::default(), lag }
+        Self { group, unreachable: AtomicBool::new(false), reason: Mutex::default(), lag }
     }
 
-    /// A client whose owner tells of failures himself.
-    pub(crate) fn quiet() -> Self {
-        Self { group: "", away: AtomicBool::new(true), reason: Mutex::default(), lag: None }
+    /// An observer that logs nothing, for clients whose callers report failures.
+    pub(crate) fn silent() -> Self {
+        Self { group: "", unreachable: AtomicBool::new(true), reason: Mutex::default(), lag: None }
     }
 
     fn reason(&self) -> std::sync::MutexGuard<'_, String> {
-        // A text is whole after a panic, so poison means nothing.
+        // A panic cannot leave the text half changed, so poisoning is ignored.
         self.reason.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps what a client tells of a connection: behind the name of a thread stands what failed, and after how long.
-    fn note(&self, told: &str) {
-        let what = told.rsplit("]: ").next().unwrap_or_default();
-        what.split(" (after ").next().unwrap_or_default().clone_into(&mut self.reason());
+    /// Records the error in a log line of librdkafka: `[thread:…]: ERROR (after 3ms in state …)`.
+    fn record_reason(&self, line: &str) {
+        let error = line.rsplit("]: ").next().unwrap_or_default();
+        error.split(" (after ").next().unwrap_or_default().clone_into(&mut self.reason());
     }
 
-    /// Says once that the broker is away.
-    fn gone(&self, reason: &str) {
-        if !self.away.swap(true, Ordering::Relaxed) {
-            tracing::warn!(group = self.group, reason, "Kafka is away; waiting for it");
+    /// Logs once that the cluster became unreachable.
+    fn report_lost(&self, reason: &str) {
+        if !self.unreachable.swap(true, Ordering::Relaxed) {
+            tracing::warn!(group = self.group, reason, "Kafka is unreachable; waiting for it");
         }
     }
 
-    fn back(&self) {
-        if !self.group.is_empty() && self.away.swap(false, Ordering::Relaxed) {
-            tracing::info!(group = self.group, "Kafka is back");
+    /// Logs once that the cluster is reachable again.
+    fn report_recovered(&self) {
+        if !self.group.is_empty() && self.unreachable.swap(false, Ordering::Relaxed) {
+            tracing::info!(group = self.group, "Kafka is reachable again");
         }
     }
 }
 
-impl ClientContext for Watch {
+impl ClientContext for ClientObserver {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
         if facility == "FAIL" {
-            self.note(message);
+            self.record_reason(message);
         }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.note(reason);
+            self.record_reason(reason);
         }
-        // One broker of several may go without harm; the others are told of when all have gone.
+        // The loss of one of several brokers does no harm; only the loss of all is logged.
         if matches!(
             error.rdkafka_error_code(),
             Some(RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Authentication | RDKafkaErrorCode::Fatal)
         ) {
-            let why = self.reason().clone();
-            self.gone(if why.is_empty() { reason } else { &why });
+            let last = self.reason().clone();
+            self.report_lost(if last.is_empty() { reason } else { &last });
         }
     }
 
     fn stats(&self, statistics: Statistics) {
         if statistics.brokers.values().any(|broker| broker.state == "UP" && broker.nodeid >= 0) {
-            self.back();
+            self.report_recovered();
         }
         if let Some(lag) = &self.lag {
-            // Minus one stands for "not known", as of what another replica has.
+            // Minus one means unknown, as for the partitions of another replica.
             let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
             lag.set(partitions.map(|partition| partition.consumer_lag_stored.max(0)).sum());
         }
     }
 }
 
-impl ConsumerContext for Watch {}
+impl ConsumerContext for ClientObserver {}
 
-/// A cluster.
+/// The adapter for a Kafka cluster.
 pub(crate) struct Kafka {
     pub(crate) settings: Settings,
     ctx: Context,
     pub(crate) topology: Topology,
     producer: Mutex<Option<Arc<publish::Producer>>>,
-    /// Whether the cluster has said that the topics are there, or that we may not make them.
-    made: watch::Sender<bool>,
-    making: Once,
+    /// Whether the topics exist, or the cluster does not allow to create them.
+    topics_ready: watch::Sender<bool>,
+    topic_creation: Once,
 }
 
 impl Kafka {
@@ -223,59 +225,62 @@ impl Kafka {
             ctx: ctx.clone(),
             topology,
             producer: Mutex::new(None),
-            made: watch::Sender::new(false),
-            making: Once::new(),
+            topics_ready: watch::Sender::new(false),
+            topic_creation: Once::new(),
         };
-        // What only a producer minds shows now, not with the first event.
-        kafka.current()?;
+        // Reports invalid settings of the producer now, not with the first event.
+        kafka.producer()?;
         Ok(kafka)
     }
 
-    /// Waits until the topics are there. Whoever comes first has them made.
-    async fn topics(&self) {
-        self.making.call_once(|| {
-            let (settings, topology, made) = (self.settings.clone(), self.topology, self.made.clone());
+    /// Waits until the topics exist. The first call starts their creation.
+    async fn wait_for_topics(&self) {
+        self.topic_creation.call_once(|| {
+            let (settings, topology, ready) = (self.settings.clone(), self.topology, self.topics_ready.clone());
             let shutdown = self.ctx.shutdown.clone();
             self.ctx.spawn("topics", async move {
-                if backoff::until_ok("making Kafka's topics", &shutdown, || make(&settings, topology)).await.is_some() {
-                    made.send_replace(true);
+                if backoff::until_ok("creating Kafka's topics", &shutdown, || create_topics(&settings, topology))
+                    .await
+                    .is_some()
+                {
+                    ready.send_replace(true);
                 }
             });
         });
-        // The sender is ours, so it is not gone.
-        let _ = self.made.subscribe().wait_for(|made| *made).await;
+        // `self` owns the sender, so it is not dropped.
+        let _ = self.topics_ready.subscribe().wait_for(|ready| *ready).await;
     }
 
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<publish::Producer>>> {
-        // A panic in here leaves it whole, so poison means nothing.
+        // A panic cannot leave the slot half changed, so poisoning is ignored.
         self.producer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Makes the topics that are not there. Those that are stay as they are.
-async fn make(settings: &Settings, topology: Topology) -> Result<(), Error> {
+/// Creates the topics that do not exist. Existing ones stay as they are.
+async fn create_topics(settings: &Settings, topology: Topology) -> Result<(), Error> {
     let names: Vec<(String, String)> =
-        topology.all_topics().map(|name| (settings.topic(&name), settings.largest(&name))).collect();
-    let topics: Vec<NewTopic<'_>> = names.iter().map(|(name, largest)| settings.new_topic(name, largest)).collect();
-    let admin: AdminClient<Watch> = settings.client().create_with_context(Watch::quiet())?;
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+        topology.all_topics().map(|name| (settings.topic(&name), settings.max_message_bytes(&name))).collect();
+    let topics: Vec<NewTopic<'_>> = names.iter().map(|(name, max_bytes)| settings.new_topic(name, max_bytes)).collect();
+    let admin: AdminClient<ClientObserver> = settings.client().create_with_context(ClientObserver::silent())?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let outcome = admin.create_topics(&topics, &options).await;
-    // Ends a thread, which takes a moment.
+    // Blocks until a thread has ended.
     offload(move || drop(admin)).await;
     let outcome = match outcome {
         Ok(outcome) => outcome,
-        Err(error) => return Err(why(settings).await.map_or_else(|| error.into(), Error::Away)),
+        Err(error) => return Err(connection_error(settings).await.map_or_else(|| error.into(), Error::Unreachable)),
     };
     for refused in outcome.into_iter().filter_map(Result::err) {
         use RDKafkaErrorCode as Code;
         match refused {
             (_, Code::TopicAlreadyExists) => {}
-            // Somebody else makes the topics here; if he has not, publishing says so.
+            // The owner of the cluster creates the topics; if a topic is missing, publishing fails.
             (
                 topic,
                 code @ (Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed | Code::PolicyViolation),
             ) => {
-                tracing::warn!(topic, %code, "Kafka does not let us make the topic; it must be made by its owner");
+                tracing::warn!(topic, %code, "Kafka does not allow to create the topic; the owner of the cluster must create it");
             }
             (topic, code) => return Err(Error::Refused { topic, reason: code.to_string() }),
         }
@@ -283,26 +288,26 @@ async fn make(settings: &Settings, topology: Topology) -> Result<(), Error> {
     Ok(())
 }
 
-/// Why the cluster does not answer, by a client that hears of its connections; an admin client does not.
-async fn why(settings: &Settings) -> Option<String> {
+/// Why the cluster is unreachable, by a consumer client: an admin client does not report connection errors.
+async fn connection_error(settings: &Settings) -> Option<String> {
     let config = settings.client();
-    let ask = move || {
-        let client: BaseConsumer<Watch> = config.create_with_context(Watch::quiet()).ok()?;
-        // Only the failure is of interest; its events are taken by polling.
-        let _ = client.fetch_metadata(None, PAUSE);
+    let connect = move || {
+        let client: BaseConsumer<ClientObserver> = config.create_with_context(ClientObserver::silent()).ok()?;
+        // Only the connection error is of interest; polling delivers it to the observer.
+        let _ = client.fetch_metadata(None, DIAGNOSIS_TIMEOUT);
         for _ in 0..20 {
             let _ = client.poll(Duration::from_millis(10));
         }
         let reason = client.context().reason().clone();
         Some(reason).filter(|reason| !reason.is_empty())
     };
-    offload(ask).await.flatten()
+    offload(connect).await.flatten()
 }
 
-/// Runs what may block for long on a thread of its own, and waits for it with patience only. On the runtime's own
-/// threads a broker that hangs would keep the process from ending.
+/// Runs blocking work on a thread of its own and waits for it for at most [`TIMEOUT`]. On the runtime's own threads a broker
+/// that hangs would prevent the process from exiting.
 async fn offload<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, outcome) = oneshot::channel();
     std::thread::spawn(move || done.send(work()).is_ok());
-    tokio::time::timeout(PATIENCE, outcome).await.ok()?.ok()
+    tokio::time::timeout(TIMEOUT, outcome).await.ok()?.ok()
 }

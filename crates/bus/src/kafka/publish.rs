@@ -1,4 +1,4 @@
-//! Giving messages to Kafka.
+//! Publishes messages to Kafka.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,24 +8,24 @@ use rdkafka::{
 };
 use tokio::time::Instant;
 
-use super::{Kafka, PATIENCE, Watch, offload};
+use super::{ClientObserver, Kafka, TIMEOUT, offload};
 use crate::{Error, Message};
 
-pub(super) type Producer = FutureProducer<Watch>;
+pub(super) type Producer = FutureProducer<ClientObserver>;
 
-/// Wait for room in librdkafka's queue.
-const FULL: Duration = Duration::from_millis(20);
+/// Pause while librdkafka's queue is full.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(20);
 
 impl Kafka {
-    /// Publishes a batch. On failure Kafka has of each partition the first ones of the batch: nothing times out one by one,
-    /// a gap ends the producer, and what was not delivered goes with it.
+    /// Publishes a batch. After a failure each partition has a prefix of the batch: single messages never time out, an error
+    /// that would leave a gap is fatal for the producer, and undelivered messages are discarded with it.
     pub(crate) async fn publish(&self, messages: &[Message]) -> Result<(), Error> {
-        let deadline = Instant::now() + PATIENCE;
-        tokio::time::timeout_at(deadline, self.topics()).await.map_err(|_| Error::Silent)?;
-        let producer = self.current()?;
+        let deadline = Instant::now() + TIMEOUT;
+        tokio::time::timeout_at(deadline, self.wait_for_topics()).await.map_err(|_| Error::TimedOut)?;
+        let producer = self.producer()?;
         let outcome = match tokio::time::timeout_at(deadline, self.deliver(&producer, messages)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Error::Silent),
+            Err(_) => Err(Error::TimedOut),
         };
         if outcome.is_err() {
             self.discard(producer).await;
@@ -45,22 +45,22 @@ impl Kafka {
                         break;
                     }
                     Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
-                        tokio::time::sleep(FULL).await;
+                        tokio::time::sleep(QUEUE_FULL_PAUSE).await;
                     }
-                    // What follows must not go before it, so nothing more is sent.
+                    // Later messages must not overtake this one, so nothing more is sent.
                     Err((error, _)) => return Err(error.into()),
                 }
             }
         }
         for delivery in deliveries {
-            // Nobody answers when the producer has ended with the messages in it.
+            // Cancelled when the producer was dropped with the messages in its queue.
             delivery.await.map_err(|_| Error::Stopped)?.map_err(|(error, _)| error)?;
         }
         Ok(())
     }
 
-    /// The producer of now.
-    pub(super) fn current(&self) -> Result<Arc<Producer>, Error> {
+    /// The current producer, created on first use.
+    pub(super) fn producer(&self) -> Result<Arc<Producer>, Error> {
         let mut slot = self.slot();
         if let Some(producer) = &*slot {
             return Ok(Arc::clone(producer));
@@ -74,17 +74,17 @@ impl Kafka {
         config
             .set("acks", "all")
             .set("enable.idempotence", "true")
-            // An error that would leave a gap ends the producer instead.
+            // An error that would leave a gap is fatal for the producer instead.
             .set("enable.gapless.guarantee", "true")
-            // A batch fails as a whole, by our own time-out.
+            // Messages have no time-out of their own: a batch fails as a whole, by `TIMEOUT`.
             .set("message.timeout.ms", "0");
-        let producer: Arc<Producer> = Arc::new(config.create_with_context(Watch::quiet())?);
+        let producer: Arc<Producer> = Arc::new(config.create_with_context(ClientObserver::silent())?);
         *slot = Some(Arc::clone(&producer));
         Ok(producer)
     }
 
-    /// Takes a producer out of use with all that it still holds, so that nothing of it follows what is published next.
-    /// Others that publish through it fail now, and publish again by the next one.
+    /// Discards a producer with its undelivered messages, so that none of them is sent after later publications. Concurrent
+    /// publications through it fail now, and their callers publish again through the next producer.
     async fn discard(&self, producer: Arc<Producer>) {
         {
             let mut slot = self.slot();
@@ -94,7 +94,7 @@ impl Kafka {
         }
         let purged = Arc::clone(&producer);
         offload(move || purged.purge(PurgeConfig::default().queue().inflight())).await;
-        // Its end waits for its threads; nobody needs to wait for that.
+        // Dropping it waits for its threads, which need not delay the caller.
         std::thread::spawn(move || drop(producer));
     }
 }

@@ -1,4 +1,4 @@
-//! Reading all that Kafka keeps, outside any group.
+//! Reads all messages of topics, outside of any consumer group.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,44 +12,44 @@ use rdkafka::{
     error::KafkaError,
 };
 
-use super::{PATIENCE, Settings, Watch, consume::outgoing};
+use super::{ClientObserver, Settings, TIMEOUT, consume::to_message};
 use crate::{Dump, Error, Message};
 
-/// A message and where it stands.
-pub(crate) struct Found {
+/// A message and its position.
+pub(crate) struct StoredMessage {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) message: Message,
 }
 
-/// What is there of a topic.
+/// The contents of a topic.
 struct Topic {
-    found: Vec<Found>,
-    /// From when on it is whole, if old messages are gone.
+    messages: Vec<StoredMessage>,
+    /// Since when it is complete, if old messages were deleted.
     whole_since: Option<Timestamp>,
 }
 
-/// All messages of some topics up to the ends that they have now, each partition in its order. Topics that are not
-/// there are left out.
-pub(crate) async fn read(settings: &Settings, topics: Vec<String>) -> Result<Vec<Found>, Error> {
+/// All messages of these topics up to their current ends, each partition in its order. Topics that do not exist are left
+/// out.
+pub(crate) async fn read(settings: &Settings, topics: Vec<String>) -> Result<Vec<StoredMessage>, Error> {
     let found = read_topics(settings, topics).await?;
-    Ok(found.into_iter().flat_map(|(_, topic)| topic.found).collect())
+    Ok(found.into_iter().flat_map(|(_, topic)| topic.messages).collect())
 }
 
-/// The same for an auditor, who wants to know what is gone, too.
+/// As [`read`], with the time since which each topic is complete, for the audit.
 pub(crate) async fn dump(settings: &Settings, topics: Vec<String>) -> Result<Dump, Error> {
-    let mut kept = Dump::default();
+    let mut dump = Dump::default();
     for (name, topic) in read_topics(settings, topics).await? {
-        kept.messages.extend(topic.found.into_iter().map(|found| found.message));
-        kept.whole_since.extend(topic.whole_since.map(|since| (name, since)));
+        dump.messages.extend(topic.messages.into_iter().map(|found| found.message));
+        dump.whole_since.extend(topic.whole_since.map(|since| (name, since)));
     }
-    Ok(kept)
+    Ok(dump)
 }
 
 async fn read_topics(settings: &Settings, topics: Vec<String>) -> Result<Vec<(String, Topic)>, Error> {
     let settings = settings.clone();
     let (done, outcome) = tokio::sync::oneshot::channel();
-    // On a thread of its own, since librdkafka blocks here.
+    // On a thread of its own, since these calls of librdkafka block.
     std::thread::spawn(move || done.send(read_blocking(&settings, topics)).is_ok());
     outcome.await.map_err(|_| Error::Stopped)?
 }
@@ -57,12 +57,12 @@ async fn read_topics(settings: &Settings, topics: Vec<String>) -> Result<Vec<(St
 fn read_blocking(settings: &Settings, topics: Vec<String>) -> Result<Vec<(String, Topic)>, Error> {
     let mut config = settings.client();
     config
-        // Asked for by librdkafka; nothing is ever committed, and nobody joins.
+        // Required by librdkafka; the group is never joined, and nothing is committed.
         .set("group.id", settings.topic("souk-reader"))
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true");
-    let consumer: BaseConsumer<Watch> = config.create_with_context(Watch::quiet())?;
+    let consumer: BaseConsumer<ClientObserver> = config.create_with_context(ClientObserver::silent())?;
     let mut found = Vec::with_capacity(topics.len());
     for name in topics {
         let topic = read_topic(&consumer, &settings.topic(&name), settings.prefix.len())?;
@@ -71,54 +71,54 @@ fn read_blocking(settings: &Settings, topics: Vec<String>) -> Result<Vec<(String
     Ok(found)
 }
 
-/// One topic at a time, since an end of partition that is told bears no topic.
-fn read_topic(consumer: &BaseConsumer<Watch>, topic: &str, prefix: usize) -> Result<Topic, Error> {
-    let mut open = BTreeMap::new();
-    // Partitions of which the beginning is gone, each with the time of what is first there now. Of one that is empty
-    // nobody knows when that was sent.
-    let mut short: HashMap<i32, Option<Timestamp>> = HashMap::new();
+/// Reads one topic at a time, since an end-of-partition event has no topic.
+fn read_topic(consumer: &BaseConsumer<ClientObserver>, topic: &str, prefix: usize) -> Result<Topic, Error> {
+    let mut unread = BTreeMap::new();
+    // Partitions whose beginning was deleted, each with the time of its first message now. For an empty one it is not
+    // known.
+    let mut truncated: HashMap<i32, Option<Timestamp>> = HashMap::new();
     let mut from = TopicPartitionList::new();
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), PATIENCE)?;
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT)?;
         if low > 0 {
-            short.insert(partition.id(), None);
+            truncated.insert(partition.id(), None);
         }
         if low < high {
-            open.insert(partition.id(), high);
+            unread.insert(partition.id(), high);
             from.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
         }
     }
     consumer.assign(&from)?;
-    let mut found: BTreeMap<i32, Vec<Found>> = BTreeMap::new();
-    let mut heard = Instant::now();
-    while !open.is_empty() {
+    let mut found: BTreeMap<i32, Vec<StoredMessage>> = BTreeMap::new();
+    let mut last_message_at = Instant::now();
+    while !unread.is_empty() {
         match consumer.poll(Duration::from_millis(200)) {
             Some(Ok(message)) => {
-                heard = Instant::now();
+                last_message_at = Instant::now();
                 let (partition, offset) = (message.partition(), message.offset());
-                if let Some(first @ None) = short.get_mut(&partition) {
+                if let Some(first @ None) = truncated.get_mut(&partition) {
                     *first = message.timestamp().to_millis().map(|millis| Timestamp::from_micros(millis * 1_000));
                 }
-                let Some(end) = open.get(&partition).copied() else { continue };
+                let Some(end) = unread.get(&partition).copied() else { continue };
                 if offset < end {
-                    let message = outgoing(&message, prefix);
-                    found.entry(partition).or_default().push(Found { partition, offset, message });
+                    let message = to_message(&message, prefix);
+                    found.entry(partition).or_default().push(StoredMessage { partition, offset, message });
                 }
                 if offset + 1 >= end {
-                    open.remove(&partition);
+                    unread.remove(&partition);
                 }
             }
-            // What stood there last is gone: compacted, or the mark of a transaction.
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(open.remove(&partition)),
+            // The last offsets have no message: compacted, or a transaction marker.
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(unread.remove(&partition)),
             Some(Err(error)) => tracing::debug!(%error, "Kafka"),
             None => {}
         }
-        if heard.elapsed() > PATIENCE {
-            return Err(Error::Silent);
+        if last_message_at.elapsed() > TIMEOUT {
+            return Err(Error::TimedOut);
         }
     }
-    // Which partition a message would be in that is not there nobody says, so the shortest one counts.
-    let whole_since = short.into_values().map(|first| first.unwrap_or_else(Timestamp::now)).max();
-    Ok(Topic { found: found.into_values().flatten().collect(), whole_since })
+    // A deleted message could have been in any partition, so the latest of these times counts.
+    let whole_since = truncated.into_values().map(|first| first.unwrap_or_else(Timestamp::now)).max();
+    Ok(Topic { messages: found.into_values().flatten().collect(), whole_since })
 }

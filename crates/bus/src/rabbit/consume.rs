@@ -1,4 +1,4 @@
-//! Taking a group's messages from RabbitMQ.
+//! Consumes a group's messages from RabbitMQ.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,14 +12,14 @@ use lapin::{
 use prometheus::IntGauge;
 use tokio::time::Instant;
 
-use super::{Link, PATIENCE, Rabbit, outgoing};
+use super::{Link, Rabbit, TIMEOUT, to_message};
 use crate::{
     Error,
     consumer::{self, BATCH, Incoming},
 };
 
-/// How often it is asked how much waits.
-const MEASURE: Duration = Duration::from_secs(5);
+/// How often the lag is measured.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Rabbit {
     pub(crate) fn source(
@@ -32,7 +32,7 @@ impl Rabbit {
     }
 }
 
-/// A broker as a group reads it.
+/// A broker as the source of a group's messages.
 pub(crate) struct Source {
     rabbit: Arc<Rabbit>,
     group: &'static str,
@@ -40,8 +40,8 @@ pub(crate) struct Source {
     lag: IntGauge,
 }
 
-/// What comes of one of the queues, by its place; nothing when the broker has ended it.
-type Coming = stream::BoxStream<'static, (usize, Option<lapin::Result<Delivery>>)>;
+/// Deliveries of one queue, with its index; `None` when the broker has cancelled the consumer.
+type Deliveries = stream::BoxStream<'static, (usize, Option<lapin::Result<Delivery>>)>;
 
 impl consumer::Source for Source {
     type Session = Session;
@@ -50,62 +50,62 @@ impl consumer::Source for Source {
         let link = self.rabbit.connect().await?;
         let open = async {
             let mut queues = Vec::new();
-            let mut coming: Vec<Coming> = Vec::new();
-            for (place, topic) in self.topics.iter().enumerate() {
-                // A channel of its own, so that one acknowledgement stands for all before it.
+            let mut deliveries: Vec<Deliveries> = Vec::new();
+            for (index, topic) in self.topics.iter().enumerate() {
+                // A channel per queue, so that one acknowledgement covers all deliveries of the queue before it.
                 let channel = link.connection.create_channel().await?;
                 channel.basic_qos(BATCH as u16, BasicQosOptions::default()).await?;
-                let name = self.rabbit.share(self.group, topic);
+                let name = self.rabbit.queue_name(self.group, topic);
                 let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
                 let consumer = channel.basic_consume(name.clone().into(), "".into(), options, none).await?;
-                let coming_here = consumer.map(Some).chain(stream::iter([None])).map(move |next| (place, next));
-                coming.push(coming_here.boxed());
-                queues.push(Queue { channel, name, topic, taken: None });
+                let of_queue = consumer.map(Some).chain(stream::iter([None])).map(move |next| (index, next));
+                deliveries.push(of_queue.boxed());
+                queues.push(Queue { channel, name, topic, last_tag: None });
             }
-            Ok((queues, stream::select_all(coming)))
+            Ok((queues, stream::select_all(deliveries)))
         };
-        match tokio::time::timeout(PATIENCE, open).await {
-            Ok(Ok((queues, coming))) => {
-                Ok(Session { link, queues, coming, lag: self.lag.clone(), measure: Instant::now() })
+        match tokio::time::timeout(TIMEOUT, open).await {
+            Ok(Ok((queues, deliveries))) => {
+                Ok(Session { link, queues, deliveries, lag: self.lag.clone(), measure_at: Instant::now() })
             }
             Ok(Err(error)) => {
                 link.close().await;
                 Err(Error::Rabbit(error))
             }
-            Err(_) => Err(Error::Silent),
+            Err(_) => Err(Error::TimedOut),
         }
     }
 }
 
-/// One topic of the group.
+/// The queue of one topic of the group.
 struct Queue {
     channel: Channel,
     name: String,
     topic: &'static str,
-    /// The last delivery that was given out.
-    taken: Option<u64>,
+    /// Tag of the last delivery in the last batch.
+    last_tag: Option<u64>,
 }
 
 /// A connection that consumes.
 pub(crate) struct Session {
     link: Link,
     queues: Vec<Queue>,
-    coming: stream::SelectAll<Coming>,
+    deliveries: stream::SelectAll<Deliveries>,
     lag: IntGauge,
-    /// When to ask how much waits.
-    measure: Instant,
+    /// When to measure the lag next.
+    measure_at: Instant,
 }
 
 impl Session {
     async fn measure(&mut self) -> Result<(), Error> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let mut waiting = 0;
+        let mut ready = 0;
         for queue in &self.queues {
-            let told = self.link.channel.queue_declare(queue.name.clone().into(), passive, FieldTable::default());
-            waiting += i64::from(told.await?.message_count());
+            let declared = self.link.channel.queue_declare(queue.name.clone().into(), passive, FieldTable::default());
+            ready += i64::from(declared.await?.message_count());
         }
-        self.lag.set(waiting);
-        self.measure = Instant::now() + MEASURE;
+        self.lag.set(ready);
+        self.measure_at = Instant::now() + MEASURE_INTERVAL;
         Ok(())
     }
 }
@@ -116,40 +116,40 @@ impl consumer::Session for Session {
         while messages.len() < BATCH {
             let next = if messages.is_empty() {
                 tokio::select! {
-                    next = self.coming.next() => next,
-                    () = tokio::time::sleep_until(self.measure) => {
+                    next = self.deliveries.next() => next,
+                    () = tokio::time::sleep_until(self.measure_at) => {
                         self.measure().await?;
                         continue;
                     }
                 }
             } else {
-                match self.coming.next().now_or_never() {
+                match self.deliveries.next().now_or_never() {
                     Some(next) => next,
                     None => break,
                 }
             };
             match next {
-                Some((place, Some(Ok(delivery)))) => {
-                    let queue = &mut self.queues[place];
-                    queue.taken = Some(delivery.delivery_tag);
-                    let named = delivery.properties.message_id().as_ref().map(|id| id.as_str().to_owned());
-                    let message = outgoing(queue.topic, &delivery);
-                    messages.push(Incoming { message, place: named.unwrap_or_default() });
+                Some((index, Some(Ok(delivery)))) => {
+                    let queue = &mut self.queues[index];
+                    queue.last_tag = Some(delivery.delivery_tag);
+                    let id = delivery.properties.message_id().as_ref().map(|id| id.as_str().to_owned());
+                    let message = to_message(queue.topic, &delivery);
+                    messages.push(Incoming { message, broker_id: id.unwrap_or_default() });
                 }
-                // What was taken comes again to whoever connects next.
+                // Unacknowledged deliveries are delivered again to the next consumer.
                 Some((_, Some(Err(error)))) => return Err(error.into()),
-                Some((_, None)) | None => return Err(Error::Unsupported("RabbitMQ has ended the queue")),
+                Some((_, None)) | None => return Err(Error::Unsupported("RabbitMQ has cancelled the consumer")),
             }
         }
         Ok(messages)
     }
 
-    async fn done(&mut self) {
+    async fn acknowledge(&mut self) {
         for queue in &mut self.queues {
-            if let Some(tag) = queue.taken.take()
+            if let Some(tag) = queue.last_tag.take()
                 && let Err(error) = queue.channel.basic_ack(tag, BasicAckOptions { multiple: true }).await
             {
-                // The connection is gone: they come again, and the inbox drops them.
+                // The connection is lost: the messages are delivered again, and the inbox drops them.
                 tracing::debug!(%error, "deliveries are not acknowledged");
             }
         }

@@ -1,38 +1,40 @@
-//! The dead letters that RabbitMQ keeps.
+//! Reads and removes dead letters in RabbitMQ.
 
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 
-use super::{Link, Rabbit, outgoing};
+use super::{Link, Rabbit, to_message};
 use crate::{Error, Message};
 
-/// Messages that are looked at. Those that are not acknowledged go back to their places in the end.
-pub(crate) struct Held {
+/// Messages that were delivered and not acknowledged. When the connection closes, the broker requeues them in place.
+pub(crate) struct UnackedMessages {
     link: Link,
-    /// Each with the number by which it is acknowledged.
+    /// The messages with their delivery tags.
     pub(crate) messages: Vec<(u64, Message)>,
 }
 
 impl Rabbit {
-    /// Looks at all that waits in the queues of some topics of dead letters.
-    pub(crate) async fn hold(&self, topics: &[String]) -> Result<Held, Error> {
+    /// Gets all messages of these dead letter topics without acknowledging them.
+    pub(crate) async fn get_all(&self, topics: &[String]) -> Result<UnackedMessages, Error> {
         let link = self.connect().await?;
         let mut messages = Vec::new();
         for topic in topics {
-            while let Some(got) = link.channel.basic_get(self.name(topic).into(), BasicGetOptions::default()).await? {
-                messages.push((got.delivery.delivery_tag, outgoing(topic, &got.delivery)));
+            while let Some(got) =
+                link.channel.basic_get(self.exchange_name(topic).into(), BasicGetOptions::default()).await?
+            {
+                messages.push((got.delivery.delivery_tag, to_message(topic, &got.delivery)));
             }
         }
-        Ok(Held { link, messages })
+        Ok(UnackedMessages { link, messages })
     }
 }
 
-impl Held {
-    /// Takes one away for good.
-    pub(crate) async fn take(&self, number: u64) -> Result<(), Error> {
-        Ok(self.link.channel.basic_ack(number, BasicAckOptions { multiple: false }).await?)
+impl UnackedMessages {
+    /// Acknowledges a message, which removes it.
+    pub(crate) async fn acknowledge(&self, tag: u64) -> Result<(), Error> {
+        Ok(self.link.channel.basic_ack(tag, BasicAckOptions { multiple: false }).await?)
     }
 
-    /// Puts the others back.
+    /// Closes the connection, which requeues the messages that were not acknowledged.
     pub(crate) async fn release(self) {
         self.link.close().await;
     }

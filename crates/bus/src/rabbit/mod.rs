@@ -1,8 +1,8 @@
-//! RabbitMQ, by lapin.
+//! RabbitMQ, through lapin.
 //!
-//! A topic is a fanout exchange, a group's share of it the queue `<group>.<topic>`. RabbitMQ keeps a message only in
-//! queues that are there when it comes, so whoever connects declares those of all groups. A queue has one active
-//! consumer at a time, which keeps the order; when it goes, the broker turns to the next replica.
+//! A topic is a fanout exchange; each group that consumes it has a queue `<group>.<topic>`. RabbitMQ keeps a message only in
+//! queues that exist when it is published, so every connection declares the queues of all groups. A queue has a single
+//! active consumer, which keeps the order; when it disconnects, the broker activates that of another replica.
 
 mod consume;
 mod dead_letters;
@@ -21,19 +21,19 @@ use tokio::sync::Mutex;
 
 use crate::{Error, Message, Topology, topology};
 
-pub(crate) use dead_letters::Held;
+pub(crate) use dead_letters::UnackedMessages;
 
-/// Longest wait for the broker.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The header that holds the key; a routing key may be shorter than a key.
+/// Time-out of operations on the broker.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The header with the key; routing keys are limited to 255 bytes.
 const KEY: &str = "key";
 
-/// A broker's virtual host.
+/// The adapter for a virtual host of RabbitMQ.
 pub(crate) struct Rabbit {
     uri: AMQPUri,
     prefix: String,
     topology: Topology,
-    /// What is published through; none before the first time and after a failure.
+    /// The connection for publishing; `None` before the first use and after a failure.
     publisher: Mutex<Option<Link>>,
 }
 
@@ -46,8 +46,8 @@ struct Link {
 
 impl Link {
     async fn close(self) {
-        // The broker notices by itself when nobody tells it.
-        let _ = tokio::time::timeout(PATIENCE, self.connection.close(200, "".into())).await;
+        // Without it the broker detects the closed connection by itself.
+        let _ = tokio::time::timeout(TIMEOUT, self.connection.close(200, "".into())).await;
     }
 }
 
@@ -56,7 +56,7 @@ impl Rabbit {
         Self { uri, prefix, topology, publisher: Mutex::new(None) }
     }
 
-    /// Connects, and declares what the topology wants. Declaring what is there as it is wanted changes nothing.
+    /// Connects, and declares the exchanges and queues of the topology. Declaring existing ones changes nothing.
     async fn connect(&self) -> Result<Link, Error> {
         let connect = async {
             let properties = ConnectionProperties::default().with_connection_name("souk".into());
@@ -65,33 +65,40 @@ impl Rabbit {
             self.declare(&channel).await?;
             Ok(Link { connection: std::sync::Arc::new(connection), channel })
         };
-        tokio::time::timeout(PATIENCE, connect).await.map_err(|_| Error::Silent)?
+        tokio::time::timeout(TIMEOUT, connect).await.map_err(|_| Error::TimedOut)?
     }
 
     async fn declare(&self, channel: &Channel) -> Result<(), Error> {
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         for topic in self.topology.all_topics() {
-            let exchange = self.name(&topic).into();
+            let exchange = self.exchange_name(&topic).into();
             channel.exchange_declare(exchange, ExchangeKind::Fanout, durable, FieldTable::default()).await?;
         }
         for topic in self.topology.topics {
-            let dead = self.name(&topology::dead(topic));
-            self.queue(channel, &dead, &dead, FieldTable::default()).await?;
+            let dead = self.exchange_name(&topology::dead_letter_topic(topic));
+            self.declare_queue(channel, &dead, &dead, FieldTable::default()).await?;
         }
         for (group, topics) in self.topology.groups {
             for topic in *topics {
                 let mut arguments = FieldTable::default();
                 arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
-                // For what the broker itself gives up, as by a policy of its owner.
-                let dead = self.name(&topology::dead(topic));
+                // For messages that the broker itself dead-letters, as by a policy of its operator.
+                let dead = self.exchange_name(&topology::dead_letter_topic(topic));
                 arguments.insert("x-dead-letter-exchange".into(), AMQPValue::LongString(dead.into()));
-                self.queue(channel, &self.share(group, topic), &self.name(topic), arguments).await?;
+                self.declare_queue(channel, &self.queue_name(group, topic), &self.exchange_name(topic), arguments)
+                    .await?;
             }
         }
         Ok(())
     }
 
-    async fn queue(&self, channel: &Channel, name: &str, exchange: &str, arguments: FieldTable) -> Result<(), Error> {
+    async fn declare_queue(
+        &self,
+        channel: &Channel,
+        name: &str,
+        exchange: &str,
+        arguments: FieldTable,
+    ) -> Result<(), Error> {
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         channel.queue_declare(name.into(), durable, arguments).await?;
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());
@@ -99,19 +106,19 @@ impl Rabbit {
         Ok(())
     }
 
-    /// The exchange of a topic.
-    fn name(&self, topic: &str) -> String {
+    /// The exchange of a topic; for dead letters also the queue.
+    fn exchange_name(&self, topic: &str) -> String {
         format!("{}{topic}", self.prefix)
     }
 
-    /// The queue that keeps a topic for a group.
-    fn share(&self, group: &str, topic: &str) -> String {
+    /// The queue of a topic for a group.
+    fn queue_name(&self, group: &str, topic: &str) -> String {
         format!("{}{group}.{topic}", self.prefix)
     }
 }
 
-/// A message as the other adapters give it.
-fn outgoing(topic: &str, delivery: &Delivery) -> Message {
+/// Converts a delivery.
+fn to_message(topic: &str, delivery: &Delivery) -> Message {
     let header = delivery.properties.headers().as_ref().and_then(|headers| match headers.inner().get(KEY)? {
         AMQPValue::LongString(key) => Some(key.to_string()),
         AMQPValue::ShortString(key) => Some(key.to_string()),

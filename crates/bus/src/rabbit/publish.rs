@@ -1,4 +1,4 @@
-//! Giving messages to RabbitMQ.
+//! Publishes messages to RabbitMQ.
 
 use lapin::{
     BasicProperties, Channel, Confirmation,
@@ -6,24 +6,24 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 
-use super::{KEY, Link, PATIENCE, Rabbit};
+use super::{KEY, Link, Rabbit, TIMEOUT};
 use crate::{Error, Message, event::Envelope, per_key_order::publish_in_order, topology};
 
-/// Most keys whose messages are under way at once.
-const WIDTH: usize = 128;
-/// Messages that survive the broker.
+/// Maximum number of keys whose messages are published at the same time.
+const MAX_CONCURRENT_KEYS: usize = 128;
+/// The delivery mode of messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
 
 impl Rabbit {
-    /// Publishes messages; each is confirmed, which the broker does when it is on the disk of its queues.
+    /// Publishes messages; the broker confirms each when its queues have stored it on disk.
     pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<(), Error> {
         let link = self.publisher().await?;
         let channel = &link.channel;
-        let outcome = publish_in_order(messages, WIDTH, |message| async move {
-            tokio::time::timeout(PATIENCE, self.send(channel, message)).await.map_err(|_| Error::Silent)?
+        let outcome = publish_in_order(messages, MAX_CONCURRENT_KEYS, |message| async move {
+            tokio::time::timeout(TIMEOUT, self.send(channel, message)).await.map_err(|_| Error::TimedOut)?
         })
         .await;
-        // A message that is refused says nothing against the connection.
+        // The connection is still good after a refused message.
         if matches!(&outcome, Err(error) if !matches!(error, Error::Refused { .. })) {
             self.discard(link).await;
         }
@@ -47,29 +47,29 @@ impl Rabbit {
             *slot = None;
         }
         drop(slot);
-        // Closing waits for a broker that may be away.
+        // Closing waits for the broker, which may be unreachable.
         tokio::spawn(link.close());
     }
 
     pub(super) async fn send(&self, channel: &Channel, message: Message) -> Result<(), Error> {
         let mut headers = FieldTable::default();
         headers.insert(KEY.into(), AMQPValue::LongString(message.key.into()));
-        let is_event = Envelope::of(&message.payload).is_some();
+        let is_event = Envelope::parse(&message.payload).is_some();
         let kind = if is_event { "application/cloudevents+json" } else { "application/json" };
         let properties = BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
             .with_content_type(kind.into())
             .with_headers(headers);
-        // What nobody hears is gone, as with any fanout exchange; what somebody should hear must have reached his queue.
+        // A topic without consumers has no queue, so its messages are dropped; all others must reach a queue.
         let name = message.topic;
-        let mandatory = name.ends_with(topology::DEAD) || self.topology.is_heard(&name);
+        let mandatory = name.ends_with(topology::DEAD_LETTER_SUFFIX) || self.topology.has_consumer(&name);
         let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-        let exchange = self.name(&name).into();
+        let exchange = self.exchange_name(&name).into();
         let confirm =
             channel.basic_publish(exchange, "".into(), options, message.payload.as_bytes(), properties).await?;
         match confirm.await? {
             Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) => Err(Error::Refused { topic: name, reason: "no queue takes it".into() }),
+            Confirmation::Ack(Some(_)) => Err(Error::Refused { topic: name, reason: "no queue accepts it".into() }),
             Confirmation::Nack(_) | Confirmation::NotRequested => {
                 Err(Error::Refused { topic: name, reason: "not confirmed".into() })
             }

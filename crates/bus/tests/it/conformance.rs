@@ -1,12 +1,12 @@
-//! The suite.
+//! The conformance suite that every broker passes.
 
 use std::sync::atomic::Ordering;
 
 use bus::{Bus, DeadLetterFilter, Message};
 
 use crate::{
-    handlers::{Counter, Picky, Recorder, Stuck, Waiting, event, until},
-    world::{Kind, World},
+    handlers::{Blocked, Counter, Picky, Recorder, Stuck, event, until},
+    test_broker::{Kind, TestBroker},
 };
 
 const KEYS: [&str; 7] = ["a", "b", "c", "d", "e/1", "f g", "ü"];
@@ -16,11 +16,11 @@ fn turns(from: i64, n: i64) -> Vec<Message> {
     (from..from + n).flat_map(|sequence| KEYS.map(|key| event(key, sequence))).collect()
 }
 
-pub async fn events_of_one_key_come_in_order_to_every_group(world: World) {
+pub async fn events_of_one_key_come_in_order_to_every_group(broker: TestBroker) {
     let (first, second) = (Recorder::default(), Recorder::default());
-    let one = world.consumer("first", first.clone()).await;
-    let two = world.consumer("second", second.clone()).await;
-    let publisher = world.publisher().await;
+    let one = broker.consumer("first", first.clone()).await;
+    let two = broker.consumer("second", second.clone()).await;
+    let publisher = broker.publisher().await;
     for batch in turns(1, 40).chunks(11) {
         publisher.publish(batch.to_vec()).await.expect("publishes");
     }
@@ -36,11 +36,11 @@ pub async fn events_of_one_key_come_in_order_to_every_group(world: World) {
     }
 }
 
-pub async fn a_group_that_waits_holds_up_no_other(world: World) {
-    let (waiting, free) = (Waiting::default(), Recorder::default());
-    let one = world.consumer("first", waiting.clone()).await;
-    let two = world.consumer("second", free.clone()).await;
-    let publisher = world.publisher().await;
+pub async fn a_group_that_waits_holds_up_no_other(broker: TestBroker) {
+    let (waiting, free) = (Blocked::default(), Recorder::default());
+    let one = broker.consumer("first", waiting.clone()).await;
+    let two = broker.consumer("second", free.clone()).await;
+    let publisher = broker.publisher().await;
     publisher.publish(turns(1, 10)).await.expect("publishes");
     until("the free group gets all", || free.seen.different() == 70).await;
     assert_eq!(waiting.seen.count(), 0);
@@ -49,34 +49,34 @@ pub async fn a_group_that_waits_holds_up_no_other(world: World) {
     }
 }
 
-pub async fn a_group_goes_on_where_it_was(world: World) {
-    let publisher = world.publisher().await;
+pub async fn a_group_continues_where_it_stopped(broker: TestBroker) {
+    let publisher = broker.publisher().await;
     for from in [1, 21] {
         let handler = Recorder::default();
-        let consumer = world.consumer("first", handler.clone()).await;
+        let consumer = broker.consumer("first", handler.clone()).await;
         publisher.publish(turns(from, 20)).await.expect("publishes");
         until("the group gets what is new", || handler.seen.different() == 140).await;
         consumer.stop().await;
         let old = handler.seen.all().into_iter().find(|(_, sequence)| *sequence < from);
         assert_eq!(old, None, "it was done before");
     }
-    // A group that comes for the first time has all from the beginning.
+    // A group that connects for the first time gets all messages from the beginning.
     let newcomer = Recorder::default();
-    let consumer = world.consumer("third", newcomer.clone()).await;
+    let consumer = broker.consumer("third", newcomer.clone()).await;
     until("the newcomer gets all", || newcomer.seen.different() == 280).await;
     consumer.stop().await;
     publisher.stop().await;
 }
 
-pub async fn what_a_killed_consumer_had_not_done_comes_again(world: World) {
-    let publisher = world.publisher().await;
+pub async fn what_a_killed_consumer_had_not_done_comes_again(broker: TestBroker) {
+    let publisher = broker.publisher().await;
     let stuck = Stuck::default();
-    let doomed = world.consumer("first", stuck.clone()).await;
+    let doomed = broker.consumer("first", stuck.clone()).await;
     publisher.publish(turns(1, 10)).await.expect("publishes");
     until("the first one has something in hand", || stuck.seen.count() > 0).await;
     doomed.kill();
     let handler = Recorder::default();
-    let consumer = world.consumer("first", handler.clone()).await;
+    let consumer = broker.consumer("first", handler.clone()).await;
     until("the second one gets all", || handler.seen.different() == 70).await;
     for key in KEYS {
         assert_eq!(handler.seen.by_subject()[key], (1..=10).collect::<Vec<_>>(), "{key}");
@@ -85,14 +85,14 @@ pub async fn what_a_killed_consumer_had_not_done_comes_again(world: World) {
     publisher.stop().await;
 }
 
-pub async fn poison_goes_to_the_dead_letters_and_the_others_go_on(world: World) {
+pub async fn poison_goes_to_the_dead_letters_and_the_others_are_handled(broker: TestBroker) {
     let picky = Picky::default();
-    let consumer = world.consumer("first", picky.clone()).await;
-    let publisher = world.publisher().await;
+    let consumer = broker.consumer("first", picky.clone()).await;
+    let publisher = broker.publisher().await;
     let batch = [event("good", 1), event("poison", 1), event("good", 2)];
     publisher.publish(batch.to_vec()).await.expect("publishes");
     until("all but the poison are taken", || picky.seen.different() == 2).await;
-    let operator = world.operator().await;
+    let operator = broker.operator().await;
     let letters = loop {
         let letters = operator.bus.dead_letters(&DeadLetterFilter::default()).await.expect("letters");
         if !letters.is_empty() {
@@ -109,10 +109,10 @@ pub async fn poison_goes_to_the_dead_letters_and_the_others_go_on(world: World) 
     }
 }
 
-pub async fn what_has_to_wait_is_not_lost(world: World) {
-    let waiting = Waiting::default();
-    let consumer = world.consumer("first", waiting.clone()).await;
-    let publisher = world.publisher().await;
+pub async fn what_has_to_wait_is_not_lost(broker: TestBroker) {
+    let waiting = Blocked::default();
+    let consumer = broker.consumer("first", waiting.clone()).await;
+    let publisher = broker.publisher().await;
     publisher.publish(turns(1, 10)).await.expect("publishes");
     until("it was tried again", || waiting.tries.load(Ordering::SeqCst) > 3).await;
     waiting.open.store(true, Ordering::SeqCst);
@@ -120,22 +120,22 @@ pub async fn what_has_to_wait_is_not_lost(world: World) {
     for key in KEYS {
         assert_eq!(waiting.seen.by_subject()[key], (1..=10).collect::<Vec<_>>(), "{key}");
     }
-    let operator = world.operator().await;
+    let operator = broker.operator().await;
     assert_eq!(operator.bus.dead_letters(&DeadLetterFilter::default()).await.expect("letters"), []);
     for process in [consumer, publisher, operator] {
         process.stop().await;
     }
 }
 
-pub async fn a_dead_letter_is_replayed_for_its_group_alone(world: World) {
+pub async fn a_dead_letter_is_replayed_for_its_group_alone(broker: TestBroker) {
     let (picky, other) = (Picky::default(), Recorder::default());
-    let one = world.consumer("first", picky.clone()).await;
-    let two = world.consumer("second", other.clone()).await;
-    let publisher = world.publisher().await;
+    let one = broker.consumer("first", picky.clone()).await;
+    let two = broker.consumer("second", other.clone()).await;
+    let publisher = broker.publisher().await;
     let batch = [event("poison", 1), event("poison", 2), event("good", 1)];
     publisher.publish(batch.to_vec()).await.expect("publishes");
     until("the other group has all", || other.seen.different() == 3).await;
-    let operator = world.operator().await;
+    let operator = broker.operator().await;
     let all = DeadLetterFilter::default();
     while operator.bus.dead_letters(&all).await.expect("letters").len() < 2 {}
     picky.cured.store(true, Ordering::SeqCst);
@@ -154,24 +154,24 @@ pub async fn a_dead_letter_is_replayed_for_its_group_alone(world: World) {
     until("the other one comes, too", || picky.seen.all().contains(&("poison".into(), 1))).await;
     assert_eq!(operator.bus.dead_letters(&all).await.expect("letters"), []);
     publisher.publish(vec![event("good", 2)]).await.expect("publishes");
-    until("the other group goes on", || other.seen.different() == 4).await;
-    assert_eq!(other.seen.count(), 4, "it has heard nothing twice: {:?}", other.seen.all());
+    until("the other group continues", || other.seen.different() == 4).await;
+    assert_eq!(other.seen.count(), 4, "it got nothing twice: {:?}", other.seen.all());
     for process in [one, two, publisher, operator] {
         process.stop().await;
     }
 }
 
-pub async fn two_consumers_of_a_group_double_no_effect_and_stand_in_for_each_other(world: World) {
-    let url = format!("sqlite:{}", world.path().join("effects.db").display());
+pub async fn two_consumers_of_a_group_double_no_effect_and_stand_in_for_each_other(broker: TestBroker) {
+    let url = format!("sqlite:{}", broker.path().join("effects.db").display());
     let (left, right) = (Counter::open(&url).await, Counter::open(&url).await);
-    let one = world.consumer("first", left.clone()).await;
-    let two = world.consumer("first", right.clone()).await;
-    let publisher = world.publisher().await;
+    let one = broker.consumer("first", left.clone()).await;
+    let two = broker.consumer("first", right.clone()).await;
+    let publisher = broker.publisher().await;
     for batch in turns(1, 40).chunks(20) {
         publisher.publish(batch.to_vec()).await.expect("publishes");
     }
     until("something is done", || left.seen.count() + right.seen.count() > 50).await;
-    // The one that has more to do goes.
+    // The one that has handled more is killed.
     let (gone, stays) = if left.seen.count() > right.seen.count() { (one, two) } else { (two, one) };
     gone.kill();
     for batch in turns(41, 40).chunks(20) {
@@ -191,10 +191,10 @@ pub async fn two_consumers_of_a_group_double_no_effect_and_stand_in_for_each_oth
     publisher.stop().await;
 }
 
-pub async fn a_big_batch_arrives_whole(world: World) {
+pub async fn a_big_batch_arrives_whole(broker: TestBroker) {
     let handler = Recorder::default();
-    let consumer = world.consumer("first", handler.clone()).await;
-    let publisher = world.publisher().await;
+    let consumer = broker.consumer("first", handler.clone()).await;
+    let publisher = broker.publisher().await;
     let subject = |n: i64| format!("s{}", n % 500);
     let messages: Vec<Message> = (0..5_000).map(|n| event(&subject(n), n / 500 + 1)).collect();
     publisher.publish(messages).await.expect("publishes");
@@ -206,13 +206,13 @@ pub async fn a_big_batch_arrives_whole(world: World) {
     publisher.stop().await;
 }
 
-pub async fn plain_json_for_other_clients_goes_out_as_it_is(world: World) {
-    let publisher = world.publisher().await;
+pub async fn plain_json_for_other_clients_goes_out_as_it_is(broker: TestBroker) {
+    let publisher = broker.publisher().await;
     let plain = Message { topic: "new-order".into(), key: "k 1".into(), payload: r#"{"total": 12.10}"#.into() };
-    publisher.publish(vec![plain.clone()]).await.expect("publishes, though nobody hears it");
-    // A queue keeps nothing that nobody hears.
-    if world.kind != Kind::Rabbit {
-        assert_eq!(Bus::read_all(&world.broker_url()).await.expect("reads").messages, [plain]);
+    publisher.publish(vec![plain.clone()]).await.expect("publishes, though no group consumes it");
+    // RabbitMQ drops messages without a consumer.
+    if broker.kind != Kind::Rabbit {
+        assert_eq!(Bus::read_all(&broker.broker_url()).await.expect("reads").messages, [plain]);
     }
     publisher.stop().await;
 }

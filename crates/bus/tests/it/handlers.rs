@@ -1,4 +1,4 @@
-//! Consumers that tests look into.
+//! Handlers that record what they receive.
 
 use std::{
     collections::HashMap,
@@ -26,7 +26,7 @@ pub fn event(subject: &str, sequence: i64) -> Message {
     Message { topic: "orders".into(), key: subject.into(), payload: payload.to_string() }
 }
 
-/// Waits for what must come, and fails when it does not.
+/// Waits until a condition holds, and fails after a minute.
 pub async fn until(what: &str, holds: impl Fn() -> bool) {
     for _ in 0..6_000 {
         if holds() {
@@ -37,7 +37,7 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
     panic!("{what} did not come true");
 }
 
-/// What was seen, in its order.
+/// The handled events, in their order.
 #[derive(Clone, Default)]
 pub struct Seen(Arc<Mutex<Vec<(String, i64)>>>, Arc<AtomicUsize>);
 
@@ -66,8 +66,7 @@ impl Seen {
         self.0.lock().expect("no panic before").len()
     }
 
-    /// What was seen of each subject, without repeats: a broker may bring a message twice, but none before one that it
-    /// follows.
+    /// The sequences of each subject, without repeats: a broker may deliver a message twice, but never reorder.
     pub fn by_subject(&self) -> HashMap<String, Vec<i64>> {
         let mut seen: HashMap<String, Vec<i64>> = HashMap::new();
         for (subject, sequence) in self.all() {
@@ -85,7 +84,7 @@ impl Seen {
     }
 }
 
-/// Notes what it is given.
+/// Records all events.
 #[derive(Clone, Default)]
 pub struct Recorder {
     pub seen: Seen,
@@ -98,7 +97,7 @@ impl Handler for Recorder {
     }
 }
 
-/// Notes that it was given something, and never comes to an end with it.
+/// Records the events, and never finishes to handle them.
 #[derive(Clone, Default)]
 pub struct Stuck {
     pub seen: Seen,
@@ -111,26 +110,26 @@ impl Handler for Stuck {
     }
 }
 
-/// Cannot do anything until it may.
+/// Fails with a temporary error until it is opened.
 #[derive(Clone, Default)]
-pub struct Waiting {
+pub struct Blocked {
     pub open: Arc<AtomicBool>,
     pub tries: Arc<AtomicUsize>,
     pub seen: Seen,
 }
 
-impl Handler for Waiting {
+impl Handler for Blocked {
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
         self.tries.fetch_add(1, Ordering::SeqCst);
         if !self.open.load(Ordering::SeqCst) {
-            return Err(Failure::Later(anyhow::anyhow!("the store is away")));
+            return Err(Failure::Later(anyhow::anyhow!("the store is unreachable")));
         }
         self.seen.add(events);
         Ok(())
     }
 }
 
-/// Refuses one subject until it is cured.
+/// Fails with a permanent error for one subject until it is cured.
 #[derive(Clone, Default)]
 pub struct Picky {
     pub cured: Arc<AtomicBool>,
@@ -147,7 +146,7 @@ impl Handler for Picky {
     }
 }
 
-/// Counts each event's effect in its own store, through the inbox.
+/// Records each event's effect in its own store, through the inbox.
 #[derive(Clone)]
 pub struct Counter {
     pub db: Db,

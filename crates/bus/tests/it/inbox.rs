@@ -1,4 +1,4 @@
-//! What the inbox takes for new, on every engine.
+//! Which events the inbox treats as new, on every database engine.
 
 use bus::{Event, inbox};
 use db::Db;
@@ -32,7 +32,7 @@ async fn fresh(db: &Db, events: &[Event]) -> Vec<bool> {
 async fn a_replayed_letter_is_new_once_whatever_came_after_it() {
     let (_store, db) = store().await;
     assert_eq!(fresh(&db, &[event("a", 1, false), event("c", 3, false)]).await, [true, true]);
-    assert_eq!(fresh(&db, &[event("b", 2, false)]).await, [false], "it comes too late");
+    assert_eq!(fresh(&db, &[event("b", 2, false)]).await, [false], "it is late");
     assert_eq!(fresh(&db, &[event("b", 2, true), event("b", 2, true)]).await, [true, false]);
     assert_eq!(
         fresh(&db, &[event("b", 2, true), event("c", 3, false), event("d", 4, false)]).await,

@@ -1,4 +1,4 @@
-//! What only Kafka does.
+//! Tests of behaviour that only Kafka has.
 
 use std::{
     sync::{
@@ -18,10 +18,10 @@ use rdkafka::{
 
 use crate::{
     handlers::{Counter, Picky, Recorder, event, until},
-    world::{Kind, World},
+    test_broker::{Kind, TestBroker},
 };
 
-/// Counts effects; is paused in the middle of its first work, as a virtual machine may be.
+/// Counts effects; pauses during its first batch, as a suspended virtual machine would.
 #[derive(Clone)]
 struct Sleeper {
     counter: Counter,
@@ -40,17 +40,17 @@ impl Handler for Sleeper {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
 async fn kafka_gives_a_paused_consumers_work_to_another_and_its_waking_does_no_harm() {
-    let world = World::new(Kind::Kafka).await;
-    let server = format!("{}?session.timeout.ms=6000&max.poll.interval.ms=6000", world.server());
-    let world = world.at(server);
-    let url = format!("sqlite:{}", world.path().join("effects.db").display());
+    let broker = TestBroker::new(Kind::Kafka).await;
+    let server = format!("{}?session.timeout.ms=6000&max.poll.interval.ms=6000", broker.server());
+    let broker = broker.at(server);
+    let url = format!("sqlite:{}", broker.path().join("effects.db").display());
     let counter = Counter::open(&url).await;
     let sleeper = Sleeper { counter: Counter::open(&url).await, calls: Arc::default() };
-    let publisher = world.publisher().await;
-    let one = world.consumer("first", sleeper.clone()).await;
+    let publisher = broker.publisher().await;
+    let one = broker.consumer("first", sleeper.clone()).await;
     publisher.publish((1..=20).map(|n| event("a", n)).collect()).await.expect("publishes");
     until("the first one sleeps", || sleeper.calls.load(Ordering::SeqCst) == 1).await;
-    let two = world.consumer("first", counter.clone()).await;
+    let two = broker.consumer("first", counter.clone()).await;
     until("the second one stands in", || counter.seen.different() == 20).await;
     publisher.publish((21..=40).map(|n| event("a", n)).collect()).await.expect("publishes");
     until("the second one goes on", || counter.seen.different() == 40).await;
@@ -69,38 +69,38 @@ async fn kafka_gives_a_paused_consumers_work_to_another_and_its_waking_does_no_h
     }
 }
 
-fn client(world: &World) -> ClientConfig {
+fn client(broker: &TestBroker) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", world.server().trim_start_matches("kafka://")).set("group.id", "souk-test");
+    config.set("bootstrap.servers", broker.server().trim_start_matches("kafka://")).set("group.id", "souk-test");
     config
 }
 
-/// Makes a topic as its owner would.
-async fn make(world: &World, topic: NewTopic<'_>) {
-    let admin: AdminClient<DefaultClientContext> = client(world).create().expect("a client");
+/// Creates a topic as its owner would.
+async fn create_topic(broker: &TestBroker, topic: NewTopic<'_>) {
+    let admin: AdminClient<DefaultClientContext> = client(broker).create().expect("a client");
     admin.create_topics([&topic], &AdminOptions::new()).await.expect("answers")[0].as_ref().expect("made");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
 async fn kafka_topics_are_made_as_the_url_says_and_those_that_are_there_are_left_alone() {
-    let world = World::new(Kind::Kafka).await;
-    let config = client(&world);
-    let there = world.name("stock");
-    make(&world, NewTopic::new(&there, 1, TopicReplication::Fixed(1))).await;
+    let broker = TestBroker::new(Kind::Kafka).await;
+    let config = client(&broker);
+    let there = broker.name("stock");
+    create_topic(&broker, NewTopic::new(&there, 1, TopicReplication::Fixed(1))).await;
 
-    let publisher = world.publisher().await;
+    let publisher = broker.publisher().await;
     let handler = Recorder::default();
-    let consumer = world.consumer("second", handler.clone()).await;
+    let consumer = broker.consumer("second", handler.clone()).await;
     publisher.publish(vec![event("a", 1), event("b", 1), event("a", 2)]).await.expect("publishes");
     until("all come", || handler.seen.different() == 3).await;
     let asking: BaseConsumer = config.create().expect("a client");
     for (name, partitions) in [("orders", 3), ("orders.dlq", 3), ("stock", 1), ("stock.dlq", 3)] {
-        let metadata = asking.fetch_metadata(Some(&world.name(name)), Duration::from_secs(5)).expect("metadata");
+        let metadata = asking.fetch_metadata(Some(&broker.name(name)), Duration::from_secs(5)).expect("metadata");
         assert_eq!(metadata.topics()[0].partitions().len(), partitions, "{name}");
     }
 
-    let log = Bus::read_all(&world.broker_url()).await.expect("reads").messages;
+    let log = Bus::read_all(&broker.broker_url()).await.expect("reads").messages;
     let of_a: Vec<&str> = log.iter().filter(|m| m.key == "a").map(|m| m.payload.as_str()).collect();
     assert_eq!(log.len(), 3);
     assert!(of_a.len() == 2 && of_a[0].contains("\"a-1\"") && of_a[1].contains("\"a-2\""), "{log:?}");
@@ -111,10 +111,10 @@ async fn kafka_topics_are_made_as_the_url_says_and_those_that_are_there_are_left
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
 async fn kafka_refuses_what_is_too_large_without_letting_what_follows_overtake() {
-    let world = World::new(Kind::Kafka).await;
-    let publisher = world.publisher().await;
+    let broker = TestBroker::new(Kind::Kafka).await;
+    let publisher = broker.publisher().await;
     let handler = Recorder::default();
-    let consumer = world.consumer("first", handler.clone()).await;
+    let consumer = broker.consumer("first", handler.clone()).await;
     let mut large = event("a", 2);
     large.payload.push_str(&" ".repeat(17 << 20));
     publisher.publish(vec![event("a", 1), large, event("a", 3)]).await.expect_err("it is too large");
@@ -125,7 +125,7 @@ async fn kafka_refuses_what_is_too_large_without_letting_what_follows_overtake()
     publisher.stop().await;
 }
 
-/// An event with something in it that takes room.
+/// An event with padding in its payload.
 fn padded(subject: &str, sequence: i64, padding: &str) -> Message {
     let mut message = event(subject, sequence);
     let mut payload: serde_json::Value = serde_json::from_str(&message.payload).expect("JSON");
@@ -134,7 +134,7 @@ fn padded(subject: &str, sequence: i64, padding: &str) -> Message {
     message
 }
 
-/// A text that no compression makes small.
+/// An incompressible text.
 fn noise(bytes: usize) -> String {
     (0..bytes / 32).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect()
 }
@@ -142,10 +142,10 @@ fn noise(bytes: usize) -> String {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
 async fn kafka_takes_events_larger_than_its_own_limit() {
-    let world = World::new(Kind::Kafka).await;
-    let publisher = world.publisher().await;
+    let broker = TestBroker::new(Kind::Kafka).await;
+    let publisher = broker.publisher().await;
     let handler = Recorder::default();
-    let consumer = world.consumer("first", handler.clone()).await;
+    let consumer = broker.consumer("first", handler.clone()).await;
     let batch = vec![event("a", 1), padded("a", 2, &noise(3 << 20)), padded("a", 3, &noise(9 << 20)), event("a", 4)];
     publisher.publish(batch).await.expect("publishes");
     until("all come", || handler.seen.different() == 4).await;
@@ -154,11 +154,11 @@ async fn kafka_takes_events_larger_than_its_own_limit() {
     publisher.stop().await;
 }
 
-/// The letter that a poisonous message becomes, with good ones around it.
-async fn letter_of(world: &World, poison: Message) -> DeadLetter {
+/// The dead letter of a message that cannot be handled, published between two that can.
+async fn letter_of(broker: &TestBroker, poison: Message) -> DeadLetter {
     let picky = Picky::default();
-    let publisher = world.publisher().await;
-    let consumer = world.consumer("first", picky.clone()).await;
+    let publisher = broker.publisher().await;
+    let consumer = broker.consumer("first", picky.clone()).await;
     publisher.publish(vec![event("good", 1), poison, event("good", 2)]).await.expect("publishes");
     until("the others are taken", || picky.seen.different() == 2).await;
     consumer.stop().await;
@@ -171,21 +171,21 @@ async fn letter_of(world: &World, poison: Message) -> DeadLetter {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
 async fn kafka_keeps_a_letter_that_is_larger_than_its_message() {
-    let world = World::new(Kind::Kafka).await;
+    let broker = TestBroker::new(Kind::Kafka).await;
     let poison = padded("poison", 1, &"\"\\".repeat(225_000));
     assert!(poison.payload.len() > 900_000 && poison.payload.len() < 1_000_000, "{}", poison.payload.len());
-    let letter = letter_of(&world, poison.clone()).await;
+    let letter = letter_of(&broker, poison.clone()).await;
     assert_eq!((letter.payload, letter.id.as_deref()), (poison.payload, Some("poison-1")));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
 async fn kafka_keeps_the_beginning_of_a_letter_that_its_owners_topic_refuses() {
-    let world = World::new(Kind::Kafka).await;
-    let name = world.name("orders.dlq");
-    make(&world, NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "100000")).await;
+    let broker = TestBroker::new(Kind::Kafka).await;
+    let name = broker.name("orders.dlq");
+    create_topic(&broker, NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "100000")).await;
     let poison = padded("poison", 1, &noise(900_000));
-    let letter = letter_of(&world, poison.clone()).await;
+    let letter = letter_of(&broker, poison.clone()).await;
     assert!(letter.payload.len() > 40_000 && poison.payload.starts_with(&letter.payload), "{}", letter.payload.len());
     assert!(letter.reason.starts_with("it is poison (of 9"), "{}", letter.reason);
 }

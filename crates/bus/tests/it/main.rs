@@ -1,13 +1,13 @@
-//! What every broker adapter must keep: at least once, in order per key, effects exactly once.
+//! Tests of the guarantees of every broker adapter: delivery at least once, order per key, effects exactly once.
 
-mod away;
 mod conformance;
 mod handlers;
 mod inbox;
 mod kafka_only;
+mod outages;
 mod outbox;
 mod retention;
-mod world;
+mod test_broker;
 
 /// The suite for one broker.
 macro_rules! suite {
@@ -15,15 +15,15 @@ macro_rules! suite {
         mod $module {
             use crate::{
                 conformance,
-                world::{Kind, World},
+                test_broker::{Kind, TestBroker},
             };
 
             suite!(@tests $kind, [$(#[$skip])?],
                 events_of_one_key_come_in_order_to_every_group,
                 a_group_that_waits_holds_up_no_other,
-                a_group_goes_on_where_it_was,
+                a_group_continues_where_it_stopped,
                 what_a_killed_consumer_had_not_done_comes_again,
-                poison_goes_to_the_dead_letters_and_the_others_go_on,
+                poison_goes_to_the_dead_letters_and_the_others_are_handled,
                 what_has_to_wait_is_not_lost,
                 a_dead_letter_is_replayed_for_its_group_alone,
                 two_consumers_of_a_group_double_no_effect_and_stand_in_for_each_other,
@@ -39,7 +39,7 @@ macro_rules! suite {
         #[tokio::test(flavor = "multi_thread")]
         $($skip)*
         async fn $test() {
-            conformance::$test(World::new(Kind::$kind).await).await;
+            conformance::$test(TestBroker::new(Kind::$kind).await).await;
         }
     };
 }

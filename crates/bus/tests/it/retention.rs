@@ -1,4 +1,4 @@
-//! What a broker forgets, and how an auditor learns of it.
+//! Which messages a broker deletes, and how the audit detects it.
 
 use std::time::Duration;
 
@@ -13,29 +13,29 @@ use rdkafka::{
 
 use crate::{
     handlers::{Recorder, event, until},
-    world::{Kind, World},
+    test_broker::{Kind, TestBroker},
 };
 
 fn plain(topic: &str) -> Message {
     Message { topic: topic.into(), key: "k".into(), payload: "{}".into() }
 }
 
-async fn kept(world: &World) -> Dump {
-    Bus::read_all(&world.broker_url()).await.expect("reads")
+async fn kept(broker: &TestBroker) -> Dump {
+    Bus::read_all(&broker.broker_url()).await.expect("reads")
 }
 
 fn topics(kept: &Dump) -> Vec<&str> {
     kept.messages.iter().map(|message| message.topic.as_str()).collect()
 }
 
-async fn log(world: &World) -> Db {
-    let url = format!("sqlite:{}", world.path().join("bus.db").display());
+async fn log(broker: &TestBroker) -> Db {
+    let url = format!("sqlite:{}", broker.path().join("bus.db").display());
     Db::open(&url, &Options::default(), None).await.expect("opens")
 }
 
-/// Makes everything on the log so many days old.
-async fn age(world: &World, days: i64) {
-    let db = log(world).await;
+/// Makes all messages of the log that many days old.
+async fn age(broker: &TestBroker, days: i64) {
+    let db = log(broker).await;
     let mut tx = db.write().await.expect("begins");
     let past = Timestamp::now().micros() - days * 24 * 3_600_000_000;
     query("update log set at = $1").bind(past).execute(&mut tx).await.expect("ages");
@@ -43,9 +43,9 @@ async fn age(world: &World, days: i64) {
     db.close().await;
 }
 
-/// Waits until all that some groups hear is noted as taken.
-async fn stored(world: &World, groups: i64) {
-    let db = log(world).await;
+/// Waits until the offsets of this many groups are stored.
+async fn stored(broker: &TestBroker, groups: i64) {
+    let db = log(broker).await;
     for _ in 0..1_000 {
         let mut tx = db.read().await.expect("reads");
         let row = query("select count(distinct grp) as n from offsets where topic = 'orders' and position >= 2")
@@ -61,94 +61,94 @@ async fn stored(world: &World, groups: i64) {
     panic!("offsets are not stored");
 }
 
-/// Starts a process and waits for what it makes of the log.
-async fn swept(world: &World, left: &[&str]) -> Dump {
-    let process = world.operator().await;
+/// Starts a process and waits until its pruning has left these topics.
+async fn swept(broker: &TestBroker, left: &[&str]) -> Dump {
+    let process = broker.operator().await;
     for _ in 0..300 {
-        if topics(&kept(world).await) == left {
+        if topics(&kept(broker).await) == left {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     process.stop().await;
-    let kept = kept(world).await;
+    let kept = kept(broker).await;
     assert_eq!(topics(&kept), left);
     kept
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_embedded_log_forgets_what_is_old_and_was_taken_by_all() {
-    let world = World::new(Kind::Embedded).await;
-    let publisher = world.publisher().await;
+async fn an_embedded_log_prunes_what_is_old_and_was_consumed_by_all() {
+    let broker = TestBroker::new(Kind::Embedded).await;
+    let publisher = broker.publisher().await;
     publisher
         .publish(vec![event("a", 1), event("a", 2), plain("new-order"), plain("orders.dlq")])
         .await
         .expect("publishes");
     publisher.stop().await;
-    assert!(kept(&world).await.whole_since.is_empty());
+    assert!(kept(&broker).await.whole_since.is_empty());
 
     let (first, second, third) = (Recorder::default(), Recorder::default(), Recorder::default());
-    let consumers = [world.consumer("first", first.clone()).await, world.consumer("second", second.clone()).await];
+    let consumers = [broker.consumer("first", first.clone()).await, broker.consumer("second", second.clone()).await];
     until("two have them", || first.seen.count() == 2 && second.seen.count() == 2).await;
     for consumer in consumers {
         consumer.stop().await;
     }
-    stored(&world, 2).await;
-    age(&world, 6).await;
-    swept(&world, &["orders", "orders", "new-order", "orders.dlq"]).await;
-    age(&world, 8).await;
-    // Nobody hears of new orders here, and the third group has not come yet.
-    let kept = swept(&world, &["orders", "orders", "orders.dlq"]).await;
+    stored(&broker, 2).await;
+    age(&broker, 6).await;
+    swept(&broker, &["orders", "orders", "new-order", "orders.dlq"]).await;
+    age(&broker, 8).await;
+    // No group consumes new orders here, and the third group has not connected yet.
+    let kept = swept(&broker, &["orders", "orders", "orders.dlq"]).await;
     let since = kept.whole_since["new-order"];
     assert!(since < Timestamp::now() && since > Timestamp::now().minus(Duration::from_secs(8 * 24 * 3_600)));
 
-    let consumer = world.consumer("third", third.clone()).await;
+    let consumer = broker.consumer("third", third.clone()).await;
     until("the third has them", || third.seen.count() == 2).await;
     consumer.stop().await;
-    stored(&world, 3).await;
-    swept(&world, &["orders.dlq"]).await;
+    stored(&broker, 3).await;
+    swept(&broker, &["orders.dlq"]).await;
 
-    let publisher = world.publisher().await;
+    let publisher = broker.publisher().await;
     publisher.publish(vec![event("a", 3)]).await.expect("publishes");
     publisher.stop().await;
-    let consumer = world.consumer("first", first.clone()).await;
-    until("it goes on where it was", || first.seen.by_subject()["a"] == [1, 2, 3]).await;
+    let consumer = broker.consumer("first", first.clone()).await;
+    until("it continues where it stopped", || first.seen.by_subject()["a"] == [1, 2, 3]).await;
     consumer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
-async fn kafka_says_since_when_a_topic_is_whole() {
-    let world = World::new(Kind::Kafka).await;
-    let publisher = world.publisher().await;
+async fn kafka_reports_since_when_a_topic_is_complete() {
+    let broker = TestBroker::new(Kind::Kafka).await;
+    let publisher = broker.publisher().await;
     // All of one key are in one partition of three.
     publisher.publish(vec![event("a", 1), event("a", 2)]).await.expect("publishes");
     tokio::time::sleep(Duration::from_millis(50)).await;
     let between = Timestamp::now();
     tokio::time::sleep(Duration::from_millis(50)).await;
     publisher.publish(vec![event("a", 3)]).await.expect("publishes");
-    assert!(kept(&world).await.whole_since.is_empty());
+    assert!(kept(&broker).await.whole_since.is_empty());
 
     let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", world.server().trim_start_matches("kafka://"));
+    config.set("bootstrap.servers", broker.server().trim_start_matches("kafka://"));
     let admin: AdminClient<DefaultClientContext> = config.create().expect("a client");
     let forget = async |up_to: Offset| {
         let mut offsets = TopicPartitionList::new();
         for partition in 0..3 {
-            offsets.add_partition_offset(&world.name("orders"), partition, up_to).expect("an offset");
+            offsets.add_partition_offset(&broker.name("orders"), partition, up_to).expect("an offset");
         }
         // Partitions with fewer messages than that refuse.
         admin.delete_records(&offsets, &AdminOptions::new()).await.expect("answers");
     };
     forget(Offset::Offset(2)).await;
-    let shorter = kept(&world).await;
+    let shorter = kept(&broker).await;
     assert_eq!(shorter.messages.len(), 1);
     let since = shorter.whole_since["orders"];
     assert!(since >= between && since < Timestamp::now(), "{since}");
 
     let before = Timestamp::now();
     forget(Offset::End).await;
-    let empty = kept(&world).await;
+    let empty = kept(&broker).await;
     assert!(empty.messages.is_empty() && empty.whole_since["orders"] >= before);
     publisher.stop().await;
 }

@@ -256,7 +256,7 @@ async fn another_process_is_heard_where_the_engine_can() {
     let (_store, db) = fresh().await;
     let Some(mut listener) = db.listen("news").await.expect("listens") else { return };
     db.notify("news").await.expect("tells");
-    tokio::time::timeout(Duration::from_secs(5), listener.heard()).await.expect("in time").expect("hears");
+    tokio::time::timeout(Duration::from_secs(5), listener.notified()).await.expect("in time").expect("hears");
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ struct Report {
 pub(super) async fn report(AxumState(state): AxumState<State>, request: Request) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     // A request with a token is authorised by it, wherever it comes from.
-    if parts.headers.contains_key(AUTHORIZATION) || !state.sidecar.asks(&parts.headers, &parts.extensions) {
+    if parts.headers.contains_key(AUTHORIZATION) || !state.sidecar.is_caller(&parts.headers, &parts.extensions) {
         Allow::<ServiceOrAdmin>::from_request_parts(&mut parts, &state).await?;
     }
     let body = read_body(&parts.headers, body).await?;

@@ -184,7 +184,7 @@ async fn a_replica_that_lost_its_lease_writes_nothing() {
     assert_eq!(processed.len(), 1, "a writer without the lease publishes nothing");
     assert_eq!(processed[0].0, kept.id.as_str());
     let mut tx = db.read().await.expect("reads");
-    let dump = bus::outbox::telling(&mut tx).await.expect("reads");
+    let dump = bus::outbox::dump(&mut tx).await.expect("reads");
     drop(tx);
     assert!(dump.events.iter().all(|event| event.topic == "orders"), "the audit reads events only");
     let mut tx = db.write().await.expect("begins");

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bus::outbox::Told;
+use bus::outbox::OutboxEvent;
 use serde::Deserialize;
 
 use super::{
@@ -47,7 +47,7 @@ type Subject<'a> = (&'a str, &'a str);
 /// others must go on where they ended.
 fn every_change_is_told(facts: &Facts) -> Check {
     let mut check = Check::new("every change is told by one event, in order, without gaps");
-    let mut told: HashMap<Subject<'_>, Vec<&Told>> = HashMap::new();
+    let mut told: HashMap<Subject<'_>, Vec<&OutboxEvent>> = HashMap::new();
     for event in facts.told.values().flat_map(|telling| &telling.events) {
         told.entry((&event.topic, &event.subject)).or_default().push(event);
     }
@@ -77,7 +77,7 @@ fn every_change_is_told(facts: &Facts) -> Check {
 }
 
 /// Whether an event was published while the facts were read: not every store offers a snapshot.
-fn is_moving(facts: &Facts, events: &[&Told]) -> bool {
+fn is_moving(facts: &Facts, events: &[&OutboxEvent]) -> bool {
     facts.running && events.iter().any(|event| event.created_at >= facts.now)
 }
 

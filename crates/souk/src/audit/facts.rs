@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use bus::{Dump, inbox::Heard, outbox::OutboxDump};
+use bus::{Dump, inbox::InboxDump, outbox::OutboxDump};
 use commerce::Timestamp;
 
 use crate::data;
@@ -42,9 +42,9 @@ pub(crate) struct Facts {
     /// Reservations that were released before then may have been forgotten.
     pub(crate) released_before: Option<Timestamp>,
     /// What took effect on stock.
-    pub(crate) stock_heard: Heard,
+    pub(crate) stock_heard: InboxDump,
     /// What the notification service consumed.
-    pub(crate) notification_heard: Heard,
+    pub(crate) notification_heard: InboxDump,
     /// Ids of all activities, of deleted ones too.
     pub(crate) activities: HashSet<String>,
     /// What was written to be published, by topic.

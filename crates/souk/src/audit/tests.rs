@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bus::{
     Dump, Message,
-    inbox::Heard,
-    outbox::{OutboxDump, Told},
+    inbox::InboxDump,
+    outbox::{OutboxDump, OutboxEvent},
 };
 use commerce::{Amount, Timestamp};
 use order::audit::OrderFact;
@@ -28,10 +28,10 @@ fn at(day: i64) -> Timestamp {
     Timestamp::from_micros(day * 24 * 3_600 * 1_000_000)
 }
 
-fn told(subject: &str, sequence: i64, kind: &str) -> Told {
+fn told(subject: &str, sequence: i64, kind: &str) -> OutboxEvent {
     let payload = json!({"specversion": "1.0", "type": kind, "sequence": sequence}).to_string();
     let (topic, subject) = ("orders".to_owned(), subject.to_owned());
-    Told { topic, subject, sequence, created_at: at(sequence), published: true, payload }
+    OutboxEvent { topic, subject, sequence, created_at: at(sequence), published: true, payload }
 }
 
 fn order(id: &str) -> OrderFact {
@@ -58,9 +58,12 @@ fn order(id: &str) -> OrderFact {
 /// An order with its four events, one a day, all of them published and on the bus.
 fn house() -> Facts {
     let order = order("o1");
-    let events: Vec<Told> = (1..).zip(KINDS).map(|(sequence, kind)| told("o1", sequence, kind)).collect();
-    let message =
-        |told: &Told| Message { topic: told.topic.clone(), key: told.subject.clone(), payload: told.payload.clone() };
+    let events: Vec<OutboxEvent> = (1..).zip(KINDS).map(|(sequence, kind)| told("o1", sequence, kind)).collect();
+    let message = |told: &OutboxEvent| Message {
+        topic: told.topic.clone(),
+        key: told.subject.clone(),
+        payload: told.payload.clone(),
+    };
     let messages = events.iter().map(message).collect();
     let aggregate = Aggregate { last: 4, made: Some(order.created_at), told: Some(order.told_at) };
     Facts {
@@ -74,8 +77,8 @@ fn house() -> Facts {
         activities: HashSet::new(),
         reservations: BTreeMap::new(),
         released_before: None,
-        stock_heard: Heard { last: HashMap::from([(("orders".into(), "o1".into()), 4)]), pruned_before: None },
-        notification_heard: Heard::default(),
+        stock_heard: InboxDump { last: HashMap::from([(("orders".into(), "o1".into()), 4)]), pruned_before: None },
+        notification_heard: InboxDump::default(),
         told: BTreeMap::from([("orders", OutboxDump { events, pruned_before: None })]),
         aggregates: BTreeMap::from([(("orders".into(), "o1".into()), aggregate)]),
         log: Some(Dump { messages, whole_since: HashMap::new() }),
@@ -188,7 +191,7 @@ fn a_dead_letter_that_was_brought_back_is_no_gap() {
 #[test]
 fn only_a_released_reservation_is_forgotten_while_its_events_are_not() {
     let of_stock = |facts: &mut Facts, subject: &str| {
-        let event = Told { topic: "stock".into(), ..told(subject, 1, "souk.stock.released") };
+        let event = OutboxEvent { topic: "stock".into(), ..told(subject, 1, "souk.stock.released") };
         facts.told.insert("stock", OutboxDump { events: vec![event], pruned_before: None });
         facts.log = None;
     };
@@ -218,7 +221,7 @@ fn what_stock_heard_long_ago_counts_as_heard() {
 #[test]
 fn what_is_told_while_the_auditor_reads_is_under_way() {
     let mut facts = house();
-    outbox(&mut facts).events.push(Told {
+    outbox(&mut facts).events.push(OutboxEvent {
         created_at: at(21),
         published: false,
         ..told("o1", 5, "souk.order.returned")
@@ -242,7 +245,7 @@ fn a_word_about_a_prospect_that_made_no_activity_is_found_on_a_running_fleet() {
     facts
         .aggregates
         .insert((topic.clone(), subject.clone()), Aggregate { last: 1, made: Some(at(1)), told: Some(at(1)) });
-    let told = Told { topic, subject, sequence: 1, created_at: at(1), published: true, payload };
+    let told = OutboxEvent { topic, subject, sequence: 1, created_at: at(1), published: true, payload };
     facts.told.insert("customers", OutboxDump { events: vec![told], pruned_before: None });
     assert!(failing(&facts).is_empty(), "the next start makes it");
     facts.running = true;

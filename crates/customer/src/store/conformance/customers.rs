@@ -205,8 +205,8 @@ pub(super) async fn anonymising_leaves_nothing_personal(test_store: &TestStore) 
         store.note_token(jti, &made.id, 4_000_000_000).await.unwrap();
     }
     // The first event is out, the second is not.
-    let waiting = test_store.opened.outbox.waiting(&(0..bus::outbox::SHARDS).collect::<Vec<_>>(), 10).await.unwrap();
-    test_store.opened.outbox.mark(&[waiting[0].id.clone()]).await.unwrap();
+    let waiting = test_store.opened.outbox.pending(&(0..bus::outbox::SHARDS).collect::<Vec<_>>(), 10).await.unwrap();
+    test_store.opened.outbox.mark_published(&[waiting[0].id.clone()]).await.unwrap();
 
     assert!(matches!(store.anonymise_customer(&id, Some(1)).await, Err(Error::Stale { version: 2 })));
     let mut ended = store.anonymise_customer(&id, Some(2)).await.unwrap();

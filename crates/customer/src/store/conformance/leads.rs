@@ -282,7 +282,7 @@ pub(super) async fn what_is_told_of_all_kinds_waits_and_is_marked(test_store: &T
     let shards: Vec<i64> = (0..bus::outbox::SHARDS).collect();
     let mut topics = Vec::new();
     loop {
-        let waiting = outbox.waiting(&shards, 3).await.unwrap();
+        let waiting = outbox.pending(&shards, 3).await.unwrap();
         if waiting.is_empty() {
             break;
         }
@@ -291,7 +291,7 @@ pub(super) async fn what_is_told_of_all_kinds_waits_and_is_marked(test_store: &T
             assert_eq!(event["subject"], waiting.message.key.as_str());
             topics.push((waiting.message.topic.clone(), event["sequence"].as_i64().unwrap()));
         }
-        outbox.mark(&waiting.into_iter().map(|waiting| waiting.id).collect::<Vec<_>>()).await.unwrap();
+        outbox.mark_published(&waiting.into_iter().map(|waiting| waiting.id).collect::<Vec<_>>()).await.unwrap();
     }
     topics.sort();
     let told: Vec<(&str, i64)> = topics.iter().map(|(topic, sequence)| (topic.as_str(), *sequence)).collect();

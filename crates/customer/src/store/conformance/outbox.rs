@@ -21,13 +21,13 @@ pub(super) async fn events_wait_in_their_order_until_they_are_marked(test_store:
     }
     let mut heard: Vec<(String, i64)> = Vec::new();
     loop {
-        let waiting = outbox.waiting(&all(), 3).await.unwrap();
+        let waiting = outbox.pending(&all(), 3).await.unwrap();
         if waiting.is_empty() {
             break;
         }
         assert!(waiting.len() <= 3);
         assert!(waiting.iter().all(|waiting| waiting.message.topic == "customers"));
-        let again = outbox.waiting(&all(), 3).await.unwrap();
+        let again = outbox.pending(&all(), 3).await.unwrap();
         assert_eq!(again[0].id, waiting[0].id, "what is not marked waits on");
         heard.extend(waiting.iter().map(|waiting| {
             let event: serde_json::Value = serde_json::from_str(&waiting.message.payload).unwrap();
@@ -35,8 +35,8 @@ pub(super) async fn events_wait_in_their_order_until_they_are_marked(test_store:
             (waiting.message.key.clone(), event["sequence"].as_i64().unwrap())
         }));
         let ids: Vec<String> = waiting.into_iter().map(|waiting| waiting.id).collect();
-        outbox.mark(&ids).await.unwrap();
-        outbox.mark(&ids).await.unwrap();
+        outbox.mark_published(&ids).await.unwrap();
+        outbox.mark_published(&ids).await.unwrap();
     }
     for id in [&ada, &bob] {
         let sequences: Vec<i64> =
@@ -44,7 +44,7 @@ pub(super) async fn events_wait_in_their_order_until_they_are_marked(test_store:
         assert_eq!(sequences, [1, 2, 3, 4, 5]);
     }
     store.change_customer(&ada, None, phone(9)).await.unwrap();
-    assert_eq!(outbox.waiting(&all(), 3).await.unwrap().len(), 1, "a new one waits again");
+    assert_eq!(outbox.pending(&all(), 3).await.unwrap().len(), 1, "a new one waits again");
 }
 
 pub(super) async fn shards_share_the_events(test_store: &TestStore) {
@@ -54,12 +54,12 @@ pub(super) async fn shards_share_the_events(test_store: &TestStore) {
     }
     let mut seen = 0;
     for part in 0..SHARDS {
-        let waiting = outbox.waiting(&[part], 100).await.unwrap();
+        let waiting = outbox.pending(&[part], 100).await.unwrap();
         assert!(waiting.iter().all(|waiting| shard(&waiting.message.key) == part));
         seen += waiting.len();
     }
     assert_eq!(seen, 20);
-    assert!(outbox.waiting(&[], 100).await.unwrap().is_empty());
+    assert!(outbox.pending(&[], 100).await.unwrap().is_empty());
 }
 
 pub(super) async fn the_backlog_is_counted(test_store: &TestStore) {
@@ -72,13 +72,13 @@ pub(super) async fn the_backlog_is_counted(test_store: &TestStore) {
     let (waiting, oldest) = outbox.backlog().await.unwrap();
     assert_eq!(waiting, 3);
     assert!(oldest.unwrap() >= before && oldest.unwrap() <= Timestamp::now());
-    let first = outbox.waiting(&all(), 1).await.unwrap();
-    outbox.mark(&[first[0].id.clone()]).await.unwrap();
+    let first = outbox.pending(&all(), 1).await.unwrap();
+    outbox.mark_published(&[first[0].id.clone()]).await.unwrap();
     let (waiting, later) = outbox.backlog().await.unwrap();
     assert_eq!(waiting, 2);
     assert!(later.unwrap() > oldest.unwrap());
-    let rest: Vec<String> = outbox.waiting(&all(), 9).await.unwrap().into_iter().map(|waiting| waiting.id).collect();
-    outbox.mark(&rest).await.unwrap();
+    let rest: Vec<String> = outbox.pending(&all(), 9).await.unwrap().into_iter().map(|waiting| waiting.id).collect();
+    outbox.mark_published(&rest).await.unwrap();
     assert_eq!(outbox.backlog().await.unwrap(), (0, None));
 }
 
@@ -108,8 +108,8 @@ pub(super) async fn everything_told_is_there_for_the_auditor(test_store: &TestSt
     let (store, outbox) = (test_store.store(), &test_store.opened.outbox);
     let id = make(store.as_ref(), named("Ada")).await.unwrap();
     store.change_customer(&id, None, phone(1)).await.unwrap();
-    let waiting = outbox.waiting(&all(), 1).await.unwrap();
-    outbox.mark(&[waiting[0].id.clone()]).await.unwrap();
+    let waiting = outbox.pending(&all(), 1).await.unwrap();
+    outbox.mark_published(&[waiting[0].id.clone()]).await.unwrap();
     let facts = crate::audit_facts(test_store.url()).await.unwrap();
     assert_eq!((facts.customers.len(), facts.customers[0].last_sequence), (1, 2));
     let told: Vec<_> =

@@ -1,7 +1,7 @@
 //! The documents of customers and users, and their conversion.
 
 use auth::Role;
-use bus::outbox::Told;
+use bus::outbox::OutboxEvent;
 use commerce::{CustomerId, Timestamp, UserId};
 use mongodb::bson::{DateTime, Document, serialize_to_document};
 use serde::{Deserialize, Serialize};
@@ -254,8 +254,8 @@ pub(super) fn reply_id(key: &Key) -> String {
 }
 
 impl Entry {
-    pub(super) fn told(self, subject: &str) -> Told {
-        Told {
+    pub(super) fn told(self, subject: &str) -> OutboxEvent {
+        OutboxEvent {
             topic: self.topic,
             subject: subject.to_owned(),
             sequence: self.sequence,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use bus::outbox::{Outbox, Waiting};
+use bus::outbox::{Outbox, PendingMessage};
 use commerce::Timestamp;
 use futures::future::BoxFuture;
 use upkeep::{Lease, Leases};
@@ -35,11 +35,11 @@ impl Outbox for MongoStore {
         Arc::new(self.clone())
     }
 
-    fn waiting<'a>(&'a self, shards: &'a [i64], limit: i64) -> BoxFuture<'a, Result<Vec<Waiting>>> {
-        Box::pin(async move { Ok(relay::waiting(self, shards, limit).await?) })
+    fn pending<'a>(&'a self, shards: &'a [i64], limit: i64) -> BoxFuture<'a, Result<Vec<PendingMessage>>> {
+        Box::pin(async move { Ok(relay::pending(self, shards, limit).await?) })
     }
 
-    fn mark<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
+    fn mark_published<'a>(&'a self, ids: &'a [String]) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { Ok(relay::mark(self, ids).await?) })
     }
 

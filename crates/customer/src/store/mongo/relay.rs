@@ -1,7 +1,7 @@
 //! The outbox of this store: events embedded in the documents of customers, prospects and activities; and leases.
 
 use bus::Message;
-use bus::outbox::{self, Waiting};
+use bus::outbox::{self, PendingMessage};
 use commerce::Timestamp;
 use futures::TryStreamExt;
 use futures::future::try_join_all;
@@ -43,7 +43,7 @@ fn unpublished() -> Document {
 
 /// Documents are published one after the other, the one that waits longest first, and the events of each in their
 /// order. An id has no slash, so the name of an event can be taken apart again.
-pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> Result<Vec<Waiting>, MongoError> {
+pub(super) async fn pending(store: &MongoStore, shards: &[i64], limit: i64) -> Result<Vec<PendingMessage>, MongoError> {
     let filter = doc! {
         "waiting_since": { "$gte": 0_i64 }, "shard": { "$in": shards }, "outbox": unpublished(),
     };
@@ -63,7 +63,7 @@ pub(super) async fn waiting(store: &MongoStore, shards: &[i64], limit: i64) -> R
         let name = format!("{}/{}", collection.name(), telling.id);
         telling.outbox.into_iter().filter(|entry| entry.published_at.is_none()).map(move |entry| {
             let id = format!("{name}/{}", entry.sequence);
-            Waiting { id, message: Message { topic: entry.topic, key: key.clone(), payload: entry.payload } }
+            PendingMessage { id, message: Message { topic: entry.topic, key: key.clone(), payload: entry.payload } }
         })
     });
     Ok(messages.take(usize::try_from(limit).unwrap_or(0)).collect())

@@ -176,7 +176,7 @@ async fn what_is_old_is_forgotten_and_what_waits_is_not() {
         let new = registering(name, &format!("{name}@example.org"));
         store.create_user(new, Some(key("admin", name, "x")), crate::views::user_response).await.unwrap();
     }
-    let waiting = super::relay::waiting(&store, &(0..bus::outbox::SHARDS).collect::<Vec<_>>(), 9).await.unwrap();
+    let waiting = super::relay::pending(&store, &(0..bus::outbox::SHARDS).collect::<Vec<_>>(), 9).await.unwrap();
     super::relay::mark(&store, &[waiting[0].id.clone()]).await.unwrap();
     store.note_token("old", &commerce::UserId::new(), 1_000).await.unwrap();
     store.note_token("new", &commerce::UserId::new(), LATER).await.unwrap();

@@ -183,7 +183,7 @@ impl Store for SqlStore {
     }
 
     fn told(&self) -> StoreFuture<'_, OutboxDump> {
-        Box::pin(async move { Ok(bus::outbox::telling(&mut self.db.read().await?).await?) })
+        Box::pin(async move { Ok(bus::outbox::dump(&mut self.db.read().await?).await?) })
     }
 
     fn jobs(&self, keep: Retention) -> Vec<Job> {

@@ -1,4 +1,4 @@
-//! A broker for one test, and processes around it.
+//! A broker for one test, and processes that use it.
 
 use std::{
     net::SocketAddr,
@@ -38,8 +38,8 @@ pub enum Kind {
     Dapr,
 }
 
-/// A broker of the test's own: a file, or names that nobody else has on a server that is shared.
-pub struct World {
+/// A broker for one test: a file, or a unique prefix of names on a shared server.
+pub struct TestBroker {
     pub kind: Kind,
     dir: tempfile::TempDir,
     prefix: String,
@@ -56,7 +56,7 @@ pub fn context() -> Context {
     Context::new("test", Context::new_instance(), CancellationToken::new(), CrashPoints::none())
 }
 
-impl World {
+impl TestBroker {
     /// A broker of this kind.
     pub async fn new(kind: Kind) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
@@ -70,7 +70,7 @@ impl World {
         Self { kind, dir, prefix, server, daprd: daprd.into() }
     }
 
-    /// The same with the server at another URL.
+    /// Replaces the URL of the server.
     pub fn at(mut self, server: String) -> Self {
         self.server = server;
         self
@@ -89,7 +89,7 @@ impl World {
         format!("{}{topic}", self.prefix)
     }
 
-    /// Where the broker itself is, which keeps the dead letters.
+    /// The URL of the broker itself, which stores the dead letters.
     pub fn broker_url(&self) -> String {
         match self.kind {
             Kind::Embedded => self.server.clone(),
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// A process that looks at the broker itself.
+    /// A process that connects to the broker itself, not to a sidecar.
     pub async fn operator(&self) -> Process {
         Process::start(&self.broker_url(), None).await
     }
@@ -130,7 +130,7 @@ impl World {
         self.late_consumer(group, handler, Duration::ZERO).await
     }
 
-    /// A process behind a sidecar, which says for some time that it is starting.
+    /// A process behind a sidecar; the process is unready for some time.
     pub async fn late_consumer<H: Handler>(&self, group: &'static str, handler: H, late: Duration) -> Process {
         let port = testkit::free_port().expect("a port");
         let mut process = Process::start(&self.dapr_url(port), None).await;
@@ -219,7 +219,7 @@ impl Sidecar {
     }
 }
 
-/// A process with a bus: a runtime of its own, which can be stopped as it should be, or killed.
+/// A process with a bus: a runtime of its own, which can be stopped gracefully, or killed.
 pub struct Process {
     pub ctx: Context,
     pub bus: Bus,
@@ -254,7 +254,7 @@ impl Process {
     pub async fn stop(mut self) {
         self.ctx.shutdown.cancel();
         self.ctx.tasks.close();
-        // The sidecar drains while the service still answers.
+        // The sidecar drains while the service still responds.
         if let Some(sidecar) = self.sidecar.take() {
             sidecar.stop().await;
         }
@@ -266,7 +266,7 @@ impl Process {
         tokio::time::timeout(Duration::from_secs(10), tasks.wait()).await.expect("tasks end");
     }
 
-    /// Ends it in the middle of whatever it does.
+    /// Ends it without a graceful stop.
     pub fn kill(self) {}
 }
 
@@ -278,7 +278,7 @@ impl Drop for Process {
     }
 }
 
-/// A way to a server that can be cut.
+/// A proxy whose connections can be cut.
 pub struct Proxy {
     pub port: u16,
     open: watch::Sender<bool>,

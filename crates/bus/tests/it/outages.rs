@@ -1,4 +1,4 @@
-//! Brokers that go away and come back.
+//! Brokers that become unreachable and recover.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use crate::{
     handlers::{Recorder, event, until},
-    world::{Kind, Process, Proxy, World},
+    test_broker::{Kind, Process, Proxy, TestBroker},
 };
 
 /// Publishes until it works, as the relay does.
@@ -26,22 +26,22 @@ async fn publish_at_last(publisher: &Process, subject: &str, sequence: i64) {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    panic!("the broker is back, but nothing can be published");
+    panic!("the broker is back, but publishing fails");
 }
 
-/// A broker that is away at the start, comes, goes and comes back.
-async fn goes_and_comes_back(world: &World, away: impl AsyncFn(), back: impl AsyncFn()) {
-    away().await;
-    let publisher = world.publisher().await;
+/// A broker that is unreachable at the start, starts, stops and starts again.
+async fn survives_outages(broker: &TestBroker, stop: impl AsyncFn(), start: impl AsyncFn()) {
+    stop().await;
+    let publisher = broker.publisher().await;
     let handler = Recorder::default();
-    let consumer = world.consumer("first", handler.clone()).await;
-    publisher.publish(vec![event("a", 1)]).await.expect_err("nobody is there");
-    back().await;
+    let consumer = broker.consumer("first", handler.clone()).await;
+    publisher.publish(vec![event("a", 1)]).await.expect_err("the broker is unreachable");
+    start().await;
     publish_at_last(&publisher, "a", 1).await;
     until("the first one comes", || handler.seen.different() == 1).await;
-    away().await;
-    publisher.publish(vec![event("a", 2)]).await.expect_err("nobody is there any more");
-    back().await;
+    stop().await;
+    publisher.publish(vec![event("a", 2)]).await.expect_err("the broker is unreachable again");
+    start().await;
     publish_at_last(&publisher, "a", 2).await;
     publish_at_last(&publisher, "a", 3).await;
     until("the others come", || handler.seen.different() == 3).await;
@@ -52,27 +52,27 @@ async fn goes_and_comes_back(world: &World, away: impl AsyncFn(), back: impl Asy
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_AMQP_URL: ./test starts it"]
-async fn rabbitmq_may_go_away_and_come_back() {
-    let world = World::new(Kind::Rabbit).await;
-    let (before, after) = world.server().split_once('@').expect("user and host");
+async fn rabbitmq_may_stop_and_start_again() {
+    let broker = TestBroker::new(Kind::Rabbit).await;
+    let (before, after) = broker.server().split_once('@').expect("user and host");
     let (host, vhost) = after.split_once('/').expect("a virtual host");
     let proxy = Proxy::start(host.to_owned()).await;
     let url = format!("{before}@127.0.0.1:{}/{vhost}", proxy.port);
-    let world = world.at(url);
-    goes_and_comes_back(&world, async || proxy.cut(), async || proxy.mend()).await;
+    let broker = broker.at(url);
+    survives_outages(&broker, async || proxy.cut(), async || proxy.mend()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL and DAPRD: ./test starts them"]
-async fn the_way_to_the_dapr_sidecar_may_be_cut() {
-    let world = World::new(Kind::Dapr).await;
-    let sidecar = world.sidecar("publisher", None).await;
+async fn the_connection_to_the_dapr_sidecar_may_break() {
+    let broker = TestBroker::new(Kind::Dapr).await;
+    let sidecar = broker.sidecar("publisher", None).await;
     let proxy = Proxy::start(format!("127.0.0.1:{}", sidecar.port)).await;
     let handler = Recorder::default();
-    let consumer = world.consumer("first", handler.clone()).await;
-    let publisher = Process::start(&world.dapr_url(proxy.port), Some(sidecar)).await;
+    let consumer = broker.consumer("first", handler.clone()).await;
+    let publisher = Process::start(&broker.dapr_url(proxy.port), Some(sidecar)).await;
     proxy.cut();
-    publisher.publish(vec![event("a", 1)]).await.expect_err("nobody is there");
+    publisher.publish(vec![event("a", 1)]).await.expect_err("the broker is unreachable");
     proxy.mend();
     publish_at_last(&publisher, "a", 1).await;
     until("it comes", || handler.seen.different() == 1).await;
@@ -82,12 +82,13 @@ async fn the_way_to_the_dapr_sidecar_may_be_cut() {
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/env/servers/kafka");
 
-/// Starts or stops a Kafka of the test's own; a client finds the brokers by the addresses that they tell, so a
-/// way that can be cut would not be taken.
+/// Starts or stops a Kafka of the test's own. A proxy would not work: clients connect to the addresses that the brokers
+/// advertise.
 async fn kafka(action: &str, folder: &Path) -> String {
-    let told = Command::new(SCRIPT).arg(action).arg(folder).stderr(Stdio::inherit()).output().await.expect("a script");
-    assert!(told.status.success(), "{action}: {told:?}");
-    String::from_utf8(told.stdout).expect("a text").trim().to_owned()
+    let output =
+        Command::new(SCRIPT).arg(action).arg(folder).stderr(Stdio::inherit()).output().await.expect("a script");
+    assert!(output.status.success(), "{action}: {output:?}");
+    String::from_utf8(output.stdout).expect("a text").trim().to_owned()
 }
 
 /// Stops the test's own Kafka however the test ends.
@@ -101,45 +102,46 @@ impl Drop for Stop {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
-async fn kafka_may_go_away_and_come_back() {
-    let world = World::new(Kind::Kafka).await;
-    let folder = world.path().join("kafka");
+async fn kafka_may_stop_and_start_again() {
+    let broker = TestBroker::new(Kind::Kafka).await;
+    let folder = broker.path().join("kafka");
     let url = kafka("start", &folder).await;
-    let world = world.at(url);
+    let broker = broker.at(url);
     let _stop = Stop(folder.clone());
-    goes_and_comes_back(
-        &world,
+    survives_outages(
+        &broker,
         async || drop(kafka("stop", &folder).await),
         async || drop(kafka("start", &folder).await),
     )
     .await;
 }
 
-/// A sidecar asks once which topics are wanted: when its health check first finds the service ready.
+/// A sidecar requests the subscriptions once: when its health check first finds the service ready.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL and DAPRD: ./test starts them"]
 async fn a_dapr_sidecar_waits_for_a_service_that_is_starting() {
-    let world = World::new(Kind::Dapr).await;
+    let broker = TestBroker::new(Kind::Dapr).await;
     let handler = Recorder::default();
-    let consumer = world.late_consumer("first", handler.clone(), Duration::from_secs(3)).await;
-    let publisher = world.publisher().await;
+    let consumer = broker.late_consumer("first", handler.clone(), Duration::from_secs(3)).await;
+    let publisher = broker.publisher().await;
     publisher.publish(vec![event("a", 1)]).await.expect("publishes");
     until("it comes", || handler.seen.different() == 1).await;
     consumer.stop().await;
     publisher.stop().await;
 }
 
-/// A broker that is paused takes what is in its sockets when it wakes: after we gave up, and after we published again.
+/// A paused broker processes the contents of its sockets when it resumes: after the time-out of the publisher, and after it
+/// published again.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs SOUK_TEST_KAFKA_URL: ./test starts it"]
 async fn kafka_that_is_paused_while_much_is_published_keeps_the_order() {
-    let world = World::new(Kind::Kafka).await;
-    let folder = world.path().join("kafka");
+    let broker = TestBroker::new(Kind::Kafka).await;
+    let folder = broker.path().join("kafka");
     let url = kafka("start", &folder).await;
     let pid = std::fs::read_to_string(folder.join("pid")).expect("a process id");
-    let world = world.at(url);
+    let broker = broker.at(url);
     let _stop = Stop(folder.clone());
-    let publisher = world.publisher().await;
+    let publisher = broker.publisher().await;
     let done = Arc::new(AtomicBool::new(false));
     let (ended, bus) = (Arc::clone(&done), publisher.bus.clone());
     let publishing = tokio::spawn(async move {
@@ -159,7 +161,7 @@ async fn kafka_that_is_paused_while_much_is_published_keeps_the_order() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         Command::new("kill").args(["-STOP", pid.trim()]).status().await.expect("stops");
         tokio::time::sleep(Duration::from_secs(seconds)).await;
-        Command::new("kill").args(["-CONT", pid.trim()]).status().await.expect("goes on");
+        Command::new("kill").args(["-CONT", pid.trim()]).status().await.expect("continues");
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     done.store(true, Ordering::SeqCst);
@@ -167,7 +169,7 @@ async fn kafka_that_is_paused_while_much_is_published_keeps_the_order() {
     assert!(last > 0 && failures > 0, "{last} of each key, {failures} failures");
     let mut seen: HashMap<String, i64> = HashMap::new();
     let mut repeats = 0;
-    for message in bus::Bus::read_all(&world.broker_url()).await.expect("reads").messages {
+    for message in bus::Bus::read_all(&broker.broker_url()).await.expect("reads").messages {
         let body: serde_json::Value = serde_json::from_str(&message.payload).expect("JSON");
         let (sequence, before) = (body["sequence"].as_i64().expect("a number"), seen.entry(message.key).or_default());
         assert!(sequence <= *before + 1, "{sequence} follows {before}");
