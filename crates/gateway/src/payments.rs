@@ -1,4 +1,4 @@
-//! REST `/api/payments`, bridged onto the payment service's gRPC. For admins.
+//! REST `/api/payments` for admins, over the gRPC API of the payment service.
 
 use auth::{AdminOnly, Allow};
 use axum::{
@@ -13,33 +13,43 @@ use serde::{Deserialize, Serialize};
 use tonic::{Code, Request, Status};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::state::Gateway;
+use crate::{proxy, state::Gateway};
 
-/// The money of an order.
+/// The payment of an order.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Payment {
+    /// The payment's id.
     id: String,
+    /// The number that people use, from 1.
     number: i64,
+    /// The order's id.
     order_id: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     customer_id: String,
+    /// The authorised amount, such as 12.34.
     amount: Amount,
+    /// The currency of all amounts, such as EUR.
     currency: String,
+    /// card or cash.
     method: String,
-    /// authorised, captured, refused, voided, partly_refunded, refunded or in_doubt.
+    /// authorised, captured, refused, voided, partly_refunded, refunded, or in_doubt while the provider has not answered.
     status: String,
+    /// All operations, oldest first.
     operations: Vec<Operation>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
 
-/// Something done with it.
+/// An operation on a payment.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Operation {
+    /// authorize, capture, void or refund.
     op: String,
+    /// Distinguishes a repeat from a second operation of the same kind.
     op_id: String,
     amount: Amount,
     at: Timestamp,
+    /// done, refused or in_doubt.
     outcome: String,
 }
 
@@ -73,36 +83,36 @@ impl From<payment::Payment> for Payment {
     }
 }
 
-/// Which payments.
+/// The filter of the list.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PaymentQuery {
-    /// Of this order.
+    /// Only the payment of this order.
     order_id: Option<String>,
-    /// Standing there.
+    /// Only payments with this status.
     status: Option<String>,
-    /// Rows wanted, 1 to 100; 20 if not said.
+    /// Rows of the page, 1 to 100; 20 by default.
     limit: Option<u32>,
-    /// Where the page before ended.
+    /// The `next_cursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// A refund by hand.
+/// A refund by an admin.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewRefund {
-    /// Chosen by the client; the same id never refunds twice.
+    /// Chosen by the client, at most 59 characters. A repeat with the same id makes no second refund.
     #[serde(default)]
     id: Option<ReturnId>,
-    /// What is given back.
+    /// The refunded amount, more than 0.
     amount: Amount,
-    /// Why.
+    /// The reason, at most 500 characters.
     #[serde(default)]
     reason: Option<String>,
 }
 
-/// Payments, newest first.
+/// Lists payments, newest first.
 #[utoipa::path(get, operation_id = "listPayments", path = "/api/payments", tag = "payments", params(PaymentQuery),
     responses((status = 200, body = Page<Payment>)))]
 pub(crate) async fn list(
@@ -129,7 +139,7 @@ pub(crate) async fn list(
     }))
 }
 
-/// A payment by its own id or its order's.
+/// Returns a payment by its id or its order's id.
 #[utoipa::path(get, operation_id = "getPayment", path = "/api/payments/{id}", tag = "payments", params(("id" = String, Path)),
     responses((status = 200, body = Payment), (status = 404)))]
 pub(crate) async fn get(
@@ -146,10 +156,12 @@ async fn find(gateway: &Gateway, actor: &str, id: &str) -> Result<payment::Payme
     response.payments.into_iter().next().ok_or_else(|| Problem::not_found("payment"))
 }
 
-/// Gives a part of a payment back.
+/// Refunds a part of a payment.
+///
+/// 202 while the provider has not answered. 422 for an amount that is not refundable.
 #[utoipa::path(post, operation_id = "refundPayment", path = "/api/payments/{id}/refunds", tag = "payments", request_body = NewRefund,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = Payment), (status = 404), (status = 409), (status = 422)))]
+    responses((status = 201, body = Payment), (status = 202, body = Payment), (status = 404), (status = 409), (status = 422)))]
 pub(crate) async fn refund(
     State(gateway): State<Gateway>,
     caller: Allow<AdminOnly>,
@@ -163,21 +175,18 @@ pub(crate) async fn refund(
     if new.reason.as_ref().is_some_and(|reason| reason.chars().count() > 500) {
         return Err(Problem::invalid("reason", "length", "at most 500 characters"));
     }
-    let key = headers.get("idempotency-key").map(|key| key.to_str().unwrap_or_default());
-    let key = key
-        .map(|key| {
-            ReturnId::parse(key).map_err(|invalid| Problem::invalid("Idempotency-Key", "shape", invalid.to_string()))
-        })
-        .transpose()?;
+    let key = idempotency::header(&headers)?.map(ReturnId::parse).transpose().map_err(|invalid| {
+        Problem::new(Kind::Unreadable, format!("Idempotency-Key: {invalid}")).with_code("idempotency_key.malformed")
+    })?;
     if new.id.as_ref().or(key.as_ref()).is_some_and(|id| id.as_str().len() > 59) {
         return Err(Problem::invalid("id", "length", "at most 59 characters"));
     }
-    // Without an id or key of the client's, every request is a refund of its own.
+    // Without an id or key, each request is another refund.
     let op_id = new.id.or(key).unwrap_or_else(ReturnId::new);
     let found = find(&gateway, &caller.actor(), &id).await?;
     let operation = payment::Operation {
         order_id: found.order_id,
-        // A name of its own, so that no return's refund can be taken for this one.
+        // The prefix distinguishes it from the refunds of returns.
         op_id: format!("hand:{op_id}"),
         amount: new.amount.minor(),
         reason: new.reason.unwrap_or_else(|| format!("by {}", caller.actor())),
@@ -189,7 +198,7 @@ pub(crate) async fn refund(
         .results
         .into_iter()
         .next()
-        .ok_or_else(|| Problem::new(Kind::BadGateway, "The payment service answered nothing."))?;
+        .ok_or_else(|| Problem::new(Kind::BadGateway, "The payment service sent no result."))?;
     match (result.outcome(), result.payment) {
         (payment::Outcome::Done, Some(done)) => Ok((StatusCode::CREATED, Json(Payment::from(done))).into_response()),
         (payment::Outcome::InDoubt, Some(open)) => {
@@ -200,10 +209,10 @@ pub(crate) async fn refund(
     }
 }
 
-/// A call in the name of a caller whose role the gateway has checked; none while the service is away.
+/// A call on behalf of a caller whose role was checked. Refused while the service is unhealthy.
 async fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Request<T>, Problem> {
     if gateway.payment_health.next().await.is_none() {
-        return Err(unavailable());
+        return Err(proxy::unavailable("payment"));
     }
     let mut request = Request::new(message);
     request.set_timeout(chassis::deadline::within(gateway.config.timeout("payment")));
@@ -214,10 +223,6 @@ async fn request<T>(gateway: &Gateway, actor: &str, message: T) -> Result<Reques
     Ok(request)
 }
 
-fn unavailable() -> Problem {
-    Problem::new(Kind::Unavailable, "The payment service is away; try again.").retry_after(1)
-}
-
 fn problem(status: &Status) -> Problem {
     let kind = match status.code() {
         Code::InvalidArgument => Kind::Unreadable,
@@ -225,10 +230,10 @@ fn problem(status: &Status) -> Problem {
         Code::PermissionDenied => Kind::Forbidden,
         Code::Unauthenticated => Kind::Unauthenticated,
         Code::DeadlineExceeded | Code::Cancelled => Kind::Timeout,
-        Code::Unavailable => return unavailable(),
+        Code::Unavailable => return proxy::unavailable("payment"),
         _ => Kind::BadGateway,
     };
-    Problem::new(kind, format!("The payment service says: {}", status.message()))
+    Problem::new(kind, format!("The payment service refused: {}", status.message()))
 }
 
 #[cfg(test)]

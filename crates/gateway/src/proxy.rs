@@ -1,4 +1,4 @@
-//! Passing a request on, and its answer back, both as streams.
+//! Forwards requests to services and their responses to clients, both as streams.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Headers that are about one connection, not about the message (RFC 9110, section 7.6.1).
+/// Headers that concern one connection and not the message (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
     KEEP_ALIVE,
@@ -36,16 +36,14 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     UPGRADE,
 ];
 
-/// Sends a request to a service and gives its answer. 503: nobody there; 502: gone or unreadable half-way;
-/// 504: no answer in time.
+/// Sends a request to a service and returns its response: 503 if the service is unreachable, 502 if the connection breaks, 504 after
+/// the timeout.
 pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mut request: Request) -> Response {
     let Some(replica) = upstream.next().await else {
-        return Problem::new(Kind::Unavailable, format!("The {} service is away; try again.", upstream.name))
-            .retry_after(1)
-            .into_response();
+        return unavailable(upstream.name).into_response();
     };
     prepare(&mut request, &replica.authority);
-    // A client that says how long it waits is not waited for longer.
+    // The deadline of a client shortens the timeout.
     let timeout = chassis::deadline::within(timeout);
     chassis::deadline::inject(request.headers_mut(), timeout);
     match tokio::time::timeout(timeout, http.request(request)).await {
@@ -56,13 +54,10 @@ pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mu
         .into_response(),
         Ok(Err(error)) if error.is_connect() => {
             replica.mark_unhealthy();
-            Problem::new(Kind::Unavailable, format!("The {} service is away; try again.", upstream.name))
-                .retry_after(1)
-                .because(error)
-                .into_response()
+            unavailable(upstream.name).because(error).into_response()
         }
         Ok(Err(error)) => {
-            Problem::new(Kind::BadGateway, format!("The {} service broke off its answer.", upstream.name))
+            Problem::new(Kind::BadGateway, format!("The {} service broke off its response.", upstream.name))
                 .because(error)
                 .into_response()
         }
@@ -73,7 +68,15 @@ pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mu
     }
 }
 
-/// Makes a client's request one of ours.
+/// The problem of a request to an unreachable service.
+pub(crate) fn unavailable(service: &'static str) -> Problem {
+    Problem::new(Kind::Unavailable, format!("The {service} service is unreachable; try again."))
+        .with_code("peer.unavailable")
+        .with("peer", service)
+        .retry_after(1)
+}
+
+/// Turns a client's request into one of the gateway.
 fn prepare(request: &mut Request, authority: &http::uri::Authority) {
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let mut uri = http::uri::Parts::default();
@@ -99,7 +102,7 @@ fn prepare(request: &mut Request, authority: &http::uri::Authority) {
             headers.insert(X_FORWARDED_FOR, value);
         }
     }
-    // All three parts are there, so they make a URI.
+    // All three parts are set, so they form a URI.
     *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
     *request.version_mut() = Version::HTTP_11;
 }

@@ -1,6 +1,6 @@
-//! What the gateway's handlers need.
+//! The state that the gateway's handlers share.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use auth::oidc::ForeignIssuers;
 use axum::extract::FromRef;
@@ -18,30 +18,41 @@ use crate::{
     upstream::{Http, Upstream},
 };
 
-/// How long an idle connection to a service is kept.
+/// How long an idle connection to a service stays open.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// What handlers need. Cheap to clone.
+/// The state of the handlers. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Gateway {
-    pub(crate) config: Arc<Config>,
+pub(crate) struct Gateway(Arc<Shared>);
+
+/// What the clones of a [`Gateway`] share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
     pub(crate) http: Http,
     pub(crate) customer: Upstream,
     pub(crate) product: Upstream,
     pub(crate) order: Upstream,
     pub(crate) stock: Upstream,
-    /// The same by gRPC.
+    /// The gRPC connection of the stock service.
     pub(crate) stock_channel: Channel,
     pub(crate) notification: Upstream,
     pub(crate) payment: PaymentsClient<Channel>,
-    /// The same connection, for what speaks the old proto.
+    /// The same connection, for the old proto.
     pub(crate) payment_channel: Channel,
-    /// Tells only whether the payment service is well; calls go by gRPC.
+    /// The health of the payment service; its calls use gRPC.
     pub(crate) payment_health: Upstream,
-    /// Whose tokens the dialect `event-prospect` takes.
+    /// The issuers whose tokens the dialect `event-prospect` accepts.
     pub(crate) event_prospect_issuer: ForeignIssuers,
     verifier: auth::Verifier,
     pub(crate) key: auth::InternalKey,
+}
+
+impl Deref for Gateway {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }
 
 impl FromRef<Gateway> for auth::Verifier {
@@ -61,7 +72,7 @@ impl Gateway {
             .pool_idle_timeout(IDLE)
             .build(connector);
         let payment_channel = channel(&config.payment_grpc_url)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Shared {
             http,
             customer: Upstream::new("customer", &config.customer_url)?,
             product: Upstream::new("product", &config.product_url)?,
@@ -75,32 +86,32 @@ impl Gateway {
             verifier: auth::Verifier::new(&config.auth)?,
             event_prospect_issuer: ForeignIssuers::new(&config.event_prospect_issuer, None)?,
             key: auth::InternalKey::parse(&config.auth.internal_key)?.for_service(NAME),
-            config: Arc::new(config),
-        })
+            config,
+        })))
     }
 
     pub(crate) fn upstreams(&self) -> [&Upstream; 6] {
         [&self.customer, &self.product, &self.order, &self.stock, &self.payment_health, &self.notification]
     }
 
-    /// Who verifies users' tokens.
+    /// The verifier of users' tokens.
     pub(crate) fn verifier(&self) -> &auth::Verifier {
         &self.verifier
     }
 
-    /// The services that describe a REST API.
+    /// The services with a description of a REST API.
     pub(crate) fn described(&self) -> [&Upstream; 4] {
         [&self.customer, &self.order, &self.stock, &self.notification]
     }
 }
 
-/// A connection that is made when it is first used.
+/// A connection that is opened at its first use.
 fn channel(url: &str) -> anyhow::Result<Channel> {
     let endpoint = Endpoint::from_shared(url.to_owned())?;
     Ok(endpoint.connect_timeout(Duration::from_secs(2)).tcp_nodelay(true).connect_lazy())
 }
 
-/// A time-out of a service that there is not would never be used.
+/// Refuses a timeout for an unknown service, which would have no effect.
 fn check_timeouts(config: &Config) -> anyhow::Result<()> {
     const KNOWN: [&str; 6] = ["customer", "product", "order", "stock", "payment", "notification"];
     match config.timeouts.keys().find(|name| !KNOWN.contains(&name.as_str())) {
