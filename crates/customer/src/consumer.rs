@@ -141,5 +141,5 @@ pub(crate) fn activity_of(source: &str, event: &str) -> ActivityId {
 
 /// Whether it is worth waiting.
 fn failure(error: Error) -> Failure {
-    if error.is_away() { Failure::Later(error.into()) } else { Failure::Bad(error.into()) }
+    if error.is_unavailable() { Failure::Later(error.into()) } else { Failure::Bad(error.into()) }
 }

@@ -56,7 +56,7 @@ impl Error {
             Self::Stale { .. } => Kind::Stale,
             Self::Unauthenticated => Kind::Unauthenticated,
             Self::Forbidden => Kind::Forbidden,
-            Self::Store(err) if err.is_away() => Kind::Unavailable,
+            Self::Store(err) if err.is_unavailable() => Kind::Unavailable,
             Self::Store(_) | Self::Defect(_) => Kind::Internal,
         }
     }

@@ -3,6 +3,9 @@
 //! A test that asks for [`store()`] runs on SQLite, or, when `SOUK_TEST_STORES=postgres` is set, on the server that
 //! `SOUK_TEST_POSTGRES_URL` names: `./test` runs the suites of the stores once for each.
 
+#[cfg(feature = "service")]
+mod service;
+
 use std::{
     net::{Ipv4Addr, TcpListener},
     sync::{
@@ -14,6 +17,9 @@ use std::{
 use anyhow::{Context, Result, bail};
 use chassis::config::var;
 use db::{Db, Options, query};
+
+#[cfg(feature = "service")]
+pub use service::{Identity, TestService};
 
 /// A database that nobody else uses.
 #[derive(Debug)]
@@ -49,7 +55,8 @@ pub async fn url(folder: &tempfile::TempDir, name: &str) -> Result<String> {
                 var("SOUK_TEST_POSTGRES_URL").context("SOUK_TEST_STORES=postgres wants SOUK_TEST_POSTGRES_URL")?;
             database(&server, name).await
         }
-        Some(other) => bail!("SOUK_TEST_STORES={other}: there are sqlite and postgres"),
+        Some("mongodb") => Ok(mongodb(&server("SOUK_TEST_MONGODB_URL"), name)),
+        Some(other) => bail!("SOUK_TEST_STORES={other}: there are sqlite, postgres and mongodb"),
     }
 }
 
@@ -60,6 +67,12 @@ pub async fn url(folder: &tempfile::TempDir, name: &str) -> Result<String> {
 /// If the variable is not set.
 pub fn server(variable: &str) -> String {
     var(variable).unwrap_or_else(|| panic!("this test needs {variable}, which is not set; ./test sets it"))
+}
+
+/// A database that nothing else uses on a MongoDB server (`mongodb://HOST/?…`); the first write creates it.
+pub fn mongodb(server: &str, name: &str) -> String {
+    let (address, query) = server.split_once('?').unwrap_or((server, ""));
+    format!("{}/{name}_{}?{query}", address.trim_end_matches('/'), uuid::Uuid::now_v7().simple())
 }
 
 /// Makes a database on a Postgres server (`postgres://USER@HOST`); gives its URL.

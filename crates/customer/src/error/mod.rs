@@ -105,7 +105,7 @@ impl Error {
     }
 
     /// Whether the same may work later.
-    pub(crate) fn is_away(&self) -> bool {
+    pub(crate) fn is_unavailable(&self) -> bool {
         self.kind() == Kind::Unavailable
     }
 
@@ -144,8 +144,8 @@ impl Error {
             Self::Stale { .. } => Kind::Stale,
             Self::BadLogin => Kind::Unauthenticated,
             Self::TooManyAttempts { .. } => Kind::TooMany,
-            Self::Store(error) if error.is_away() => Kind::Unavailable,
-            Self::Documents(failure) if failure.is_away() => Kind::Unavailable,
+            Self::Store(error) if error.is_unavailable() => Kind::Unavailable,
+            Self::Documents(failure) if failure.is_unavailable() => Kind::Unavailable,
             Self::OrdersAway(_) | Self::PlacesAway(_) => Kind::Unavailable,
             Self::Store(_) | Self::Documents(_) | Self::Token(_) | Self::Password(_) | Self::Defect(_) => {
                 Kind::Internal

@@ -38,7 +38,7 @@ pub(crate) enum MongoError {
 
 impl MongoError {
     /// Whether the same may work later.
-    pub(crate) fn is_away(&self) -> bool {
+    pub(crate) fn is_unavailable(&self) -> bool {
         matches!(self, Self::Away(_))
     }
 

@@ -63,7 +63,7 @@ async fn prepared(url: &str) -> Result<MongoStore, crate::error::MongoError> {
 async fn wait_for(url: &str, ctx: &Context) -> anyhow::Result<MongoStore> {
     let outcome = backoff::until_ok("MongoDB", &ctx.shutdown, || async {
         match prepared(url).await {
-            Err(failure) if failure.is_away() => Err(failure),
+            Err(failure) if failure.is_unavailable() => Err(failure),
             decided => Ok(decided),
         }
     });

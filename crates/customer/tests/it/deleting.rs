@@ -10,7 +10,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::customers::ada;
-use crate::house::{House, problem};
+use crate::test_service::{TestService, problem};
 
 type Cancelled = Arc<Mutex<Vec<String>>>;
 
@@ -40,30 +40,30 @@ async fn deleting_leaves_the_customer_without_anything_personal() {
     let order_url = format!("http://{}", listener.local_addr().unwrap());
     let router = orders(cancelled.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    let house = House::start_with(&order_url).await;
+    let service = TestService::start_with(&order_url).await;
 
-    let me = house.register("bob").await;
+    let me = service.register("bob").await;
     let token = me["token"].as_str().unwrap();
     let path = format!("/api/customers/{}", me["user"]["customer_id"].as_str().unwrap());
-    let key = house.request("POST", "/api/customers", &house.clerk).header("idempotency-key", "k");
+    let key = service.request("POST", "/api/customers", &service.clerk).header("idempotency-key", "k");
     key.json(&ada()).send().await.unwrap();
 
-    let stale = house.request("DELETE", &path, &house.admin).header("if-match", "\"7\"").send().await.unwrap();
+    let stale = service.request("DELETE", &path, &service.admin).header("if-match", "\"7\"").send().await.unwrap();
     problem(stale, 412).await;
-    let gone = house.request("DELETE", &format!("{path}?cancel_open=true"), &house.admin).send().await.unwrap();
+    let gone = service.request("DELETE", &format!("{path}?cancel_open=true"), &service.admin).send().await.unwrap();
     assert_eq!(gone.status(), 204);
     assert_eq!(*cancelled.lock().unwrap(), ["pending", "confirmed"]);
-    assert_eq!(house.request("DELETE", &path, &house.admin).send().await.unwrap().status(), 204);
+    assert_eq!(service.request("DELETE", &path, &service.admin).send().await.unwrap().status(), 204);
 
-    let left: Value = house.get(&path, &house.admin).await.json().await.unwrap();
+    let left: Value = service.get(&path, &service.admin).await.json().await.unwrap();
     assert_eq!((&left["name"], left.get("email")), (&json!("Anonymised"), None));
-    problem(house.get(&path, token).await, 401).await;
+    problem(service.get(&path, token).await, 401).await;
     let again = json!({"username": "bob", "password": "correct horse"});
-    problem(house.send("POST", "/api/users/login", "", &again).await, 401).await;
-    problem(house.send("PATCH", &path, &house.admin, &json!({"name": "Bob"})).await, 409).await;
-    house.register("bob").await;
+    problem(service.send("POST", "/api/users/login", "", &again).await, 401).await;
+    problem(service.send("PATCH", &path, &service.admin, &json!({"name": "Bob"})).await, 409).await;
+    service.register("bob").await;
 
-    let facts = customer::audit_facts(&house.config.common.database_url).await.unwrap();
+    let facts = customer::audit_facts(&service.config.common.database_url).await.unwrap();
     let told = facts.customers.iter().find(|fact| fact.anonymised).unwrap();
     assert_eq!(told.last_sequence, 2);
     let about: Vec<_> = facts.outbox.events.iter().filter(|event| event.subject == told.id).collect();
@@ -74,12 +74,15 @@ async fn deleting_leaves_the_customer_without_anything_personal() {
 
 #[tokio::test]
 async fn a_customer_stays_when_his_orders_cannot_be_asked_for() {
-    let house = House::start().await;
-    let id = house.make(&ada()).await["id"].as_str().unwrap().to_owned();
-    let answer =
-        house.request("DELETE", &format!("/api/customers/{id}?cancel_open=true"), &house.admin).send().await.unwrap();
+    let service = TestService::start().await;
+    let id = service.make(&ada()).await["id"].as_str().unwrap().to_owned();
+    let answer = service
+        .request("DELETE", &format!("/api/customers/{id}?cancel_open=true"), &service.admin)
+        .send()
+        .await
+        .unwrap();
     assert!(answer.headers().contains_key("retry-after"));
     problem(answer, 503).await;
-    let still: Value = house.get(&format!("/api/customers/{id}"), &house.admin).await.json().await.unwrap();
+    let still: Value = service.get(&format!("/api/customers/{id}"), &service.admin).await.json().await.unwrap();
     assert_eq!(still["name"], "Ada Lovelace");
 }

@@ -4,6 +4,6 @@
 
 mod customers;
 mod deleting;
-mod house;
 mod prospects;
+mod test_service;
 mod users;

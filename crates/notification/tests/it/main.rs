@@ -2,5 +2,5 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
-mod house;
 mod reports;
+mod test_service;

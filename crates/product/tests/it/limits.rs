@@ -3,7 +3,7 @@
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::house::House;
+use crate::test_service::TestService;
 
 #[test]
 fn the_schema_is_the_one_that_clients_know() {
@@ -26,11 +26,11 @@ fn introspection() -> String {
 
 #[tokio::test]
 async fn tools_can_look_at_the_schema() {
-    let house = House::start().await;
-    let schema = house.data("", &introspection()).await;
+    let service = TestService::start().await;
+    let schema = service.data("", &introspection()).await;
     assert!(schema["__schema"]["types"].to_string().contains("ProductConnection"));
     for path in ["/", "/graphql"] {
-        let page = house.client.get(format!("{}{path}", house.url)).send().await.unwrap();
+        let page = service.client.get(format!("{}{path}", service.url)).send().await.unwrap();
         assert_eq!(page.status(), 200);
         assert!(page.text().await.unwrap().contains("graphiql"));
     }
@@ -38,7 +38,7 @@ async fn tools_can_look_at_the_schema() {
 
 #[tokio::test]
 async fn what_would_cost_too_much_is_refused() {
-    let house = House::start().await;
+    let service = TestService::start().await;
     let deep = |levels: usize| {
         let wrapped = "ofType { ".repeat(levels) + "name" + &" }".repeat(levels);
         format!("{{ __type(name: \"Product\") {{ {wrapped} }} }}")
@@ -53,26 +53,26 @@ async fn what_would_cost_too_much_is_refused() {
         "{ products".into(),
         String::new(),
     ] {
-        let (code, message) = house.error("", &query).await;
+        let (code, message) = service.error("", &query).await;
         assert_eq!(code, "BAD_REQUEST", "{message}");
         assert!(message.len() < 1_000, "{message}");
     }
     for bad in ["first: 0", "first: 101", "after: \"abc\"", "first: -1"] {
-        assert_eq!(house.error("", &format!("{{ catalog({bad}) {{ totalCount }} }}")).await.0, "INVALID", "{bad}");
+        assert_eq!(service.error("", &format!("{{ catalog({bad}) {{ totalCount }} }}")).await.0, "INVALID", "{bad}");
     }
     let ids: Vec<String> = (0..1001).map(|n| n.to_string()).collect();
     let query = "query($ids: [ID!]!) { productsByIds(ids: $ids) { id name price active currency } }";
-    let many: Value = house.post("", query, json!({"ids": ids})).await.json().await.unwrap();
+    let many: Value = service.post("", query, json!({"ids": ids})).await.json().await.unwrap();
     assert_eq!(many["errors"][0]["extensions"]["code"], "INVALID", "{many}");
-    let most: Value = house.post("", query, json!({"ids": ids[1..]})).await.json().await.unwrap();
+    let most: Value = service.post("", query, json!({"ids": ids[1..]})).await.json().await.unwrap();
     assert_eq!(most["data"]["productsByIds"].as_array().unwrap().len(), 1000);
 }
 
 #[tokio::test]
 async fn a_body_that_is_no_request_is_a_problem() {
-    let house = House::start().await;
+    let service = TestService::start().await;
     let post = |content_type: &'static str, body: Vec<u8>| {
-        let request = house.client.post(format!("{}/graphql", house.url)).header("content-type", content_type);
+        let request = service.client.post(format!("{}/graphql", service.url)).header("content-type", content_type);
         async move { request.body(body).send().await.unwrap() }
     };
     let is_problem = |answer: &Response, status: u16| {

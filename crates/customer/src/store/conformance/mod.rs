@@ -47,7 +47,7 @@ impl TestStore {
 
     /// A fresh database of the server that the environment names.
     pub(crate) async fn mongodb() -> Self {
-        Self::at(mongodb_url(), None).await
+        Self::at(testkit::mongodb(&testkit::server("SOUK_TEST_MONGODB_URL"), "customer"), None).await
     }
 
     /// The service's store.
@@ -64,14 +64,6 @@ impl TestStore {
     async fn replicas(&self) -> [Arc<dyn Store>; 2] {
         [self.store(), open(&self.url, None).await.unwrap().store]
     }
-}
-
-/// A fresh database on the server of `SOUK_TEST_MONGODB_URL`.
-fn mongodb_url() -> String {
-    let server = testkit::server("SOUK_TEST_MONGODB_URL");
-    let (address, query) = server.split_once('?').unwrap_or((&server, ""));
-    let name = CustomerId::new().as_str().replace('-', "");
-    format!("{}/customer_{name}?{query}", address.trim_end_matches('/'))
 }
 
 macro_rules! on_every_store {

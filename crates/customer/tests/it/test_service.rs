@@ -1,31 +1,26 @@
 //! A running service with an admin, a clerk and the fleet's key.
 
-use auth::{AuthConfig, InternalKey, Role};
+use auth::Role;
 use axum::extract::Path;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use bus::Bus;
-use chassis::{Context, CrashPoints, Listeners, Problem};
+use chassis::{Context, Problem};
 use customer::{Config, Customer, SeedUser};
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use service::{Common, Deps, Service};
-use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
-pub(crate) struct House {
+pub(crate) struct TestService {
     pub(crate) url: String,
     pub(crate) config: Config,
     pub(crate) admin: String,
     pub(crate) clerk: String,
     pub(crate) service: String,
     pub(crate) ctx: Context,
-    client: Client,
-    _data: TempDir,
+    running: testkit::TestService<Customer>,
 }
 
-impl House {
+impl TestService {
     pub(crate) async fn start() -> Self {
         Self::start_with("http://127.0.0.1:9").await
     }
@@ -35,20 +30,12 @@ impl House {
     }
 
     pub(crate) async fn start_between(order_url: &str, stock_url: &str) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let path = |name: &str| data.path().join(name).display().to_string();
-        let key = InternalKey::generate().unwrap();
-        let config = Config {
-            common: Common {
-                database_url: store_url(&data).await,
-                bus_url: format!("embedded:{}", path("bus.db")),
-                auth: AuthConfig { internal_key: key.to_secret(), ..AuthConfig::default() },
-                ..Common::default()
-            },
-            order_url: order_url.into(),
-            stock_url: stock_url.into(),
-            ..Config::default()
-        };
+        let running = testkit::TestService::<Customer>::start(|config| {
+            config.order_url = order_url.into();
+            config.stock_url = stock_url.into();
+        });
+        let running = running.await.unwrap();
+        let config = running.config.clone();
         let staff = |username: &str, role| SeedUser {
             username: username.into(),
             email: format!("{username}@souk.example"),
@@ -62,30 +49,19 @@ impl House {
         assert_eq!(customer::seed(&config, &users).await.unwrap(), [false, false]);
         let tokens = customer::tokens(&config, &["admin", "clerk", "nobody"]).await.unwrap();
         assert_eq!(tokens.len(), 2);
-
-        let ctx = Context::new(customer::NAME, "test", CancellationToken::new(), CrashPoints::none());
-        let bus = Bus::open(&config.common.bus_url, &ctx).await.unwrap();
-        let app = Customer::build(config.clone(), Deps { ctx: ctx.clone(), bus }).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let serving = ctx.clone();
-        tokio::spawn(async move { chassis::serve(app, &serving, Listeners { http: listener, grpc: None }).await });
         Self {
-            url,
+            url: running.url.clone(),
             config,
             admin: tokens["admin"].clone(),
             clerk: tokens["clerk"].clone(),
-            service: key.for_service("order").mint("admin").unwrap(),
-            ctx,
-            client: Client::new(),
-            _data: data,
+            service: running.identity.key.clone().for_service("order").mint("admin").unwrap(),
+            ctx: running.ctx.clone(),
+            running,
         }
     }
 
     pub(crate) fn request(&self, method: &str, path: &str, token: &str) -> RequestBuilder {
-        let method: Method = method.parse().unwrap();
-        let request = self.client.request(method, format!("{}{path}", self.url));
-        if token.is_empty() { request } else { request.bearer_auth(token) }
+        self.running.request(method.parse().unwrap(), path, token)
     }
 
     pub(crate) async fn get(&self, path: &str, token: &str) -> Response {
@@ -108,23 +84,6 @@ impl House {
         let answer = self.send("POST", "/api/users/register", "", &body).await;
         assert_eq!(answer.status(), 201);
         answer.json().await.unwrap()
-    }
-}
-
-/// A fresh store: SQLite, or the kind that `SOUK_TEST_STORES` names, which for this service may be `mongodb` too.
-async fn store_url(folder: &TempDir) -> String {
-    if chassis::config::var("SOUK_TEST_STORES").as_deref() != Some("mongodb") {
-        return testkit::url(folder, "customer").await.unwrap();
-    }
-    let server = chassis::config::var("SOUK_TEST_MONGODB_URL").unwrap();
-    let (address, query) = server.split_once('?').unwrap_or((&server, ""));
-    let name = commerce::CustomerId::new().as_str().replace('-', "");
-    format!("{}/house_{name}?{query}", address.trim_end_matches('/'))
-}
-
-impl Drop for House {
-    fn drop(&mut self) {
-        self.ctx.shutdown.cancel();
     }
 }
 
