@@ -1,4 +1,4 @@
-//! What can be set of the gateway.
+//! The settings of the gateway.
 
 use std::{
     collections::BTreeMap,
@@ -9,8 +9,8 @@ use std::{
 use auth::AuthConfig;
 use serde::{Deserialize, Serialize};
 
-/// Settings of the gateway. Each is `SOUK_<FIELD>` in the environment; `PORT` too. A URL of a service may
-/// be several, parted by commas: they are taken in turn, those that are healthy.
+/// Settings of the gateway. Each is `SOUK_<FIELD>` in the environment; `PORT` too. The URL of a service may be a list of several,
+/// separated by commas: requests go to the healthy ones in turn.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
@@ -18,7 +18,7 @@ pub struct Config {
     pub bind: IpAddr,
     /// Port; 8080.
     pub port: u16,
-    /// Which tokens are accepted, where the gateway answers itself.
+    /// The accepted tokens, for the routes that the gateway answers itself.
     #[serde(flatten)]
     pub auth: AuthConfig,
     /// Customer service.
@@ -31,43 +31,43 @@ pub struct Config {
     pub stock_url: String,
     /// Stock service (gRPC), for dialects.
     pub stock_grpc_url: String,
-    /// Payment service (REST), asked only whether it is well.
+    /// Payment service (REST), for health checks only.
     pub payment_url: String,
     /// Payment service (gRPC).
     pub payment_grpc_url: String,
     /// Notification service.
     pub notification_url: String,
-    /// Seconds that a request may take until its answer begins; 10.
+    /// Timeout in seconds from a request to the begin of its response; 10.
     pub timeout_seconds: u64,
-    /// Seconds for routes of one service instead: `{"order":15,"notification":30}`.
+    /// Timeouts of single services in seconds: `{"order":15,"notification":30}`.
     pub timeouts: BTreeMap<String, u64>,
-    /// Older fleets' dialects to open, each on the ports that its clients know: `["crm"]`; none.
+    /// Dialects of older fleets to open, each on the ports of that fleet: `["crm"]`; none.
     pub dialects: Vec<String>,
-    /// The bus of the other services, for dialects that translate events: its URL as `bus_url` there; none.
+    /// The bus of the other services, for dialects that translate events: the value of `bus_url` there; none.
     pub dialects_bus: String,
-    /// RabbitMQ of `ms-client`'s other programs: `amqp://USER:PASSWORD@HOST:PORT/VHOST`; none.
+    /// RabbitMQ of the other programs of `ms-client`: `amqp://USER:PASSWORD@HOST:PORT/VHOST`; none.
     pub ms_client_amqp: chassis::Secret,
-    /// Whether `quartet` wants a token on orders and payments; false.
+    /// Whether `quartet` requires a token for orders and payments; false.
     pub quartet_require_auth: bool,
-    /// Secret of `quartet`'s tokens, where other programs verify them; made of the fleet's key if not said.
+    /// Secret of the tokens of `quartet`, if other programs verify them; derived from the fleet's key by default.
     pub quartet_jwt_secret: chassis::Secret,
-    /// How `quartet`'s tokens are signed: `HS256` or `EdDSA`.
+    /// Algorithm of the tokens of `quartet`: `HS256` or `EdDSA`.
     pub quartet_jwt_algorithm: JwtAlgorithm,
-    /// Whose tokens `event-prospect` takes on its gateway's port, as a Keycloak realm; the house's own if none is named.
+    /// Issuers whose tokens `event-prospect` accepts on its gateway's port, such as a Keycloak realm; the fleet's own by default.
     pub event_prospect_issuer: Vec<auth::TrustedIssuer>,
-    /// What `multi-magasins` names as the limit of a payment when one above it is refused; the provider decides; 500.
+    /// The limit that `multi-magasins` names in the refusal of a payment above it; the provider decides; 500.
     pub multi_magasins_limit: f64,
-    /// Seconds between health checks of an upstream; 5. One that is away is looked at every second.
+    /// Seconds between health checks of a replica; 5. An unreachable one is checked every second.
     pub health_seconds: u64,
 }
 
-/// How an older fleet's tokens are signed.
+/// The algorithm of an older fleet's tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JwtAlgorithm {
-    /// By a secret that all have.
+    /// HMAC with a shared secret.
     #[serde(rename = "HS256")]
     Hs256,
-    /// By a key of its own (Ed25519).
+    /// Ed25519 with a private key.
     #[serde(rename = "EdDSA")]
     EdDsa,
 }
@@ -103,7 +103,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// How long a request to a service may take until its answer begins.
+    /// The timeout from a request to a service to the begin of its response.
     pub fn timeout(&self, service: &str) -> Duration {
         Duration::from_secs(self.timeouts.get(service).copied().unwrap_or(self.timeout_seconds))
     }

@@ -1,4 +1,4 @@
-//! One description of all REST APIs, merged from the services' own as they are now.
+//! The description of all REST APIs, merged from the current descriptions of the services.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "Souk", description = "The whole fleet through its one front door. GraphQL is at `/graphql`."),
+    info(title = "Souk", description = "The API of the whole fleet. GraphQL is at `/graphql`."),
     paths(
         products::list,
         products::get,
@@ -32,7 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 )]
 struct Own;
 
-/// What anybody may call; everything else wants a token.
+/// The operations without authentication. All others require a token.
 const OPEN: [(&str, &str); 14] = [
     ("get", "/.well-known/jwks.json"),
     ("get", "/.well-known/revoked"),
@@ -50,7 +50,7 @@ const OPEN: [(&str, &str); 14] = [
     ("put", "/api/carts/{id}/items/{item_id}"),
 ];
 
-/// What the gateway answers itself.
+/// The description of the gateway itself.
 pub(crate) fn own() -> Value {
     let mut own = chassis::with_problems(serde_json::to_value(Own::openapi()).unwrap_or_default());
     own["components"]["securitySchemes"]["bearer"] = json!({"type": "http", "scheme": "bearer", "bearerFormat": "JWT"});
@@ -59,7 +59,7 @@ pub(crate) fn own() -> Value {
     own
 }
 
-/// Takes the token off what is open.
+/// Removes the security requirement from the open operations.
 fn open(description: &mut Value) {
     for (method, path) in OPEN {
         if let Some(operation) = description["paths"].get_mut(path).and_then(|item| item.get_mut(method)) {
@@ -68,7 +68,7 @@ fn open(description: &mut Value) {
     }
 }
 
-/// The merged description. A service that is away is named in `x-missing`.
+/// The merged description. `x-missing` names the services that are unreachable.
 pub(crate) async fn openapi(State(gateway): State<Gateway>) -> Json<Value> {
     let mut merged = own();
     let mut missing = Vec::new();
@@ -95,8 +95,8 @@ async fn fetch(gateway: &Gateway, upstream: &Upstream) -> Option<Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Adds one service's paths, schemas and ways to log in; its schemas get its name in front, since two may call
-/// different things the same. A way to log in is the same for the whole fleet, so the first of a name stays.
+/// Adds the paths, schemas and security schemes of a service. Schemas get the service's name as a prefix, since two services may use
+/// the same name. Security schemes are the same in the whole fleet, so the first of a name stays.
 fn merge(into: &mut Value, from: Value, service: &str) {
     let renamed = from.to_string().replace("#/components/schemas/", &format!("#/components/schemas/{service}."));
     let mut from: Value = serde_json::from_str(&renamed).unwrap_or_default();
@@ -104,14 +104,14 @@ fn merge(into: &mut Value, from: Value, service: &str) {
         Value::Object(map) => map,
         _ => Map::new(),
     };
-    // What a service takes outside its API, as from a sidecar, is not reached through the gateway.
+    // Routes outside the API, such as those for a sidecar, are not reachable through the gateway.
     for (path, item) in take(&mut from["paths"]).into_iter().filter(|(path, _)| reached(path)) {
         into["paths"][path] = item;
     }
     for (name, schema) in take(&mut from["components"]["schemas"]) {
         into["components"]["schemas"][format!("{service}.{name}")] = schema;
     }
-    // Shared responses are the same everywhere, so the first of a name stays.
+    // Shared responses are the same in all services, so the first of a name stays.
     for (name, response) in take(&mut from["components"]["responses"]) {
         let responses = &mut into["components"]["responses"];
         if responses.get(&name).is_none() {

@@ -1,5 +1,5 @@
-//! The one front door: `/api/*` and `/graphql` to the services, REST bridges onto GraphQL and gRPC, and
-//! one merged `/docs`. It holds no rules: each service demands its callers' roles itself.
+//! The public entry point: forwards `/api/*` and `/graphql` to the services, offers REST bridges over GraphQL and gRPC, and one merged
+//! description at `/docs`. It has no business rules: each service checks the roles of its callers.
 
 mod config;
 mod dialects;
@@ -30,12 +30,12 @@ use upstream::Upstream;
 /// The service's name.
 pub const NAME: &str = "gateway";
 
-/// The description of what the gateway answers itself, without the services behind it.
+/// The API description of the gateway itself, without those of the services.
 pub fn openapi() -> Value {
     docs::own()
 }
 
-/// Every route on one screen.
+/// All routes.
 fn router(gateway: Gateway) -> Router {
     let to = |pick: fn(&Gateway) -> &Upstream| {
         any(move |State(gateway): State<Gateway>, request: Request| async move {
@@ -85,7 +85,7 @@ fn router(gateway: Gateway) -> Router {
         .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))
 }
 
-/// Says what is here.
+/// Lists the entry points.
 async fn index() -> Json<Value> {
     Json(json!({
         "name": "souk",
@@ -99,22 +99,22 @@ async fn index() -> Json<Value> {
     }))
 }
 
-/// What the gateway is given by whoever starts it.
+/// The dependencies of the gateway.
 #[derive(Debug)]
 pub struct Deps {
-    /// Its surroundings.
+    /// The context of the process.
     pub ctx: Context,
-    /// Open sockets for the dialects' ports, by the numbers that their clients know.
+    /// Listeners for the dialects' ports, by the port numbers of the older fleets.
     pub ports: BTreeMap<u16, TcpListener>,
 }
 
-/// Opens the dialects' ports, and wires the gateway.
+/// Opens the dialects' ports and builds the gateway.
 pub async fn start(config: Config, ctx: Context) -> anyhow::Result<App> {
     let ports = dialects::listen(&config).await?;
     build(config, Deps { ctx, ports }).await
 }
 
-/// Wires the gateway.
+/// Builds the gateway.
 pub async fn build(config: Config, Deps { ctx, ports }: Deps) -> anyhow::Result<App> {
     let gateway = Gateway::new(config)?;
     let period = Duration::from_secs(gateway.config.health_seconds.max(1));
@@ -126,11 +126,11 @@ pub async fn build(config: Config, Deps { ctx, ports }: Deps) -> anyhow::Result<
     Ok(App {
         http: api.merge(compat),
         grpc: None,
-        // A neighbour that is away is shown, not a reason to take the gateway out.
+        // An unreachable service is shown, but does not make the gateway unready.
         ready: Arc::new(move || {
-            let facts = gateway.clone();
+            let gateway = gateway.clone();
             Box::pin(async move {
-                Ok(facts
+                Ok(gateway
                     .upstreams()
                     .into_iter()
                     .map(|upstream| (upstream.name.to_owned(), json!(upstream.healthy().is_some())))

@@ -1,4 +1,4 @@
-//! The services behind the gateway: who is healthy, and whose turn it is.
+//! The services behind the gateway: their replicas, health checks and round robin.
 
 use std::{
     sync::{
@@ -19,9 +19,9 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) type Http = Client<HttpConnector, Body>;
 
-/// How long a health check may take.
+/// The timeout of a health check.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often an upstream that is away is looked at.
+/// The period of health checks of an unhealthy replica.
 const UNHEALTHY_PERIOD: Duration = Duration::from_secs(1);
 
 /// A service and its replicas. Cheap to clone.
@@ -29,24 +29,26 @@ const UNHEALTHY_PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct Upstream {
     pub(crate) name: &'static str,
     replicas: Arc<[Replica]>,
+    /// Counts requests, for the round robin.
     turn: Arc<AtomicUsize>,
 }
 
+/// A replica of a service.
 #[derive(Debug)]
 pub(crate) struct Replica {
     pub(crate) authority: Authority,
-    /// What the last look at it found, or who could not reach it.
+    /// The result of the last probe, or of a failed request since.
     health: watch::Sender<Health>,
-    /// Looks begun.
+    /// The number of probes that began.
     probes: AtomicUsize,
-    /// Somebody wants it looked at now.
+    /// Requests a probe before its time.
     probe_requested: Notify,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Health {
     healthy: bool,
-    /// Which look was the last one.
+    /// The number of the last probe.
     probe: usize,
 }
 
@@ -60,26 +62,26 @@ impl Replica {
         self.health.borrow().healthy
     }
 
-    /// Takes it out of the turn until a health check finds it well.
+    /// Excludes the replica until a probe succeeds.
     pub(crate) fn mark_unhealthy(&self) {
         self.health.send_modify(|health| health.healthy = false);
         self.probe_requested.notify_one();
     }
 
-    /// Has it looked at; ready when a look has ended that began after this.
+    /// Requests a probe. Completes when a probe that began after the call has ended.
     fn probe(&self) -> impl Future<Output = ()> + use<> {
-        let begun = self.probes.load(Ordering::Relaxed);
+        let begin = self.probes.load(Ordering::Relaxed);
         let mut health = self.health.subscribe();
         self.probe_requested.notify_one();
         async move {
-            let _ = health.wait_for(|health| health.probe > begun).await;
+            let _ = health.wait_for(|health| health.probe > begin).await;
         }
     }
 }
 
-/// A URL that names no upstream.
+/// An invalid URL of a service.
 #[derive(Debug, thiserror::Error)]
-#[error("`{url}` is no URL of the {name} service: http://HOST:PORT, several parted by commas")]
+#[error("`{url}` is no URL of the {name} service: http://HOST:PORT, several separated by commas")]
 pub(crate) struct BadUrl {
     name: &'static str,
     url: String,
@@ -106,8 +108,8 @@ impl Upstream {
         Ok(Self { name, replicas: replicas.into(), turn: Arc::default() })
     }
 
-    /// The next replica in turn that is healthy. Where none is, they are looked at once more: the last look may be a second
-    /// old, and a service that has come back since, or was only slow to answer it, must not be refused.
+    /// The next healthy replica. If there is none, all are probed once more: the last probe may be a second old, and the service may
+    /// have recovered since.
     pub(crate) async fn next(&self) -> Option<&Replica> {
         if let Some(healthy) = self.healthy() {
             return Some(healthy);
@@ -121,18 +123,18 @@ impl Upstream {
             }
             None
         };
-        // One may be under way, and has to end first.
+        // A probe that runs already has to end first.
         tokio::time::timeout(2 * PROBE_TIMEOUT, probes).await.unwrap_or_default()
     }
 
-    /// The next replica in turn that was healthy when it was last looked at.
+    /// The next replica that was healthy at its last probe.
     pub(crate) fn healthy(&self) -> Option<&Replica> {
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.replicas.len();
         (0..count).map(|step| &self.replicas[(start + step) % count]).find(|replica| replica.is_healthy())
     }
 
-    /// Looks after the replicas' health until the process stops.
+    /// Probes the replicas until the process stops.
     pub(crate) fn watch(&self, ctx: &Context, http: &Http, period: Duration) {
         let healthy =
             ctx.metrics.gauge("gateway_upstream_healthy", "1 if the upstream is healthy.", &["neighbour", "upstream"]);
@@ -153,9 +155,9 @@ impl Upstream {
             if healthy != was {
                 let upstream = replica.authority.as_str();
                 if healthy {
-                    tracing::info!(service = self.name, upstream, "upstream is back");
+                    tracing::info!(service = self.name, upstream, "upstream is reachable again");
                 } else {
-                    tracing::warn!(service = self.name, upstream, "upstream is away");
+                    tracing::warn!(service = self.name, upstream, "upstream is unreachable");
                 }
             }
             was = healthy;
@@ -168,7 +170,7 @@ impl Upstream {
     }
 }
 
-/// Whether a replica can do its work: one whose store is away would keep its turn and refuse.
+/// Whether a replica is ready. A replica without its store would refuse its share of the requests.
 async fn is_ready(http: &Http, authority: &Authority) -> bool {
     let Ok(request) = Request::get(format!("http://{authority}/ready")).body(Body::empty()) else {
         return false;
@@ -176,7 +178,7 @@ async fn is_ready(http: &Http, authority: &Authority) -> bool {
     let check = async {
         let response = http.request(request).await.ok()?;
         let ok = response.status().is_success();
-        // Read to its end, so that the connection can be used again.
+        // Read to the end, so that the connection can be reused.
         response.into_body().collect().await.ok()?;
         Some(ok)
     };

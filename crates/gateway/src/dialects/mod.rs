@@ -1,7 +1,7 @@
-//! Dialects: the contracts of older fleets, as thin translations onto the house's own API. They hold no rules.
+//! Dialects: the APIs of older fleets, as thin translations to the public API. They have no business rules.
 //!
-//! An open dialect answers on the ports that its clients know. Beside that, `/compat/<name>/<port>/…` of the gateway leads to
-//! every dialect: to an open one as its port does, to the others for head office only, since most of them let anybody in.
+//! An open dialect listens on the ports of its fleet. In addition, `/compat/<name>/<port>/…` of the gateway leads to every dialect: to
+//! an open one without restrictions, to the others for admins only, since most dialects have no authentication.
 
 mod api_client;
 mod crm;
@@ -33,56 +33,56 @@ use tower_http::normalize_path::NormalizePath;
 use crate::{config::Config, state::Gateway};
 use api_client::ApiClient;
 
-/// What an older fleet's clients find here.
+/// The API of an older fleet.
 #[derive(Debug)]
 pub struct Dialect {
     /// Its name in settings and paths.
     pub name: &'static str,
-    /// The ports that its clients know.
+    /// The ports of the fleet.
     pub ports: &'static [Port],
-    /// The routes of each of them.
+    /// The routes of each port.
     routes: fn(&ApiClient, u16) -> Router,
-    /// What it does beside answering, if anything.
+    /// Starts the translation of events, if the dialect has one.
     start_consumer: Option<StartConsumer>,
 }
 
-/// Begins what a dialect does beside answering, until the process stops.
+/// Starts a consumer of events that runs until the process stops.
 type StartConsumer = for<'a> fn(&'a ApiClient, &'a Context) -> BoxFuture<'a, anyhow::Result<()>>;
 
 /// A port of a dialect.
 #[derive(Debug)]
 pub struct Port {
-    /// Its number.
+    /// The port number.
     pub number: u16,
-    /// What answers there.
+    /// The service of the older fleet.
     pub what: &'static str,
-    /// Whether the dialect does without it where something else listens there.
+    /// Whether the dialect works without this port if another program uses it.
     pub optional: bool,
 }
 
 impl Port {
-    /// Whether the dialect does without this port, since opening it came to that: it is optional and taken, or one that only
-    /// root may open, as 80.
+    /// Whether the dialect works without this port after this result of opening it: the port is optional and in use, or requires
+    /// root, such as 80.
     pub fn is_spared(&self, opened: &std::io::Result<TcpListener>) -> bool {
         let kind = opened.as_ref().err().map(std::io::Error::kind);
         let spared = (self.number < 1024 && kind == Some(std::io::ErrorKind::PermissionDenied))
             || (self.optional && kind == Some(std::io::ErrorKind::AddrInUse));
         if spared {
-            tracing::warn!(port = self.number, what = self.what, "this port of a dialect stays closed here");
+            tracing::warn!(port = self.number, what = self.what, "this port of a dialect stays closed");
         }
         spared
     }
 }
 
-/// A port of the fleet with this much added is where a service goes whose own port a dialect claims.
+/// Added to the port of a service whose own port a dialect uses.
 pub const MOVED: u16 = 10_000;
 
 impl Dialect {
-    /// All dialects that there are.
+    /// All dialects.
     pub const ALL: &'static [Self] =
         &[crm::DIALECT, quartet::DIALECT, ms_client::DIALECT, multi_magasins::DIALECT, event_prospect::DIALECT];
 
-    /// The dialects of these names. Refused: a name that is none, and two that want the same port.
+    /// The dialects with these names. Refuses an unknown name, and two dialects with the same port.
     pub fn choose(names: &[String]) -> Result<Vec<&'static Self>, ConfigError> {
         let mut chosen: Vec<&Self> = Vec::new();
         for name in names {
@@ -98,7 +98,7 @@ impl Dialect {
                     chosen.iter().find(|other| other.ports.iter().any(|theirs| theirs.number == port.number))
                 {
                     return Err(ConfigError::new(format!(
-                        "the dialects {} and {} both want port {}; open one of them, and reach the other by \
+                        "the dialects {} and {} both use port {}; open one of them, and reach the other by \
                          /compat/{}/{}/ on the gateway",
                         other.name, dialect.name, port.number, dialect.name, port.number
                     )));
@@ -109,7 +109,7 @@ impl Dialect {
         Ok(chosen)
     }
 
-    /// The routes of one of its ports; a slash at a path's end does not matter.
+    /// The routes of a port, with and without a slash at the end of the path.
     fn router(&self, client: &ApiClient, port: u16) -> Router {
         let routes = (self.routes)(client, port);
         routes.clone().fallback_service(NormalizePath::trim_trailing_slash(routes))
@@ -139,7 +139,7 @@ pub(crate) async fn listen(config: &Config) -> anyhow::Result<BTreeMap<u16, TcpL
     Ok(listeners)
 }
 
-/// Serves the open dialects on their ports, and gives the routes under `/compat`.
+/// Serves the open dialects on their ports, and returns the routes under `/compat`.
 pub(crate) async fn open(
     gateway: &Gateway,
     api: &Router,
@@ -165,7 +165,7 @@ pub(crate) async fn open(
                 }
                 compat = compat.nest_service(&path, routes);
             } else {
-                let guard = middleware::from_fn_with_state(gateway.clone(), head_office);
+                let guard = middleware::from_fn_with_state(gateway.clone(), require_admin);
                 compat = compat.nest_service(&path, routes.layer(guard));
             }
         }
@@ -176,8 +176,8 @@ pub(crate) async fn open(
     Ok(compat)
 }
 
-/// Lets only admins to a dialect that is not open.
-async fn head_office(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
+/// Refuses everybody but admins, for dialects that are not open.
+async fn require_admin(State(gateway): State<Gateway>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match Allow::<AdminOnly>::from_request_parts(&mut parts, &gateway).await {
         Ok(_) => next.run(Request::from_parts(parts, body)).await,

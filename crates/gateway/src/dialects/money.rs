@@ -1,14 +1,14 @@
-//! Money that comes as a binary float: the older fleets took any, and meant cents.
+//! Money in requests of older fleets, which accepted any binary float and meant cents.
 
-/// Most that a price or total may be.
-const MOST: f64 = 1e9;
+/// The largest price or total.
+const MAX_AMOUNT: f64 = 1e9;
 
-/// The nearest amount of whole cents; nothing of what is no amount.
+/// The nearest amount in whole cents; `None` for a negative, too large or undefined value.
 pub(crate) fn rounded(value: f64) -> Option<f64> {
-    (value.is_finite() && (0.0..=MOST).contains(&value)).then(|| (value * 100.0).round() / 100.0)
+    (value.is_finite() && (0.0..=MAX_AMOUNT).contains(&value)).then(|| (value * 100.0).round() / 100.0)
 }
 
-/// The same in cents.
+/// The nearest amount, as cents.
 pub(crate) fn cents(value: f64) -> Option<i64> {
     #[expect(clippy::cast_possible_truncation, reason = "a whole number in range, just checked")]
     rounded(value).map(|value| (value * 100.0).round() as i64)

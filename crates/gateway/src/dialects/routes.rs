@@ -1,4 +1,4 @@
-//! What dialects share at their edge: bodies of any kind, metrics under old names, a page of documentation.
+//! Shared parts of the dialects' routes: bodies of any shape, metrics under old names, documentation pages.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use prometheus::{HistogramVec, IntCounterVec};
 use serde_json::{Map, Value, json};
 use utoipa_swagger_ui::SwaggerUi;
 
-/// A body that may be anything: `null` where it is no JSON, so that the dialect refuses it in its own words.
+/// A body of any shape; `null` if it is no JSON, so that the dialect refuses it in its own format.
 pub(crate) struct AnyJson(pub(crate) Value);
 
 impl<S: Send + Sync> FromRequest<S> for AnyJson {
@@ -28,12 +28,12 @@ impl<S: Send + Sync> FromRequest<S> for AnyJson {
     }
 }
 
-/// `GET /metrics` with everything that the gateway counts.
+/// `GET /metrics` with all metrics of the gateway.
 pub(crate) async fn metrics(State(metrics): State<Metrics>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
 }
 
-/// Counts requests under the names that an older fleet's dashboards ask for.
+/// Counts requests under the metric names of an older fleet's dashboards.
 #[derive(Clone)]
 pub(crate) struct Meters {
     requests: IntCounterVec,
@@ -57,26 +57,26 @@ impl Meters {
         }
     }
 
-    /// Counts what these routes answer.
+    /// Counts the requests to these routes.
     pub(crate) fn over(self, routes: Router) -> Router {
         routes.layer(middleware::from_fn_with_state(self, count))
     }
 }
 
 async fn count(State(meters): State<Meters>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
+    let begin = Instant::now();
     let method = request.method().clone();
     let endpoint = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let response = next.run(request).await;
     meters.requests.with_label_values(&[method.as_str(), &endpoint, response.status().as_str()]).inc();
-    meters.seconds.with_label_values(&[method.as_str(), &endpoint]).observe(begun.elapsed().as_secs_f64());
+    meters.seconds.with_label_values(&[method.as_str(), &endpoint]).observe(begin.elapsed().as_secs_f64());
     response
 }
 
-/// A route for the page of documentation: method, path, what it does.
+/// A route of a documentation page: method, path, summary.
 pub(crate) type RouteDoc = (&'static str, &'static str, &'static str);
 
-/// The page of documentation at `path` (as `/docs`), by Swagger UI.
+/// A documentation page at `path`, such as `/docs`, with Swagger UI.
 pub(crate) fn docs(path: &'static str, title: &str, routes: &[RouteDoc]) -> Router {
     let mut paths = Map::new();
     for (method, route, summary) in routes {
@@ -97,7 +97,7 @@ pub(crate) fn docs(path: &'static str, title: &str, routes: &[RouteDoc]) -> Rout
     let description =
         json!({"openapi": "3.1.0", "info": {"title": title, "version": chassis::VERSION}, "paths": paths});
     let url = format!("{path}/openapi.json");
-    // The page asks from where it is itself, which under /compat is not the root.
+    // The path is relative, since under /compat the page is not at the root.
     let config = utoipa_swagger_ui::Config::from("./openapi.json");
     Router::new().route(&url, get(async move || Json(description))).merge(SwaggerUi::new(path).config(config))
 }

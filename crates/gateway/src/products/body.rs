@@ -60,23 +60,23 @@ pub(crate) struct NewProduct {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProductPatch {
     /// The name, 1 to 200 characters.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, required = false)]
     pub(super) name: Option<Option<String>>,
     /// The description; null removes it.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(super) description: Option<Option<String>>,
     /// The category; null removes it.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub(super) category: Option<Option<String>>,
     /// The price of one piece, with at most two decimals.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Amount, required = false)]
     pub(super) price: Option<Option<Amount>>,
     /// Whether the product is sold.
-    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present_or_null", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = bool, required = false)]
     pub(super) active: Option<Option<bool>>,
 }
@@ -99,7 +99,7 @@ impl ProductPatch {
 }
 
 /// Distinguishes null from a missing field.
-fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+fn present_or_null<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(deserializer).map(Some)

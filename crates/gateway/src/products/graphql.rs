@@ -32,9 +32,9 @@ pub(super) async fn mutate(
         ("version", "Int"),
         ("idempotencyKey", "String"),
     ];
-    let given: Vec<_> = TYPES.into_iter().filter(|(field, _)| variables.get(field).is_some()).collect();
-    let declared: Vec<String> = given.iter().map(|(field, kind)| format!("${field}:{kind}")).collect();
-    let passed: Vec<String> = given.iter().map(|(field, _)| format!("{field}:${field}")).collect();
+    let arguments: Vec<_> = TYPES.into_iter().filter(|(field, _)| variables.get(field).is_some()).collect();
+    let declared: Vec<String> = arguments.iter().map(|(field, kind)| format!("${field}:{kind}")).collect();
+    let passed: Vec<String> = arguments.iter().map(|(field, _)| format!("{field}:${field}")).collect();
     let text = format!("mutation({}){{{name}({}){{{FIELDS}}}}}", declared.join(","), passed.join(","));
     let mut data = query_graphql(gateway, headers, &text, variables).await?;
     Ok(data[name].take())

@@ -121,7 +121,7 @@ pub(crate) async fn replace(
     Path(id): Path<String>,
     Json(new): Json<NewProduct>,
 ) -> Result<Response, Problem> {
-    if new.id.as_ref().is_some_and(|given| given.as_str() != id) {
+    if new.id.as_ref().is_some_and(|own| own.as_str() != id) {
         return Err(Problem::invalid("id", "immutable", "the id in the body is not the one in the path"));
     }
     let mut variables = variables(&new)?;

@@ -110,7 +110,7 @@ fn router(api: &ApiClient, port: u16) -> Router {
         .layer(CorsLayer::permissive())
 }
 
-/// What happened with an order of another program; the notification service tells the people concerned.
+/// Forwards an event of another program about an order to the notification service.
 async fn report(State(crm): State<Crm>, headers: HeaderMap, body: Bytes) -> Response {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
     let notification = &crm.api.gateway.notification;

@@ -109,10 +109,10 @@ pub(super) async fn place(State(crm): State<Crm>, AnyJson(body): AnyJson) -> Res
     let request = || crm.api.post(&["api", "orders"]).json(&order).respond_async();
     match orders::place_and_get(&crm.api, &id, request).await {
         Ok(order) => {
-            let mut shown = render(&order);
+            let mut rendered = render(&order);
             // The old service answered before it processed an order.
-            shown["status"] = "pending".into();
-            Json(shown).into_response()
+            rendered["status"] = "pending".into();
+            Json(rendered).into_response()
         }
         Err(response) => refused(&response),
     }
@@ -211,9 +211,9 @@ impl Item {
             Value::Null => ("price", &item["price"]),
             price => ("unit_price", price),
         };
-        let given = price.as_f64().or_else(|| price.as_str()?.trim().parse().ok());
-        let price = given.and_then(money::rounded);
-        match given {
+        let number = price.as_f64().or_else(|| price.as_str()?.trim().parse().ok());
+        let price = number.and_then(money::rounded);
+        match number {
             Some(_) if price.is_some() => {}
             Some(_) => {
                 wrong.push((at(field), "ensure this value is greater than or equal to 0", "value_error.number.not_ge"));

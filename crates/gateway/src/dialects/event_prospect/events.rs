@@ -57,11 +57,11 @@ pub(super) async fn change(
 
 pub(super) async fn remove(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
     let event = find_event(&api, &number).await?;
-    let gone = api.delete(&["api", "activities", &event.id]).send().await;
-    if gone.is_not_found() {
+    let deleted = api.delete(&["api", "activities", &event.id]).send().await;
+    if deleted.is_not_found() {
         return Err(not_found(&number));
     }
-    gone.check()?;
+    deleted.check()?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -60,11 +60,11 @@ pub(super) async fn change(
 
 pub(super) async fn remove(State(api): State<ApiClient>, Path(number): Path<String>) -> Result<Response, Refusal> {
     let prospect = find_prospect(&api, &number).await?;
-    let gone = api.delete(&["api", "prospects", &prospect.id]).send().await;
-    if gone.is_not_found() {
+    let deleted = api.delete(&["api", "prospects", &prospect.id]).send().await;
+    if deleted.is_not_found() {
         return Err(not_found());
     }
-    gone.check()?;
+    deleted.check()?;
     Ok(Json(true).into_response())
 }
 

@@ -54,7 +54,7 @@ impl<'a> TokenCheck<'a> {
     }
 }
 
-/// The realm's description (OpenID Connect Discovery 1.0, section 3), where the client asked for it.
+/// The realm's description (OpenID Connect Discovery 1.0, section 3), with the host of the request.
 pub(super) async fn discovery(State(api): State<ApiClient>, headers: HeaderMap) -> Json<Value> {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:8180");
     let at = |path: &str| format!("http://{host}/realms/EventProspect/protocol/openid-connect/{path}");

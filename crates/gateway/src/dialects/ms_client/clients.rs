@@ -83,8 +83,8 @@ pub(super) async fn remove(Admin(api): Admin, Path(number): Path<String>) -> Res
 /// Cancels the client's open orders and removes the personal data. Returns false if there is no such client.
 pub(super) async fn erase(api: &ApiClient, number: &str) -> Result<bool, ApiResponse> {
     let Some(customer) = find::<Customer>(api, "customers", number).await? else { return Ok(false) };
-    let gone = api.delete(&["api", "customers", &customer.id]).query("cancel_open", true).send().await;
-    if gone.is_not_found() { Ok(false) } else { gone.check().map(|_| true) }
+    let deleted = api.delete(&["api", "customers", &customer.id]).query("cancel_open", true).send().await;
+    if deleted.is_not_found() { Ok(false) } else { deleted.check().map(|_| true) }
 }
 
 /// The checks of the old service, which come before all others.

@@ -239,11 +239,11 @@ async fn move_to(api: &ApiClient, order: &Order, statut: &'static str) -> Result
 }
 
 pub(super) async fn remove(Admin(api): Admin, Path(number): Path<String>) -> Response {
-    let gone = async {
+    let deleted = async {
         let Some(order) = find::<Order>(&api, "orders", &number).await? else { return Ok(false) };
         orders::discard(&api, &order.id).await.map(|()| true)
     };
-    match gone.await {
+    match deleted.await {
         Ok(true) => Json(json!({"message": "Order deleted successfully"})).into_response(),
         Ok(false) => missing(WHAT),
         Err(response) => refused(&response),

@@ -103,12 +103,12 @@ pub(super) async fn change(Admin(api): Admin, Path(number): Path<String>, AnyJso
 }
 
 pub(super) async fn remove(Admin(api): Admin, Path(number): Path<String>) -> Response {
-    let gone = async {
+    let deleted = async {
         let Some(product) = find::<Product>(&api, "products", &number).await? else { return Ok(false) };
         api.delete(&["api", "products", &product.id]).send().await.check()?;
         Ok::<_, ApiResponse>(true)
     };
-    match gone.await {
+    match deleted.await {
         Ok(true) => Json(json!({"message": "Product deleted"})).into_response(),
         Ok(false) => missing(WHAT),
         Err(response) => refused(&response),

@@ -46,11 +46,11 @@ pub(super) async fn remove(State(shop): State<Shop>, Path(number): Path<String>)
     let cart: Cart =
         lists::first(shop.api.get(&["api", "carts"]).query("item_number", number)).await?.ok_or_else(missing)?;
     let item = cart.items.iter().find(|item| item.number == number).ok_or_else(missing)?;
-    let gone = shop.api.delete(&["api", "carts", &cart.id, "items", &item.item_id]).send().await;
-    if gone.is_not_found() {
+    let deleted = shop.api.delete(&["api", "carts", &cart.id, "items", &item.item_id]).send().await;
+    if deleted.is_not_found() {
         return Err(missing());
     }
-    gone.check()?;
+    deleted.check()?;
     Ok(Json(json!({"message": "Item supprimé"})))
 }
 

@@ -17,13 +17,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn pay(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Result<Json<Value>, Refusal> {
     let order_id = text(&body["id"]).ok_or_else(|| Refusal::field(json!(["body", "id"]), "field required"))?;
-    let Value::Number(wanted) = &body["montant"] else {
+    let Value::Number(montant) = &body["montant"] else {
         return Err(Refusal::field(json!(["body", "montant"]), "value is not a valid float"));
     };
-    let amount = wanted.as_f64().unwrap_or_default();
+    let amount = montant.as_f64().unwrap_or_default();
     let limit = shop.api.gateway.config.multi_magasins_limit;
     let cents = money::cents(amount).ok_or_else(|| {
-        Refusal::bad(if amount > 0.0 { refusal(wanted, limit) } else { "montant non valide".to_owned() })
+        Refusal::bad(if amount > 0.0 { refusal(montant, limit) } else { "montant non valide".to_owned() })
     })?;
     let mut client = PaymentServiceClient::new(shop.api.gateway.payment_channel.clone());
     #[expect(clippy::cast_possible_truncation, reason = "the old proto has a float; the service rounds it to cents")]
@@ -37,7 +37,7 @@ pub(super) async fn pay(State(shop): State<Shop>, AnyJson(body): AnyJson) -> Res
         Ok(Ok(response)) if response.get_ref().status == "SUCCESS" => {
             Ok(Json(json!({"status": "paiement accepté", "commande_id": body["id"]})))
         }
-        Ok(Ok(_)) => Err(Refusal::bad(refusal(wanted, limit))),
+        Ok(Ok(_)) => Err(Refusal::bad(refusal(montant, limit))),
         Ok(Err(status)) if status.code() == Code::InvalidArgument => Err(Refusal::bad(status.message())),
         Ok(Err(_)) | Err(_) => Err(away()),
     }
@@ -64,13 +64,13 @@ mod tests {
 
     #[test]
     fn the_amount_stands_in_the_refusal_as_it_was_asked_for() {
-        let told = |text: &str| {
+        let message = |text: &str| {
             let number: Number = serde_json::from_str(text).expect("a number");
             refusal(&number, 500.0)
         };
-        assert_eq!(told("600"), "Paiement refusé : montant trop élevé (600 > 500)");
-        assert_eq!(told("600.0"), "Paiement refusé : montant trop élevé (600 > 500)");
-        assert_eq!(told("500.01"), "Paiement refusé : montant trop élevé (500.01 > 500)");
-        assert_eq!(told("500"), "Paiement refusé");
+        assert_eq!(message("600"), "Paiement refusé : montant trop élevé (600 > 500)");
+        assert_eq!(message("600.0"), "Paiement refusé : montant trop élevé (600 > 500)");
+        assert_eq!(message("500.01"), "Paiement refusé : montant trop élevé (500.01 > 500)");
+        assert_eq!(message("500"), "Paiement refusé");
     }
 }

@@ -16,12 +16,12 @@ use crate::dialects::{
 };
 
 pub(super) async fn register(State(quartet): State<Quartet>, AnyJson(body): AnyJson) -> Response {
-    let asked = json!({
+    let user = json!({
         "username": body["username"].as_str().unwrap_or_default(),
         "email": body["email"].as_str().unwrap_or_default().to_lowercase(),
         "password": body["password"].as_str().unwrap_or_default(),
     });
-    match quartet.api.post(&["api", "users", "register"]).json(asked).send().await.ok() {
+    match quartet.api.post(&["api", "users", "register"]).json(user).send().await.ok() {
         Ok(Session { user, .. }) => {
             let response = json!({
                 "success": true,
@@ -47,8 +47,8 @@ pub(super) async fn register(State(quartet): State<Quartet>, AnyJson(body): AnyJ
 
 pub(super) async fn login(State(quartet): State<Quartet>, AnyJson(body): AnyJson) -> Response {
     let email = body["email"].as_str().unwrap_or_default().to_lowercase();
-    let asked = json!({"email": email, "password": body["password"].as_str().unwrap_or_default()});
-    match quartet.api.post(&["api", "users", "login"]).json(asked).send().await.ok() {
+    let user = json!({"email": email, "password": body["password"].as_str().unwrap_or_default()});
+    match quartet.api.post(&["api", "users", "login"]).json(user).send().await.ok() {
         Ok(Session { user, .. }) => {
             let token = match quartet.tokens.issue(id(&user), &email, &user.username) {
                 Ok(token) => token,
