@@ -33,7 +33,7 @@ pub enum Failure {
 
 impl From<db::Error> for Failure {
     fn from(error: db::Error) -> Self {
-        if error.is_away() { Self::Later(error.into()) } else { Self::Bad(error.into()) }
+        if error.is_unavailable() { Self::Later(error.into()) } else { Self::Bad(error.into()) }
     }
 }
 

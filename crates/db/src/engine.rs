@@ -1,6 +1,6 @@
-//! The engines, and what each spells differently.
+//! The database engines, and their differences in SQL syntax.
 
-/// Which engine a database runs on.
+/// The engine of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sqlite,
@@ -8,20 +8,20 @@ pub(crate) enum Engine {
 }
 
 impl Engine {
-    /// A script or statement as this engine takes it: each `{placeholder}` replaced.
+    /// Translates a script or statement into this engine's syntax by expanding each `{placeholder}`.
     ///
-    /// See [`crate::query()`] for those of statements and [`crate::Migration`] for those of scripts. What
-    /// stands in other braces is left as it is.
+    /// See [`crate::query()`] for the placeholders of statements and [`crate::Migration`] for those of scripts. Other
+    /// braces are left unchanged.
     ///
-    /// Where nothing is written (`writes` is false) nothing is locked either: Postgres refuses it.
-    pub(crate) fn spell(self, text: &str, writes: bool) -> String {
+    /// In a read-only transaction (`writes` is false) locking clauses are omitted, since Postgres refuses them there.
+    pub(crate) fn translate(self, text: &str, writes: bool) -> String {
         let mut out = String::with_capacity(text.len() + 32);
         let mut rest = text;
         while let Some((before, tail)) = rest.split_once('{') {
             let Some((inside, after)) = tail.split_once('}') else { break };
             out.push_str(before);
-            match self.spelling(inside, &mut out, writes) {
-                Some(spelled) => out.push_str(&spelled),
+            match self.expand(inside, &mut out, writes) {
+                Some(expansion) => out.push_str(&expansion),
                 None => {
                     out.push('{');
                     out.push_str(inside);
@@ -34,8 +34,8 @@ impl Engine {
         out
     }
 
-    /// What stands for a placeholder; `before` is the text that leads to it.
-    fn spelling(self, placeholder: &str, before: &mut String, writes: bool) -> Option<String> {
+    /// Expands a placeholder; `before` is the text in front of it.
+    fn expand(self, placeholder: &str, before: &mut String, writes: bool) -> Option<String> {
         let (word, parameter) = placeholder.split_once(' ').unwrap_or((placeholder, ""));
         Some(match (self, word, parameter) {
             (_, "locked", _) | (_, "skip", "locked") if !writes => String::new(),
@@ -44,7 +44,7 @@ impl Engine {
             (Self::Sqlite, "locked", _) | (Self::Sqlite, "skip", "locked") => String::new(),
             (Self::Sqlite, "serial", _) => "integer primary key autoincrement".into(),
             (Self::Sqlite, "without", "rowid") => "without rowid".into(),
-            // `= any` of an array can use an index as it is, a sub-select is guessed to be of any length.
+            // The planner knows the length of an array in `= any`, but not that of a sub-select.
             (Self::Postgres, "list" | "ints", n) => {
                 let kind = if word == "list" { "text" } else { "bigint" };
                 let trimmed = before.trim_end().len();
@@ -70,18 +70,18 @@ mod tests {
     use super::Engine::{Postgres, Sqlite};
 
     #[test]
-    fn placeholders_are_spelled_for_each_engine() {
+    fn placeholders_are_expanded_for_each_engine() {
         let text = "select * from t where id in {list $1} and n in {ints $2} {skip locked}";
         assert_eq!(
-            Postgres.spell(text, true),
+            Postgres.translate(text, true),
             "select * from t where id = any($1::text[]) and n = any($2::bigint[]) for update skip locked"
         );
         assert_eq!(
-            Sqlite.spell(text, true),
+            Sqlite.translate(text, true),
             "select * from t where id in (select value from json_each($1)) and n in (select value from json_each($2)) "
         );
-        assert_eq!(Postgres.spell("select 1 {locked}", false), "select 1 ");
-        assert_eq!(Postgres.spell("from {rows $1} r", true), "from jsonb_array_elements($1::jsonb) r");
-        assert_eq!(Sqlite.spell("'{}' and '{\"a\": 1}' {", true), "'{}' and '{\"a\": 1}' {");
+        assert_eq!(Postgres.translate("select 1 {locked}", false), "select 1 ");
+        assert_eq!(Postgres.translate("from {rows $1} r", true), "from jsonb_array_elements($1::jsonb) r");
+        assert_eq!(Sqlite.translate("'{}' and '{\"a\": 1}' {", true), "'{}' and '{\"a\": 1}' {");
     }
 }

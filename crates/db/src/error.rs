@@ -1,41 +1,41 @@
-//! What can go wrong with a database, in terms that do not depend on the engine.
+//! Database errors, independent of the engine.
 
 use std::io::ErrorKind;
 
 /// A failed statement or connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The schema refused: a unique key, primary key, CHECK or foreign key.
-    #[error("constraint {name} refused the write")]
+    /// A write violates a constraint: a unique key, primary key, CHECK or foreign key.
+    #[error("the write violates constraint {name}")]
     Constraint {
         /// `<table>_<columns>_key`, `<table>_pkey` or the CHECK's own name, on every engine.
         name: String,
-        /// What the engine said.
+        /// The error of the engine.
         #[source]
         source: sqlx::Error,
     },
-    /// The database does not answer, or is locked by somebody else for too long.
-    #[error("the database does not answer")]
+    /// The database does not respond, or another process locks it for too long.
+    #[error("the database does not respond")]
     Unavailable(#[source] sqlx::Error),
-    /// Somebody else's transaction stood in the way: the same again may succeed.
-    #[error("another transaction stood in the way")]
+    /// A conflict with another transaction, such as a deadlock: a retry may succeed.
+    #[error("conflict with another transaction")]
     Conflict(#[source] sqlx::Error),
-    /// The URL names no database that can be opened.
-    #[error("`{0}` is no database URL: sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")]
+    /// The URL is not a valid database URL.
+    #[error("`{0}` is not a database URL, which is sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")]
     Url(String),
-    /// The tables are not those that this version knows.
-    #[error("the schema cannot be brought up to date")]
+    /// The schema does not match the migrations of this version.
+    #[error("the schema cannot be migrated")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// A row that was written by somebody else, or is damaged: which column.
+    /// A column whose value is invalid: written by another program, or damaged.
     #[error("{0} cannot be read")]
     Unreadable(&'static str),
-    /// A defect: wrong SQL, wrong type, a row that must be there and is not.
+    /// A programming error: wrong SQL, wrong type, a missing row that must exist.
     #[error("a statement failed")]
     Defect(#[source] sqlx::Error),
 }
 
 impl Error {
-    /// The name of the constraint that refused, if one did.
+    /// The name of the violated constraint, if the error is a violation.
     pub fn constraint(&self) -> Option<&str> {
         match self {
             Self::Constraint { name, .. } => Some(name),
@@ -43,20 +43,20 @@ impl Error {
         }
     }
 
-    /// Whether to ask again later is all that can be done: the database is away, or busy with others.
-    pub fn is_away(&self) -> bool {
+    /// Whether the database is unreachable or busy, so that only a later retry can succeed.
+    pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Conflict(_))
     }
 
-    /// Whether the same transaction, run again at once, may succeed: others stood in the way, or the
-    /// connection was lost. A server that cannot be reached at all is not asked again at once.
+    /// Whether an immediate retry of the transaction may succeed: it conflicted with another one, or lost its connection.
+    /// False for an unreachable server.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Conflict(_) => true,
             Self::Unavailable(source) => match source {
-                // Refused means away, and so does silence; anything else on an open connection means it was cut.
+                // Refused or timed out: the server is unreachable. Any other error of an open connection: it was closed.
                 sqlx::Error::Io(error) => !matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::TimedOut),
-                sqlx::Error::Database(error) => error.code().is_some_and(|code| sqlstate::ENDED.contains(&&*code)),
+                sqlx::Error::Database(error) => error.code().is_some_and(|code| sqlstate::CLOSED.contains(&&*code)),
                 _ => false,
             },
             _ => false,
@@ -70,13 +70,13 @@ mod sqlstate {
     pub(super) const INTEGRITY: &str = "23";
     /// Serialization failure, deadlock.
     pub(super) const CONFLICT: [&str; 2] = ["40001", "40P01"];
-    /// Classes that say "not now": connection exceptions, insufficient resources, operator intervention (also a
+    /// Classes of temporary errors: connection exceptions, insufficient resources, operator intervention (also a
     /// statement's time-out), system error; then lock not available, read-only after a failover, idle in
     /// transaction for too long.
-    pub(super) const NOT_NOW: [&str; 4] = ["08", "53", "57", "58"];
-    pub(super) const NOT_NOW_CODES: [&str; 3] = ["55P03", "25006", "25P03"];
-    /// The server ended this connection: shut down, crashed, starting.
-    pub(super) const ENDED: [&str; 2] = ["57P01", "57P02"];
+    pub(super) const TEMPORARY: [&str; 4] = ["08", "53", "57", "58"];
+    pub(super) const TEMPORARY_CODES: [&str; 3] = ["55P03", "25006", "25P03"];
+    /// The server closed this connection: shut down, crashed, starting.
+    pub(super) const CLOSED: [&str; 2] = ["57P01", "57P02"];
 }
 
 /// SQLite's extended result codes (<https://sqlite.org/rescode.html>).
@@ -86,8 +86,8 @@ mod code {
     pub(super) const ROWID: &str = "2579";
     pub(super) const CHECK: &str = "275";
     pub(super) const FOREIGN_KEY: &str = "787";
-    /// Primary codes that say "not now": BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
-    pub(super) const NOT_NOW: [i64; 9] = [5, 6, 7, 8, 9, 10, 13, 14, 15];
+    /// Primary codes of temporary errors: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
+    pub(super) const TEMPORARY: [i64; 9] = [5, 6, 7, 8, 9, 10, 13, 14, 15];
 }
 
 impl From<sqlx::Error> for Error {
@@ -102,8 +102,8 @@ impl From<sqlx::Error> for Error {
                         Self::Constraint { name: name.to_owned(), source }
                     }
                     _ if sqlstate::CONFLICT.contains(&&*code) => Self::Conflict(source),
-                    _ if sqlstate::NOT_NOW.iter().any(|class| code.starts_with(class))
-                        || sqlstate::NOT_NOW_CODES.contains(&&*code) =>
+                    _ if sqlstate::TEMPORARY.iter().any(|class| code.starts_with(class))
+                        || sqlstate::TEMPORARY_CODES.contains(&&*code) =>
                     {
                         Self::Unavailable(source)
                     }
@@ -114,7 +114,7 @@ impl From<sqlx::Error> for Error {
                 let code = database.code().unwrap_or_default();
                 match constraint(&code, database.message()) {
                     Some(name) => Self::Constraint { name, source },
-                    None if not_now(&code) => Self::Unavailable(source),
+                    None if is_temporary(&code) => Self::Unavailable(source),
                     None => Self::Defect(source),
                 }
             }
@@ -128,22 +128,22 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-fn not_now(code: &str) -> bool {
+fn is_temporary(code: &str) -> bool {
     // The low byte of an extended code is its primary code.
-    code.parse::<i64>().is_ok_and(|code| code::NOT_NOW.contains(&(code & 0xff)))
+    code.parse::<i64>().is_ok_and(|code| code::TEMPORARY.contains(&(code & 0xff)))
 }
 
-/// Postgres names constraints itself; SQLite tells the columns, which are turned into the same name.
+/// The constraint in an SQLite error. SQLite reports the columns, from which the name that Postgres would give is derived.
 fn constraint(code: &str, message: &str) -> Option<String> {
-    let told = message.rsplit_once(": ").map_or(message, |(_, told)| told);
-    let table = told.split('.').next().unwrap_or_default();
+    let object = message.rsplit_once(": ").map_or(message, |(_, object)| object);
+    let table = object.split('.').next().unwrap_or_default();
     match code {
         code::PRIMARY_KEY | code::ROWID => Some(format!("{table}_pkey")),
         code::UNIQUE => {
-            let columns: Vec<&str> = told.split(", ").filter_map(|column| column.split('.').nth(1)).collect();
+            let columns: Vec<&str> = object.split(", ").filter_map(|column| column.split('.').nth(1)).collect();
             Some(format!("{table}_{}_key", columns.join("_")))
         }
-        code::CHECK => Some(told.to_owned()),
+        code::CHECK => Some(object.to_owned()),
         code::FOREIGN_KEY => Some("foreign_key".to_owned()),
         _ => None,
     }

@@ -1,8 +1,8 @@
-//! Conditions that grow with what is asked for.
+//! Conditions that are composed at run time.
 
 use crate::{Query, Result, Tx, Value, query};
 
-/// The `where` of a list: conditions joined by `and`, with their parameters.
+/// The `where` clause of a list: conditions joined by `and`, with their parameters.
 ///
 /// ```
 /// let mut filter = db::Filter::new("archived = 0");
@@ -23,17 +23,17 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Begins with a condition without parameters; `1 = 1` if there is none.
+    /// Starts with a condition without parameters, such as `1 = 1`.
     pub fn new(condition: &str) -> Self {
         Self { text: condition.to_owned(), values: Vec::new() }
     }
 
-    /// Adds a condition whose one parameter is written `?`.
+    /// Adds a condition with one parameter, written `?`.
     pub fn and(&mut self, condition: &str, value: impl Into<Value>) {
         self.and_all(condition, [value.into()]);
     }
 
-    /// Adds a condition of several parameters, each written `?`.
+    /// Adds a condition with several parameters, each written `?`.
     pub fn and_all(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
         self.text.push_str(" and ");
         append(&mut self.text, &mut self.values, condition, values);
@@ -45,7 +45,7 @@ impl Filter {
         self.text.push_str(condition);
     }
 
-    /// Adds a condition that a column of small letters holds this text, whatever signs it has.
+    /// Adds the condition that a lower-case column contains a text; wildcards in the text are escaped.
     pub fn and_contains(&mut self, column: &str, text: &str) {
         let mut pattern = String::from("%");
         for char in text.to_lowercase().chars() {
@@ -58,13 +58,13 @@ impl Filter {
         self.and(&format!("{column} like ? escape '\\'"), pattern);
     }
 
-    /// How many rows of a table they leave.
+    /// Counts the rows of a table that match.
     pub async fn count(&self, table: &str, tx: &mut Tx) -> Result<u64> {
         let row = self.query(&format!("select count(*) as n from {table} where {{where}}"), []).fetch_one(tx).await?;
         Ok(u64::try_from(row.get::<i64>("n")?).unwrap_or(0))
     }
 
-    /// The statement: `{where}` becomes the conditions, each `?` after it one of `more`.
+    /// Builds a statement: `{where}` becomes the conditions, each `?` after it a parameter from `more`.
     pub fn query(&self, text: &str, more: impl IntoIterator<Item = Value>) -> Query {
         let (head, tail) = text.split_once("{where}").unwrap_or((text, ""));
         let mut values = self.values.clone();
@@ -74,7 +74,7 @@ impl Filter {
     }
 }
 
-/// Appends a text whose parameters are written `?`, numbered after those that are there.
+/// Appends a text and numbers its parameters, written `?`, after the existing ones.
 fn append(out: &mut String, values: &mut Vec<Value>, text: &str, more: impl IntoIterator<Item = Value>) {
     let mut parts = text.split('?');
     out.push_str(parts.next().unwrap_or_default());

@@ -1,9 +1,9 @@
 //! SQL over one database: pool, transactions, migrations, constraint mapping.
 //!
-//! A service writes one text per query, with `$1` parameters over BIGINT and TEXT columns (times are
-//! microseconds, money minor units, truth 0 or 1), and this crate runs it on the engine that the URL
-//! names: SQLite, in WAL mode with `synchronous = FULL`, or PostgreSQL. What differs by engine stays
-//! behind [`Db`], [`Tx`] and the placeholders of [`query()`] and [`Migration`].
+//! A service writes each query once, with `$1` parameters over BIGINT and TEXT columns (times are microseconds, amounts minor
+//! units, booleans 0 or 1). This crate runs it on the engine that the URL selects: SQLite, in WAL mode with
+//! `synchronous = FULL`, or PostgreSQL. [`Db`], [`Tx`] and the placeholders of [`query()`] and [`Migration`] hide the
+//! differences between the engines.
 
 mod engine;
 mod error;
@@ -27,5 +27,5 @@ pub use retry::{AsDb, retry};
 pub use row::{Cell, Row};
 pub use value::Value;
 
-/// What this crate's functions give.
+/// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;

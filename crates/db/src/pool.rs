@@ -7,33 +7,32 @@ use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool,
 
 use crate::{Error, Listener, Migration, Result, engine::Engine, migrate, postgres, sqlite};
 
-/// How a database is opened.
+/// Options of opening a database.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Who asks: what a server's administrator sees of the connections.
+    /// The application name of the connections, which the administrator of a server sees.
     pub name: &'static str,
-    /// Most connections that read at once, on SQLite.
+    /// Maximum number of read connections, on SQLite.
     pub readers: u32,
-    /// How long a caller waits for a connection, or for another process's lock, before it is told
-    /// that the database is unavailable.
-    pub patience: Duration,
-    /// Open an existing database for reading only, as an auditor does.
+    /// How long to wait for a connection, or for the lock of another process, before the database counts as unavailable.
+    pub timeout: Duration,
+    /// Open an existing database read-only, as for the audit.
     pub read_only: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: "souk", readers: 2, patience: Duration::from_secs(5), read_only: false }
+        Self { name: "souk", readers: 2, timeout: Duration::from_secs(5), read_only: false }
     }
 }
 
 impl Options {
-    /// The usual options, for a service of this name.
+    /// The default options, for a service of this name.
     pub fn of(name: &'static str) -> Self {
         Self { name, ..Self::default() }
     }
 
-    /// For an auditor.
+    /// The options for the audit.
     pub fn auditor() -> Self {
         Self { name: "audit", read_only: true, ..Self::default() }
     }
@@ -48,13 +47,13 @@ pub struct Db {
 
 #[derive(Clone, Debug)]
 enum Pools {
-    // SQLite takes one writer at a time, so waiting happens in our queue and not in its busy loop.
+    // SQLite allows one writer at a time, so writers wait in the pool's queue and not in SQLite's busy loop.
     Sqlite { writer: SqlitePool, readers: SqlitePool },
-    // With how long one may wait for a statement.
+    // With the client-side time-out of a statement.
     Postgres(PgPool, Duration),
 }
 
-/// What the database was asked to do, for `/metrics`.
+/// Counters of statements and commits, for `/metrics`.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
     pub(crate) statements: IntCounter,
@@ -80,8 +79,8 @@ impl Counters {
 }
 
 impl Db {
-    /// Opens the database that the URL names: `sqlite:PATH`, which is made if it is not there, or
-    /// `postgres://USER:PASSWORD@HOST/NAME`, which need not answer yet. Its counters go to `registry`.
+    /// Opens the database at a URL: `sqlite:PATH`, which is created if it does not exist, or
+    /// `postgres://USER:PASSWORD@HOST/NAME`, which need not be reachable yet. Registers its counters in `registry`.
     pub async fn open(url: &str, options: &Options, registry: Option<&Registry>) -> Result<Self> {
         let pools = if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
             let (writer, readers) = sqlite::open(path, options).await?;
@@ -95,8 +94,8 @@ impl Db {
         Ok(Self { pools, counters: Counters::new(registry)? })
     }
 
-    /// Brings the schema up to date. Steps of several parts go in together, by version. Several processes
-    /// may do this at once. A server that does not answer yet is waited for.
+    /// Migrates the schema. Migrations of several crates are passed together and ordered by version. Several processes may
+    /// call this at the same time. Waits for a server that is not reachable yet.
     pub async fn migrate(&self, steps: &[Migration]) -> Result<()> {
         match &self.pools {
             Pools::Sqlite { writer, .. } => migrate::sqlite(writer, steps).await,
@@ -104,9 +103,9 @@ impl Db {
         }
     }
 
-    /// Begins a transaction that writes. On SQLite it waits for the one before it; on Postgres (READ
-    /// COMMITTED) others write at the same time, so whoever decides by what is there, or is not there
-    /// yet, takes its [`Tx::lock`] first. Dropped, it is rolled back.
+    /// Begins a write transaction; it is rolled back when dropped. On SQLite it waits for the previous one to end. On Postgres
+    /// (READ COMMITTED) others write at the same time, so a transaction whose decision depends on the presence or absence
+    /// of rows must take its [`Tx::lock`] first.
     pub async fn write(&self) -> Result<Tx> {
         let inner = match &self.pools {
             Pools::Sqlite { writer, .. } => Inner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
@@ -115,7 +114,7 @@ impl Db {
         Ok(self.tx(inner))
     }
 
-    /// A connection that reads. Each statement sees one committed state of its own.
+    /// A connection for reading. Each statement sees a committed state, not necessarily the same one.
     pub async fn read(&self) -> Result<Tx> {
         let inner = match &self.pools {
             Pools::Sqlite { readers, .. } => Inner::SqliteRead(readers.acquire().await?),
@@ -124,7 +123,7 @@ impl Db {
         Ok(self.tx(inner))
     }
 
-    /// A transaction that reads: all its statements see one committed state.
+    /// Begins a read transaction: all its statements see the same committed state.
     pub async fn snapshot(&self) -> Result<Tx> {
         let inner = match &self.pools {
             Pools::Sqlite { readers, .. } => Inner::Sqlite(readers.begin().await?),
@@ -136,15 +135,15 @@ impl Db {
         Ok(self.tx(inner))
     }
 
-    /// Whether the database answers, for readiness.
+    /// Checks that the database responds, for readiness.
     pub async fn ping(&self) -> Result<()> {
         let mut tx = self.read().await?;
         crate::query("select 1 as one").fetch_one(&mut tx).await?;
         Ok(())
     }
 
-    /// Hears what other processes [`Db::tell`]; nothing on an engine that cannot (SQLite), where one has to
-    /// look now and then.
+    /// Listens for the notifications of [`Db::notify`], also from other processes; `None` on SQLite, which has none, so that
+    /// callers must poll.
     pub async fn listen(&self, channel: &str) -> Result<Option<Listener>> {
         match &self.pools {
             Pools::Sqlite { .. } => Ok(None),
@@ -152,21 +151,21 @@ impl Db {
         }
     }
 
-    /// Wakes those who listen, also in other processes. A hint that may get lost.
+    /// Notifies all listeners, also in other processes. Only a hint, which may get lost.
     pub async fn notify(&self, channel: &str) -> Result<()> {
         if let Pools::Postgres(..) = &self.pools {
             let mut tx = self.read().await?;
-            crate::query("select cast(pg_notify($1, '') as text) as told").bind(channel).fetch_one(&mut tx).await?;
+            crate::query("select cast(pg_notify($1, '') as text) as notified").bind(channel).fetch_one(&mut tx).await?;
         }
         Ok(())
     }
 
-    /// SQL statements run so far.
+    /// Number of SQL statements so far.
     pub fn statements(&self) -> u64 {
         self.counters.statements.get()
     }
 
-    /// Durable commits so far.
+    /// Number of durable commits so far.
     pub fn commits(&self) -> u64 {
         self.counters.commits.get()
     }
@@ -198,12 +197,12 @@ fn hide_password(url: &str) -> String {
     }
 }
 
-/// A connection in use: what a store's functions take, so that a write and the event that tells of it
-/// are one unit by signature.
+/// A connection in use. The functions of a store take it as an argument, so that their signature shows that a write and its
+/// event are one transaction.
 #[derive(Debug)]
 pub struct Tx {
     inner: Inner,
-    /// How long one may wait for a server's answer.
+    /// The client-side time-out of a statement.
     pub(crate) limit: Duration,
     pub(crate) counters: Counters,
 }
@@ -235,16 +234,16 @@ impl Tx {
         Ok(())
     }
 
-    /// Waits until no other transaction holds one of these names, and holds them to its own end: so that two
-    /// replicas do not decide the same thing at once, even where no row is there yet to be locked. Taken in one
-    /// order, whatever order they are given in. SQLite lets one write at a time anyway.
+    /// Locks names until the end of the transaction, waiting for other transactions that hold them. So two replicas do not
+    /// decide the same thing at the same time, even if there is no row to lock yet. Sorts the names to avoid deadlocks. Does
+    /// nothing on SQLite, which allows one writer at a time anyway.
     ///
-    /// Names of different things are told apart by a word before them: `order/ID`.
+    /// A prefix distinguishes the names of different things: `order/ID`.
     pub async fn lock<T: AsRef<str>>(&mut self, names: impl IntoIterator<Item = T>) -> Result<()> {
         if !matches!(self.inner, Inner::Postgres(_)) {
             return Ok(());
         }
-        let mut keys: Vec<i64> = names.into_iter().map(|name| fingerprint(name.as_ref())).collect();
+        let mut keys: Vec<i64> = names.into_iter().map(|name| lock_key(name.as_ref())).collect();
         keys.sort_unstable();
         keys.dedup();
         if keys.is_empty() {
@@ -257,8 +256,8 @@ impl Tx {
         Ok(())
     }
 
-    pub(crate) fn spell(&self, text: &str) -> String {
-        self.engine().spell(text, !matches!(self.inner, Inner::PostgresSnapshot(_) | Inner::PostgresRead(_)))
+    pub(crate) fn translate(&self, text: &str) -> String {
+        self.engine().translate(text, !matches!(self.inner, Inner::PostgresSnapshot(_) | Inner::PostgresRead(_)))
     }
 
     pub(crate) fn engine(&self) -> Engine {
@@ -279,7 +278,7 @@ impl Tx {
 }
 
 /// FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>): the same in every replica and version.
-fn fingerprint(name: &str) -> i64 {
+fn lock_key(name: &str) -> i64 {
     name.bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
         .cast_signed()

@@ -9,28 +9,27 @@ use sqlx::{
 
 use crate::{Error, Options, Result};
 
-/// Most connections of one service's process, unless the URL says `pool=N`. Few: batches need few, and what a connection has
-/// prepared is prepared once for each.
-const POOL: u32 = 5;
-/// How long a statement may take, unless the URL says `statement_timeout_ms=N`. What a caller waits for is shorter.
+/// Maximum number of connections of a service in one process, unless the URL sets `pool=N`. Batches need few, and each
+/// connection prepares its statements separately.
+const MAX_CONNECTIONS: u32 = 5;
+/// Time-out of a statement, unless the URL sets `statement_timeout_ms=N`.
 const STATEMENT_TIMEOUT_MS: u64 = 5_000;
-/// How long a transaction may sit idle before the server ends it: a replica that was paused must not hold its
-/// locks for ever.
+/// How long a transaction may be idle before the server aborts it: a paused replica must not hold its locks for ever.
 const IDLE_TIMEOUT_MS: u64 = 10_000;
-/// A connection that rested so long is asked whether it still stands before it is used.
-const RESTED: Duration = Duration::from_secs(1);
-/// How long it may take to say so.
-const PING: Duration = Duration::from_secs(1);
-/// What is given to a statement beyond the time after which the server itself breaks it off. A host that is gone, as
-/// in a failover, breaks nothing off: its connections are silent for ever, and whoever waits on one must not.
-const SILENCE: Duration = Duration::from_secs(1);
+/// A connection that was idle this long is pinged before it is used.
+const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
+/// Time-out of a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How much longer than the server's statement time-out a client waits. A host that failed, as in a failover, aborts no
+/// statements: its connections stay open without a response, and callers must not wait for ever.
+const TIMEOUT_MARGIN: Duration = Duration::from_secs(1);
 
-/// A pool that connects when it is first used. Beside what libpq knows, the URL may say `pool` and
-/// `statement_timeout_ms`. Gives also how long one may wait for a statement.
+/// Opens a pool that connects on first use. Besides the parameters of libpq, the URL may have `pool` and
+/// `statement_timeout_ms`. Also returns the client-side time-out of a statement.
 pub(crate) fn open(url: &str, options: &Options) -> Result<(PgPool, Duration)> {
     let (url, settings) = settings(url)?;
-    let wrong = |_| Error::Url("postgres://… (it cannot be read)".into());
-    let connect = PgConnectOptions::from_str(&url).map_err(wrong)?;
+    let invalid = |_| Error::Url("postgres://… (it cannot be parsed)".into());
+    let connect = PgConnectOptions::from_str(&url).map_err(invalid)?;
     let name = format!("souk-{}", options.name);
     let connect = connect
         .application_name(&name)
@@ -38,36 +37,42 @@ pub(crate) fn open(url: &str, options: &Options) -> Result<(PgPool, Duration)> {
             ("statement_timeout", settings.statement_timeout_ms.to_string()),
             ("idle_in_transaction_session_timeout", IDLE_TIMEOUT_MS.to_string()),
             ("default_transaction_read_only", if options.read_only { "on" } else { "off" }.to_owned()),
-            // Texts grow by many statements' worth; each is prepared once a connection.
+            // Lets the server choose between generic and custom plans of the prepared statements.
             ("plan_cache_mode", "auto".to_owned()),
         ])
         .statement_cache_capacity(256)
         .disable_statement_logging();
     let pool = PgPoolOptions::new()
         .max_connections(settings.pool)
-        .acquire_timeout(options.patience)
+        .acquire_timeout(options.timeout)
         .test_before_acquire(false)
         .before_acquire(|connection, rest| {
             Box::pin(async move {
-                // After a restart of the server the pool is full of connections that it closed.
-                if rest.idle_for < RESTED { Ok(true) } else { within(PING, connection.ping()).await.map(|()| true) }
+                // After a restart of the server the pool is full of closed connections.
+                if rest.idle_for < PING_AFTER_IDLE {
+                    Ok(true)
+                } else {
+                    within(PING_TIMEOUT, connection.ping()).await.map(|()| true)
+                }
             })
         })
-        // The pool asks by itself, and without end, whether what comes back still stands.
-        .after_release(|connection, _| Box::pin(async move { within(PING, connection.ping()).await.map(|()| true) }))
+        // By itself the pool would ping returned connections without a time-out.
+        .after_release(|connection, _| {
+            Box::pin(async move { within(PING_TIMEOUT, connection.ping()).await.map(|()| true) })
+        })
         .connect_lazy_with(connect);
-    Ok((pool, Duration::from_millis(settings.statement_timeout_ms) + SILENCE))
+    Ok((pool, Duration::from_millis(settings.statement_timeout_ms) + TIMEOUT_MARGIN))
 }
 
-/// What the server answers, or that it is silent.
+/// The result of `work`, or a time-out error.
 pub(crate) async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     tokio::time::timeout(limit, work)
         .await
         .unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())))
 }
 
-/// Begins a transaction. In a task of its own: if the caller goes away meanwhile (his client hung up), a `BEGIN` that
-/// the server had taken would stay open on a connection that others use next.
+/// Begins a transaction, in a task of its own: if the caller's future is dropped meanwhile, because its client disconnected,
+/// the `BEGIN` would otherwise stay open on a connection that goes back to the pool.
 pub(crate) async fn begin(
     pool: &PgPool,
     limit: Duration,
@@ -89,9 +94,9 @@ struct Settings {
     statement_timeout_ms: u64,
 }
 
-/// Takes our own parameters out of the URL.
+/// Removes our own parameters from the URL.
 fn settings(url: &str) -> Result<(String, Settings)> {
-    let mut settings = Settings { pool: POOL, statement_timeout_ms: STATEMENT_TIMEOUT_MS };
+    let mut settings = Settings { pool: MAX_CONNECTIONS, statement_timeout_ms: STATEMENT_TIMEOUT_MS };
     let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), settings)) };
     let mut others = Vec::new();
     for pair in query.split('&') {
@@ -113,13 +118,13 @@ fn settings(url: &str) -> Result<(String, Settings)> {
     Ok((url, settings))
 }
 
-/// Hears notifications (<https://www.postgresql.org/docs/current/sql-notify.html>) on a connection of its own.
+/// Receives notifications (<https://www.postgresql.org/docs/current/sql-notify.html>) on a connection of its own.
 #[derive(Debug)]
 pub struct Listener(PgListener);
 
 impl Listener {
     pub(crate) async fn open(pool: &PgPool, channel: &str) -> Result<Self> {
-        // Beside the pool: it is held for ever, and a pool of one would have none left.
+        // Not from the pool: it is held for ever, and a pool of one would be exhausted.
         let own = PgPoolOptions::new().max_connections(1).acquire_timeout(pool.options().get_acquire_timeout());
         let own = own.connect_lazy_with(pool.connect_options().as_ref().clone());
         let mut listener = PgListener::connect_with(&own).await?;
@@ -127,9 +132,9 @@ impl Listener {
         Ok(Self(listener))
     }
 
-    /// Waits for the next one. After an error it has to be opened again.
+    /// Waits for the next notification. After an error open a new listener.
     pub async fn notified(&mut self) -> Result<()> {
-        // `None`: the connection was lost and made anew; something may have been missed, so look.
+        // `None` means that the connection was lost and restored. A notification may have been missed, so this counts as one.
         self.0.try_recv().await?;
         Ok(())
     }
@@ -140,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_own_settings_are_taken_out_of_the_url() {
+    fn our_own_settings_are_removed_from_the_url() {
         let (url, found) = settings("postgres://u@h/d?sslmode=require&pool=3&statement_timeout_ms=700").expect("reads");
         assert_eq!(url, "postgres://u@h/d?sslmode=require");
         assert_eq!(found, Settings { pool: 3, statement_timeout_ms: 700 });

@@ -19,23 +19,23 @@ pub struct Query {
     values: Vec<Value>,
 }
 
-/// A statement. Parameters are `$1`, `$2`, …. Placeholders stand for what engines spell differently:
+/// A statement with parameters `$1`, `$2`, …. Placeholders stand for syntax that differs between engines:
 ///
-/// - `{list $1}` is many texts bound by [`Query::list`], `{ints $1}` many numbers: `where id in {list $1}`;
-/// - `{rows $1}` is a table of many rows bound by [`Query::rows`], to be named `r`, whose columns are
+/// - `{list $1}` is a list of texts bound by [`Query::list`], `{ints $1}` one of numbers: `where id in {list $1}`;
+/// - `{rows $1}` is a table of rows bound by [`Query::rows`], to be named `r`, whose columns are
 ///   `r.value->>0`, `r.value->>1`, … (text; numbers by `cast(r.value->>1 as bigint)`);
-/// - `{locked}` at the end of a select keeps others from changing its rows until the transaction ends;
-/// - `{skip locked}` at the end of a sub-select takes rows that nobody else is changing now.
+/// - `{locked}` at the end of a select locks its rows until the transaction ends;
+/// - `{skip locked}` at the end of a sub-select skips rows that other transactions have locked.
 pub fn query(text: impl Into<String>) -> Query {
     Query { text: text.into(), values: Vec::new() }
 }
 
-/// Runs one method of sqlx on whichever engine the transaction is.
+/// Runs a method of sqlx on the engine of the transaction.
 macro_rules! on_engine {
     ($query:expr, $tx:expr, $method:ident, $wrap:expr) => {{
         let Query { text, values } = $query;
         $tx.counters.statements.inc();
-        let text = AssertSqlSafe($tx.spell(&text));
+        let text = AssertSqlSafe($tx.translate(&text));
         let limit = $tx.limit;
         match $tx.connection() {
             Connection::Sqlite(connection) => {
@@ -85,7 +85,7 @@ fn bind_postgres<'q>(query: Prepared<'q, Postgres, PgArguments>, value: Value) -
     }
 }
 
-/// A NULL whose type the server takes from where it stands, as SQLite does.
+/// A NULL whose type the server infers from the context, as SQLite does.
 struct Untyped;
 
 impl Type<Postgres> for Untyped {
@@ -108,42 +108,42 @@ impl Query {
         self
     }
 
-    /// Binds the next parameter: many texts, for `{list $n}`.
+    /// Binds the next parameter: a list of texts, for `{list $n}`.
     pub fn list<T: AsRef<str>>(self, items: impl IntoIterator<Item = T>) -> Self {
         let items: Vec<String> = items.into_iter().map(|item| item.as_ref().to_owned()).collect();
         self.bind(items)
     }
 
-    /// Binds the next parameter: many numbers, for `{ints $n}`.
+    /// Binds the next parameter: a list of numbers, for `{ints $n}`.
     pub fn ints(self, items: impl IntoIterator<Item = i64>) -> Self {
         self.bind(Value::Ints(items.into_iter().map(Some).collect()))
     }
 
-    /// Binds the next parameter: many rows, for `{rows $n}`.
+    /// Binds the next parameter: rows, for `{rows $n}`.
     pub fn rows(self, rows: impl IntoIterator<Item = Vec<Value>>) -> Self {
         self.bind(json_rows(rows))
     }
 
-    /// All rows.
+    /// Returns all rows.
     pub async fn fetch_all(self, tx: &mut Tx) -> Result<Vec<Row>> {
         Ok(on_engine!(self, tx, fetch_all, all))
     }
 
-    /// The first row, if there is one.
+    /// Returns the first row, if there is one.
     pub async fn fetch_optional(self, tx: &mut Tx) -> Result<Option<Row>> {
         Ok(on_engine!(self, tx, fetch_optional, optional))
     }
 
-    /// The first row, which must be there.
+    /// Returns the first row, which must exist.
     pub async fn fetch_one(self, tx: &mut Tx) -> Result<Row> {
         Ok(on_engine!(self, tx, fetch_one, one))
     }
 
-    /// Runs a change; tells how many rows it touched.
+    /// Runs a write; returns the number of rows affected.
     pub async fn execute(self, tx: &mut Tx) -> Result<u64> {
         let Self { text, values } = self;
         tx.counters.statements.inc();
-        let text = AssertSqlSafe(tx.spell(&text));
+        let text = AssertSqlSafe(tx.translate(&text));
         let limit = tx.limit;
         Ok(match tx.connection() {
             Connection::Sqlite(connection) => {
@@ -157,7 +157,7 @@ impl Query {
     }
 }
 
-/// Many rows into one table by one statement.
+/// An insert of many rows by one statement.
 #[derive(Debug)]
 #[must_use = "an insert does nothing until it is run"]
 pub struct Insert {
@@ -167,7 +167,7 @@ pub struct Insert {
     suffix: &'static str,
 }
 
-/// An insert of many rows, in their order. Without rows it does nothing.
+/// Inserts rows in their order by one statement. Without rows it does nothing.
 pub fn insert(
     table: &'static str,
     columns: &'static [&'static str],
@@ -177,7 +177,7 @@ pub fn insert(
 }
 
 impl Insert {
-    /// What follows the rows: `on conflict (id) do nothing`, `returning id`.
+    /// Sets the end of the statement: `on conflict (id) do nothing`, `returning id`.
     pub fn suffix(mut self, suffix: &'static str) -> Self {
         self.suffix = suffix;
         self
@@ -188,31 +188,31 @@ impl Insert {
         match engine {
             Engine::Sqlite => {
                 let cells: Vec<String> = (0..self.columns.len()).map(|n| format!("value->>{n}")).collect();
-                // `where true` keeps SQLite from reading `on conflict` as the join condition of the select.
+                // `where true` prevents SQLite from parsing `on conflict` as the join condition of the select.
                 let (cells, suffix) = (cells.join(", "), self.suffix);
                 query(format!("insert into {table} ({columns}) select {cells} from json_each($1) where true {suffix}"))
                     .rows(self.rows)
             }
             Engine::Postgres => {
-                let mut wanted = Vec::with_capacity(self.columns.len());
+                let mut selected = Vec::with_capacity(self.columns.len());
                 let (mut names, mut sources, mut arrays) = (Vec::new(), Vec::new(), Vec::new());
                 for (n, column) in columns_of(self.columns.len(), self.rows).into_iter().enumerate() {
                     let kind = match column {
                         Value::Ints(_) => "bigint",
                         Value::Texts(_) => "text",
                         _ => {
-                            wanted.push("null".to_owned());
+                            selected.push("null".to_owned());
                             continue;
                         }
                     };
-                    wanted.push(format!("c{n}"));
+                    selected.push(format!("c{n}"));
                     names.push(format!("c{n}"));
                     arrays.push(column);
                     sources.push(format!("${}::{kind}[]", arrays.len()));
                 }
-                let (wanted, sources, names) = (wanted.join(", "), sources.join(", "), names.join(", "));
+                let (selected, sources, names) = (selected.join(", "), sources.join(", "), names.join(", "));
                 let text = format!(
-                    "insert into {table} ({columns}) select {wanted} from unnest({sources}) as r({names}) {}",
+                    "insert into {table} ({columns}) select {selected} from unnest({sources}) as r({names}) {}",
                     self.suffix
                 );
                 arrays.into_iter().fold(query(text), Query::bind)
@@ -220,7 +220,7 @@ impl Insert {
         }
     }
 
-    /// Runs it; tells how many rows went in.
+    /// Runs the insert; returns the number of rows inserted.
     pub async fn execute(self, tx: &mut Tx) -> Result<u64> {
         if self.rows.is_empty() {
             return Ok(0);
@@ -228,7 +228,7 @@ impl Insert {
         self.query(tx.engine()).execute(tx).await
     }
 
-    /// Runs it and gives what the suffix returns.
+    /// Runs the insert; returns the rows of its `returning` clause.
     pub async fn fetch_all(self, tx: &mut Tx) -> Result<Vec<Row>> {
         if self.rows.is_empty() {
             return Ok(Vec::new());
@@ -237,7 +237,7 @@ impl Insert {
     }
 }
 
-/// Rows turned into columns: an array of numbers or texts each, or `Null` where every cell is.
+/// Transposes rows into columns: each an array of numbers or texts, or `Null` if all its cells are.
 fn columns_of(count: usize, rows: Vec<Vec<Value>>) -> Vec<Value> {
     let mut columns = vec![Value::Null; count];
     for (done, row) in rows.into_iter().enumerate() {
@@ -247,7 +247,7 @@ fn columns_of(count: usize, rows: Vec<Vec<Value>>) -> Vec<Value> {
                 (Value::Ints(numbers), _) => numbers.push(None),
                 (Value::Texts(texts), Value::Text(text)) => texts.push(Some(text)),
                 (Value::Texts(texts), _) => texts.push(None),
-                // The first cell that is something tells the column's type; those before it are null.
+                // The first cell that is not null determines the type of the column.
                 (first, Value::Int(number)) => {
                     let mut numbers = vec![None; done];
                     numbers.push(Some(number));

@@ -1,30 +1,24 @@
-//! Doing a whole transaction again.
+//! Retries of whole transactions.
 
 use std::{future::Future, time::Duration};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use chassis::backoff;
 
 use crate::Error;
 
-/// Tries after the first.
-const TRIES: usize = 4;
+/// Retries after the first attempt.
+const RETRIES: usize = 4;
 
-/// Runs a transaction that may be run again as a whole, and does so when the database refused it only because
-/// of others (a deadlock, a serialization failure) or hung up. A commit whose answer was lost may have
-/// happened: only what finds its own first run by an id or key may be given here.
+/// Runs a transaction, and retries it as a whole after a conflict with another one (a deadlock, a serialization failure) or a
+/// lost connection. If the response to a commit was lost, the commit may have succeeded: only transactions that detect their
+/// own earlier run, by an id or key, may be passed here.
 pub async fn retry<T, E, F, Fut>(mut transaction: F) -> Result<T, E>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, E>>,
     E: AsDb,
 {
-    let mut pauses = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(5))
-        .with_max_delay(Duration::from_millis(200))
-        .with_factor(4.0)
-        .with_jitter()
-        .with_max_times(TRIES)
-        .build();
+    let mut pauses = backoff::pauses_between(Duration::from_millis(20), Duration::from_millis(400)).take(RETRIES);
     loop {
         match transaction().await {
             Err(error) if error.as_db().is_some_and(Error::is_transient) => match pauses.next() {
@@ -36,9 +30,9 @@ where
     }
 }
 
-/// An error that may hold one of the database's.
+/// An error that may contain a database error.
 pub trait AsDb {
-    /// That one.
+    /// The database error, if it is one.
     fn as_db(&self) -> Option<&Error>;
 }
 

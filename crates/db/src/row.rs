@@ -1,10 +1,10 @@
-//! Rows of answers.
+//! Result rows.
 
 use sqlx::{Row as _, postgres::PgRow, sqlite::SqliteRow};
 
 use crate::{Error, Result};
 
-/// A row of an answer.
+/// A row of a result.
 #[derive(Debug)]
 pub struct Row(pub(crate) Inner);
 
@@ -21,9 +21,9 @@ impl Row {
     }
 }
 
-/// What a cell can be read as.
+/// A type that a cell can be read as.
 pub trait Cell: Sized {
-    /// Reads it.
+    /// Reads the cell.
     #[doc(hidden)]
     fn read(row: &Row, column: &str) -> std::result::Result<Self, sqlx::Error>;
 }
@@ -46,13 +46,13 @@ impl Cell for i64 {
     fn read(row: &Row, column: &str) -> std::result::Result<Self, sqlx::Error> {
         match &row.0 {
             Inner::Sqlite(row) => row.try_get(column),
-            // A literal is an INT4 there.
+            // Postgres types an integer literal as INT4.
             Inner::Postgres(row) => row.try_get(column).or_else(|_| row.try_get::<i32, _>(column).map(Self::from)),
         }
     }
 }
 
-/// Truth is kept as 0 or 1.
+/// Booleans are stored as 0 or 1.
 impl Cell for bool {
     fn read(row: &Row, column: &str) -> std::result::Result<Self, sqlx::Error> {
         i64::read(row, column).map(|number| number != 0)

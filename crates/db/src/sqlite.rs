@@ -9,23 +9,23 @@ use sqlx::{
 
 use crate::{
     Error, Options, Result,
-    migrate::{PAUSE, TRIES},
+    migrate::{PAUSE, RETRIES},
 };
 
-/// Opens the writer's pool of one and the readers'.
+/// Opens the pools of the single writer and of the readers.
 pub(crate) async fn open(path: &str, options: &Options) -> Result<(SqlitePool, SqlitePool)> {
     let file = path.split('?').next().unwrap_or(path);
     if let (false, Some(folder)) = (options.read_only, Path::new(file).parent()) {
-        // If it cannot be made, opening the file says why.
+        // If it cannot be created, opening the file reports the reason.
         let _ = std::fs::create_dir_all(folder);
     }
     let connect = SqliteConnectOptions::from_str(&format!("sqlite:{path}"))?
         .create_if_missing(!options.read_only)
         .read_only(options.read_only)
-        .busy_timeout(options.patience)
+        .busy_timeout(options.timeout)
         .foreign_keys(true)
         .synchronous(SqliteSynchronous::Full)
-        // A page that changes often goes from the log to the file once, not every megabyte.
+        // Fewer checkpoints than by default: a page that changes often is copied from the log to the file less often.
         .pragma("wal_autocheckpoint", "4000")
         .disable_statement_logging()
         .statement_cache_capacity(64);
@@ -33,18 +33,18 @@ pub(crate) async fn open(path: &str, options: &Options) -> Result<(SqlitePool, S
     let pool = |connections: u32| {
         SqlitePoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(options.patience)
+            .acquire_timeout(options.timeout)
             .idle_timeout(None)
             .max_lifetime(None)
-            // A file does not hang up, so a ping before each use would only cost.
+            // A file connection cannot be lost, so a ping before each use is useless.
             .test_before_acquire(false)
     };
-    // The first of several processes that open a new file at once makes it a WAL, and SQLite does not have the others wait
-    // for that.
-    let mut tries = 0;
+    // When several processes open a new file at the same time, the first one switches it to WAL mode, and SQLite fails the
+    // others instead of letting them wait.
+    let mut retries = 0;
     let writer = loop {
         match pool(1).connect_with(connect.clone()).await.map_err(Error::from) {
-            Err(Error::Unavailable(_)) if tries < TRIES => tries += 1,
+            Err(Error::Unavailable(_)) if retries < RETRIES => retries += 1,
             opened => break opened?,
         }
         tokio::time::sleep(PAUSE).await;

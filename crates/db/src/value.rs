@@ -1,19 +1,19 @@
-//! Parameters and cells.
+//! Statement parameters.
 
 use serde_json::Value as Json;
 
-/// A parameter.
+/// The value of a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
     /// BIGINT.
     Int(i64),
     /// TEXT.
     Text(String),
-    /// Many texts, for `{list $n}`.
+    /// A list of texts, for `{list $n}`.
     Texts(Vec<Option<String>>),
-    /// Many numbers, for `{ints $n}`.
+    /// A list of numbers, for `{ints $n}`.
     Ints(Vec<Option<i64>>),
-    /// NULL of whatever type the statement wants.
+    /// NULL, of the type that the statement requires.
     Null,
 }
 
@@ -80,8 +80,8 @@ impl From<Value> for Json {
     }
 }
 
-/// A text without U+0000, which ids, filters and notes of strangers may hold: Postgres refuses it, and SQLite takes it
-/// for the end of a text in JSON. What stands for it finds nothing, and nothing fails for it.
+/// Replaces U+0000, which texts of clients may contain: Postgres refuses it, and in JSON SQLite treats it as the end of the
+/// text. A search for the replacement finds nothing, and no statement fails.
 fn without_nul(text: String) -> String {
     if text.contains('\0') { text.replace('\0', "\u{FFFD}") } else { text }
 }
@@ -96,7 +96,7 @@ impl Value {
     }
 }
 
-/// Many rows as one parameter, for `{rows $n}`.
+/// Encodes rows as one parameter, for `{rows $n}`.
 pub(crate) fn json_rows(rows: impl IntoIterator<Item = Vec<Value>>) -> String {
     let cells = |row: Vec<Value>| row.into_iter().map(|cell| Json::from(cell.without_nul())).collect();
     let rows: Vec<Json> = rows.into_iter().map(|row| Json::Array(cells(row))).collect();

@@ -53,7 +53,7 @@ impl From<Error> for Problem {
         let unavailable = |detail: String| Self::new(Kind::Unavailable, detail).retry_after(1);
         match error {
             Error::Refused(problem) => problem,
-            Error::Store(cause) if cause.is_away() => {
+            Error::Store(cause) if cause.is_unavailable() => {
                 unavailable("The order store does not answer; try again.".into()).because(cause)
             }
             Error::Store(cause) => Self::internal(cause),

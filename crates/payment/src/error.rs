@@ -25,7 +25,7 @@ impl Error {
     /// The kind of failure, which each transport maps to its own status.
     pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Store(err) if err.is_away() => Kind::Unavailable,
+            Self::Store(err) if err.is_unavailable() => Kind::Unavailable,
             Self::Store(_) | Self::Corrupt(_) | Self::UnexpectedOutcome => Kind::Internal,
             Self::Stopping => Kind::Unavailable,
         }

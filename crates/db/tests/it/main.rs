@@ -1,11 +1,11 @@
-//! The store's promises on the real engines.
+//! Tests of the guarantees of this crate, on the real engines.
 
 use std::time::Duration;
 
 use db::{Db, Error, Filter, Migration, Options, Tx, Value, insert, query, retry};
 use testkit::Store;
 
-mod silent;
+mod unresponsive;
 
 const SCHEMA: &[Migration] = &[Migration {
     version: 1,
@@ -118,7 +118,7 @@ async fn a_filter_finds_what_it_says() {
 }
 
 #[tokio::test]
-async fn constraints_are_told_by_the_names_that_postgres_gives() {
+async fn constraints_have_the_names_that_postgres_gives() {
     let (_store, db) = fresh().await;
     for (row, name) in [
         (good("x", 2, 1), "goods_pkey"),
@@ -143,7 +143,7 @@ async fn what_is_not_committed_leaves_no_trace() {
 }
 
 #[tokio::test]
-async fn a_nul_finds_nothing_and_fails_nobody() {
+async fn a_nul_finds_nothing_and_fails_no_statement() {
     let (_store, db) = fresh().await;
     let mut tx = db.write().await.expect("begins");
     insert("goods", &["id", "shelf", "place", "n", "note"], [[good("x", 1, 1), vec!["a\0b".into()]].concat()])
@@ -158,7 +158,7 @@ async fn a_nul_finds_nothing_and_fails_nobody() {
     assert!(rows.fetch_all(&mut tx).await.expect("reads").is_empty());
 }
 
-/// Adds one to a count that is read before, as replicas do that decide by what they find.
+/// Adds one to a count in two steps, as replicas do whose write depends on a read.
 async fn count_up(db: &Db, id: &str) -> db::Result<()> {
     let mut tx = db.write().await?;
     tx.lock([format!("goods/{id}"), "goods/another".into()]).await?;
@@ -176,7 +176,7 @@ async fn counted(tx: &mut Tx, id: &str) -> db::Result<Option<i64>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_takes_the_lock_decides_alone_even_where_nothing_is_there_yet() {
+async fn transactions_with_the_same_lock_run_one_after_the_other_even_without_a_row() {
     let (_store, db) = fresh().await;
     let writers: Vec<_> = (0..20)
         .map(|_| {
@@ -192,7 +192,7 @@ async fn whoever_takes_the_lock_decides_alone_even_where_nothing_is_there_yet() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deadlock_is_tried_again() {
+async fn a_deadlock_is_retried() {
     let (_store, db) = fresh().await;
     let mut tx = db.write().await.expect("begins");
     insert("goods", COLUMNS, [good("x", 1, 0), good("y", 2, 0)]).execute(&mut tx).await.expect("inserts");
@@ -246,30 +246,31 @@ async fn an_older_version_starts_on_the_schema_of_a_newer_one() {
     let mut tx = db.write().await.expect("begins");
     insert("goods", &["id"], [vec!["g".into()]]).execute(&mut tx).await.expect("inserts");
     tx.commit().await.expect("commits");
-    // What was changed is still told from what is not known.
+    // A changed migration is still refused; only unknown ones are ignored.
     let changed = [Migration { sql: "create table goods (id bigint primary key);", ..steps[0] }];
     assert!(matches!(store.open(&changed).await.expect_err("refuses").downcast_ref(), Some(Error::Migrate(_))));
 }
 
 #[tokio::test]
-async fn another_process_is_heard_where_the_engine_can() {
+async fn notifications_arrive_if_the_engine_has_them() {
     let (_store, db) = fresh().await;
     let Some(mut listener) = db.listen("news").await.expect("listens") else { return };
-    db.notify("news").await.expect("tells");
-    tokio::time::timeout(Duration::from_secs(5), listener.notified()).await.expect("in time").expect("hears");
+    db.notify("news").await.expect("notifies");
+    tokio::time::timeout(Duration::from_secs(5), listener.notified()).await.expect("in time").expect("receives");
 }
 
 #[tokio::test]
 async fn a_url_that_names_no_database_is_refused_without_its_password() {
-    let told = Db::open("mysql://me:secret@host/db", &Options::default(), None).await.expect_err("refuses").to_string();
-    assert!(told.contains("mysql://***@host/db") && !told.contains("secret"), "{told}");
+    let error =
+        Db::open("mysql://me:secret@host/db", &Options::default(), None).await.expect_err("refuses").to_string();
+    assert!(error.contains("mysql://***@host/db") && !error.contains("secret"), "{error}");
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_unavailable() {
-    // Nobody listens on port 1.
-    let options = Options { patience: Duration::from_millis(300), ..Options::default() };
-    let db = Db::open("postgres://souk@127.0.0.1:1/none", &options, None).await.expect("need not answer yet");
-    let error = db.ping().await.expect_err("does not answer");
+async fn an_unreachable_server_is_unavailable() {
+    // Nothing listens on port 1.
+    let options = Options { timeout: Duration::from_millis(300), ..Options::default() };
+    let db = Db::open("postgres://souk@127.0.0.1:1/none", &options, None).await.expect("need not be reachable yet");
+    let error = db.ping().await.expect_err("is unreachable");
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chassis::backoff;
 use commerce::OrderId;
 use tokio::time::Instant;
 
@@ -86,15 +87,15 @@ pub(super) async fn poll<T, F>(deadline: Instant, read: impl Fn() -> F) -> Resul
 where
     F: Future<Output = Result<Option<T>, Error>>,
 {
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = backoff::pauses_between(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         if let Some(value) = read().await? {
             return Ok(Some(value));
         }
+        let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
         if Instant::now() + pause >= deadline {
             return Ok(None);
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

@@ -1,4 +1,4 @@
-//! Callers who go away, and a server whose host is gone: its connections are silent for ever, as in a failover.
+//! Callers that give up, and a server whose host failed: its connections stay open without a response, as in a failover.
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ fn server(url: &str) -> Option<&str> {
     url.strip_prefix("postgres://")?.split('/').next()?.rsplit('@').next()
 }
 
-/// Stands before a server. Connections of an epoch that is over stay open and say nothing any more.
+/// A proxy before a server. Connections of past epochs stay open and transfer nothing any more.
 async fn proxy(server: String) -> (String, Arc<watch::Sender<u64>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("listens");
     let address = listener.local_addr().expect("listens").to_string();
@@ -42,7 +42,7 @@ async fn proxy(server: String) -> (String, Arc<watch::Sender<u64>>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_waits_for_a_server_that_is_gone_hears_of_it_and_the_next_one_is_served() {
+async fn calls_to_a_failed_server_time_out_and_the_pool_recovers() {
     let store = testkit::store().await.expect("a database");
     let Some(server) = server(&store.url) else { return };
     let (address, epoch) = proxy(server.to_owned()).await;
@@ -53,28 +53,28 @@ async fn who_waits_for_a_server_that_is_gone_hears_of_it_and_the_next_one_is_ser
         ready.push(db.write().await.expect("begins"));
     }
     let [mut reading, committing, mut later] = <[_; 3]>::try_from(ready).expect("three");
-    query("select 1 as one").fetch_one(&mut reading).await.expect("answers");
+    query("select 1 as one").fetch_one(&mut reading).await.expect("responds");
     epoch.send_modify(|epoch| *epoch += 1);
     let begun = Instant::now();
     let ask = async {
-        let error = query("select 1 as one").fetch_one(&mut reading).await.expect_err("is silent");
-        assert!(error.is_away() && !error.is_transient(), "{error:?}");
-        assert!(committing.commit().await.expect_err("is silent").is_away());
-        assert!(query("select 1 as one").execute(&mut later).await.expect_err("is silent").is_away());
+        let error = query("select 1 as one").fetch_one(&mut reading).await.expect_err("does not respond");
+        assert!(error.is_unavailable() && !error.is_transient(), "{error:?}");
+        assert!(committing.commit().await.expect_err("does not respond").is_unavailable());
+        assert!(query("select 1 as one").execute(&mut later).await.expect_err("does not respond").is_unavailable());
     };
-    tokio::time::timeout(Duration::from_secs(8), ask).await.expect("nobody waits for ever");
+    tokio::time::timeout(Duration::from_secs(8), ask).await.expect("no call waits for ever");
     drop((reading, later));
-    // Nobody's place in the pool is lost with the old connections.
+    // The old connections free their slots in the pool.
     let again = async {
         let mut all = Vec::new();
         while all.len() < 3 {
             match db.read().await {
                 Ok(tx) => all.push(tx),
-                Err(error) => assert!(error.is_away(), "{error:?}"),
+                Err(error) => assert!(error.is_unavailable(), "{error:?}"),
             }
         }
         for tx in &mut all {
-            query("select 1 as one").fetch_one(tx).await.expect("answers");
+            query("select 1 as one").fetch_one(tx).await.expect("responds");
         }
     };
     tokio::time::timeout(Duration::from_secs(8), again).await.expect("the new server is found");
@@ -82,13 +82,13 @@ async fn who_waits_for_a_server_that_is_gone_hears_of_it_and_the_next_one_is_ser
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_goes_away_while_he_begins_leaves_no_transaction_to_others() {
+async fn a_begin_that_is_cancelled_leaves_no_open_transaction() {
     let store = testkit::store().await.expect("a database");
     let url = store.url.replace("pool=6", "pool=1");
     let db = Db::open(&url, &Options::default(), None).await.expect("opens");
     let sql = SCHEMA[0].sql.replace("{no such placeholder}", "").leak();
     db.migrate(&[db::Migration { sql, ..SCHEMA[0] }]).await.expect("migrates");
-    db.ping().await.expect("answers");
+    db.ping().await.expect("responds");
     for n in 0..60 {
         let _ = tokio::time::timeout(Duration::from_micros(20 * n), db.snapshot()).await;
         let n = i64::try_from(n).expect("few");
