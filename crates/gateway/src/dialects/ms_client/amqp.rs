@@ -124,7 +124,7 @@ impl Amqp {
         Ok((connection, channel))
     }
 
-    /// Passes messages of other programs to `handle`, each at least once, until the process stops. While the broker is unreachable, it
+    /// Passes messages of other programs to `handle_message`, each at least once, until the process stops. While the broker is unreachable, it
     /// reconnects; the log has one warning.
     pub(super) async fn listen<F, Fut>(self, ctx: Context, handle_message: F)
     where
