@@ -81,7 +81,7 @@ async fn a_key_or_id_with_other_contents_is_refused_and_spelling_is_no_contents(
     assert_eq!((spelled.status, &spelled.body), (201, &first.body));
     for key in ["", &"k".repeat(256)] {
         let answer = customer.post_once("/api/orders", key, &order(1)).await?;
-        assert_eq!(answer.problem(422)?["errors"][0]["field"], "Idempotency-Key");
+        assert_eq!(answer.problem(400)?["code"], "idempotency_key.malformed");
     }
     assert_eq!(customer.total("/api/orders").await?, 1);
     drained(fleet).await?;

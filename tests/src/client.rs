@@ -182,7 +182,7 @@ impl Answer {
         let kind = self.header("content-type");
         ensure!(kind.starts_with("application/problem+json"), "{}: {kind} is no problem: {}", self.asked, self.text());
         ensure!(problem["status"] == status, "{}: another status inside: {problem}", self.asked);
-        for member in ["type", "title", "detail", "instance", "trace_id"] {
+        for member in ["type", "title", "code", "detail", "instance", "trace_id"] {
             ensure!(
                 problem[member].as_str().is_some_and(|text| !text.is_empty()),
                 "{}: no {member}: {problem}",
