@@ -1,18 +1,18 @@
-//! Who is calling, and what he may do.
+//! The authenticated caller and its roles.
 
 use serde::{Deserialize, Serialize};
 
-/// What a caller is to the house.
+/// The role of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Head office: everything.
+    /// Head office; may do everything.
     Admin,
-    /// Runs the stores that his token names.
+    /// Manages the stores in the token.
     Manager,
-    /// Works in the stores that his token names.
+    /// Works in the stores in the token.
     Clerk,
-    /// Buys.
+    /// A customer.
     Customer,
     /// Another service of the fleet.
     Service,
@@ -43,57 +43,57 @@ impl Role {
 pub struct Caller {
     /// The user's id, or the name of the service.
     pub subject: String,
-    /// What he is.
+    /// The roles of the caller.
     pub roles: Vec<Role>,
     /// The places that a manager or clerk works in.
     pub stores: Vec<String>,
-    /// The customer that a user is.
+    /// The customer record of a user who is a customer.
     pub customer_id: Option<String>,
-    /// On whose behalf a service calls.
+    /// The user on whose behalf a service calls.
     pub act: Option<String>,
     /// The token's own id.
     pub jti: String,
-    /// When the token ends, in seconds since 1970.
+    /// When the token expires, in seconds since 1970.
     pub expires_at: i64,
 }
 
 impl Caller {
-    /// Whether he has the role.
+    /// Whether the caller has the role.
     pub fn is(&self, role: Role) -> bool {
         self.roles.contains(&role)
     }
 
-    /// Whether he is head office.
+    /// Whether the caller is an admin.
     pub fn is_admin(&self) -> bool {
         self.is(Role::Admin)
     }
 
-    /// Whether it is another service of the fleet.
+    /// Whether the caller is another service of the fleet.
     pub fn is_service(&self) -> bool {
         self.is(Role::Service)
     }
 
-    /// Whether an issuer outside the house vouches for him, see [`crate::oidc`]. The house's own ids have no such sign.
+    /// Whether the token is of a foreign issuer, see [`crate::oidc`]: only the subjects of those contain a `|`.
     pub fn is_foreign(&self) -> bool {
         self.subject.contains('|')
     }
 
-    /// Whether he works for the house: admin, manager or clerk.
+    /// Whether the caller is an employee: admin, manager or clerk.
     pub fn is_staff(&self) -> bool {
         self.is_admin() || self.is(Role::Manager) || self.is(Role::Clerk)
     }
 
-    /// Whether he may act in a place: an admin anywhere, staff where they work.
+    /// Whether the caller may act in a place: an admin in any, other staff in the stores of their token.
     pub fn may_act_in(&self, place_id: &str) -> bool {
         self.is_admin() || (self.is_staff() && self.stores.iter().any(|store| store == place_id))
     }
 
-    /// Whether he is that customer.
+    /// Whether the caller is this customer.
     pub fn is_customer(&self, customer_id: &str) -> bool {
         self.customer_id.as_deref() == Some(customer_id)
     }
 
-    /// The person behind the call, also when a service carries it on.
+    /// The id of the user behind the call, also if a service makes it on the user's behalf.
     pub fn actor(&self) -> String {
         self.act.clone().unwrap_or_else(|| self.subject.clone())
     }

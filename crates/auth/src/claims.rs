@@ -1,9 +1,9 @@
-//! The claims of a token, as they are signed (RFC 9068).
+//! The claims of our own tokens (RFC 9068).
 
 use jsonwebtoken::{Algorithm, Header};
 use serde::{Deserialize, Serialize};
 
-/// Whom every token of the house is for.
+/// The audience of our own tokens.
 pub const AUDIENCE: &str = "souk";
 pub(crate) const TYPE: &str = "at+jwt";
 

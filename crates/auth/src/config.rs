@@ -1,22 +1,23 @@
-//! Which tokens a service accepts.
+//! Settings: which tokens a service accepts.
 
 use chassis::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::TrustedIssuer;
 
-/// Where tokens come from and how the fleet's own are signed.
+/// The issuers of tokens, and the key of the fleet's own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AuthConfig {
     /// The `iss` of users' tokens: the customer service.
     pub issuer: String,
-    /// Where the issuer's keys are. At `…/.well-known/jwks.json` the list of revoked tokens is looked for beside it.
+    /// URL of the issuer's keys. If it ends in `/.well-known/jwks.json`, the revoked tokens are fetched from
+    /// `/.well-known/revoked` at the same base.
     pub jwks_url: String,
     /// The fleet's key, the same at every service: PKCS#8 of a P-256 key, in PEM or base64. Without it no call of another
     /// service is accepted.
     pub internal_key: Secret,
-    /// Issuers outside the fleet whose tokens are accepted, too; none.
+    /// Issuers outside the fleet whose tokens are accepted too; none by default.
     pub trusted_issuers: Vec<TrustedIssuer>,
 }
 
@@ -34,24 +35,24 @@ impl Default for AuthConfig {
 /// A key or setting that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// Not PKCS#8 of a P-256 key. What was given is not repeated.
+    /// Not PKCS#8 of a P-256 key. The text does not contain the value.
     #[error("{what} is not a P-256 key in PKCS#8, PEM or base64")]
     Key {
-        /// Which setting or store.
+        /// The setting or the store of the key.
         what: &'static str,
     },
-    /// The random source or the library refuses.
-    #[error("a key or token could not be made")]
+    /// The random source or the library fails.
+    #[error("a key or token could not be created")]
     Crypto,
-    /// A foreign issuer that cannot be trusted as the settings say it.
+    /// The settings of a foreign issuer are invalid.
     #[error("trusted_issuers (SOUK_TRUSTED_ISSUERS), {issuer:?}: {why}")]
     Issuer {
-        /// Its name.
+        /// Its `iss`.
         issuer: String,
-        /// What is wrong.
+        /// The reason.
         why: String,
     },
-    /// No HTTP client.
-    #[error("no HTTP client for the issuer's keys")]
+    /// The HTTP client cannot be built.
+    #[error("the HTTP client for the issuer's keys cannot be built")]
     Client(#[from] reqwest::Error),
 }

@@ -1,4 +1,4 @@
-//! What an HTTP handler names to demand a caller, or a caller of a certain role.
+//! Extractors by which an HTTP handler requires a caller, or one with a certain role.
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -12,11 +12,11 @@ use http::request::Parts;
 
 use crate::{Caller, Role, Verifier};
 
-/// The caller, if there is one. A token that is there but bad is refused all the same.
+/// The caller, if the request has a token. An invalid token is still refused.
 #[derive(Clone, Debug)]
 pub struct MaybeCaller(pub Option<Caller>);
 
-/// A caller that the guard `G` lets through: 401 without a token, 403 for the wrong role.
+/// A caller that the guard `G` allows: 401 without a valid token, 403 for other roles.
 #[derive(Clone, Debug)]
 pub struct Allow<G>(pub Caller, pub PhantomData<G>);
 
@@ -28,12 +28,12 @@ impl<G> Deref for Allow<G> {
     }
 }
 
-/// Says who may call a route.
+/// Defines who may call a route.
 pub trait Guard {
-    /// Who that is, for the refusal and for lists of routes.
+    /// Description of the allowed callers, for the refusal and for lists of routes.
     const WHO: &'static str;
 
-    /// Whether the caller is one of them.
+    /// Whether the caller is allowed.
     fn allows(caller: &Caller) -> bool;
 }
 
@@ -55,21 +55,21 @@ macro_rules! guards {
 }
 
 guards! {
-    /// Whoever has a token, services too.
+    /// Every authenticated caller, services too.
     Anyone, "anyone who is signed in", |_| true;
-    /// A person: customer or staff.
+    /// Customers and staff, but no services.
     AnyUser, "users", |caller| caller.is_staff() || caller.is(Role::Customer);
-    /// Head office.
+    /// Admins.
     AdminOnly, "admins", Caller::is_admin;
-    /// Admin, manager or clerk.
+    /// Admins, managers and clerks.
     Staff, "staff", Caller::is_staff;
-    /// Admin or manager.
+    /// Admins and managers.
     ManagerOrAdmin, "managers and admins", |caller| caller.is_admin() || caller.is(Role::Manager);
-    /// Another service of the fleet.
+    /// Other services of the fleet.
     ServiceOnly, "services", Caller::is_service;
-    /// Another service, or head office looking in.
+    /// Other services, and admins for inspection.
     ServiceOrAdmin, "services and admins", |caller| caller.is_service() || caller.is_admin();
-    /// Another service, or staff.
+    /// Other services, and staff.
     ServiceOrStaff, "services and staff", |caller| caller.is_service() || caller.is_staff();
 }
 
@@ -113,7 +113,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         caller(parts, state)
             .await?
-            .ok_or_else(|| Problem::unauthenticated("A token is wanted: Authorization: Bearer TOKEN."))
+            .ok_or_else(|| Problem::unauthenticated("A token is required: Authorization: Bearer TOKEN."))
     }
 }
 
@@ -147,7 +147,7 @@ where
     }
 }
 
-/// A handler that takes this tells, in its signature, that it is open to everybody.
+/// Marks, in the signature of a handler, that it needs no authentication.
 #[derive(Clone, Copy, Debug)]
 pub struct Open;
 

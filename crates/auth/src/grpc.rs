@@ -1,4 +1,4 @@
-//! The same for gRPC: a layer that verifies, and a guard for handlers.
+//! Authentication of gRPC calls: a layer that verifies tokens, and a guard for handlers.
 
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -9,8 +9,8 @@ use tonic::service::Routes;
 use crate::extract::bearer;
 use crate::{Caller, Role, Verifier};
 
-/// Puts all services added so far behind the verifier: a call without a good token is UNAUTHENTICATED.
-/// What is added to the routes afterwards (health, reflection) stays open.
+/// Requires a valid token for all services added so far: a call without one is UNAUTHENTICATED. Services added afterwards
+/// (health, reflection) stay open.
 pub fn protect(routes: Routes, verifier: Verifier) -> Routes {
     let router = routes.into_axum_router();
     router.route_layer(middleware::from_fn_with_state(verifier, verify)).into()
@@ -19,7 +19,7 @@ pub fn protect(routes: Routes, verifier: Verifier) -> Routes {
 async fn verify(State(verifier): State<Verifier>, mut request: Request, next: Next) -> Response {
     let verified = match bearer(request.headers()) {
         Ok(Some(token)) => verifier.verify(token).await.map_err(Status::from),
-        Ok(None) => Err(Status::unauthenticated("metadata `authorization: Bearer TOKEN` is wanted")),
+        Ok(None) => Err(Status::unauthenticated("metadata `authorization: Bearer TOKEN` is required")),
         Err(problem) => Err(Status::from(problem)),
     };
     match verified {
@@ -31,9 +31,10 @@ async fn verify(State(verifier): State<Verifier>, mut request: Request, next: Ne
     }
 }
 
-/// The caller of a gRPC method, if he has one of the allowed roles.
+/// The caller of a gRPC method, if it has one of the allowed roles.
 pub fn grpc_caller<T>(request: &tonic::Request<T>, allowed: &[Role]) -> Result<Caller, Status> {
-    let caller = request.extensions().get::<Caller>().ok_or_else(|| Status::unauthenticated("nobody is signed in"))?;
+    let caller =
+        request.extensions().get::<Caller>().ok_or_else(|| Status::unauthenticated("the call is not authenticated"))?;
     if allowed.iter().any(|role| caller.is(*role)) {
         Ok(caller.clone())
     } else {

@@ -1,4 +1,4 @@
-//! The fleet's own key: calls between services.
+//! The fleet's internal key, which signs the tokens of calls between services.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::key::SigningKey;
 use crate::{AuthError, Role};
 
 pub(crate) const ISSUER: &str = "souk:internal";
-/// Life of an internal token, in seconds.
+/// Lifetime of an internal token, in seconds.
 pub(crate) const TTL: i64 = 60;
-/// For how long the same token is handed out again: half its life, so that it is never about to end.
+/// How long a token is reused: half its lifetime, so that it does not expire during a call.
 const REUSE: Duration = Duration::from_secs(30);
 
-/// The key that every service of the fleet signs its calls with. Cheap to clone.
+/// The key by which every service of the fleet signs its calls. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct InternalKey {
     service: String,
@@ -24,12 +24,12 @@ pub struct InternalKey {
 }
 
 impl InternalKey {
-    /// A new key, for a fleet that starts.
+    /// Generates a key, for a new fleet.
     pub fn generate() -> Result<Self, AuthError> {
         Ok(Self::with(SigningKey::generate()?))
     }
 
-    /// Reads `SOUK_INTERNAL_KEY`.
+    /// Parses `SOUK_INTERNAL_KEY`.
     pub fn parse(secret: &Secret) -> Result<Self, AuthError> {
         Ok(Self::with(SigningKey::from_text(secret.expose(), "internal_key (SOUK_INTERNAL_KEY)")?))
     }
@@ -39,33 +39,33 @@ impl InternalKey {
         Self { service: "souk".into(), key, minted }
     }
 
-    /// The same key, used by the service of that name; its tokens say so in `sub`.
+    /// The same key for the service of this name, which is the `sub` of its tokens.
     pub fn for_service(mut self, service: &str) -> Self {
         self.service = service.to_owned();
         self.minted = Cache::builder().max_capacity(1_000).time_to_live(REUSE).build();
         self
     }
 
-    /// The service whose name its tokens carry.
+    /// The service that is the `sub` of its tokens.
     pub fn service(&self) -> &str {
         &self.service
     }
 
-    /// The key as the setting takes it.
+    /// The key in the format of the setting.
     pub fn to_secret(&self) -> Secret {
         Secret::new(self.key.to_base64())
     }
 
-    /// A token of a minute for a call made on behalf of `act` (a user's id, or the service itself).
+    /// A token, valid for a minute, for a call on behalf of `act` (a user's id, or the service itself).
     pub fn mint(&self, act: &str) -> Result<String, AuthError> {
         self.mint_as(act, Role::Service)
     }
 
-    /// A token of a minute for whoever let somebody in by rules of his own, as a dialect without tokens does: it may what
-    /// `role` may, and says in `act` who answers for it.
+    /// A token, valid for a minute, with another role than `service`. For an API that authenticates its callers by rules of its
+    /// own, as a dialect without tokens does; `act` is the user or API on whose behalf it calls.
     pub fn mint_as(&self, act: &str, role: Role) -> Result<String, AuthError> {
-        let minted = format!("{} {act}", role.as_str());
-        if let Some(token) = self.minted.get(&minted) {
+        let cache_key = format!("{} {act}", role.as_str());
+        if let Some(token) = self.minted.get(&cache_key) {
             return Ok(token);
         }
         let now = now();
@@ -83,7 +83,7 @@ impl InternalKey {
             act: Some(Act { sub: act.to_owned() }),
         };
         let token = self.key.sign(&claims)?;
-        self.minted.insert(minted, token.clone());
+        self.minted.insert(cache_key, token.clone());
         Ok(token)
     }
 }

@@ -1,4 +1,4 @@
-//! Signs the users' tokens; lives in the service that keeps the users.
+//! The issuer of users' tokens, which runs in the service that stores the users.
 
 use serde_json::Value;
 
@@ -13,39 +13,39 @@ pub struct Issuer {
     key: SigningKey,
 }
 
-/// What a new token is to say.
+/// The contents of a new token.
 #[derive(Clone, Debug)]
 pub struct NewToken {
     /// The user's id.
     pub subject: String,
-    /// What he is; never [`Role::Service`].
+    /// The user's roles; never [`Role::Service`].
     pub roles: Vec<Role>,
-    /// The places he works in.
+    /// The places that the user works in.
     pub stores: Vec<String>,
-    /// The customer he is.
+    /// The customer record of the user.
     pub customer_id: Option<String>,
-    /// How long it lasts, in seconds.
+    /// Lifetime, in seconds.
     pub ttl_seconds: i64,
 }
 
-/// A token and what its issuer has to remember of it.
+/// A token, and what its issuer must store of it.
 #[derive(Clone, Debug)]
 pub struct Issued {
     /// The token itself.
     pub token: String,
-    /// When it ends, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     pub expires_at: i64,
     /// Its id, by which it can be revoked.
     pub jti: String,
 }
 
 impl Issuer {
-    /// A new key under the issuer's name, the `iss` of its tokens.
+    /// An issuer with a new key. Its name is the `iss` of its tokens.
     pub fn generate(name: impl Into<String>) -> Result<Self, AuthError> {
         Ok(Self { name: name.into(), key: SigningKey::generate()? })
     }
 
-    /// A key made before.
+    /// An issuer with an existing key.
     pub fn from_pkcs8(name: impl Into<String>, pkcs8: &[u8]) -> Result<Self, AuthError> {
         Ok(Self { name: name.into(), key: SigningKey::from_pkcs8(pkcs8, "the issuer's key")? })
     }

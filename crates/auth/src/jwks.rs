@@ -1,4 +1,4 @@
-//! The issuer's public keys and revoked tokens: fetched and followed, or handed over by the issuer itself.
+//! The issuer's public keys and revoked tokens: fetched and refreshed over HTTP, or passed by an issuer in the same process.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -6,57 +6,58 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-/// An unknown key id makes for one look at the issuer, but not more often than this.
+/// An unknown key id causes a refresh, but at most one per interval.
 const MIN_INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(2);
 const WELL_KNOWN: &str = "/.well-known/jwks.json";
 
-/// Whether the token of that id was revoked.
+/// Returns whether the token with this id was revoked.
 pub type IsRevoked = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// Gives the entries of the JWKS as they are now; `None` when they cannot be had at the moment.
-pub type Look = Arc<dyn Fn() -> BoxFuture<'static, Option<Vec<Value>>> + Send + Sync>;
+/// Fetches the current entries of the JWKS; `None` if that fails.
+pub type FetchKeys = Arc<dyn Fn() -> BoxFuture<'static, Option<Vec<Value>>> + Send + Sync>;
 
-/// Keys and revocations of an issuer that lives in this very service.
+/// Keys and revocations of an issuer in the same process.
 #[derive(Clone)]
 pub struct LocalKeys {
-    /// The entries of its JWKS.
+    /// The entries of its JWKS at the start.
     pub jwks: Vec<Value>,
-    /// Looks for more of them, when a token names a key that is not known: another replica may have made it.
-    pub look: Look,
-    /// Whether the token of that id was revoked.
+    /// Fetches the entries again when a token has an unknown key id: another replica may have created the key.
+    pub fetch: FetchKeys,
+    /// Returns whether the token with this id was revoked.
     pub is_revoked: IsRevoked,
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Known {
+pub(crate) struct KeySet {
     keys: HashMap<String, DecodingKey>,
     revoked: HashSet<String>,
     local: Option<LocalKeys>,
 }
 
-/// What became of a look at the issuer.
-pub(crate) enum Found {
+/// The result of looking up a key.
+pub(crate) enum Lookup {
     Key(Box<DecodingKey>),
     Unknown,
-    IssuerAway,
+    Unavailable,
 }
 
 pub(crate) struct Keys {
     url: String,
-    known: RwLock<Arc<Known>>,
-    fetching: Mutex<Fetching>,
-    // Made when first needed: reading the root certificates takes longer than the rest of the start.
+    current: RwLock<Arc<KeySet>>,
+    refresh_state: Mutex<RefreshState>,
+    // Created on first use: loading the root certificates takes longer than the rest of the start.
     client: OnceLock<Option<reqwest::Client>>,
 }
 
 #[derive(Default)]
-struct Fetching {
+struct RefreshState {
     last: Option<Instant>,
     failed: bool,
 }
@@ -73,79 +74,84 @@ struct Revoked {
 
 impl Keys {
     pub(crate) fn remote(url: &str) -> Self {
-        Self { url: url.to_owned(), known: RwLock::default(), fetching: Mutex::default(), client: OnceLock::new() }
+        Self {
+            url: url.to_owned(),
+            current: RwLock::default(),
+            refresh_state: Mutex::default(),
+            client: OnceLock::new(),
+        }
     }
 
     pub(crate) fn local(local: &LocalKeys) -> Self {
-        let known = Known { keys: usable(&local.jwks), revoked: HashSet::new(), local: Some(local.clone()) };
+        let known = KeySet { keys: parse(&local.jwks), revoked: HashSet::new(), local: Some(local.clone()) };
         let keys = Self::remote("");
         keys.replace(known);
         keys
     }
 
     pub(crate) fn is_local(&self) -> bool {
-        self.known().local.is_some()
+        self.current().local.is_some()
     }
 
     pub(crate) fn is_revoked(&self, jti: &str) -> bool {
-        let known = self.known();
+        let known = self.current();
         known.revoked.contains(jti) || known.local.as_ref().is_some_and(|local| (local.is_revoked)(jti))
     }
 
     pub(crate) fn get(&self, kid: &str) -> Option<DecodingKey> {
-        self.known().keys.get(kid).cloned()
+        self.current().keys.get(kid).cloned()
     }
 
-    /// The key of that id, after a look at the issuer when it is not known. Many callers make one look.
-    pub(crate) async fn find(&self, kid: &str) -> Found {
+    /// Finds a key, after a refresh if it is unknown. Concurrent callers share one refresh.
+    pub(crate) async fn find(&self, kid: &str) -> Lookup {
         if let Some(key) = self.get(kid) {
-            return Found::Key(Box::new(key));
+            return Lookup::Key(Box::new(key));
         }
-        let mut fetching = self.fetching.lock().await;
-        if self.get(kid).is_none() && fetching.last.is_none_or(|last| last.elapsed() >= MIN_INTERVAL) {
-            fetching.failed = self.fetch().await.is_err();
-            fetching.last = Some(Instant::now());
+        let mut state = self.refresh_state.lock().await;
+        if self.get(kid).is_none() && state.last.is_none_or(|last| last.elapsed() >= MIN_INTERVAL) {
+            state.failed = self.fetch().await.is_err();
+            state.last = Some(Instant::now());
         }
         match self.get(kid) {
-            Some(key) => Found::Key(Box::new(key)),
-            None if fetching.failed => Found::IssuerAway,
-            None => Found::Unknown,
+            Some(key) => Lookup::Key(Box::new(key)),
+            None if state.failed => Lookup::Unavailable,
+            None => Lookup::Unknown,
         }
     }
 
-    /// Looks at the issuer again; tells whether any key was taken away or replaced. What cannot be fetched
-    /// stays as it was: an issuer that is away must not lock everybody out.
+    /// Fetches the keys again; returns whether any key was removed. After a failure the previous keys stay: an unreachable issuer
+    /// must not invalidate all tokens.
     pub(crate) async fn refresh(&self) -> bool {
-        let mut fetching = self.fetching.lock().await;
-        let before: HashSet<String> = self.known().keys.keys().cloned().collect();
+        let mut state = self.refresh_state.lock().await;
+        let before: HashSet<String> = self.current().keys.keys().cloned().collect();
         let outcome = self.fetch().await;
-        if outcome.is_err() != fetching.failed {
+        if outcome.is_err() != state.failed {
             match &outcome {
-                Ok(()) => tracing::info!(url = self.url, "issuer answers again"),
+                Ok(()) => tracing::info!(url = self.url, "the issuer is reachable again"),
                 Err(err) => {
-                    tracing::warn!(url = self.url, error = %err, "issuer is away, going on with what is known")
+                    tracing::warn!(url = self.url, error = %err, "the issuer is unreachable; using the known keys")
                 }
             }
         }
-        fetching.failed = outcome.is_err();
-        fetching.last = Some(Instant::now());
-        let known = self.known();
+        state.failed = outcome.is_err();
+        state.last = Some(Instant::now());
+        let known = self.current();
         before.iter().any(|kid| !known.keys.contains_key(kid))
     }
 
     async fn fetch(&self) -> Result<(), String> {
-        if let Some(local) = &self.known().local {
-            let jwks = (local.look)().await.ok_or("the issuer's store is away")?;
-            self.replace(Known { keys: usable(&jwks), revoked: HashSet::new(), local: Some(local.clone()) });
+        if let Some(local) = &self.current().local {
+            let jwks = (local.fetch)().await.ok_or("the issuer's store is unreachable")?;
+            self.replace(KeySet { keys: parse(&jwks), revoked: HashSet::new(), local: Some(local.clone()) });
             return Ok(());
         }
         let jwks: Jwks = self.get_json(&self.url).await?;
-        let mut known = Known { keys: usable(&jwks.keys), ..Known::default() };
+        let mut known = KeySet { keys: parse(&jwks.keys), ..KeySet::default() };
         if let Some(base) = self.url.strip_suffix(WELL_KNOWN) {
             let listed: Result<Revoked, String> = self.get_json(&format!("{base}/.well-known/revoked")).await;
             known.revoked = match listed {
                 Ok(list) => list.revoked.into_iter().collect(),
-                Err(_) => self.known().revoked.clone(),
+                Err(_) => self.current().revoked.clone(),
             };
         }
         self.replace(known);
@@ -155,31 +161,28 @@ impl Keys {
     async fn get_json<T: DeserializeOwned>(&self, url: &str) -> Result<T, String> {
         let client = self.client.get_or_init(|| reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().ok());
         let client = client.as_ref().ok_or("no HTTP client")?;
-        let answer = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
-        answer.map_err(|err| err.to_string())?.json().await.map_err(|err| err.to_string())
+        let response = client.get(url).send().await.and_then(reqwest::Response::error_for_status);
+        response.map_err(|err| err.to_string())?.json().await.map_err(|err| err.to_string())
     }
 
-    fn known(&self) -> Arc<Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn current(&self) -> Arc<KeySet> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn replace(&self, known: Known) {
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+    fn replace(&self, known: KeySet) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
     }
 }
 
-/// The P-256 signature keys among the entries; all else is passed over.
-fn usable(jwks: &[Value]) -> HashMap<String, DecodingKey> {
-    let text = |jwk: &Value, name: &str| jwk[name].as_str().map(str::to_owned);
-    let mut keys = HashMap::new();
-    for jwk in jwks {
-        let fits = jwk["kty"] == "EC" && jwk["crv"] == "P-256" && (jwk["use"].is_null() || jwk["use"] == "sig");
-        let (Some(kid), Some(x), Some(y)) = (text(jwk, "kid"), text(jwk, "x"), text(jwk, "y")) else {
-            continue;
-        };
-        if let (true, Ok(key)) = (fits, DecodingKey::from_ec_components(&x, &y)) {
-            keys.insert(kid, key);
-        }
-    }
-    keys
+/// Parses the P-256 signature keys among the entries; ignores all others.
+fn parse(jwks: &[Value]) -> HashMap<String, DecodingKey> {
+    let parse_one = |jwk: &Value| {
+        let jwk = Jwk::deserialize(jwk).ok()?;
+        let is_signature = jwk.common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature);
+        let is_p256 =
+            matches!(&jwk.algorithm, AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256);
+        let key = DecodingKey::from_jwk(&jwk).ok().filter(|_| is_signature && is_p256)?;
+        Some((jwk.common.key_id?, key))
+    };
+    jwks.iter().filter_map(parse_one).collect()
 }

@@ -1,4 +1,4 @@
-//! A P-256 key pair and the public half as the world sees it.
+//! P-256 signing keys and their public halves as JWKs.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
@@ -48,7 +48,7 @@ impl SigningKey {
         Ok(Self { kid, x, y, pkcs8: pkcs8.to_vec(), encoding: EncodingKey::from_ec_der(pkcs8) })
     }
 
-    /// Reads PEM or plain base64.
+    /// Parses PEM or plain base64.
     pub(crate) fn from_text(text: &str, what: &'static str) -> Result<Self, AuthError> {
         let base64: String = text
             .lines()
@@ -85,7 +85,7 @@ impl SigningKey {
     }
 }
 
-/// RFC 7638: the same key has the same id, whoever counts it.
+/// The thumbprint by RFC 7638: a key has the same id everywhere.
 fn thumbprint(x: &str, y: &str) -> String {
     let canonical = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
     BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, canonical.as_bytes()))

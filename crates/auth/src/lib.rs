@@ -1,8 +1,8 @@
-//! Tokens, keys and roles, and the guards that demand them.
+//! Authentication and authorisation: tokens, keys, roles, and guards of routes.
 //!
-//! Every service verifies for itself who calls. A user's token is signed by the issuer (the service that keeps
-//! the users); a call between services carries a token of a minute, signed with the fleet's own key, and only
-//! that key may give the role `service`. Issuers outside the house may be trusted too ([`oidc`]).
+//! Every service verifies the tokens of its callers itself. The issuer (the service that stores the users) signs users'
+//! tokens. A call between services has a token that is valid for a minute and signed with the fleet's internal key; only that
+//! key can grant the role `service`. Issuers outside of the fleet may be trusted too ([`oidc`]).
 
 mod caller;
 mod claims;
@@ -26,6 +26,6 @@ pub use extract::{
 pub use grpc::grpc_caller;
 pub use internal::InternalKey;
 pub use issuer::{Issued, Issuer, NewToken};
-pub use jwks::{IsRevoked, LocalKeys, Look};
+pub use jwks::{FetchKeys, IsRevoked, LocalKeys};
 pub use oidc::TrustedIssuer;
 pub use verifier::Verifier;

@@ -1,4 +1,4 @@
-//! Decides whether a token is to be believed (RFC 8725, RFC 9068).
+//! Verifies tokens (RFC 8725, RFC 9068).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -11,18 +11,19 @@ use moka::sync::Cache;
 
 use crate::claims::{AUDIENCE, Claims, TYPE, now};
 use crate::internal::{self, InternalKey};
-use crate::jwks::{Found, Keys, LocalKeys};
+use crate::jwks::{Keys, LocalKeys, Lookup};
 use crate::oidc::{ForeignIssuers, TrustedIssuer};
 use crate::{AuthConfig, AuthError, Caller, Role};
 
-/// How far clocks may differ, in seconds.
+/// Tolerance for clock differences, in seconds.
 const LEEWAY: u64 = 5;
-/// Longer than any token of ours; keeps a megabyte of nonsense from being hashed and parsed.
+/// Longer than any of our tokens; a larger one is refused before it is hashed and parsed.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
-const POLL: Duration = Duration::from_secs(5);
+/// How often keys and revocations are refreshed.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5);
 const CACHED_TOKENS: u64 = 10_000;
 
-/// Verifies tokens of the issuer and of the fleet, and of foreign issuers if some are trusted. Cheap to clone.
+/// Verifies tokens of the issuer, of the fleet, and of trusted foreign issuers. Cheap to clone.
 #[derive(Clone)]
 pub struct Verifier {
     inner: Arc<Inner>,
@@ -34,7 +35,7 @@ struct Inner {
     keys: Keys,
     internal: Option<(String, DecodingKey)>,
     cache: Cache<[u8; 32], Arc<Caller>>,
-    polling: AtomicBool,
+    refreshing: AtomicBool,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -44,12 +45,12 @@ impl std::fmt::Debug for Verifier {
 }
 
 impl Verifier {
-    /// Believes the issuer and the fleet's key of the settings. Nothing is fetched before the first token.
+    /// A verifier for the issuers and the internal key of the settings. Fetches nothing before the first token.
     pub fn new(config: &AuthConfig) -> Result<Self, AuthError> {
         Self::build(config, Keys::remote(&config.jwks_url))
     }
 
-    /// For the issuer itself: verifies with its own keys instead of by HTTP.
+    /// A verifier in the process of the issuer: uses its keys directly instead of over HTTP.
     pub fn with_local_keys(config: &AuthConfig, local: &LocalKeys) -> Result<Self, AuthError> {
         Self::build(config, Keys::local(local))
     }
@@ -62,15 +63,15 @@ impl Verifier {
             Some((key.kid().to_owned(), key.decoding()?))
         };
         let cache = Cache::builder().max_capacity(CACHED_TOKENS).build();
-        let inner = Inner { issuer: config.issuer.clone(), keys, internal, cache, polling: AtomicBool::new(false) };
+        let inner = Inner { issuer: config.issuer.clone(), keys, internal, cache, refreshing: AtomicBool::new(false) };
         let foreign = foreign(&config.trusted_issuers, &config.issuer)?;
         Ok(Self { inner: Arc::new(inner), foreign })
     }
 
-    /// Who the bearer is; 401 for a token that is not to be believed, 503 when the issuer's keys cannot be had.
+    /// Returns the caller of a token; 401 for an invalid token, 503 if the issuer's keys cannot be fetched.
     pub async fn verify(&self, bearer: &str) -> Result<Caller, Problem> {
-        if let Some(foreign) = self.foreign.as_ref().filter(|foreign| foreign.is_theirs(bearer)) {
-            // Not kept: its signature is checked by the keys of the moment, each time.
+        if let Some(foreign) = self.foreign.as_ref().filter(|foreign| foreign.is_of_trusted_issuer(bearer)) {
+            // Not cached: its signature is checked against the current keys each time.
             return Ok(foreign.verify(bearer).await?.caller);
         }
         if bearer.len() > MAX_TOKEN_BYTES {
@@ -81,7 +82,7 @@ impl Verifier {
         let caller = match self.inner.cache.get(&hash) {
             Some(caller) => caller,
             None => {
-                let caller = Arc::new(self.verify_anew(bearer).await?);
+                let caller = Arc::new(self.verify_uncached(bearer).await?);
                 self.inner.cache.insert(hash, caller.clone());
                 caller
             }
@@ -96,19 +97,19 @@ impl Verifier {
         Ok(caller.as_ref().clone())
     }
 
-    async fn verify_anew(&self, bearer: &str) -> Result<Caller, Problem> {
-        let header = decode_header(bearer).map_err(|_| refused("is no signed JWT of a kind that is taken"))?;
+    async fn verify_uncached(&self, bearer: &str) -> Result<Caller, Problem> {
+        let header = decode_header(bearer).map_err(|_| refused("is not a signed JWT with a supported algorithm"))?;
         if header.alg != Algorithm::ES256 {
             return Err(refused("is not signed with ES256"));
         }
         let typ = header.typ.as_deref().map(|typ| typ.trim_start_matches("application/"));
         if !typ.is_some_and(|typ| typ.eq_ignore_ascii_case(TYPE)) {
-            return Err(refused("is no access token"));
+            return Err(refused("is not an access token"));
         }
         if header.crit.is_some() {
-            return Err(refused("demands what is not understood"));
+            return Err(refused("has an unsupported critical header"));
         }
-        let kid = header.kid.as_deref().ok_or_else(|| refused("names no key"))?;
+        let kid = header.kid.as_deref().ok_or_else(|| refused("has no key id"))?;
         match &self.inner.internal {
             Some((known, key)) if known == kid => internal_caller(&check(bearer, key, internal::ISSUER)?),
             _ => {
@@ -119,33 +120,34 @@ impl Verifier {
     }
 
     async fn issuer_key(&self, kid: &str) -> Result<DecodingKey, Problem> {
-        let found = self.inner.keys.find(kid).await;
-        if !self.inner.keys.is_local() && !self.inner.polling.swap(true, Ordering::AcqRel) {
-            tokio::spawn(poll(Arc::downgrade(&self.inner)));
+        let lookup = self.inner.keys.find(kid).await;
+        if !self.inner.keys.is_local() && !self.inner.refreshing.swap(true, Ordering::AcqRel) {
+            tokio::spawn(refresh(Arc::downgrade(&self.inner)));
         }
-        match found {
-            Found::Key(key) => Ok(*key),
-            Found::Unknown => Err(refused("is signed with an unknown key")),
-            Found::IssuerAway => {
-                Err(Problem::new(Kind::Unavailable, "The issuer's keys cannot be had at the moment.").retry_after(2))
+        match lookup {
+            Lookup::Key(key) => Ok(*key),
+            Lookup::Unknown => Err(refused("is signed with an unknown key")),
+            Lookup::Unavailable => {
+                Err(Problem::new(Kind::Unavailable, "The issuer's keys cannot be fetched at the moment.")
+                    .retry_after(2))
             }
         }
     }
 }
 
-/// Follows the issuer's keys and revocations for as long as anybody verifies.
-async fn poll(inner: Weak<Inner>) {
+/// Refreshes the issuer's keys and revocations as long as the verifier exists.
+async fn refresh(inner: Weak<Inner>) {
     loop {
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(REFRESH_INTERVAL).await;
         let Some(inner) = inner.upgrade() else { return };
         if inner.keys.refresh().await {
-            // A key was taken away: what it signed is not to be believed any longer.
+            // A key was removed: tokens that it signed are not valid any more.
             inner.cache.invalidate_all();
         }
     }
 }
 
-/// The foreign issuers; none of them may have the name of the fleet's own.
+/// The foreign issuers; none may have the `iss` of the fleet's own.
 fn foreign(issuers: &[TrustedIssuer], own: &str) -> Result<Option<ForeignIssuers>, AuthError> {
     if let Some(same) = issuers.iter().find(|issuer| issuer.issuer == own) {
         return Err(AuthError::Issuer { issuer: same.issuer.clone(), why: "it is the fleet's own issuer".into() });
@@ -164,17 +166,17 @@ fn check(bearer: &str, key: &DecodingKey, issuer: &str) -> Result<Claims, Proble
         .map_err(|err| Problem::unauthenticated(format!("The token is refused: {err}.")))?
         .claims;
     if claims.iat > now() + i64::try_from(LEEWAY).unwrap_or(0) {
-        return Err(refused("comes from the future"));
+        return Err(refused("was issued in the future"));
     }
     if claims.sub.is_empty() || claims.jti.is_empty() {
-        return Err(refused("names no subject or has no id"));
+        return Err(refused("has no subject or no id"));
     }
     Ok(claims)
 }
 
 fn user(claims: &Claims) -> Result<Caller, Problem> {
     if claims.roles.iter().any(|role| role == Role::Service.as_str()) || claims.act.is_some() {
-        return Err(refused("claims to be a service, which its key may not say"));
+        return Err(refused("has the role service, which only the fleet's key may grant"));
     }
     Ok(caller(claims))
 }
@@ -182,7 +184,7 @@ fn user(claims: &Claims) -> Result<Caller, Problem> {
 fn internal_caller(claims: &Claims) -> Result<Caller, Problem> {
     let one_role = matches!(claims.roles.as_slice(), [role] if Role::parse(role).is_some());
     if !one_role || claims.act.is_none() || claims.exp - claims.iat > internal::TTL {
-        return Err(refused("is not what services give each other"));
+        return Err(refused("is not a valid token between services"));
     }
     Ok(caller(claims))
 }
@@ -190,7 +192,7 @@ fn internal_caller(claims: &Claims) -> Result<Caller, Problem> {
 fn caller(claims: &Claims) -> Caller {
     Caller {
         subject: claims.sub.clone(),
-        // Roles that mean nothing here, as a foreign issuer may have, give nothing.
+        // Unknown roles are ignored.
         roles: claims.roles.iter().filter_map(|role| Role::parse(role)).collect(),
         stores: claims.stores.clone(),
         customer_id: claims.customer_id.clone(),

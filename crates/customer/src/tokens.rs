@@ -68,11 +68,11 @@ impl Tokens {
         let is_revoked =
             Arc::new(move |jti: &str| revoked.read().unwrap_or_else(PoisonError::into_inner).contains_key(jti));
         let tokens = self.clone();
-        let look = Arc::new(move || -> futures::future::BoxFuture<'static, _> {
+        let fetch = Arc::new(move || -> futures::future::BoxFuture<'static, _> {
             let tokens = tokens.clone();
             Box::pin(async move { tokens.look().await.ok().map(|keys| keys.jwks.clone()) })
         });
-        LocalKeys { jwks: self.keys().jwks.clone(), look, is_revoked }
+        LocalKeys { jwks: self.keys().jwks.clone(), fetch, is_revoked }
     }
 
     /// The public keys; the cached ones while the store is unreachable.

@@ -1,4 +1,4 @@
-//! What a foreign token says, and what of it counts here.
+//! The claims of foreign tokens, and their mapping to callers.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -8,9 +8,9 @@ use crate::claims::Audience;
 use crate::{Caller, Role};
 
 /// OpenID Connect Core 1.0, section 2: a `sub` is at most 255 ASCII characters.
-const LONGEST_SUBJECT: usize = 255;
+const MAX_SUBJECT_LENGTH: usize = 255;
 
-/// What is read of a token's claims; the rest stays as it is.
+/// The claims of a foreign token; those without a field are kept unchanged in `others`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Claims {
     sub: String,
@@ -23,53 +23,53 @@ pub(super) struct Claims {
     azp: Option<String>,
     #[serde(default)]
     jti: Option<String>,
-    /// Keycloak says here whether it is an access token (`Bearer`), or `ID`, `Refresh`, `Logout`, …
+    /// The kind of token in Keycloak: `Bearer` for an access token, or `ID`, `Refresh`, `Logout`, …
     #[serde(default)]
     typ: Option<String>,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
 
-/// Somebody whom a foreign issuer vouches for.
+/// A caller with a token of a foreign issuer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ForeignCaller {
-    /// Who he is here: subject `<alias>|<sub>`, roles by the map, neither stores nor customer.
+    /// The caller: subject `<alias>|<sub>`, roles by the role map, neither stores nor a customer.
     pub caller: Caller,
     /// The `iss`.
     pub issuer: String,
-    /// The issuer's own name for him.
+    /// The `sub` of the token.
     pub sub: String,
-    /// `email`, which the issuer may or may not have verified.
+    /// The `email` of the token, not necessarily verified by the issuer.
     pub email: Option<String>,
-    /// `preferred_username`, for people to read; it may change, and it is no identity.
+    /// The `preferred_username` of the token, for display only: it may change and identifies nobody.
     pub preferred_username: Option<String>,
-    /// All other claims that are not about the token itself, as they stand in it.
+    /// All other claims that are not about the token itself, unchanged.
     pub claims: Map<String, Value>,
 }
 
 impl Claims {
-    /// Judges what the signature covers; `exp`, `nbf` and `iss` were looked at before.
+    /// Validates the claims; `exp`, `nbf` and `iss` were validated before.
     pub(super) fn caller(self, settings: &TrustedIssuer, alias: &str, now: i64) -> Result<ForeignCaller, &'static str> {
-        let sound = |char: char| char.is_ascii() && !char.is_ascii_control();
-        if self.sub.is_empty() || self.sub.len() > LONGEST_SUBJECT || !self.sub.chars().all(sound) {
-            return Err("names no subject that could be kept");
+        let is_allowed = |char: char| char.is_ascii() && !char.is_ascii_control();
+        if self.sub.is_empty() || self.sub.len() > MAX_SUBJECT_LENGTH || !self.sub.chars().all(is_allowed) {
+            return Err("has an invalid subject");
         }
         let latest = now + i64::try_from(settings.leeway).unwrap_or(0);
         // NumericDate may have a fraction (RFC 7519, section 2).
         if self.iat.is_some_and(|iat| !iat.is_finite() || iat > latest as f64) {
-            return Err("comes from the future");
+            return Err("was issued in the future");
         }
         if self.typ.as_deref().is_some_and(|typ| !typ.eq_ignore_ascii_case("bearer"))
             || self.others.contains_key("at_hash")
         {
-            return Err("is no access token");
+            return Err("is not an access token");
         }
         if self.others.contains_key("cnf") {
-            // RFC 7800: whoever shows it must prove that he has a key, which is not asked here.
-            return Err("is bound to a key, and is no bearer token");
+            // RFC 7800: the bearer must prove the possession of a key, which is not supported.
+            return Err("is bound to a key, and not a bearer token");
         }
         if settings.audience.as_deref().is_some_and(|wanted| !self.is_for(wanted)) {
-            return Err("is for somebody else");
+            return Err("is for another audience");
         }
         let text = |name: &str| self.others.get(name).and_then(Value::as_str).map(str::to_owned);
         let caller = Caller {
@@ -102,7 +102,7 @@ impl Claims {
 }
 
 fn roles(claims: &Map<String, Value>, settings: &TrustedIssuer) -> Vec<Role> {
-    let Some(named) = at(claims, &settings.roles_claim) else { return Vec::new() };
+    let Some(named) = value_at(claims, &settings.roles_claim) else { return Vec::new() };
     let names: Vec<&str> = match named {
         Value::String(text) => text.split_whitespace().collect(),
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
@@ -117,12 +117,12 @@ fn roles(claims: &Map<String, Value>, settings: &TrustedIssuer) -> Vec<Role> {
     roles
 }
 
-/// What stands at a path with dots. A name may hold dots itself, as clients' names do, so every cut is tried.
-fn at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+/// The value at a path with dots. A name may contain dots itself, as clients' names do, so every split is tried.
+fn value_at<'a>(claims: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     if let Some(found) = claims.get(path) {
         return Some(found);
     }
-    path.match_indices('.').find_map(|(dot, _)| at(claims.get(&path[..dot])?.as_object()?, &path[dot + 1..]))
+    path.match_indices('.').find_map(|(dot, _)| value_at(claims.get(&path[..dot])?.as_object()?, &path[dot + 1..]))
 }
 
 #[cfg(test)]
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roles_are_found_where_the_path_says_also_past_names_with_dots() {
+    fn roles_are_found_at_the_path_also_if_names_contain_dots() {
         let claims = json!({
             "realm_access": {"roles": ["boss", "boss", "unknown"]}, "groups": "boss seller",
             "resource_access": {"my.shop": {"roles": ["seller"]}, "my": 5}, "https://x.example/roles": ["boss"],

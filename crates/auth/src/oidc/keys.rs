@@ -1,9 +1,10 @@
-//! The keys of a foreign issuer: looked for when first needed, kept, and followed when they change.
+//! The keys of a foreign issuer: fetched on first use, cached, and refreshed when they change.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -12,44 +13,44 @@ use tokio::time::Instant;
 
 use super::settings::{SignedBy, TrustedIssuer};
 
-/// Longest wait for one answer of an issuer.
+/// Time-out of a request to an issuer.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// More than any issuer has to say of itself or of its keys.
-const LONGEST: usize = 256 * 1024;
-/// Most keys of one issuer.
-const MOST_KEYS: usize = 100;
+/// Maximum size of a response, in bytes.
+const MAX_RESPONSE_BYTES: usize = 256 * 1024;
+/// Maximum number of keys of one issuer.
+const MAX_KEYS: usize = 100;
 
-/// How often an issuer is looked at.
+/// How often the keys of an issuer are refreshed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    /// An unknown key id makes for one look, but not more often than this: garbage must not flood the issuer.
-    pub(super) between: Duration,
-    /// Keys that are older are looked for again before they are used: one that was taken away ends by then.
+pub(super) struct RefreshPolicy {
+    /// Shortest time between two refreshes: tokens with invalid key ids must not flood the issuer.
+    pub(super) min_interval: Duration,
+    /// Older keys are refreshed before they are used, so that a removed key stops being valid.
     pub(super) max_age: Duration,
-    /// After that its description is read again, which says where the keys are.
-    pub(super) described: Duration,
+    /// How long the discovery document, which has the URL of the keys, is cached.
+    pub(super) discovery_max_age: Duration,
 }
 
-impl Pace {
-    pub(super) const USUAL: Self = Self {
-        between: Duration::from_secs(2),
+impl RefreshPolicy {
+    pub(super) const DEFAULT: Self = Self {
+        min_interval: Duration::from_secs(2),
         max_age: Duration::from_secs(300),
-        described: Duration::from_secs(3600),
+        discovery_max_age: Duration::from_secs(3600),
     };
 }
 
-/// What became of a search for a key.
-pub(super) enum Found {
+/// The result of state up a key.
+pub(super) enum Lookup {
     Key(Box<DecodingKey>),
     Unknown,
-    Away,
+    Unavailable,
 }
 
-/// A key, and what it may be used for.
+/// A key, and its allowed use.
 struct Key {
     kid: Option<String>,
-    /// The one algorithm that it says it is for.
-    alg: Option<String>,
+    /// The only algorithm that the key may be used with, if it names one.
+    algorithm: Option<KeyAlgorithm>,
     kind: Kind,
     decoding: DecodingKey,
 }
@@ -62,8 +63,8 @@ enum Kind {
     Ed25519,
 }
 
-/// What kind of key an algorithm wants: never what the token says decides which one is used (RFC 8725, section 3.1).
-fn wanted(algorithm: SignedBy) -> Kind {
+/// The kind of key that an algorithm requires: a token must not choose the use of a key (RFC 8725, section 3.1).
+fn required_kind(algorithm: SignedBy) -> Kind {
     match algorithm {
         SignedBy::RS256 | SignedBy::RS384 | SignedBy::RS512 | SignedBy::PS256 | SignedBy::PS384 | SignedBy::PS512 => {
             Kind::Rsa
@@ -75,13 +76,13 @@ fn wanted(algorithm: SignedBy) -> Kind {
 }
 
 #[derive(Default)]
-struct Known {
+struct KeySet {
     keys: Vec<Key>,
-    since: Option<Instant>,
+    fetched_at: Option<Instant>,
 }
 
 #[derive(Default)]
-struct Looking {
+struct RefreshState {
     last: Option<Instant>,
     failed: bool,
     keys_at: Option<(String, Instant)>,
@@ -89,14 +90,14 @@ struct Looking {
 
 pub(super) struct Keys {
     issuer: String,
-    described_at: String,
-    pace: Pace,
-    known: RwLock<Arc<Known>>,
-    looking: Mutex<Looking>,
+    discovery_url: String,
+    policy: RefreshPolicy,
+    current: RwLock<Arc<KeySet>>,
+    refresh_state: Mutex<RefreshState>,
 }
 
 #[derive(Deserialize)]
-struct Described {
+struct Discovery {
     issuer: String,
     jwks_uri: String,
 }
@@ -107,100 +108,102 @@ struct Jwks {
 }
 
 impl Keys {
-    pub(super) fn new(settings: &TrustedIssuer, pace: Pace) -> Self {
+    pub(super) fn new(settings: &TrustedIssuer, policy: RefreshPolicy) -> Self {
         Self {
             issuer: settings.issuer.clone(),
-            described_at: settings.described_at(),
-            pace,
-            known: RwLock::default(),
-            looking: Mutex::default(),
+            discovery_url: settings.discovery_url(),
+            policy,
+            current: RwLock::default(),
+            refresh_state: Mutex::default(),
         }
     }
 
-    /// The key that a token says it is signed with, after a look at the issuer when it is not known or the keys are
-    /// old. Many callers make one look. When the issuer is away, what is known goes on.
-    pub(super) async fn find(&self, kid: Option<&str>, algorithm: SignedBy, http: &reqwest::Client) -> Found {
-        let known = self.known();
+    /// Finds the key of a token, after a refresh if it is unknown or the keys are old. Concurrent callers share one refresh.
+    /// While the issuer is unreachable, the known keys stay valid.
+    pub(super) async fn find(&self, kid: Option<&str>, algorithm: SignedBy, http: &reqwest::Client) -> Lookup {
+        let known = self.current();
         if let (Some(key), false) = (known.find(kid, algorithm), self.is_old(&known)) {
-            return Found::Key(Box::new(key));
+            return Lookup::Key(Box::new(key));
         }
-        let mut looking = match (known.find(kid, algorithm), self.looking.try_lock()) {
-            // Somebody looks already, and an old key is better than waiting for an issuer that may have hung.
-            (Some(key), Err(_)) => return Found::Key(Box::new(key)),
-            (_, Ok(looking)) => looking,
-            (None, Err(_)) => self.looking.lock().await,
+        let mut state = match (known.find(kid, algorithm), self.refresh_state.try_lock()) {
+            // Another task refreshes already, and an old key is better than waiting for an issuer that may hang.
+            (Some(key), Err(_)) => return Lookup::Key(Box::new(key)),
+            (_, Ok(state)) => state,
+            (None, Err(_)) => self.refresh_state.lock().await,
         };
-        let just_now = looking.last.is_some_and(|last| last.elapsed() < self.pace.between);
-        let known = self.known();
+        let just_now = state.last.is_some_and(|last| last.elapsed() < self.policy.min_interval);
+        let known = self.current();
         let enough = known.find(kid, algorithm).is_some() && !self.is_old(&known);
         if !enough && !just_now {
-            self.look(&mut looking, http).await;
+            self.refresh(&mut state, http).await;
         }
-        match self.known().find(kid, algorithm) {
-            Some(key) => Found::Key(Box::new(key)),
-            None if looking.failed => Found::Away,
-            None => Found::Unknown,
+        match self.current().find(kid, algorithm) {
+            Some(key) => Lookup::Key(Box::new(key)),
+            None if state.failed => Lookup::Unavailable,
+            None => Lookup::Unknown,
         }
     }
 
-    fn is_old(&self, known: &Known) -> bool {
-        known.since.is_none_or(|since| since.elapsed() >= self.pace.max_age)
+    fn is_old(&self, keys: &KeySet) -> bool {
+        keys.fetched_at.is_none_or(|at| at.elapsed() >= self.policy.max_age)
     }
 
-    async fn look(&self, looking: &mut Looking, http: &reqwest::Client) {
-        let outcome = self.fetch(looking, http).await;
-        if outcome.is_err() != looking.failed {
+    async fn refresh(&self, state: &mut RefreshState, http: &reqwest::Client) {
+        let outcome = self.fetch(state, http).await;
+        if outcome.is_err() != state.failed {
             match &outcome {
-                Ok(_) => tracing::info!(issuer = self.issuer, "the foreign issuer answers again"),
+                Ok(_) => tracing::info!(issuer = self.issuer, "the foreign issuer is reachable again"),
                 Err(why) => {
                     tracing::warn!(
                         issuer = self.issuer,
                         why,
-                        "no keys of the foreign issuer; going on with those known"
+                        "cannot fetch the keys of the foreign issuer; using the known ones"
                     )
                 }
             }
         }
-        looking.failed = outcome.is_err();
-        looking.last = Some(Instant::now());
+        state.failed = outcome.is_err();
+        state.last = Some(Instant::now());
         match outcome {
             Ok(keys) => {
-                let known = Arc::new(Known { keys, since: looking.last });
-                *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+                let known = Arc::new(KeySet { keys, fetched_at: state.last });
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = known;
             }
-            // It may have moved: its description is read again next time.
-            Err(_) => looking.keys_at = None,
+            // The URL of the keys may have changed, so the next refresh fetches the discovery document again.
+            Err(_) => state.keys_at = None,
         }
     }
 
-    async fn fetch(&self, looking: &mut Looking, http: &reqwest::Client) -> Result<Vec<Key>, String> {
-        let keys_at = match &looking.keys_at {
-            Some((url, since)) if since.elapsed() < self.pace.described => url.clone(),
+    async fn fetch(&self, state: &mut RefreshState, http: &reqwest::Client) -> Result<Vec<Key>, String> {
+        let keys_at = match &state.keys_at {
+            Some((url, since)) if since.elapsed() < self.policy.discovery_max_age => url.clone(),
             _ => {
-                let described: Described = get_json(http, &self.described_at).await?;
-                // OpenID Connect Discovery 1.0, section 4.3: else one issuer could speak for another.
-                if described.issuer != self.issuer {
-                    return Err(format!("its description is that of {:?}", described.issuer));
+                let discovery: Discovery = get_json(http, &self.discovery_url).await?;
+                // OpenID Connect Discovery 1.0, section 4.3: otherwise one issuer could impersonate another.
+                if discovery.issuer != self.issuer {
+                    return Err(format!("its discovery document is that of {:?}", discovery.issuer));
                 }
-                looking.keys_at = Some((described.jwks_uri.clone(), Instant::now()));
-                described.jwks_uri
+                state.keys_at = Some((discovery.jwks_uri.clone(), Instant::now()));
+                discovery.jwks_uri
             }
         };
         let jwks: Jwks = get_json(http, &keys_at).await?;
-        Ok(jwks.keys.iter().take(MOST_KEYS).filter_map(usable).collect())
+        Ok(jwks.keys.iter().take(MAX_KEYS).filter_map(parse).collect())
     }
 
-    fn known(&self) -> Arc<Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn current(&self) -> Arc<KeySet> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Known {
-    /// The key of that id that the algorithm fits. A token may name none if there is but one (OpenID Connect Core 1.0,
-    /// section 10.1).
+impl KeySet {
+    /// The key with this id for the algorithm. A token may omit the id if only one key fits (OpenID Connect Core 1.0, section
+    /// 10.1).
     fn find(&self, kid: Option<&str>, algorithm: SignedBy) -> Option<DecodingKey> {
         let name = format!("{algorithm:?}");
-        let fits = |key: &&Key| key.kind == wanted(algorithm) && key.alg.as_ref().is_none_or(|alg| *alg == name);
+        let fits = |key: &&Key| {
+            key.kind == required_kind(algorithm) && key.algorithm.is_none_or(|named| format!("{named:?}") == name)
+        };
         let mut fitting = self.keys.iter().filter(fits).filter(|key| kid.is_none() || key.kid.as_deref() == kid);
         let first = fitting.next()?;
         match fitting.next() {
@@ -210,40 +213,39 @@ impl Known {
     }
 }
 
-/// A public key for signatures (RFC 7517, RFC 7518, RFC 8037); all else is passed over.
-fn usable(jwk: &Value) -> Option<Key> {
-    let text = |name: &str| jwk[name].as_str();
-    if !jwk["use"].is_null() && jwk["use"] != "sig" {
-        return None;
-    }
-    if let Some(operations) = jwk["key_ops"].as_array()
-        && !operations.iter().any(|operation| operation == "verify")
+/// Parses a public key for signatures (RFC 7517, RFC 7518, RFC 8037); `None` for others.
+fn parse(jwk: &Value) -> Option<Key> {
+    let jwk = Jwk::deserialize(jwk).ok()?;
+    let usage = jwk.common.public_key_use.as_ref();
+    let operations = jwk.common.key_operations.as_ref();
+    if usage.is_some_and(|usage| *usage != PublicKeyUse::Signature)
+        || operations.is_some_and(|operations| !operations.contains(&KeyOperations::Verify))
     {
         return None;
     }
-    let (kind, decoding) = match (text("kty")?, text("crv")) {
-        ("RSA", _) => (Kind::Rsa, DecodingKey::from_rsa_components(text("n")?, text("e")?)),
-        ("EC", Some("P-256")) => (Kind::P256, DecodingKey::from_ec_components(text("x")?, text("y")?)),
-        ("EC", Some("P-384")) => (Kind::P384, DecodingKey::from_ec_components(text("x")?, text("y")?)),
-        ("OKP", Some("Ed25519")) => (Kind::Ed25519, DecodingKey::from_ed_components(text("x")?)),
+    let kind = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Kind::Rsa,
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P256 => Kind::P256,
+        AlgorithmParameters::EllipticCurve(key) if key.curve == EllipticCurve::P384 => Kind::P384,
+        AlgorithmParameters::OctetKeyPair(key) if key.curve == EllipticCurve::Ed25519 => Kind::Ed25519,
         _ => return None,
     };
-    let own = |name: &str| text(name).map(str::to_owned);
-    Some(Key { kid: own("kid"), alg: own("alg"), kind, decoding: decoding.ok()? })
+    let decoding = DecodingKey::from_jwk(&jwk).ok()?;
+    Some(Key { kid: jwk.common.key_id, algorithm: jwk.common.key_algorithm, kind, decoding })
 }
 
 async fn get_json<T: DeserializeOwned>(http: &reqwest::Client, url: &str) -> Result<T, String> {
     let whole = async {
-        let answer = http.get(url).header(http::header::ACCEPT, "application/json").send().await;
-        let mut answer = answer.and_then(reqwest::Response::error_for_status).map_err(|err| err.to_string())?;
+        let response = http.get(url).header(http::header::ACCEPT, "application/json").send().await;
+        let mut response = response.and_then(reqwest::Response::error_for_status).map_err(|err| err.to_string())?;
         let mut body = Vec::new();
-        while let Some(part) = answer.chunk().await.map_err(|err| err.to_string())? {
-            if body.len() + part.len() > LONGEST {
-                return Err(format!("{url} answers more than {LONGEST} bytes"));
+        while let Some(part) = response.chunk().await.map_err(|err| err.to_string())? {
+            if body.len() + part.len() > MAX_RESPONSE_BYTES {
+                return Err(format!("{url} sends more than {MAX_RESPONSE_BYTES} bytes"));
             }
             body.extend_from_slice(&part);
         }
         serde_json::from_slice(&body).map_err(|err| format!("{url}: {err}"))
     };
-    tokio::time::timeout(TIMEOUT, whole).await.unwrap_or_else(|_| Err(format!("{url} does not answer in time")))
+    tokio::time::timeout(TIMEOUT, whole).await.unwrap_or_else(|_| Err(format!("{url} does not respond in time")))
 }

@@ -1,8 +1,8 @@
-//! Tokens of issuers outside the house, as any OpenID Connect provider signs them.
+//! Tokens of issuers outside of the fleet: any OpenID Connect provider.
 //!
-//! An issuer is believed because the settings name it ([`TrustedIssuer`]), never because a token does. Its description
-//! and keys are fetched when the first of its tokens comes, kept, and followed. Whoever it vouches for is a stranger with
-//! a name of his own, `<alias>|<sub>`: no user of the house has a `|` in his id, so none can be taken for another.
+//! An issuer is trusted because the settings list it ([`TrustedIssuer`]), never because a token names it. Its discovery
+//! document and keys are fetched with the first of its tokens, cached and refreshed. The subject of its callers is
+//! `<alias>|<sub>`: the ids of our own users contain no `|`, so the two cannot be confused.
 //!
 //! Standards: JWT best current practices (RFC 8725), OpenID Connect Core and Discovery 1.0, JWK (RFC 7517).
 
@@ -25,22 +25,22 @@ pub use settings::{SignedBy, TrustedIssuer};
 
 use crate::AuthError;
 use crate::claims::now;
-use keys::{Found, Keys, Pace};
+use keys::{Keys, Lookup, RefreshPolicy};
 
-/// Longer than what issuers sign; the names of many roles take their place.
+/// Larger than tokens of issuers, even those with many role names.
 pub(crate) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Why a token of a foreign issuer is not taken.
+/// Why a token of a foreign issuer is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ForeignError {
-    /// It names no issuer that is trusted, or is no JWT at all. Somebody else may know it.
-    #[error("The token is of no issuer that is trusted here.")]
+    /// It names no trusted issuer, or is not a JWT. It may be a token of another kind.
+    #[error("The issuer of the token is not trusted.")]
     UnknownIssuer,
-    /// It is not to be believed, and will never be.
+    /// It is invalid.
     #[error("The token {0}.")]
     Refused(&'static str),
-    /// It cannot be checked now: the issuer's keys cannot be had. The same token may be good in a moment.
-    #[error("The keys of the token's issuer cannot be had at the moment.")]
+    /// It cannot be verified now, since the issuer's keys cannot be fetched. A retry may succeed.
+    #[error("The keys of the token's issuer cannot be fetched at the moment.")]
     Away,
 }
 
@@ -53,11 +53,11 @@ impl From<ForeignError> for Problem {
     }
 }
 
-/// The foreign issuers that are trusted. Cheap to clone; clones share what is known of the issuers.
+/// The trusted foreign issuers. Cheap to clone; clones share the cached keys.
 #[derive(Clone)]
 pub struct ForeignIssuers {
     issuers: Arc<Vec<Issuer>>,
-    // Made when first needed: reading the root certificates takes longer than the rest of a start.
+    // Created on first use: loading the root certificates takes longer than the rest of the start.
     http: Arc<OnceLock<Option<reqwest::Client>>>,
 }
 
@@ -79,17 +79,21 @@ struct Unverified {
 }
 
 impl ForeignIssuers {
-    /// Those of the settings. Nothing is fetched before the first token; without a client one is made then, which goes
-    /// directly, past proxies.
+    /// The issuers in the settings. Fetches nothing before the first token. Without `http`, a client is created then that uses
+    /// no proxy.
     pub fn new(settings: &[TrustedIssuer], http: Option<reqwest::Client>) -> Result<Self, AuthError> {
-        Self::paced(settings, http, Pace::USUAL)
+        Self::with_policy(settings, http, RefreshPolicy::DEFAULT)
     }
 
-    fn paced(settings: &[TrustedIssuer], http: Option<reqwest::Client>, pace: Pace) -> Result<Self, AuthError> {
+    fn with_policy(
+        settings: &[TrustedIssuer],
+        http: Option<reqwest::Client>,
+        policy: RefreshPolicy,
+    ) -> Result<Self, AuthError> {
         settings::check(settings)?;
         let issuer = |settings: &TrustedIssuer| Issuer {
             alias: settings.short_name().unwrap_or_default(),
-            keys: Keys::new(settings, pace),
+            keys: Keys::new(settings, policy),
             settings: settings.clone(),
         };
         let client = OnceLock::new();
@@ -99,18 +103,18 @@ impl ForeignIssuers {
         Ok(Self { issuers: Arc::new(settings.iter().map(issuer).collect()), http: Arc::new(client) })
     }
 
-    /// Whether none is trusted.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.issuers.is_empty()
     }
 
-    /// The names of those that are trusted, as `iss` says them.
+    /// The `iss` of each issuer.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.issuers.iter().map(|issuer| issuer.settings.issuer.as_str())
     }
 
-    /// Whether the token says that it is of one of them; nothing of it is believed yet.
-    pub fn is_theirs(&self, token: &str) -> bool {
+    /// Whether the token names one of the issuers; it is not verified yet.
+    pub fn is_of_trusted_issuer(&self, token: &str) -> bool {
         self.issuer_of(token).is_some()
     }
 
@@ -123,38 +127,38 @@ impl ForeignIssuers {
         self.issuers.iter().find(|issuer| issuer.settings.issuer == named.iss)
     }
 
-    /// Who the bearer is.
+    /// Verifies a token and returns its caller.
     ///
-    /// Checked are length, algorithm (one that the settings name and the key is for), signature, `iss`, `aud` or `azp`
-    /// if an audience is set, `exp`, `nbf`, `iat`, and that it is an access token as far as it tells.
+    /// Checks the length, the algorithm (allowed by the settings and by the key), the signature, `iss`, `aud` or `azp` if an
+    /// audience is set, `exp`, `nbf` and `iat`, and that the token is not marked as another kind than an access token.
     pub async fn verify(&self, token: &str) -> Result<ForeignCaller, ForeignError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(ForeignError::Refused("is too long"));
         }
         let issuer = self.issuer_of(token).ok_or(ForeignError::UnknownIssuer)?;
-        let refused = |_| ForeignError::Refused("is no signed JWT of a kind that is taken");
+        let refused = |_| ForeignError::Refused("is not a signed JWT with a supported algorithm");
         let header = decode_header(token).map_err(refused)?;
         let algorithm = SignedBy::of(header.alg).filter(|algorithm| issuer.settings.algorithms.contains(algorithm));
-        let algorithm = algorithm.ok_or(ForeignError::Refused("is signed by an algorithm that is not taken"))?;
+        let algorithm = algorithm.ok_or(ForeignError::Refused("is signed by an algorithm that is not allowed"))?;
         let typ = header.typ.as_deref().map(|typ| typ.to_ascii_lowercase());
         let typ = typ.as_deref().map(|typ| typ.trim_start_matches("application/"));
         if !matches!(typ, None | Some("jwt" | "at+jwt")) {
-            return Err(ForeignError::Refused("is no access token"));
+            return Err(ForeignError::Refused("is not an access token"));
         }
         if header.crit.is_some() {
-            return Err(ForeignError::Refused("demands what is not understood"));
+            return Err(ForeignError::Refused("has an unsupported critical header"));
         }
         let http = self.http.get_or_init(|| reqwest::Client::builder().no_proxy().build().ok());
         let http = http.as_ref().ok_or(ForeignError::Away)?;
         let key = match issuer.keys.find(header.kid.as_deref(), algorithm, http).await {
-            Found::Key(key) => key,
-            Found::Unknown => return Err(ForeignError::Refused("is signed with an unknown key")),
-            Found::Away => return Err(ForeignError::Away),
+            Lookup::Key(key) => key,
+            Lookup::Unknown => return Err(ForeignError::Refused("is signed with an unknown key")),
+            Lookup::Unavailable => return Err(ForeignError::Away),
         };
         let mut rules = Validation::new(header.alg);
         rules.leeway = issuer.settings.leeway;
         rules.validate_nbf = true;
-        // Looked at with the claims, since it may stand in `azp`.
+        // Checked with the other claims, since it may be in `azp`.
         rules.validate_aud = false;
         rules.set_issuer(&[&issuer.settings.issuer]);
         rules.set_required_spec_claims(&["exp", "iss", "sub"]);
@@ -169,9 +173,9 @@ fn reason(error: &jsonwebtoken::errors::Error) -> &'static str {
     match error.kind() {
         ErrorKind::ExpiredSignature => "has expired",
         ErrorKind::ImmatureSignature => "is not valid yet",
-        ErrorKind::InvalidSignature => "has a signature that does not fit",
+        ErrorKind::InvalidSignature => "has an invalid signature",
         ErrorKind::InvalidIssuer => "is of another issuer",
-        ErrorKind::MissingRequiredClaim(_) => "lacks a claim",
-        _ => "cannot be read",
+        ErrorKind::MissingRequiredClaim(_) => "lacks a required claim",
+        _ => "cannot be parsed",
     }
 }

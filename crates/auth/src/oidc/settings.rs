@@ -1,4 +1,4 @@
-//! Which foreign issuers are believed, and what their words mean here.
+//! Settings of trusted foreign issuers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,44 +8,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AuthError, Role, internal};
 
-/// Where an issuer describes itself, after its own name (OpenID Connect Discovery 1.0, section 4).
+/// Path of the discovery document below the issuer (OpenID Connect Discovery 1.0, section 4).
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
-/// Longest name of an issuer in the subjects of its callers.
-const LONGEST_ALIAS: usize = 100;
+/// Maximum length of an alias.
+const MAX_ALIAS_LENGTH: usize = 100;
 
-/// An issuer of tokens outside the house, as Keycloak is.
+/// A trusted issuer of tokens outside of the fleet, such as Keycloak.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrustedIssuer {
-    /// The `iss` of its tokens, to the letter.
+    /// The exact `iss` of its tokens.
     pub issuer: String,
-    /// Its short name in subjects, `<alias>|<sub>`; host and port of the issuer when left out. Two issuers at one host need
-    /// one each.
+    /// Its short name in subjects, `<alias>|<sub>`; by default host and port of the issuer. Issuers at the same host must have
+    /// different aliases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
-    /// Whom its tokens are for: must stand in `aud`, or in `azp`, where Keycloak puts the client. Without it any token of the
-    /// issuer is taken, whatever client it was made for.
+    /// The required audience: must be in `aud`, or in `azp`, where Keycloak puts the client. Without it any token of the issuer
+    /// is accepted, for whichever client it was issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
-    /// Where it describes itself; `<issuer>/.well-known/openid-configuration` when left out. The description must name the
-    /// issuer all the same, so this is for an issuer that is reached by another address than its name.
+    /// URL of its discovery document; by default `<issuer>/.well-known/openid-configuration`. The document must still name the
+    /// issuer: this is for an issuer that is reached at another address than its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery_url: Option<String>,
-    /// By which algorithms its tokens may be signed.
-    #[serde(default = "usual")]
+    /// The allowed signature algorithms.
+    #[serde(default = "default_algorithms")]
     pub algorithms: Vec<SignedBy>,
-    /// Where its tokens name roles, with dots: `realm_access.roles`, `resource_access.<client>.roles`.
-    #[serde(default = "realm_roles")]
+    /// Path of the claim with the roles, such as `realm_access.roles` or `resource_access.<client>.roles`.
+    #[serde(default = "default_roles_claim")]
     pub roles_claim: String,
-    /// What its roles are here; a role that is not named gives nothing, and none gives `service`.
+    /// Maps its roles to ours. Unmapped roles are ignored; none may map to `service`.
     #[serde(default)]
     pub role_map: BTreeMap<String, Role>,
-    /// How far its clock may differ, in seconds; at most 300.
-    #[serde(default = "a_little")]
+    /// Tolerance for clock differences, in seconds; at most 300.
+    #[serde(default = "default_leeway")]
     pub leeway: u64,
 }
 
-/// A signature algorithm with a public key (RFC 7518, RFC 8037). HMAC and `none` have no name here.
+/// A signature algorithm with a public key (RFC 7518, RFC 8037). HMAC and `none` are not supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names are those of the RFCs")]
 pub enum SignedBy {
@@ -77,34 +77,34 @@ impl SignedBy {
     }
 }
 
-fn usual() -> Vec<SignedBy> {
+fn default_algorithms() -> Vec<SignedBy> {
     vec![SignedBy::RS256, SignedBy::ES256, SignedBy::EdDSA, SignedBy::PS256]
 }
 
-fn realm_roles() -> String {
+fn default_roles_claim() -> String {
     "realm_access.roles".into()
 }
 
-fn a_little() -> u64 {
+fn default_leeway() -> u64 {
     5
 }
 
 impl TrustedIssuer {
-    /// An issuer with everything else as it is when left out: it may sign, and its roles mean nothing.
+    /// An issuer with default settings; none of its roles are mapped.
     pub fn named(issuer: impl Into<String>) -> Self {
         Self {
             issuer: issuer.into(),
             alias: None,
             audience: None,
             discovery_url: None,
-            algorithms: usual(),
-            roles_claim: realm_roles(),
+            algorithms: default_algorithms(),
+            roles_claim: default_roles_claim(),
             role_map: BTreeMap::new(),
-            leeway: a_little(),
+            leeway: default_leeway(),
         }
     }
 
-    /// Its name in subjects.
+    /// Its alias, explicit or by default.
     pub(super) fn short_name(&self) -> Option<String> {
         match &self.alias {
             Some(alias) => Some(alias.clone()),
@@ -116,35 +116,36 @@ impl TrustedIssuer {
         }
     }
 
-    /// Where it describes itself.
-    pub(super) fn described_at(&self) -> String {
-        let usual = || format!("{}{WELL_KNOWN}", self.issuer.trim_end_matches('/'));
-        self.discovery_url.clone().unwrap_or_else(usual)
+    /// URL of its discovery document.
+    pub(super) fn discovery_url(&self) -> String {
+        let default = || format!("{}{WELL_KNOWN}", self.issuer.trim_end_matches('/'));
+        self.discovery_url.clone().unwrap_or_else(default)
     }
 
-    /// Says what of it cannot be meant.
+    /// Validates the settings; returns the alias.
     fn check(&self) -> Result<String, String> {
         if self.issuer.is_empty() || self.issuer == internal::ISSUER {
-            return Err("`issuer` is wanted, and is not the house itself".into());
+            return Err("`issuer` is required, and must not be the fleet's own".into());
         }
         let is_web = |text: &str| Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-        if !is_web(&self.described_at()) {
+        if !is_web(&self.discovery_url()) {
             return Err("`issuer` or `discovery_url` must be an http or https URL".into());
         }
         let fits = |name: &String| {
-            let sign = |char: char| char.is_ascii_alphanumeric() || ".:-_[]".contains(char);
-            (1..=LONGEST_ALIAS).contains(&name.len()) && name.chars().all(sign)
+            let is_allowed = |char: char| char.is_ascii_alphanumeric() || ".:-_[]".contains(char);
+            (1..=MAX_ALIAS_LENGTH).contains(&name.len()) && name.chars().all(is_allowed)
         };
         let name = self.short_name().filter(fits);
-        let name = name.ok_or_else(|| format!("`alias` is wanted: 1 to {LONGEST_ALIAS} letters, digits or . : - _"))?;
+        let name =
+            name.ok_or_else(|| format!("`alias` is required: 1 to {MAX_ALIAS_LENGTH} letters, digits or . : - _"))?;
         if self.algorithms.is_empty() {
-            return Err("`algorithms` names none".into());
+            return Err("`algorithms` is empty".into());
         }
         if self.audience.as_deref() == Some("") || self.roles_claim.is_empty() {
-            return Err("`audience` and `roles_claim` may be left out, but not empty".into());
+            return Err("`audience` and `roles_claim` may be omitted, but not empty".into());
         }
         if self.role_map.values().any(|role| *role == Role::Service) {
-            return Err("`role_map` gives `service`, which only the fleet's own key may".into());
+            return Err("`role_map` maps to `service`, which only the fleet's key may grant".into());
         }
         if self.leeway > 300 {
             return Err("`leeway` is more than 300 seconds".into());
@@ -153,17 +154,19 @@ impl TrustedIssuer {
     }
 }
 
-/// Checks all of them, and that none can be taken for another.
+/// Validates all settings, and that names and aliases are unique.
 pub(super) fn check(issuers: &[TrustedIssuer]) -> Result<(), AuthError> {
     let (mut names, mut aliases) = (BTreeSet::new(), BTreeSet::new());
     for issuer in issuers {
-        let wrong = |why: String| AuthError::Issuer { issuer: issuer.issuer.clone(), why };
-        let alias = issuer.check().map_err(wrong)?;
+        let invalid = |why: String| AuthError::Issuer { issuer: issuer.issuer.clone(), why };
+        let alias = issuer.check().map_err(invalid)?;
         if !names.insert(&issuer.issuer) {
-            return Err(wrong("it is named twice".into()));
+            return Err(invalid("it is listed twice".into()));
         }
         if !aliases.insert(alias.clone()) {
-            return Err(wrong(format!("another issuer is called {alias:?} too; give each an `alias`")));
+            return Err(invalid(format!(
+                "another issuer has the alias {alias:?} too; set a different `alias` for each"
+            )));
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What is believed of a foreign issuer, which is served here, and what is not.
+//! Tests of foreign tokens, against an issuer that the test serves.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,8 +29,8 @@ fn encoded(bytes: &[u8]) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The RSA key of a PKCS#8 document of that size, as the signer wants it (PKCS#1).
-const PKCS1_OF_2048: usize = 26;
+/// Offset of the PKCS#1 key, which the signer requires, in a PKCS#8 document of a 2048-bit key.
+const PKCS1_OFFSET: usize = 26;
 
 impl Signer {
     fn rsa(kid: &'static str) -> Self {
@@ -40,7 +40,7 @@ impl Signer {
         let (n, e) = (public.modulus(), public.exponent());
         let (n, e) = (encoded(n.big_endian_without_leading_zero()), encoded(e.big_endian_without_leading_zero()));
         let jwk = json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": kid, "n": n, "e": e});
-        let key = EncodingKey::from_rsa_der(&der.as_ref()[PKCS1_OF_2048..]);
+        let key = EncodingKey::from_rsa_der(&der.as_ref()[PKCS1_OFFSET..]);
         Self { kid, alg: Algorithm::RS256, key, jwk }
     }
 
@@ -72,38 +72,38 @@ impl Signer {
 #[derive(Default)]
 struct Served {
     keys: Mutex<Vec<Value>>,
-    /// What it calls itself; its own URL when empty.
-    calls_itself: Mutex<String>,
-    is_away: Mutex<bool>,
-    described: AtomicUsize,
-    looked: AtomicUsize,
+    /// The issuer in its discovery document; its own URL if empty.
+    issuer_name: Mutex<String>,
+    is_unreachable: Mutex<bool>,
+    discoveries: AtomicUsize,
+    key_requests: AtomicUsize,
 }
 
-/// An issuer as Keycloak is one, on a port of this machine.
-struct Fake {
+/// A fake of Keycloak on a local port.
+struct FakeIssuer {
     url: String,
     served: Arc<Served>,
 }
 
-impl Fake {
+impl FakeIssuer {
     async fn start(keys: &[&Signer]) -> Self {
         let served = Arc::new(Served::default());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/realms/EventProspect", listener.local_addr().unwrap());
         let (name, describing, giving) = (url.clone(), served.clone(), served.clone());
         let described = move || {
-            describing.described.fetch_add(1, Ordering::SeqCst);
-            let own = describing.calls_itself.lock().unwrap().clone();
+            describing.discoveries.fetch_add(1, Ordering::SeqCst);
+            let own = describing.issuer_name.lock().unwrap().clone();
             let issuer = if own.is_empty() { name.clone() } else { own };
             let body = json!({"issuer": issuer, "jwks_uri": format!("{name}/certs"), "token_endpoint": "x"});
-            let away = *describing.is_away.lock().unwrap();
-            async move { if away { Err(StatusCode::BAD_GATEWAY) } else { Ok(Json(body)) } }
+            let unreachable = *describing.is_unreachable.lock().unwrap();
+            async move { if unreachable { Err(StatusCode::BAD_GATEWAY) } else { Ok(Json(body)) } }
         };
         let certs = move || {
-            giving.looked.fetch_add(1, Ordering::SeqCst);
+            giving.key_requests.fetch_add(1, Ordering::SeqCst);
             let body = json!({"keys": *giving.keys.lock().unwrap()});
-            let away = *giving.is_away.lock().unwrap();
-            async move { if away { Err(StatusCode::BAD_GATEWAY) } else { Ok(Json(body)) } }
+            let unreachable = *giving.is_unreachable.lock().unwrap();
+            async move { if unreachable { Err(StatusCode::BAD_GATEWAY) } else { Ok(Json(body)) } }
         };
         let app = Router::new()
             .route("/realms/EventProspect/.well-known/openid-configuration", get(described))
@@ -118,12 +118,12 @@ impl Fake {
         *self.served.keys.lock().unwrap() = keys.iter().map(|key| key.jwk.clone()).collect();
     }
 
-    fn away(&self, away: bool) {
-        *self.served.is_away.lock().unwrap() = away;
+    fn set_unreachable(&self, unreachable: bool) {
+        *self.served.is_unreachable.lock().unwrap() = unreachable;
     }
 
-    fn looked(&self) -> usize {
-        self.served.looked.load(Ordering::SeqCst)
+    fn key_requests(&self) -> usize {
+        self.served.key_requests.load(Ordering::SeqCst)
     }
 
     fn settings(&self) -> TrustedIssuer {
@@ -141,11 +141,11 @@ impl Fake {
     }
 
     fn issuers_with(&self, settings: TrustedIssuer) -> ForeignIssuers {
-        let pace = Pace { between: Duration::from_millis(80), ..Pace::USUAL };
-        ForeignIssuers::paced(&[settings], None, pace).unwrap()
+        let policy = RefreshPolicy { min_interval: Duration::from_millis(80), ..RefreshPolicy::DEFAULT };
+        ForeignIssuers::with_policy(&[settings], None, policy).unwrap()
     }
 
-    /// What Keycloak says of a user by default: the client stands in `azp`, not in `aud`.
+    /// The claims that Keycloak issues by default: the client is in `azp`, not in `aud`.
     fn claims(&self) -> Value {
         json!({"iss": self.url, "aud": "account", "azp": "event-prospect", "sub": "f3b1", "typ": "Bearer",
                "exp": now() + 300, "iat": now(), "jti": "t-1", "email": "eve@example.org",
@@ -167,9 +167,9 @@ async fn refused(issuers: &ForeignIssuers, what: &str, token: &str) {
 }
 
 #[tokio::test]
-async fn a_good_token_gives_a_stranger_with_a_name_of_his_own() {
+async fn a_valid_token_gives_a_caller_with_a_prefixed_subject() {
     let signers = [Signer::rsa("r"), Signer::p256("e"), Signer::ed25519("d")];
-    let fake = Fake::start(&[&signers[0], &signers[1], &signers[2]]).await;
+    let fake = FakeIssuer::start(&[&signers[0], &signers[1], &signers[2]]).await;
     let issuers = fake.issuers();
     for signer in &signers {
         let foreign = issuers.verify(&signer.sign(&fake.claims())).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_good_token_gives_a_stranger_with_a_name_of_his_own() {
         assert_eq!(foreign.preferred_username.as_deref(), Some("eve"));
         assert_eq!(foreign.claims["realm_access"]["roles"][1], "offline_access");
     }
-    assert_eq!((fake.served.described.load(Ordering::SeqCst), fake.looked()), (1, 1), "looked for once");
+    assert_eq!((fake.served.discoveries.load(Ordering::SeqCst), fake.key_requests()), (1, 1), "fetched once");
 
     let mut ps256 = Signer::rsa("p");
     (ps256.alg, ps256.jwk["alg"]) = (Algorithm::PS256, json!("PS256"));
@@ -192,13 +192,13 @@ async fn a_good_token_gives_a_stranger_with_a_name_of_his_own() {
     let mut no_kid = ps256.header();
     no_kid.kid = None;
     let token = encode(&no_kid, &fake.claims(), &ps256.key).unwrap();
-    assert!(issuers.verify(&token).await.is_ok(), "there is but one key that it can be");
+    assert!(issuers.verify(&token).await.is_ok(), "only one key fits");
 }
 
 #[tokio::test]
 async fn claims_that_do_not_fit_are_refused_although_well_signed() {
     let signer = Signer::rsa("r");
-    let fake = Fake::start(&[&signer]).await;
+    let fake = FakeIssuer::start(&[&signer]).await;
     let issuers = fake.issuers();
     assert!(issuers.verify(&signer.sign(&fake.with("aud", json!(["x", "event-prospect"])))).await.is_ok());
     for (what, claim, value) in [
@@ -228,7 +228,7 @@ async fn claims_that_do_not_fit_are_refused_although_well_signed() {
 #[tokio::test]
 async fn forged_signatures_and_headers_are_refused() {
     let (rsa, p256) = (Signer::rsa("r"), Signer::p256("e"));
-    let fake = Fake::start(&[&rsa, &p256]).await;
+    let fake = FakeIssuer::start(&[&rsa, &p256]).await;
     let issuers = fake.issuers();
     let claims = fake.claims();
     let part = |value: &Value| encoded(value.to_string().as_bytes());
@@ -272,9 +272,9 @@ async fn forged_signatures_and_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn keys_that_change_are_followed_and_garbage_floods_nobody() {
+async fn changed_keys_are_fetched_and_invalid_tokens_do_not_flood_the_issuer() {
     let (old, new) = (Signer::rsa("old"), Signer::rsa("new"));
-    let fake = Fake::start(&[&old]).await;
+    let fake = FakeIssuer::start(&[&old]).await;
     let issuers = fake.issuers();
     assert!(issuers.verify(&old.sign(&fake.claims())).await.is_ok());
     for n in 0..50 {
@@ -283,39 +283,44 @@ async fn keys_that_change_are_followed_and_garbage_floods_nobody() {
         let garbage = encode(&header, &fake.claims(), &new.key).unwrap();
         refused(&issuers, "garbage", &garbage).await;
     }
-    assert!(fake.looked() <= 3, "{} looks", fake.looked());
+    assert!(fake.key_requests() <= 3, "{} requests", fake.key_requests());
 
     fake.publish(&[&new]);
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(issuers.verify(&new.sign(&fake.claims())).await.is_ok(), "followed without a restart");
-    refused(&issuers, "a key that was taken away", &old.sign(&fake.claims())).await;
+    assert!(issuers.verify(&new.sign(&fake.claims())).await.is_ok(), "fetched without a restart");
+    refused(&issuers, "a removed key", &old.sign(&fake.claims())).await;
 
-    let pace = Pace { max_age: Duration::from_millis(50), between: Duration::ZERO, ..Pace::USUAL };
-    let aging = ForeignIssuers::paced(&[fake.settings()], None, pace).unwrap();
+    let policy =
+        RefreshPolicy { max_age: Duration::from_millis(50), min_interval: Duration::ZERO, ..RefreshPolicy::DEFAULT };
+    let aging = ForeignIssuers::with_policy(&[fake.settings()], None, policy).unwrap();
     assert!(aging.verify(&new.sign(&fake.claims())).await.is_ok());
     fake.publish(&[&old]);
     tokio::time::sleep(Duration::from_millis(60)).await;
-    refused(&aging, "a known key, taken away since", &new.sign(&fake.claims())).await;
+    refused(&aging, "a known key that was removed", &new.sign(&fake.claims())).await;
 }
 
 #[tokio::test]
-async fn while_the_issuer_is_away_what_is_known_goes_on_and_the_rest_waits() {
+async fn while_the_issuer_is_unreachable_known_keys_stay_valid_and_others_are_unavailable() {
     let (known, other) = (Signer::rsa("known"), Signer::rsa("other"));
-    let fake = Fake::start(&[&known, &other]).await;
-    fake.away(true);
-    let pace = Pace { max_age: Duration::from_millis(50), between: Duration::from_millis(20), ..Pace::USUAL };
-    let issuers = ForeignIssuers::paced(&[fake.settings()], None, pace).unwrap();
+    let fake = FakeIssuer::start(&[&known, &other]).await;
+    fake.set_unreachable(true);
+    let policy = RefreshPolicy {
+        max_age: Duration::from_millis(50),
+        min_interval: Duration::from_millis(20),
+        ..RefreshPolicy::DEFAULT
+    };
+    let issuers = ForeignIssuers::with_policy(&[fake.settings()], None, policy).unwrap();
     let token = known.sign(&fake.claims());
     assert_eq!(issuers.verify(&token).await, Err(ForeignError::Away));
     let problem = Problem::from(ForeignError::Away);
     assert_eq!(problem.kind(), Kind::Unavailable);
-    fake.away(false);
+    fake.set_unreachable(false);
     fake.publish(&[&known]);
     tokio::time::sleep(Duration::from_millis(30)).await;
     assert!(issuers.verify(&token).await.is_ok());
-    fake.away(true);
+    fake.set_unreachable(true);
     tokio::time::sleep(Duration::from_millis(60)).await;
-    assert!(issuers.verify(&token).await.is_ok(), "known keys go on, however old");
+    assert!(issuers.verify(&token).await.is_ok(), "known keys stay valid, however old");
     assert_eq!(issuers.verify(&other.sign(&fake.claims())).await, Err(ForeignError::Away));
 
     let nowhere = TrustedIssuer { alias: Some("nowhere".into()), ..TrustedIssuer::named("http://127.0.0.1:9") };
@@ -325,26 +330,26 @@ async fn while_the_issuer_is_away_what_is_known_goes_on_and_the_rest_waits() {
 }
 
 #[tokio::test]
-async fn a_description_of_somebody_else_gives_no_keys() {
+async fn a_discovery_document_of_another_issuer_gives_no_keys() {
     let signer = Signer::rsa("r");
-    let fake = Fake::start(&[&signer]).await;
-    *fake.served.calls_itself.lock().unwrap() = "http://somebody.else".into();
+    let fake = FakeIssuer::start(&[&signer]).await;
+    *fake.served.issuer_name.lock().unwrap() = "http://another.example".into();
     assert_eq!(fake.issuers().verify(&signer.sign(&fake.claims())).await, Err(ForeignError::Away));
-    assert_eq!(fake.looked(), 0);
-    // Reached by another address than its name, which is what its description says.
+    assert_eq!(fake.key_requests(), 0);
+    // Reached at another address than its name, which its discovery document confirms.
     let settings = TrustedIssuer {
-        issuer: "http://somebody.else".into(),
+        issuer: "http://another.example".into(),
         discovery_url: Some(format!("{}/.well-known/openid-configuration", fake.url)),
         ..fake.settings()
     };
     let issuers = fake.issuers_with(settings);
-    assert!(issuers.verify(&signer.sign(&fake.with("iss", json!("http://somebody.else")))).await.is_ok());
+    assert!(issuers.verify(&signer.sign(&fake.with("iss", json!("http://another.example")))).await.is_ok());
 }
 
 #[tokio::test]
-async fn a_service_takes_both_and_mixes_nobody_up() {
+async fn a_service_accepts_both_and_confuses_no_callers() {
     let signer = Signer::rsa("r");
-    let fake = Fake::start(&[&signer]).await;
+    let fake = FakeIssuer::start(&[&signer]).await;
     let internal = InternalKey::generate().unwrap();
     let config = AuthConfig {
         issuer: "souk".into(),
@@ -359,13 +364,13 @@ async fn a_service_takes_both_and_mixes_nobody_up() {
     let own_name = TrustedIssuer { issuer: "souk".into(), ..fake.settings() };
     assert!(Verifier::new(&AuthConfig { trusted_issuers: vec![own_name], ..config.clone() }).is_err());
     let service = signer.sign(&fake.with("realm_access", json!({"roles": ["service", "admin"]})));
-    assert!(verifier.verify(&service).await.unwrap().roles.is_empty(), "what is not mapped gives nothing");
+    assert!(verifier.verify(&service).await.unwrap().roles.is_empty(), "unmapped roles are ignored");
     let without = Verifier::new(&AuthConfig { trusted_issuers: Vec::new(), ..config }).unwrap();
     assert_eq!(without.verify(&signer.sign(&fake.claims())).await.unwrap_err().kind(), Kind::Unauthenticated);
 }
 
 #[test]
-fn settings_that_cannot_be_meant_are_refused() {
+fn invalid_settings_are_refused() {
     let read = |value: Value| serde_json::from_value::<Vec<TrustedIssuer>>(value);
     let least = read(json!([{"issuer": "https://kc.example/realms/a", "role_map": {"boss": "admin"}}])).unwrap();
     assert_eq!(serde_json::from_value::<Vec<TrustedIssuer>>(serde_json::to_value(&least).unwrap()).unwrap(), least);
@@ -388,7 +393,7 @@ fn settings_that_cannot_be_meant_are_refused() {
         (json!([{"issuer": "https://kc.example"}, {"issuer": "https://kc.example"}]), "twice"),
         (json!([{"issuer": "https://kc.example/a"}, {"issuer": "https://kc.example/b"}]), "alias"),
     ] {
-        let told = ForeignIssuers::new(&read(bad).unwrap(), None).unwrap_err().to_string();
-        assert!(told.contains(why) && told.contains("SOUK_TRUSTED_ISSUERS"), "{told}");
+        let error = ForeignIssuers::new(&read(bad).unwrap(), None).unwrap_err().to_string();
+        assert!(error.contains(why) && error.contains("SOUK_TRUSTED_ISSUERS"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
-//! What is believed and what is not.
+//! Which tokens are accepted, and which are refused.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::sync::{Arc, Mutex};
 
@@ -27,15 +27,15 @@ fn good_claims() -> Value {
            "roles": ["manager"], "stores": ["berlin"]})
 }
 
-/// Looks for keys and finds the same.
-fn nothing_new(jwk: Value) -> auth::Look {
+/// Always fetches the same key.
+fn same_key(jwk: Value) -> auth::FetchKeys {
     Arc::new(move || {
         let jwks = vec![jwk.clone()];
         Box::pin(async move { Some(jwks) })
     })
 }
 
-struct House {
+struct TestIssuer {
     issuer: Issuer,
     internal: InternalKey,
     config: AuthConfig,
@@ -43,7 +43,7 @@ struct House {
     verifier: Verifier,
 }
 
-impl House {
+impl TestIssuer {
     fn new() -> Self {
         let issuer = Issuer::generate(ISSUER).unwrap();
         let internal = InternalKey::generate().unwrap();
@@ -56,7 +56,7 @@ impl House {
         let revoked: Arc<Mutex<Vec<String>>> = Arc::default();
         let seen = revoked.clone();
         let is_revoked = Arc::new(move |jti: &str| seen.lock().unwrap().iter().any(|known| known == jti));
-        let local = LocalKeys { jwks: vec![issuer.jwk()], look: nothing_new(issuer.jwk()), is_revoked };
+        let local = LocalKeys { jwks: vec![issuer.jwk()], fetch: same_key(issuer.jwk()), is_revoked };
         let verifier = Verifier::with_local_keys(&config, &local).unwrap();
         Self { issuer, internal, config, revoked, verifier }
     }
@@ -68,7 +68,7 @@ impl House {
         header
     }
 
-    /// Signs with the issuer's own key, whatever the claims.
+    /// Signs any claims with the issuer's key.
     fn sign(&self, header: &Header, claims: &Value) -> String {
         encode(header, claims, &EncodingKey::from_ec_der(self.issuer.pkcs8())).unwrap()
     }
@@ -86,73 +86,73 @@ impl House {
 
     async fn refuses(&self, what: &str, token: &str) {
         match self.verifier.verify(token).await {
-            Ok(caller) => panic!("{what} is believed: {caller:?}"),
+            Ok(caller) => panic!("{what} is accepted: {caller:?}"),
             Err(problem) => assert_eq!(problem.kind(), Kind::Unauthenticated, "{what}: {problem}"),
         }
     }
 }
 
 #[tokio::test]
-async fn a_good_token_tells_who_calls_until_it_is_revoked() {
-    let house = House::new();
-    let issued = house.token(&[Role::Manager, Role::Customer]);
-    let caller = house.verifier.verify(&issued.token).await.unwrap();
+async fn a_valid_token_identifies_the_caller_until_it_is_revoked() {
+    let test = TestIssuer::new();
+    let issued = test.token(&[Role::Manager, Role::Customer]);
+    let caller = test.verifier.verify(&issued.token).await.unwrap();
     assert_eq!((caller.subject.as_str(), caller.customer_id.as_deref()), ("u-1", Some("c-1")));
     assert!(caller.is_staff() && !caller.is_admin() && caller.may_act_in("berlin") && !caller.may_act_in("paris"));
     assert_eq!(caller.expires_at, issued.expires_at);
 
-    house.revoked.lock().unwrap().push(issued.jti);
-    house.refuses("a revoked token", &issued.token).await;
+    test.revoked.lock().unwrap().push(issued.jti);
+    test.refuses("a revoked token", &issued.token).await;
 }
 
-/// The good token, changed.
-fn forge(house: &House, change: impl Fn(&mut Header, &mut Value)) -> String {
-    let (mut header, mut claims) = (house.header(), good_claims());
+/// The valid token with a change.
+fn forge(test: &TestIssuer, change: impl Fn(&mut Header, &mut Value)) -> String {
+    let (mut header, mut claims) = (test.header(), good_claims());
     change(&mut header, &mut claims);
-    house.sign(&header, &claims)
+    test.sign(&header, &claims)
 }
 
 #[tokio::test]
 async fn forged_signatures_and_headers_are_refused() {
-    let house = House::new();
-    let (good, claims) = (house.header(), good_claims());
-    let unchanged = forge(&house, |_, _| {});
-    assert!(house.verifier.verify(&unchanged).await.is_ok(), "it is the measure of the others");
+    let test = TestIssuer::new();
+    let (good, claims) = (test.header(), good_claims());
+    let unchanged = forge(&test, |_, _| {});
+    assert!(test.verifier.verify(&unchanged).await.is_ok(), "the unchanged token is valid");
 
     let part = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let none = format!("{}.{}.", part(&json!({"alg": "none", "typ": "at+jwt"})), part(&claims));
-    house.refuses("alg none", &none).await;
+    test.refuses("alg none", &none).await;
 
     let mut hs256 = Header::new(Algorithm::HS256);
     (hs256.typ, hs256.kid) = (good.typ.clone(), good.kid.clone());
-    let jwk = house.issuer.jwk();
+    let jwk = test.issuer.jwk();
     for secret in [jwk["x"].as_str().unwrap().to_owned(), jwk.to_string()] {
         let token = encode(&hs256, &claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap();
-        house.refuses("HS256 with the public key", &token).await;
+        test.refuses("HS256 with the public key", &token).await;
     }
 
     let other = Issuer::generate(ISSUER).unwrap();
     let stolen_kid = encode(&good, &claims, &EncodingKey::from_ec_der(other.pkcs8())).unwrap();
-    house.refuses("another key under the known kid", &stolen_kid).await;
-    let unknown_kid = forge(&house, |header, _| header.kid = Some(other.kid().into()));
-    house.refuses("an unknown kid", &unknown_kid).await;
+    test.refuses("another key under the known kid", &stolen_kid).await;
+    let unknown_kid = forge(&test, |header, _| header.kid = Some(other.kid().into()));
+    test.refuses("an unknown kid", &unknown_kid).await;
 
-    house.refuses("wrong typ", &forge(&house, |header, _| header.typ = Some("JWT".into()))).await;
-    house.refuses("no typ", &forge(&house, |header, _| header.typ = None)).await;
-    house.refuses("no kid", &forge(&house, |header, _| header.kid = None)).await;
-    house.refuses("critical extension", &forge(&house, |header, _| header.crit = Some(vec!["x".into()]))).await;
+    test.refuses("wrong typ", &forge(&test, |header, _| header.typ = Some("JWT".into()))).await;
+    test.refuses("no typ", &forge(&test, |header, _| header.typ = None)).await;
+    test.refuses("no kid", &forge(&test, |header, _| header.kid = None)).await;
+    test.refuses("critical extension", &forge(&test, |header, _| header.crit = Some(vec!["x".into()]))).await;
     for nonsense in ["", "a.b.c", "x", &"a".repeat(1 << 20), "ü.ü.ü"] {
-        house.refuses("nonsense", nonsense).await;
+        test.refuses("nonsense", nonsense).await;
     }
     let mut broken = unchanged.into_bytes();
     let middle = broken.len() / 2;
     broken[middle] ^= 1;
-    house.refuses("a flipped bit", &String::from_utf8_lossy(&broken)).await;
+    test.refuses("a flipped bit", &String::from_utf8_lossy(&broken)).await;
 }
 
 #[tokio::test]
 async fn claims_that_do_not_fit_are_refused_although_well_signed() {
-    let house = House::new();
+    let test = TestIssuer::new();
     for (what, claim, value) in [
         ("wrong audience", "aud", json!("elsewhere")),
         ("other issuer", "iss", json!("http://evil.test")),
@@ -166,41 +166,41 @@ async fn claims_that_do_not_fit_are_refused_although_well_signed() {
         ("role service among others", "roles", json!(["admin", "service"])),
         ("acting for somebody", "act", json!({"sub": "u-2"})),
     ] {
-        house.refuses(what, &forge(&house, |_, claims| claims[claim] = value.clone())).await;
+        test.refuses(what, &forge(&test, |_, claims| claims[claim] = value.clone())).await;
     }
     for missing in ["exp", "nbf", "iat", "aud", "iss", "sub", "jti"] {
-        let token = forge(&house, |_, claims| drop(claims.as_object_mut().unwrap().remove(missing)));
-        house.refuses(missing, &token).await;
+        let token = forge(&test, |_, claims| drop(claims.as_object_mut().unwrap().remove(missing)));
+        test.refuses(missing, &token).await;
     }
 }
 
 #[tokio::test]
-async fn only_the_fleets_key_makes_a_service() {
-    let house = House::new();
-    let token = house.internal.clone().for_service("order").mint("u-7").unwrap();
-    let caller = house.verifier.verify(&token).await.unwrap();
+async fn only_the_fleets_key_grants_the_role_service() {
+    let test = TestIssuer::new();
+    let token = test.internal.clone().for_service("order").mint("u-7").unwrap();
+    let caller = test.verifier.verify(&token).await.unwrap();
     assert!(caller.is_service() && !caller.is_staff());
     assert_eq!((caller.subject.as_str(), caller.actor().as_str()), ("order", "u-7"));
-    assert_eq!(house.internal.mint("u-8").unwrap(), house.internal.mint("u-8").unwrap(), "minted once, used again");
+    assert_eq!(test.internal.mint("u-8").unwrap(), test.internal.mint("u-8").unwrap(), "the token is reused");
 
-    house.refuses("another fleet's key", &InternalKey::generate().unwrap().mint("u-7").unwrap()).await;
-    let deaf = Verifier::new(&AuthConfig {
+    test.refuses("another fleet's key", &InternalKey::generate().unwrap().mint("u-7").unwrap()).await;
+    let without_key = Verifier::new(&AuthConfig {
         internal_key: chassis::Secret::default(),
         jwks_url: "http://127.0.0.1:9/".into(),
-        ..house.config.clone()
+        ..test.config.clone()
     });
-    assert_eq!(deaf.unwrap().verify(&token).await.unwrap_err().kind(), Kind::Unavailable);
-    let bad = AuthConfig { internal_key: chassis::Secret::new("c2VjcmV0"), ..house.config };
+    assert_eq!(without_key.unwrap().verify(&token).await.unwrap_err().kind(), Kind::Unavailable);
+    let bad = AuthConfig { internal_key: chassis::Secret::new("c2VjcmV0"), ..test.config };
     let err = Verifier::new(&bad).unwrap_err().to_string();
     assert!(err.contains("SOUK_INTERNAL_KEY") && !err.contains("c2VjcmV0"), "{err}");
 }
 
 #[tokio::test]
-async fn keys_that_the_issuer_changes_are_followed() {
+async fn changed_keys_of_the_issuer_are_fetched() {
     let (old, new) = (Issuer::generate(ISSUER).unwrap(), Issuer::generate(ISSUER).unwrap());
     let published = Arc::new(Mutex::new(vec![old.jwk()]));
-    let (keys, looks) = (published.clone(), Arc::new(Mutex::new(0)));
-    let counted = looks.clone();
+    let (keys, requests) = (published.clone(), Arc::new(Mutex::new(0)));
+    let counted = requests.clone();
     let app = Router::new()
         .route(
             "/.well-known/jwks.json",
@@ -228,13 +228,13 @@ async fn keys_that_the_issuer_changes_are_followed() {
     let refused = verifier.verify(&token(&old, "j-revoked")).await.unwrap_err();
     assert!(refused.detail().contains("revoked"), "{refused}");
     assert!(verifier.verify(&token(&new, "j-2")).await.is_err());
-    assert_eq!(*looks.lock().unwrap(), 1, "unknown keys do not make for a look each");
+    assert_eq!(*requests.lock().unwrap(), 1, "unknown keys do not cause a request each");
 
     *published.lock().unwrap() = vec![new.jwk()];
     tokio::time::sleep(std::time::Duration::from_millis(2100)).await;
     assert!(verifier.verify(&token(&new, "j-2")).await.is_ok());
-    let gone = verifier.verify(&token(&old, "j-3")).await.unwrap_err();
-    assert_eq!(gone.kind(), Kind::Unauthenticated);
+    let refused = verifier.verify(&token(&old, "j-3")).await.unwrap_err();
+    assert_eq!(refused.kind(), Kind::Unauthenticated);
 }
 
 #[derive(Clone)]
@@ -247,12 +247,12 @@ impl FromRef<State> for Verifier {
 }
 
 #[tokio::test]
-async fn a_handler_names_who_may_call_it() {
-    let house = House::new();
+async fn a_handler_declares_who_may_call_it() {
+    let test = TestIssuer::new();
     let app = Router::new()
         .route("/me", get(|caller: Caller| async move { caller.subject }))
         .route("/admin", get(|caller: Allow<AdminOnly>| async move { caller.subject.clone() }))
-        .with_state(State(house.verifier.clone()));
+        .with_state(State(test.verifier.clone()));
     let ask = |path: &str, header: Option<String>| {
         let mut request = http::Request::get(path);
         if let Some(header) = header {
@@ -262,7 +262,7 @@ async fn a_handler_names_who_may_call_it() {
         let request = request.body(Body::empty()).unwrap();
         async move { app.oneshot(request).await.unwrap() }
     };
-    let clerk = house.token(&[Role::Clerk]).token;
+    let clerk = test.token(&[Role::Clerk]).token;
     let anonymous = ask("/me", None).await;
     assert_eq!(
         (anonymous.status().as_u16(), &anonymous.headers()["www-authenticate"]),
@@ -271,6 +271,6 @@ async fn a_handler_names_who_may_call_it() {
     assert_eq!(ask("/me", Some(format!("Basic {clerk}"))).await.status(), 401);
     assert_eq!(ask("/me", Some(format!("bearer {clerk}"))).await.status(), 200);
     assert_eq!(ask("/admin", Some(format!("Bearer {clerk}"))).await.status(), 403);
-    let admin = house.token(&[Role::Admin]).token;
+    let admin = test.token(&[Role::Admin]).token;
     assert_eq!(ask("/admin", Some(format!("Bearer {admin}"))).await.status(), 200);
 }
