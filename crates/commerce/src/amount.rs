@@ -1,4 +1,4 @@
-//! Money as it is calculated with: whole minor units, never a binary float.
+//! Amounts of money in integer minor units, never in binary floating point.
 
 use std::{borrow::Cow, fmt, str::FromStr};
 
@@ -8,19 +8,18 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::{Invalid, Quantity};
 
-/// The largest amount that is taken, in minor units: exact in every JSON reader (2^53) with room to add up.
+/// The largest amount, in minor units: exact in every JSON parser (below 2^53), with room for sums.
 const MAX_MINOR: i64 = 1_000_000_000_000_000;
 
-/// An amount of money in minor units (cents). The currency stands beside it, once per document.
+/// An amount of money in minor units (cents). The document that contains it has the currency.
 ///
-/// On the wire it is a JSON number with at most two decimals. It is read from the number's digits, so
-/// 0.1 is ten cents and 12.345 is refused. Because it reads the raw digits it cannot stand inside
-/// `#[serde(flatten)]` or an untagged enum.
+/// In JSON it is a number with at most two decimals. It is parsed from the digits of the number, so 0.1 is exactly ten cents
+/// and 12.345 is refused. Since that needs the raw text, it cannot be used inside `#[serde(flatten)]` or an untagged enum.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Amount(i64);
 
 impl Amount {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
     /// From minor units (cents).
@@ -33,27 +32,27 @@ impl Amount {
         self.0
     }
 
-    /// True below zero.
+    /// Whether the amount is below zero.
     pub const fn is_negative(self) -> bool {
         self.0 < 0
     }
 
-    /// The sum, or nothing where it is beyond the largest amount.
+    /// The sum; `None` if it exceeds the largest amount.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).and_then(Self::bounded)
     }
 
-    /// The difference, or nothing where it is beyond the largest amount.
+    /// The difference; `None` if it exceeds the largest amount.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.0.checked_sub(other.0).and_then(Self::bounded)
     }
 
-    /// The price of so many, or nothing where it is beyond the largest amount.
+    /// The price of a quantity; `None` if it exceeds the largest amount.
     pub fn checked_mul(self, quantity: Quantity) -> Option<Self> {
         self.0.checked_mul(i64::from(quantity.get())).and_then(Self::bounded)
     }
 
-    /// The sum of many, or nothing where it is beyond the largest amount.
+    /// The sum of all amounts; `None` if it exceeds the largest amount.
     pub fn sum(amounts: impl IntoIterator<Item = Self>) -> Option<Self> {
         amounts.into_iter().try_fold(Self::ZERO, |sum, amount| sum.checked_add(amount))
     }
@@ -75,10 +74,11 @@ impl fmt::Display for Amount {
 impl FromStr for Amount {
     type Err = Invalid;
 
-    /// Reads the digits of a decimal number. Trailing zeros past the second decimal are no third decimal.
+    /// Parses a decimal number. Zeros after the second decimal are allowed.
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let bad =
-            || Invalid(format!("`{text}` is no amount: a number with at most two decimals, at most 10000000000000"));
+        let bad = || {
+            Invalid(format!("`{text}` is not an amount: a number with at most two decimals, at most 10000000000000"))
+        };
         let (negative, digits) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -92,7 +92,7 @@ impl FromStr for Amount {
         if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) || mantissa.ends_with('.') {
             return Err(bad());
         }
-        // The value is `number` times ten to the power `shift`; wanted is a whole number of hundredths.
+        // The amount in hundredths is `number` times ten to the power of `shift`, and must be an integer.
         let fraction = fraction.trim_end_matches('0');
         let number: i64 = format!("{whole}{fraction}").parse().map_err(|_| bad())?;
         let shift = exponent.checked_add(2).ok_or_else(bad)? - i32::try_from(fraction.len()).map_err(|_| bad())?;
@@ -136,7 +136,7 @@ impl utoipa::PartialSchema for Amount {
     fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
         ObjectBuilder::new()
             .schema_type(Type::Number)
-            .description(Some("Money with at most two decimals."))
+            .description(Some("An amount of money with at most two decimals."))
             .multiple_of(Some(0.01))
             .examples([serde_json::json!(12.5)])
             .into()
@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_read_exactly() {
+    fn digits_are_parsed_exactly() {
         for (text, minor) in [
             ("0", 0),
             ("0.1", 10),
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_amount_is_refused() {
+    fn invalid_amounts_are_refused() {
         for text in
             ["12.345", "", ".5", "5.", "1e99", "--1", "NaN", "\"1\"", "10000000000000.01", "1e-3", "1e2147483647"]
         {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn json_keeps_the_value_through_text_and_tree() {
+    fn json_preserves_the_value_as_text_and_as_tree() {
         for minor in [0, 1, 10, 99, 100, 12_345, -250, MAX_MINOR] {
             let amount = Amount::from_minor(minor);
             let text = serde_json::to_string(&amount).expect("serialises");

@@ -17,7 +17,7 @@ impl Currency {
 
     /// The code.
     pub fn as_str(&self) -> &str {
-        // The only constructors take ASCII letters, so the fallback is never seen.
+        // All constructors require ASCII letters, so the fallback is never used.
         std::str::from_utf8(&self.0).unwrap_or("XXX")
     }
 }
@@ -40,9 +40,9 @@ impl FromStr for Currency {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         match text.as_bytes() {
             [a, b, c] if [a, b, c].iter().all(|l| l.is_ascii_uppercase()) => Ok(Self([*a, *b, *c])),
-            _ => {
-                Err(Invalid(format!("`{text}` is no currency: three capital letters as in ISO 4217, for example EUR")))
-            }
+            _ => Err(Invalid(format!(
+                "`{text}` is not a currency: three capital letters as in ISO 4217, for example EUR"
+            ))),
         }
     }
 }
@@ -70,7 +70,7 @@ impl utoipa::PartialSchema for Currency {
         ObjectBuilder::new()
             .schema_type(Type::String)
             .pattern(Some("^[A-Z]{3}$"))
-            .description(Some("ISO 4217 code."))
+            .description(Some("A currency by its ISO 4217 code."))
             .examples([serde_json::json!("EUR")])
             .into()
     }

@@ -1,4 +1,4 @@
-//! Ids that cannot be mixed up: an order's id is never a product's.
+//! Typed ids: the id of an order cannot be used as that of a product.
 
 use std::{
     borrow::Cow,
@@ -13,7 +13,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 use crate::Invalid;
 
-/// What an id can be of.
+/// The kinds of ids.
 pub mod kind {
     /// An order.
     #[derive(Debug)]
@@ -58,32 +58,32 @@ pub type PaymentId = Id<kind::Payment>;
 /// Id of a return.
 pub type ReturnId = Id<kind::Return>;
 
-/// An opaque id: made as UUIDv7, or chosen by the client from letters, digits and `-._~:@`, at most 64 of them.
-/// `.` and `..` are none, since in a path they are steps.
+/// An opaque id: a generated UUIDv7, or 1 to 64 letters, digits and `-._~:@` chosen by the client. `.` and `..` are refused,
+/// since URL paths resolve them.
 pub struct Id<K> {
     text: Box<str>,
     kind: PhantomData<fn() -> K>,
 }
 
 impl<K> Id<K> {
-    /// A new id (UUIDv7, RFC 9562): unique, and later ones sort after earlier ones.
-    #[expect(clippy::new_without_default, reason = "a new id is never a default value")]
+    /// Generates an id (UUIDv7, RFC 9562). Ids are unique and sort by the time of their creation.
+    #[expect(clippy::new_without_default, reason = "a generated id is not a default value")]
     pub fn new() -> Self {
         Self::trusted(uuid::Uuid::now_v7().to_string())
     }
 
-    /// Checks a client's id.
+    /// Validates an id from a client.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~:@".contains(&b);
         if (1..=64).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".." {
             Ok(Self::trusted(text.to_owned()))
         } else {
             let shown: String = text.chars().take(70).collect();
-            Err(Invalid(format!("`{shown}` is no id: 1 to 64 letters, digits or - . _ ~ : @, and not . or ..")))
+            Err(Invalid(format!("`{shown}` is not an id: 1 to 64 letters, digits or - . _ ~ : @, and not . or ..")))
         }
     }
 
-    /// Takes an id that is known to be one, as from our own store.
+    /// Wraps a text that is known to be a valid id, such as one from our own store.
     pub fn trusted(text: String) -> Self {
         Self { text: text.into_boxed_str(), kind: PhantomData }
     }
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_fits_a_path_is_an_id() {
+    fn an_id_is_safe_in_a_url_path() {
         for text in ["gift_0001_20", "...", ".a", "a.", "..b"] {
             assert!(OrderId::parse(text).is_ok(), "{text:?}");
         }

@@ -1,6 +1,6 @@
-//! Value types of the field: money, quantities, ids, times and pages.
+//! Value types of commerce: amounts, quantities, currencies, ids, times and pages.
 //!
-//! What more than two services exchange stands here, and nothing else: no entities, no I/O.
+//! It contains only types that more than two services exchange: no entities, no I/O.
 
 mod amount;
 mod currency;
@@ -15,7 +15,7 @@ pub use id::{CustomerId, Id, LineId, OrderId, PaymentId, PlaceId, ProductId, Ret
 pub use quantity::Quantity;
 pub use time::Timestamp;
 
-/// Why a text or number is no value of the wanted type. The text tells a person what to write instead.
+/// Why a text or number is not a valid value of a type. The message describes what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub(crate) String);

@@ -1,54 +1,54 @@
-//! Lists in pages: `limit` and an opaque signed `cursor`; numbered pages for those who count them.
+//! Pagination of lists: by `limit` and an opaque signed `cursor`, or by page number.
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use utoipa::{IntoParams, ToSchema};
 
-/// Rows of a page when the caller does not say.
+/// Rows per page if the request sets no `limit`.
 pub const DEFAULT_LIMIT: u32 = 20;
-/// Most rows of a page.
+/// Maximum number of rows per page.
 pub const MAX_LIMIT: u32 = 100;
-/// How deep numbered pages reach: beyond it only a cursor is cheap.
+/// The last row that numbered pages reach: an offset beyond it would be slow, a cursor is not.
 pub const MAX_NUMBERED_ROWS: u32 = 10_000;
 
-/// What a list may be asked for. Stands as a part of each list's own query.
+/// The pagination parameters of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 pub struct PageQuery {
-    /// Rows wanted, 1 to 100; 20 if not said.
+    /// Maximum number of rows in the page, 1 to 100; 20 by default.
     pub limit: Option<u32>,
-    /// Where the page before ended: its `next_cursor`.
+    /// Continues after the previous page: its `next_cursor`. Cannot be combined with `page`.
     pub cursor: Option<String>,
-    /// Numbered page, from 1, down to 10,000 rows.
+    /// Page number, from 1 on. Numbered pages reach the first 10,000 rows.
     pub page: Option<u32>,
-    /// Whether the answer tells the `total`.
+    /// Whether the response contains `total`; false by default.
     pub include_total: Option<bool>,
 }
 
-/// A part of a list.
+/// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
     /// The rows.
     pub data: Vec<T>,
-    /// The `cursor` of the next page; null on the last.
+    /// The `cursor` of the next page; null on the last page.
     pub next_cursor: Option<String>,
-    /// The number of this page, where a numbered page was asked for.
+    /// The number of this page, if the request had `page`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<u32>,
-    /// All rows that the filter leaves, where it was asked for.
+    /// Number of rows in all pages, if the request had `include_total=true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u64>,
 }
 
-/// Which rows a store is to give: past `after` or past `offset` rows, `limit` of them.
+/// The rows to fetch from a store: `limit` rows after `after`, or after `offset` rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PageRequest<P> {
-    /// Rows wanted.
+    /// Maximum number of rows.
     pub limit: u32,
-    /// The last row of the page before.
+    /// The position of the last row of the previous page.
     pub after: Option<P>,
-    /// Rows to pass over, for numbered pages.
+    /// Number of rows to skip, for numbered pages.
     pub offset: u32,
     /// The number of the page, for numbered pages.
     pub page: Option<u32>,
@@ -56,7 +56,7 @@ pub struct PageRequest<P> {
     pub include_total: bool,
 }
 
-/// Why a page cannot be given: the query's field and what is allowed there.
+/// An invalid pagination parameter, and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct BadPage {
@@ -66,7 +66,7 @@ pub struct BadPage {
     pub message: String,
 }
 
-/// Signs cursors, so that only what a list gave out comes back in.
+/// Signs cursors, so that a list accepts only cursors that it issued.
 #[derive(Clone)]
 pub struct CursorKey(hmac::Key);
 
@@ -79,14 +79,14 @@ impl std::fmt::Debug for CursorKey {
 const TAG_LEN: usize = 16;
 
 impl CursorKey {
-    /// The key of one list (`purpose`), the same on every replica that knows the secret.
+    /// The key of a list (`purpose`), the same on every replica with the secret.
     pub fn derive(secret: &[u8], purpose: &str) -> Self {
         let root = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let tag = hmac::sign(&root, format!("souk cursor: {purpose}").as_bytes());
         Self(hmac::Key::new(hmac::HMAC_SHA256, tag.as_ref()))
     }
 
-    /// The cursor that leads past `position`.
+    /// The cursor that continues after `position`.
     pub fn encode(&self, position: &impl Serialize) -> String {
         // Positions are plain tuples and structs, which always serialise.
         let body = serde_json::to_vec(position).unwrap_or_default();
@@ -100,12 +100,12 @@ impl CursorKey {
     pub fn decode<P: DeserializeOwned>(&self, cursor: &str) -> Result<P, BadPage> {
         let bad = || BadPage {
             field: "cursor",
-            message: "not a cursor of this list; take next_cursor from the page before, or leave it out".into(),
+            message: "not a cursor of this list; use next_cursor of the previous page, or omit it".into(),
         };
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| bad())?;
         let (tag, body) = bytes.split_at_checked(TAG_LEN).ok_or_else(bad)?;
         let expected = hmac::sign(&self.0, body);
-        // A cursor is no secret: what the tag guards against is made-up positions, not timing.
+        // No constant-time comparison: the tag only prevents forged positions, and a cursor is not a secret.
         if tag != &expected.as_ref()[..TAG_LEN] {
             return Err(bad());
         }
@@ -114,7 +114,7 @@ impl CursorKey {
 }
 
 impl PageQuery {
-    /// The rows that are asked for, or which field cannot be.
+    /// Validates the parameters.
     pub fn page_request<P: DeserializeOwned>(&self, key: &CursorKey) -> Result<PageRequest<P>, BadPage> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
@@ -128,7 +128,7 @@ impl PageQuery {
                 .filter(|offset| offset.saturating_add(limit) <= MAX_NUMBERED_ROWS)
                 .ok_or_else(|| BadPage {
                     field: "page",
-                    message: format!("pages count from 1 and reach {MAX_NUMBERED_ROWS} rows; use cursor beyond"),
+                    message: format!("pages are numbered from 1 and reach {MAX_NUMBERED_ROWS} rows; use cursor beyond"),
                 })?,
         };
         if self.page.is_some() && self.cursor.is_some() {
@@ -145,12 +145,12 @@ impl PageQuery {
 }
 
 impl<P: Serialize> PageRequest<P> {
-    /// How many rows a store is to fetch: one more than wanted tells whether there is a next page.
+    /// The number of rows to fetch: one more than `limit` shows whether there is a next page.
     pub fn fetch(&self) -> i64 {
         i64::from(self.limit) + 1
     }
 
-    /// Makes the page from the rows fetched, of which `position` tells where each stands.
+    /// Builds the page from the fetched rows; `position` returns the position of a row, for the cursor.
     pub fn page<T>(
         &self,
         key: &CursorKey,
@@ -158,9 +158,9 @@ impl<P: Serialize> PageRequest<P> {
         total: Option<u64>,
         position: impl Fn(&T) -> P,
     ) -> Page<T> {
-        let wanted = self.limit as usize;
-        let more = rows.len() > wanted;
-        rows.truncate(wanted);
+        let limit = self.limit as usize;
+        let more = rows.len() > limit;
+        rows.truncate(limit);
         let next_cursor = rows.last().filter(|_| more).map(|last| key.encode(&position(last)));
         Page { data: rows, next_cursor, page: self.page, total }
     }
@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_comes_back_only_to_the_list_that_gave_it() {
+    fn a_cursor_is_accepted_only_by_the_list_that_issued_it() {
         let orders = CursorKey::derive(b"secret", "orders");
         let others = CursorKey::derive(b"secret", "customers");
         let cursor = orders.encode(&(7, "x"));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_and_pages_out_of_range_are_named() {
+    fn limits_and_pages_out_of_range_are_refused_with_the_field() {
         let key = CursorKey::derive(b"secret", "orders");
         let field = |query: PageQuery| query.page_request::<i64>(&key).map_err(|e| e.field);
         assert_eq!(field(PageQuery { limit: Some(0), ..Default::default() }), Err("limit"));

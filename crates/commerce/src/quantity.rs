@@ -1,4 +1,4 @@
-//! How many of a thing.
+//! Quantities of goods.
 
 use std::borrow::Cow;
 
@@ -12,16 +12,16 @@ use crate::Invalid;
 pub struct Quantity(u32);
 
 impl Quantity {
-    /// The most that one line may hold.
+    /// The largest quantity of a line.
     pub const MAX: u32 = 1_000_000;
 
-    /// A quantity, or why the number is none.
+    /// Validates a quantity.
     pub fn new(number: i64) -> Result<Self, Invalid> {
         u32::try_from(number)
             .ok()
             .filter(|n| (1..=Self::MAX).contains(n))
             .map(Self)
-            .ok_or_else(|| Invalid(format!("{number} is no quantity: a whole number from 1 to {}", Self::MAX)))
+            .ok_or_else(|| Invalid(format!("{number} is not a quantity: a whole number from 1 to {}", Self::MAX)))
     }
 
     /// The number.

@@ -8,12 +8,12 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 
 use crate::Invalid;
 
-/// A point in time in microseconds since 1970 UTC; RFC 3339 on the wire.
+/// A point in time in microseconds since 1970 UTC; RFC 3339 in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The wall clock's time. Not for `domain/`, which is told the time.
+    /// The current time. Not for `domain/`, which gets the time as an argument.
     pub fn now() -> Self {
         Self(Utc::now().timestamp_micros())
     }
@@ -28,23 +28,23 @@ impl Timestamp {
         self.0
     }
 
-    /// So much later.
+    /// The time `span` later.
     pub fn plus(self, span: Duration) -> Self {
         Self(self.0.saturating_add(micros_of(span)))
     }
 
-    /// So much earlier.
+    /// The time `span` earlier.
     pub fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(micros_of(span)))
     }
 
-    /// How long ago `earlier` was; zero if it lies ahead.
+    /// The duration since `earlier`; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// Whether its text is RFC 3339 too: an offset or a leap second can carry a time past the four digits of
-    /// a year.
+    /// Whether the time can be formatted as RFC 3339: an offset or a leap second can move it beyond the years of four
+    /// digits.
     fn is_writable(self) -> bool {
         DateTime::<Utc>::from_timestamp_micros(self.0).is_some_and(|time| (1..=9999).contains(&time.year()))
     }
@@ -69,7 +69,7 @@ impl FromStr for Timestamp {
         time.filter(|time| time.is_writable()).ok_or_else(|| {
             let shown: String = text.chars().take(40).collect();
             Invalid(format!(
-                "`{shown}` is no time: RFC 3339 in the years 0001 to 9999 UTC, for example 2026-01-31T12:00:00Z"
+                "`{shown}` is not a time: RFC 3339 in the years 0001 to 9999 UTC, for example 2026-01-31T12:00:00Z"
             ))
         })
     }
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_that_is_taken_can_be_read_back() {
+    fn an_accepted_time_can_be_parsed_again() {
         for text in [
             "0001-01-01T00:00:00Z",
             "9999-12-31T23:59:59.999999Z",
@@ -117,7 +117,7 @@ mod tests {
             "2016-12-31T23:59:60Z",
         ] {
             let time: Timestamp = text.parse().expect(text);
-            assert_eq!(time.to_string().parse::<Timestamp>().expect("what we wrote"), time, "{text}");
+            assert_eq!(time.to_string().parse::<Timestamp>().expect("our own format"), time, "{text}");
         }
     }
 
