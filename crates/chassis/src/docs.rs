@@ -17,13 +17,14 @@ pub fn openapi_docs(router: OpenApiRouter) -> Router {
     router.route("/openapi.json", get(move || async move { Json(json) })).merge(ui)
 }
 
-/// Adds to every operation the problems that it can return, as references to shared responses. Which ones apply follows from its
-/// method, parameters and body. A status that an operation describes itself keeps that description.
+/// Adds to every operation the problems that it can return, as references to shared responses, and describes the common request
+/// headers. Which problems apply follows from its method, parameters and body. What an operation describes itself is kept.
 pub fn with_problems(mut api: Value) -> Value {
     let Some(paths) = api["paths"].as_object_mut() else { return api };
     for (path, item) in paths {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
-            describe(path, method, operation);
+            describe_headers(operation);
+            describe_problems(path, method, operation);
         }
     }
     api["components"]["schemas"]["Problem"] = problem_schema();
@@ -33,7 +34,30 @@ pub fn with_problems(mut api: Value) -> Value {
     api
 }
 
-fn describe(path: &str, method: &str, operation: &mut Value) {
+/// The request headers that mean the same for every operation.
+const HEADERS: [(&str, &str); 3] = [
+    (
+        "Idempotency-Key",
+        "1 to 255 visible ASCII characters. A repeat of the request with the same key gets the first response, for 24 hours by \
+         default; another request with it is refused with 422.",
+    ),
+    (
+        "If-Match",
+        "The version as an entity tag, such as `\"3\"`: the request is refused with 412 if the resource has another one.",
+    ),
+    ("Prefer", "`respond-async` (RFC 7240): the response is 202 without waiting for the outcome."),
+];
+
+fn describe_headers(operation: &mut Value) {
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        let common = HEADERS.iter().find(|(name, _)| parameter["name"] == *name);
+        if let (Some((_, description)), None) = (common, parameter.get("description")) {
+            parameter["description"] = json!(description);
+        }
+    }
+}
+
+fn describe_problems(path: &str, method: &str, operation: &mut Value) {
     let has_body = operation.get("requestBody").is_some();
     let conditional =
         operation["parameters"].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == "If-Match"));
@@ -112,7 +136,7 @@ mod tests {
     fn every_operation_describes_the_problems_that_it_can_return() {
         let api = with_problems(json!({"paths": {"/api/things/{id}": {
             "get": {"responses": {"200": {"description": "x", "content": {"text/event-stream": {"schema": {"type": "string"}}}}}},
-            "put": {"requestBody": {}, "parameters": [{"name": "If-Match"}], "responses": {"409": {"description": "Own."}}},
+            "put": {"requestBody": {}, "parameters": [{"name": "If-Match"}, {"name": "Prefer", "description": "Own."}], "responses": {"409": {"description": "Own."}}},
         }}}));
         let operations = &api["paths"]["/api/things/{id}"];
         let get = &operations["get"]["responses"];
@@ -122,6 +146,8 @@ mod tests {
         let put = &operations["put"]["responses"];
         assert_eq!(put["409"]["description"], "Own.");
         assert!(put["409"]["content"]["application/problem+json"].is_object());
+        assert!(operations["put"]["parameters"][0]["description"].as_str().is_some_and(|text| text.contains("412")));
+        assert_eq!(operations["put"]["parameters"][1]["description"], "Own.");
         assert!(["412", "413", "415", "422", "429", "503"].iter().all(|status| put.get(status).is_some()));
         assert_eq!(api["components"]["responses"]["too_many_requests"]["description"], "Too many requests");
         assert_eq!(api["components"]["schemas"]["Problem"]["properties"]["errors"]["items"]["type"], "object");

@@ -156,12 +156,17 @@ async fn find(gateway: &Gateway, actor: &str, id: &str) -> Result<payment::Payme
     response.payments.into_iter().next().ok_or_else(|| Problem::not_found("payment"))
 }
 
-/// Refunds a part of a payment.
+/// Refunds a part of what was captured.
 ///
-/// 202 while the provider has not answered. 422 for an amount that is not refundable.
+/// For admins. Answers with 202 while the provider has not answered. A repeat with the same `Idempotency-Key` refunds nothing more.
 #[utoipa::path(post, operation_id = "refundPayment", path = "/api/payments/{id}/refunds", tag = "payments", request_body = NewRefund,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = Payment), (status = 202, body = Payment), (status = 404), (status = 409), (status = 422)))]
+    responses(
+        (status = 201, body = Payment, description = "The payment after the refund"),
+        (status = 202, body = Payment, description = "The provider has not answered yet"),
+        (status = 404, description = "There is no such payment"),
+        (status = 409, description = "Nothing is captured, or less than the amount is left to refund"),
+        (status = 422, description = "The amount is not above 0, or the key was used for another refund")))]
 pub(crate) async fn refund(
     State(gateway): State<Gateway>,
     caller: Allow<AdminOnly>,

@@ -83,7 +83,9 @@ pub fn holds(text: &str, word: &str) -> bool {
     let part = |char: char| char.is_alphanumeric() || char == '_';
     text.match_indices(word).any(|(at, _)| {
         let (before, after) = (text[..at].chars().next_back(), text[at + word.len()..].chars().next());
-        !(before.is_some_and(part) && word.starts_with(part)) && !(after.is_some_and(part) && word.ends_with(part))
+        let longer =
+            before.is_some_and(part) && word.starts_with(part) || after.is_some_and(part) && word.ends_with(part);
+        !longer
     })
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct ListActivities {
     number: Option<i64>,
 }
 
-/// Lists activities in the order of their numbers.
+/// Lists activities in the order of their numbers. For staff and services.
 #[utoipa::path(get, operation_id = "listActivities", path = "/api/activities", tag = "activities", params(ListActivities, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<ActivityView>), (status = 403)))]
 pub(super) async fn list_activities(
@@ -72,9 +72,9 @@ pub(super) async fn list_activities(
     }))
 }
 
-/// Creates an activity.
+/// Creates an activity. For staff.
 #[utoipa::path(post, operation_id = "createActivity", path = "/api/activities", tag = "activities", request_body = Plan, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the first response for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = ActivityView), (status = 403), (status = 422)))]
 pub(super) async fn create_activity(
     State(api): State<Api>,
@@ -91,7 +91,7 @@ pub(super) async fn create_activity(
     Ok(reply)
 }
 
-/// Returns an activity.
+/// Returns an activity. For staff and services.
 #[utoipa::path(get, operation_id = "getActivity", path = "/api/activities/{id}", tag = "activities", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = ActivityView), (status = 404)))]
 pub(super) async fn get_activity(
@@ -105,7 +105,7 @@ pub(super) async fn get_activity(
 
 /// Changes the fields that are sent: absent fields stay, null removes a field (JSON Merge Patch, RFC 7386).
 #[utoipa::path(patch, operation_id = "changeActivity", path = "/api/activities/{id}", tag = "activities", request_body = Plan, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ActivityView), (status = 404), (status = 412), (status = 422)))]
 pub(super) async fn change_activity(
     State(api): State<Api>,
@@ -128,7 +128,7 @@ pub(super) async fn change_activity(
 
 /// Deletes an activity. An activity made from an event is not made again.
 #[utoipa::path(delete, operation_id = "deleteActivity", path = "/api/activities/{id}", tag = "activities", security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 204), (status = 403), (status = 404), (status = 412)))]
 pub(super) async fn delete_activity(
     State(api): State<Api>,

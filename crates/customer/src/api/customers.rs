@@ -111,9 +111,9 @@ pub(super) async fn list_customers(
     }))
 }
 
-/// Creates a customer.
+/// Creates a customer. For staff.
 #[utoipa::path(post, operation_id = "createCustomer", path = "/api/customers", tag = "customers", request_body = CreateCustomer, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the first response for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = CustomerView), (status = 200, description = "The customer existed already, created by the same request with the same id", body = CustomerView), (status = 409), (status = 422)))]
 pub(super) async fn create_customer(
     State(api): State<Api>,
@@ -153,7 +153,7 @@ pub(super) async fn get_customer(
 
 /// Replaces the profile of a customer; absent fields are removed.
 #[utoipa::path(put, operation_id = "replaceCustomer", path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
 pub(super) async fn replace_customer(
     State(api): State<Api>,
@@ -167,7 +167,7 @@ pub(super) async fn replace_customer(
 
 /// Changes the fields that are sent: absent fields stay, null removes a field (JSON Merge Patch, RFC 7386).
 #[utoipa::path(patch, operation_id = "changeCustomer", path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
 pub(super) async fn change_customer(
     State(api): State<Api>,
@@ -186,9 +186,9 @@ async fn change(api: Api, caller: &Caller, id: &str, headers: &HeaderMap, change
     Ok(conditional::versioned(customer.version, CustomerView::from(&customer)))
 }
 
-/// Deletes a customer: removes all personal data of the customer and of the user. Orders stay.
+/// Deletes a customer: removes all personal data of the customer and of the user. Orders stay. For admins.
 #[utoipa::path(delete, operation_id = "deleteCustomer", path = "/api/customers/{id}", tag = "customers", security(("bearer" = [])),
-    params(("id" = String, Path), DeleteCustomer, ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    params(("id" = String, Path), DeleteCustomer, ("If-Match" = Option<String>, Header)),
     responses((status = 204), (status = 404), (status = 409, description = "An open order cannot be cancelled"), (status = 412)))]
 pub(super) async fn delete_customer(
     State(api): State<Api>,
@@ -205,7 +205,9 @@ pub(super) async fn delete_customer(
             return Err(Error::Stale { version: customer.version }.into());
         }
         let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = token.ok_or_else(|| Problem::new(Kind::Unauthenticated, "A token is wanted."))?;
+        let token = token.ok_or_else(|| {
+            Problem::new(Kind::Unauthenticated, "A token is required: send `Authorization: Bearer …`.")
+        })?;
         api.orders.cancel_open(id.as_str(), token).await?;
     }
     let ended = api.store.anonymise_customer(&id, seen).await?;

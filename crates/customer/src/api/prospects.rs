@@ -55,7 +55,7 @@ pub(crate) struct ListProspects {
     number: Option<i64>,
 }
 
-/// Lists prospects in the order of their numbers.
+/// Lists prospects in the order of their numbers. For staff and services.
 #[utoipa::path(get, operation_id = "listProspects", path = "/api/prospects", tag = "prospects", params(ListProspects, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<ProspectView>), (status = 403)))]
 pub(super) async fn list_prospects(
@@ -84,9 +84,9 @@ pub(super) async fn list_prospects(
     }))
 }
 
-/// Creates a prospect in the stage `new`.
+/// Creates a prospect in the stage `new`. For staff.
 #[utoipa::path(post, operation_id = "createProspect", path = "/api/prospects", tag = "prospects", request_body = Lead, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the first response for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = ProspectView), (status = 403), (status = 422)))]
 pub(super) async fn create_prospect(
     State(api): State<Api>,
@@ -103,7 +103,7 @@ pub(super) async fn create_prospect(
     Ok(reply)
 }
 
-/// Returns a prospect.
+/// Returns a prospect. For staff and services.
 #[utoipa::path(get, operation_id = "getProspect", path = "/api/prospects/{id}", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, body = ProspectView), (status = 404)))]
 pub(super) async fn get_prospect(
@@ -117,7 +117,7 @@ pub(super) async fn get_prospect(
 
 /// Replaces a prospect; absent fields are removed, except the stage, which stays.
 #[utoipa::path(put, operation_id = "replaceProspect", path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No transition leads from the present stage to the new one"), (status = 412), (status = 422)))]
 pub(super) async fn replace_prospect(
     State(api): State<Api>,
@@ -134,7 +134,7 @@ pub(super) async fn replace_prospect(
 /// `stage` moves the prospect: `new` → `contacted` → `qualified` → `won` or `lost`. Steps forward may be skipped; `lost` → `contacted`
 /// starts again; `won` is final.
 #[utoipa::path(patch, operation_id = "changeProspect", path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No transition leads from the present stage to the new one"), (status = 412), (status = 422)))]
 pub(super) async fn change_prospect(
     State(api): State<Api>,
@@ -167,9 +167,9 @@ async fn change(
     Ok(conditional::versioned(prospect.version, ProspectView::from(&prospect)))
 }
 
-/// Deletes a prospect and all personal data, also from events and activities.
+/// Deletes a prospect and all personal data, also from events and activities. For managers and admins.
 #[utoipa::path(delete, operation_id = "deleteProspect", path = "/api/prospects/{id}", tag = "prospects", security(("bearer" = [])),
-    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Refuses the change with 412 unless the resource has this version")),
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses((status = 204), (status = 403), (status = 404), (status = 412)))]
 pub(super) async fn delete_prospect(
     State(api): State<Api>,

@@ -171,7 +171,10 @@ pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Logi
     responses((status = 204), (status = 409, description = "The token was issued outside the fleet")))]
 pub(super) async fn logout(State(api): State<Api>, caller: Allow<AnyUser>) -> Result<StatusCode, Problem> {
     if caller.is_foreign() {
-        return Err(Problem::new(Kind::Conflict, "This token is another issuer's, and only he can end it."));
+        return Err(Problem::new(
+            Kind::Conflict,
+            "The token was issued by another identity provider, which alone can revoke it.",
+        ));
     }
     api.tokens.revoke(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -184,7 +187,7 @@ pub(super) async fn me(State(api): State<Api>, caller: Allow<AnyUser>) -> Result
     Ok(Json(UserView::from(&user)))
 }
 
-/// Lists users.
+/// Lists users. For admins.
 #[utoipa::path(get, operation_id = "listUsers", path = "/api/users", tag = "users", params(ListUsers, PageQuery), security(("bearer" = [])),
     responses((status = 200, body = Page<UserView>)))]
 pub(super) async fn list_users(
@@ -203,9 +206,9 @@ pub(super) async fn list_users(
     }))
 }
 
-/// Creates a user with any roles but `service`.
+/// Creates a user with any roles but `service`. For admins.
 #[utoipa::path(post, operation_id = "createUser", path = "/api/users", tag = "users", request_body = CreateUser, security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header, description = "A repeated request with the same key gets the first response for 24 hours")),
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = UserView), (status = 409), (status = 422), (status = 503)))]
 pub(super) async fn create_user(
     State(api): State<Api>,
@@ -243,7 +246,7 @@ pub(super) async fn create_user(
     Ok(reply)
 }
 
-/// Replaces the roles of a user and revokes the user's tokens.
+/// Replaces the roles of a user and revokes the user's tokens. For admins.
 #[utoipa::path(put, operation_id = "setRoles", path = "/api/users/{id}/roles", tag = "users", request_body = SetRoles, security(("bearer" = [])),
     params(("id" = String, Path)), responses((status = 200, body = UserView), (status = 404), (status = 409), (status = 422), (status = 503)))]
 pub(super) async fn set_roles(

@@ -10,17 +10,17 @@ use super::Rules;
 /// Display name of an anonymised customer.
 const ANONYMISED: &str = "Anonymised";
 
-/// The profile of a customer; every field may be absent.
+/// The profile of a customer. It has a `name`, or a first or last name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Profile {
-    /// Display name; first and last name if absent.
+    /// Display name, at most 200 characters; first and last name if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    /// First name.
+    /// First name, at most 100 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) first_name: Option<String>,
-    /// Last name.
+    /// Last name, at most 100 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) last_name: Option<String>,
     /// E-mail address; unique without regard to case.
@@ -38,22 +38,22 @@ pub(crate) struct Profile {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Address {
-    /// Street and number.
+    /// Street and number, 1 to 200 characters.
     #[serde(default)]
     pub(crate) line1: String,
-    /// Further address line.
+    /// Further address line, at most 200 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) line2: Option<String>,
-    /// City.
+    /// City, at most 100 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) city: Option<String>,
-    /// State or province.
+    /// State or province, at most 100 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) state: Option<String>,
-    /// Postal code.
+    /// Postal code, at most 20 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) postal_code: Option<String>,
-    /// Country, by name or code.
+    /// Country, by name or code; at most 60 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) country: Option<String>,
 }

@@ -15,18 +15,18 @@ use crate::{
     store::{self, Filter},
 };
 
-/// Which notifications.
+/// Filter of the list of notifications.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
-    /// About this customer.
+    /// Only notifications about this customer.
     customer_id: Option<String>,
-    /// About this order.
+    /// Only notifications about this order.
     order_id: Option<String>,
-    /// Of this kind, as `order.confirmed`.
+    /// Only notifications of this kind, such as `order.confirmed`.
     kind: Option<String>,
-    /// info or warning.
+    /// Only notifications of this severity.
     severity: Option<Severity>,
 }
 

@@ -21,19 +21,18 @@ use serde_json::{Value, json};
 use super::State;
 use crate::{domain::Reported, error::Error, store};
 
-/// Under which names these stand in the inbox, where no topic's events are.
+/// The names under which the inbox keeps the ids of reports; no topic has them.
 const EVENTS: &str = "POST /orders, by event";
 const CONTENTS: &str = "POST /orders, by content";
-/// For so long the same words are the same report. A program that sends twice does so within a day; one that says the
-/// same again later means it.
-const SAME: Duration = Duration::from_secs(24 * 3_600);
+/// How long the same JSON counts as a repeat. A program repeats a request within a day; the same content later is a new report.
+const REPEAT_WINDOW: Duration = Duration::from_secs(24 * 3_600);
 /// The refusal of other content types.
 const INVALID: &str = "Invalid order data";
 
 /// The fields that are required of a CloudEvent. Not `time` and `type`: old publishers leave them out.
 #[derive(Deserialize)]
 struct Envelope {
-    #[expect(dead_code, reason = "only its presence is asked for")]
+    #[expect(dead_code, reason = "only its presence matters")]
     specversion: String,
     id: String,
     #[serde(default)]
@@ -49,10 +48,10 @@ struct Report {
     id: String,
 }
 
-/// Takes an order that another program reports and notifies the people concerned: once for each CloudEvent, and once a day for the same JSON.
+/// Makes a notification of an order that another program reports: once for each CloudEvent, and once a day for the same JSON.
 ///
-/// For services and admins, by token. Without one, for the process's own Dapr sidecar: it shows `APP_API_TOKEN`, or
-/// calls from this machine if none is set.
+/// For services and admins with a token. Without a token, for the Dapr sidecar of this process: it sends `APP_API_TOKEN`, or calls
+/// from the loopback address if none is set.
 #[utoipa::path(post, operation_id = "report", path = "/orders", tag = "reports",
     request_body(description = "The order, or a CloudEvent that carries it in `data`.", content(
         (Reported = "application/json", example = json!({"order_id": "1001", "customer_id": "42",
@@ -64,11 +63,11 @@ struct Report {
                 "created_at": "2026-01-02T03:04:05Z"}})),
     )),
     responses(
-        (status = 200, description = "Taken, now or before: nothing for an order, `{\"status\":\"SUCCESS\"}` for a CloudEvent.",
+        (status = 200, description = "Accepted, now or before. Without content for an order, `{\"status\":\"SUCCESS\"}` for a CloudEvent.",
             content((Object = "application/json", example = json!({"status": "SUCCESS"})))),
-        (status = 400, description = "Neither.", content((String = "text/plain", example = "Invalid order data"))),
-        (status = 401, description = "Neither a token nor the sidecar."),
-        (status = 403, description = "The wrong role."),
+        (status = 400, description = "Neither an order nor a CloudEvent with one, or the content type is not JSON.", content((String = "text/plain", example = "Invalid order data"))),
+        (status = 401, description = "Neither a token nor a request of the sidecar."),
+        (status = 403, description = "The token has neither the role `service` nor `admin`."),
     ))]
 pub(super) async fn report(AxumState(state): AxumState<State>, request: Request) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
@@ -80,7 +79,7 @@ pub(super) async fn report(AxumState(state): AxumState<State>, request: Request)
     let Some(report) = read(&parts.headers, &body) else {
         return Ok((StatusCode::BAD_REQUEST, INVALID).into_response());
     };
-    tell(&state, &report).await?;
+    add_notice(&state, &report).await?;
     Ok(if report.is_event {
         Json(json!({"status": "SUCCESS"})).into_response()
     } else {
@@ -88,8 +87,8 @@ pub(super) async fn report(AxumState(state): AxumState<State>, request: Request)
     })
 }
 
-/// Reads what was sent; nothing if it is no order. JSON must say that it is, since a page in somebody's browser can send
-/// anything else here unasked.
+/// Reads a report; `None` if the request is none. The content type must be JSON: a page of another origin cannot send that
+/// without a CORS preflight, and can send any other type.
 fn read(headers: &HeaderMap, body: &Bytes) -> Option<Report> {
     let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim().to_ascii_lowercase();
     if !(kind == "application/json" || kind == "application/cloudevents+json") {
@@ -119,15 +118,15 @@ fn fingerprint(bytes: &[u8]) -> String {
     })
 }
 
-async fn tell(state: &State, report: &Report) -> Result<(), Error> {
-    let (way, again) = if report.is_event { (EVENTS, None) } else { (CONTENTS, Some(SAME)) };
+async fn add_notice(state: &State, report: &Report) -> Result<(), Error> {
+    let (source, repeat_window) = if report.is_event { (EVENTS, None) } else { (CONTENTS, Some(REPEAT_WINDOW)) };
     let mut tx = state.db.write().await?;
-    if !bus::inbox::once(&mut tx, way, &report.id, again).await? {
+    if !bus::inbox::once(&mut tx, source, &report.id, repeat_window).await? {
         return Ok(());
     }
     let id = Id::<Reported>::new().to_string();
-    let told = store::add(&mut tx, vec![report.order.notice(id, Timestamp::now())]).await?;
+    let added = store::add(&mut tx, vec![report.order.notice(id, Timestamp::now())]).await?;
     tx.commit().await?;
-    state.sender.send_modify(|n| *n += told);
+    state.sender.send_modify(|n| *n += added);
     Ok(())
 }

@@ -26,8 +26,8 @@ use crate::{
 const BATCH: i64 = 100;
 /// How often a stream reads the store without being woken, for what other replicas wrote.
 const POLL: Duration = Duration::from_secs(1);
-/// How often an idle stream shows that it lives.
-const ALIVE: Duration = Duration::from_secs(15);
+/// How often an idle stream sends a comment, so that proxies keep the connection open.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 struct Live {
     state: State,
@@ -38,7 +38,10 @@ struct Live {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Streams notifications as server-sent events. `Last-Event-ID` continues after that number; the stream ends when its token expires.
+/// Streams notifications as server-sent events: `id` is the number, `event` the kind, `data` the notification as JSON.
+///
+/// Starts with the next notification, or after the number in `Last-Event-ID`. Customers see their own, staff those of their places,
+/// admins all. The stream ends when the token expires.
 #[utoipa::path(get, operation_id = "stream", path = "/api/notifications/stream", tag = "notifications",
     params(("Last-Event-ID" = Option<i64>, Header)),
     responses((status = 200, content_type = "text/event-stream", body = String)))]
@@ -72,7 +75,7 @@ pub(super) async fn stream(
             .unwrap_or_default();
         Some((Ok::<_, Infallible>(event), live))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response())
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
 }
 
 async fn newest(state: &State) -> Result<i64, Error> {

@@ -4,11 +4,11 @@ use commerce::{Amount, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How much it matters.
+/// How much a notification matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Severity {
-    /// Good to know.
+    /// For information only.
     Info,
     /// A person should act.
     Warning,
@@ -23,20 +23,20 @@ impl Severity {
     }
 }
 
-/// A notification, in the shape in which everybody sees it.
+/// A notification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Notice {
-    /// Id of the event that it reports, or its own.
+    /// Id of the event that it was made from; a generated id for an order that another program reported.
     pub(crate) id: String,
-    /// Counts notifications from 1.
+    /// The position in the stream, from 1; `Last-Event-ID` takes it.
     pub(crate) number: i64,
     /// When it happened.
     pub(crate) at: Timestamp,
     /// Kind of event, such as `order.confirmed`.
     pub(crate) kind: String,
-    /// How much it matters.
+    /// How much a notification matters.
     pub(crate) severity: Severity,
-    /// For people.
+    /// A sentence for people, in English.
     pub(crate) message: String,
     /// Id of the aggregate that changed.
     pub(crate) subject: String,

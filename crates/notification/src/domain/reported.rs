@@ -9,35 +9,35 @@ use utoipa::ToSchema;
 
 use super::{Notice, Severity};
 
-/// Longest id and word that is taken over, in characters.
+/// Longest id or status that is accepted, in characters.
 const LONGEST: usize = 128;
 
-/// An order as another program reports it. Other fields are ignored.
+/// An order that another program reports. Other fields are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Reported {
-    /// Its id.
+    /// Id of the order, 1 to 128 characters; a whole number is accepted as well.
     order_id: Word,
-    /// Id of the buyer; null if unknown.
-    #[serde(deserialize_with = "said")]
+    /// Id of the customer, like `order_id`; null if unknown. The field is required.
+    #[serde(deserialize_with = "present")]
     #[schema(required)]
     customer_id: Option<Word>,
-    /// The items, in any shape.
+    /// The items; only their number is used.
     items: Vec<Value>,
-    /// The total, as a number or a text.
+    /// The total, at least 0, as a number or a string.
     #[schema(value_type = f64)]
     total_price: Price,
-    /// Where it stands, as `pending`.
+    /// Status of the order, such as `pending`; 1 to 128 characters.
     status: Word,
-    /// When it was created.
+    /// When the order was created; 1 to 128 characters, not parsed.
     created_at: Word,
 }
 
-/// Null, but not nothing.
-fn said<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Word>, D::Error> {
+/// Accepts null and requires the field.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Word>, D::Error> {
     Option::deserialize(deserializer)
 }
 
-/// A short text or a whole number.
+/// A short string; a whole number is accepted as well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "Value", into = "String")]
 #[schema(value_type = String)]
@@ -50,10 +50,10 @@ impl TryFrom<Value> for Word {
         let text = match value {
             Value::String(text) => text,
             Value::Number(number) if number.is_i64() || number.is_u64() => number.to_string(),
-            _ => return Err("neither a text nor a whole number"),
+            _ => return Err("neither a string nor a whole number"),
         };
         let fits = !text.trim().is_empty() && text.chars().count() <= LONGEST && !text.contains(char::is_control);
-        if fits { Ok(Self(text)) } else { Err("no short text") }
+        if fits { Ok(Self(text)) } else { Err("not 1 to 128 characters without control characters") }
     }
 }
 
@@ -89,7 +89,7 @@ impl From<Price> for Value {
 }
 
 impl fmt::Display for Price {
-    /// For people only; nothing is reckoned with it.
+    /// For people only; nothing is calculated with it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.2}", self.0.as_f64().unwrap_or_default())
     }

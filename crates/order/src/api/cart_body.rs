@@ -82,7 +82,7 @@ pub(crate) struct ItemBody {
     changes: Vec<ItemChange>,
 }
 
-/// An item after an edit, with its cart.
+/// An item after an edit, with the id and version of its cart.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = EditedItem)]
 pub(crate) struct EditedItem {

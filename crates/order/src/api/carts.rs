@@ -182,7 +182,7 @@ async fn edit(
 #[utoipa::path(post, path = "/api/carts/{id}/items", operation_id = "addCartItem", tag = "carts", request_body = NewItem,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses(
-        (status = 201, body = EditedItem, description = "The item and its cart"),
+        (status = 201, body = EditedItem, description = "The item"),
         (status = 404, description = "Not found, or not visible to the caller"),
         (status = 409, description = "The cart is being checked out"),
         (status = 412, description = "`If-Match` names another version"),
@@ -214,7 +214,7 @@ pub(super) async fn add_item(
     request_body = QuantityUpdate,
     params(("id" = String, Path), ("item_id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses(
-        (status = 200, body = EditedItem, description = "The item and its cart"),
+        (status = 200, body = EditedItem, description = "The item"),
         (status = 404, description = "Not found, or not visible to the caller"),
         (status = 409, description = "The cart is being checked out"),
         (status = 412, description = "`If-Match` names another version"),

@@ -172,7 +172,7 @@ pub(crate) struct CancelRequest {
     reason: Option<String>,
 }
 
-/// Cancels an order: the payment is voided and the stock released.
+/// Cancels an order: the payment is voided, and the stock is released or put back.
 ///
 /// Refused with 409 once the order is shipped or has returns. Answers with 202 when undoing the order takes longer than
 /// the request waits.

@@ -91,7 +91,7 @@ impl NewReturn {
     }
 }
 
-/// Returns goods of an order: their price is refunded, and they are put back into stock.
+/// Returns goods of an order: the buyer gets back what was paid for them, and they are put back into stock unless `restock` is false.
 ///
 /// For admins, managers of the order's store and the buyer. Answers with 201, or with 200 when a return with this id exists.
 /// The refund is `pending` if the payment service takes longer than the request waits.

@@ -12,12 +12,12 @@ use super::types::{Price, ProductView};
 use crate::domain::{Change, NewProduct};
 use crate::error::Error;
 
-/// Changes of the catalogue. With an `idempotencyKey`, the same arguments give the same answer for 24 hours.
+/// Writes to the catalogue. With an `idempotencyKey`, a repeat with the same arguments gets the first response for 24 hours.
 pub(super) struct Mutation;
 
 #[Object]
 impl Mutation {
-    /// Puts a product into the catalogue. A repeat with the same `id` and arguments changes nothing.
+    /// Adds a product to the catalogue. For admins. A repeat with the same `id` and arguments changes nothing.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn add_product(
         &self,
@@ -59,8 +59,8 @@ impl Mutation {
         .await
     }
 
-    /// Changes the given fields of a product; null removes description or category. With `version`, only if it
-    /// still has that one.
+    /// Changes the given fields of a product; null removes description or category. For admins. With
+    /// `version`, refused if the product has another version.
     #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn update_product(
         &self,
@@ -97,7 +97,7 @@ impl Mutation {
         .await
     }
 
-    /// Deletes a product; returns it as it was last. Its id is not used again.
+    /// Deletes a product and returns its last state. For admins. The id cannot be used again.
     async fn delete_product(
         &self,
         ctx: &Context<'_>,

@@ -9,15 +9,15 @@ use crate::domain::Product;
 use crate::error::Error;
 use crate::store::Filter;
 
-/// Most ids asked for at once.
+/// Most ids of one query.
 const MAX_IDS: usize = 1_000;
 
-/// Questions to the catalogue.
+/// Reads of the catalogue.
 pub(super) struct Query;
 
 #[Object]
 impl Query {
-    /// The first thousand products on sale.
+    /// The first 1,000 active products.
     #[graphql(complexity = "1000 * child_complexity")]
     async fn products(&self, ctx: &Context<'_>) -> Result<Vec<Option<ProductView>>> {
         measured("query", ctx, async {
@@ -27,12 +27,12 @@ impl Query {
         .await
     }
 
-    /// One product.
+    /// The product with this id; null if there is none.
     async fn product(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ProductView>> {
         measured("query", ctx, async { Ok(api(ctx)?.store.product(&id).await.map_err(told)?.map(Into::into)) }).await
     }
 
-    /// The products of these ids, at most 1,000, in their order; null where there is none.
+    /// The products with these ids, at most 1,000, in the same order; null for an id without a product.
     #[graphql(complexity = "ids.len() * child_complexity + 1")]
     async fn products_by_ids(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<ProductView>>> {
         measured("query", ctx, async {
@@ -46,7 +46,7 @@ impl Query {
         .await
     }
 
-    /// The catalogue, searched and in parts: `search` looks at id, name, category and description; `active: null`
+    /// The catalogue page by page: `search` matches id, name, category and description; `active: null`
     /// includes inactive products; `number` finds one product; `first` is 1 to 100.
     #[graphql(complexity = "usize::try_from(first).unwrap_or(0) * child_complexity + 1")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]

@@ -34,23 +34,23 @@ impl ScalarType for Price {
     }
 }
 
-/// Something that is sold.
+/// A product of the catalogue.
 #[derive(Clone, Debug, SimpleObject)]
 #[graphql(name = "Product")]
 pub(super) struct ProductView {
-    /// The SKU, case-sensitive.
+    /// The SKU, 1 to 64 characters, case-sensitive.
     id: ID,
-    /// Counted up from 1.
+    /// The number that people use, from 1.
     number: i64,
     name: String,
     description: Option<String>,
     category: Option<String>,
     price: Price,
-    /// ISO 4217.
+    /// Currency of the price (ISO 4217).
     currency: String,
     /// Whether it is on sale.
     active: bool,
-    /// Counts changes.
+    /// The number of changes, from 1.
     version: i64,
 }
 
@@ -70,23 +70,23 @@ impl From<Product> for ProductView {
     }
 }
 
-/// A part of the catalogue.
+/// A page of the catalogue.
 #[derive(Debug, SimpleObject)]
 pub(super) struct ProductConnection {
     pub(super) edges: Vec<ProductEdge>,
     pub(super) page_info: PageInfo,
-    /// All products that the filter leaves.
+    /// Number of products that match the filter, on all pages.
     pub(super) total_count: u64,
 }
 
-/// A product and where it stands.
+/// A product and its cursor.
 #[derive(Debug, SimpleObject)]
 pub(super) struct ProductEdge {
     pub(super) cursor: String,
     pub(super) node: ProductView,
 }
 
-/// Where a part of a list begins and ends.
+/// First and last cursor of a page, and whether there are more pages.
 #[derive(Debug, SimpleObject)]
 pub(super) struct PageInfo {
     pub(super) has_next_page: bool,

@@ -45,7 +45,7 @@ pub(crate) struct NewAdjustment {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustments {
-    /// 1 to 1,000 adjustments, each with its id.
+    /// 1 to 1,000 adjustments. `Idempotency-Key` has no effect here, so send an `id` with each to repeat the request safely.
     adjustments: Vec<NewAdjustment>,
 }
 
@@ -93,7 +93,7 @@ impl From<Adjustment> for AdjustmentBody {
 /// Puts pieces in or takes them out, with an entry in the ledger. For admins, and managers of the place.
 #[utoipa::path(post, path = "/api/stock/adjustments", operation_id = "adjustStock",
     request_body = NewAdjustment,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; a repeat with the same key gets the first response")),
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = AdjustmentBody),
         (status = 409, description = "Fewer pieces than are reserved would be left, or the id was used for another adjustment"),
         (status = 422, description = "A field breaks a rule, or the product or place does not exist"),

@@ -35,7 +35,7 @@ pub(crate) struct LevelBody {
     available: i64,
     /// Pieces in transit to this place; they count in no `on_hand`.
     in_transit: i64,
-    /// The level is low, which is published as an event, while fewer pieces are available. Absent: never low.
+    /// While `available` is below it, the level is low, which is published as an event. Absent: never low.
     #[serde(skip_serializing_if = "Option::is_none")]
     threshold: Option<i64>,
 }
@@ -75,7 +75,7 @@ impl LevelFilter {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Threshold {
-    /// The level is low while fewer pieces are available; from 0 to 1,000,000. Null removes the threshold.
+    /// The level is low while `available` is below it; from 0 to 1,000,000. Null removes the threshold.
     threshold: Option<i64>,
 }
 

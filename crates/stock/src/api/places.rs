@@ -124,7 +124,7 @@ pub(crate) async fn get_place(State(api): State<Api>, Path(id): Path<PlaceId>) -
 ///
 /// A repeat with the same id and content gets 200 and the existing place. For admins.
 #[utoipa::path(post, path = "/api/places", operation_id = "createPlace", request_body = NewPlace,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; a repeat with the same key gets the first response")),
+    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = PlaceBody), (status = 200, body = PlaceBody, description = "The place exists already"),
         (status = 409, description = "A different place has this id"), (status = 422, description = "A field breaks a rule")),
     tag = "places")]

@@ -60,9 +60,9 @@ pub(crate) struct NewRefusal {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"quantity": 22, "last": true}))]
 pub(crate) struct NewReceipt {
-    /// Pieces counted, from 1; or 0 with `last`.
+    /// Pieces counted, from 1, or 0 with `last`; at most twice the pieces still to arrive, plus 100.
     quantity: i64,
-    /// No more pieces will arrive: missing ones are booked as a difference. Implied when all have arrived.
+    /// Whether no more pieces will arrive: the missing ones are booked as a difference. Implied when all have arrived.
     #[serde(default)]
     last: bool,
 }
@@ -87,12 +87,14 @@ pub(crate) struct ReplenishmentBody {
     received: i64,
     /// Pieces that have left and not arrived; they count in no level.
     in_transit: i64,
-    /// Pieces counted more (below 0: less) than had left, once all are received.
+    /// Once all are received: the pieces counted less the pieces that had left; below 0 if some are missing.
     difference: i64,
-    /// Requested by the service because the level was below its threshold.
+    /// Whether the service requested it, because the level was below its threshold.
     automatic: bool,
+    /// Why it was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// Its steps, oldest first.
     history: Vec<ReplenishmentStep>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -272,7 +274,7 @@ pub(crate) async fn dispatch_replenishment(
     request_body = NewReceipt,
     responses((status = 200, body = ReplenishmentBody), (status = 403), (status = 404),
         (status = 409, description = "The stage does not allow it"),
-        (status = 422, description = "A field breaks a rule, or far more pieces were counted than had left")),
+        (status = 422, description = "A field breaks a rule, or more pieces were counted than the limit of `quantity` allows")),
     tag = "replenishment")]
 pub(crate) async fn receive_replenishment(
     State(api): State<Api>,

@@ -11,10 +11,15 @@ use super::level::StockKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ReplenishmentStage {
+    /// A person or the service asked for the goods.
     Requested,
+    /// An admin agreed; the goods can be dispatched.
     Approved,
+    /// An admin declined; final.
     Refused,
+    /// The goods have left and not all have arrived.
     InTransit,
+    /// All have arrived, or the rest is booked as a difference; final.
     Received,
 }
 
