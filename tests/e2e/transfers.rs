@@ -27,7 +27,7 @@ const LEAST: u64 = 5;
 
 const CENTRE: &str = "logistics";
 const STORES: [&str; 3] = ["north", "east", "south"];
-const PRODUCTS: [&str; 4] = ["MOVED-1", "MOVED-2", "MOVED-3", "MOVED-4"];
+const PRODUCTS: [&str; 4] = ["PORT_OFFSET-1", "PORT_OFFSET-2", "PORT_OFFSET-3", "PORT_OFFSET-4"];
 /// Pieces of each product in the centre at first, and in each store.
 const OPENING: (i64, i64) = (100, 12);
 const PATH: &str = "/api/stock/replenishments";

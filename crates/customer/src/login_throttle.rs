@@ -8,21 +8,20 @@ use moka::sync::Cache;
 
 use crate::error::Error;
 
-/// Wrong passwords of one login name within the window; then it rests.
+/// Wrong passwords allowed for one login name within the window.
 const MOST: u32 = 10;
 /// The window, from the first wrong password on.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Login names remembered at once.
+/// Most login names counted at once.
 const NAMES: u64 = 100_000;
-/// No login name is longer; what is longer must not fill the memory.
+/// Longest login name; longer ones are not counted, so that they cannot fill the memory.
 const LONGEST: usize = 254;
 
 /// Counts wrong passwords by login name, whether there is such a user or not. Cheap to clone.
 ///
-/// In the memory of one process is enough. It need not survive a restart or be shared: each replica lets
-/// through ten in a minute, a restart ten more, and a password that falls to that is lost anyhow. Nor can
-/// somebody push a name out by trying many others: a name is counted after its password was hashed, and two
-/// hashes at once do not come to so many in a minute.
+/// The counts are kept in the memory of each process. They need not survive a restart or be shared: each replica allows ten wrong
+/// passwords a minute and a restart ten more, which does not weaken a sound password. An attacker cannot evict a name by trying
+/// many others: a name is counted after its password was hashed, and two concurrent hashes do not reach 100,000 a minute.
 #[derive(Clone, Debug)]
 pub(crate) struct LoginThrottle {
     wrong: Cache<String, Arc<Wrong>>,

@@ -33,12 +33,11 @@ impl Passwords {
         self.run(move |argon| Ok(argon.hash_password(password.as_bytes())?.to_string())).await
     }
 
-    /// Whether the password is the one of the hash. Without a hash (there is no such user) it takes the same
-    /// time to say no, so that the time does not tell who exists. A login name with too many wrong ones is
-    /// refused unseen.
+    /// Whether the password belongs to the hash. Without a hash (there is no such user) it takes the same time, so that the
+    /// time does not reveal which users exist. A login name with too many wrong passwords is refused without a check.
     pub(crate) async fn verify(&self, login: &str, password: String, hash: Option<String>) -> Result<bool, Error> {
         self.throttle.admit(login)?;
-        // What no password can be is not worth hashing, nor counting; the time tells nothing but that.
+        // No password is longer, so it is neither hashed nor counted; the short time reveals only that.
         if password.len() > LONGEST {
             return Ok(false);
         }

@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use utoipa_swagger_ui::SwaggerUi;
 
 pub use config::Config;
-pub use dialects::{Dialect, MOVED, Port};
+pub use dialects::{Dialect, PORT_OFFSET, Port};
 use state::Gateway;
 use upstream::Upstream;
 

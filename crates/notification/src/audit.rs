@@ -6,15 +6,15 @@ use db::{Db, Options};
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// The last event of each aggregate that took effect here.
-    pub heard: bus::inbox::InboxDump,
+    pub inbox: bus::inbox::InboxDump,
 }
 
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
-    let heard = bus::inbox::dump(&mut tx).await?;
+    let inbox = bus::inbox::dump(&mut tx).await?;
     drop(tx);
     db.close().await;
-    Ok(Facts { heard })
+    Ok(Facts { inbox })
 }

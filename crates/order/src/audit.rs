@@ -32,7 +32,7 @@ pub struct OrderFact {
     /// When the order last changed.
     pub updated_at: Timestamp,
     /// The time of its last event, as far as the order itself shows it.
-    pub told_at: Timestamp,
+    pub last_published_at: Timestamp,
     /// Pieces bought, by product.
     pub goods: BTreeMap<String, i64>,
     /// Returned pieces that were put back into stock, by product.
@@ -53,7 +53,7 @@ pub struct Facts {
     /// The outbox.
     pub outbox: bus::outbox::OutboxDump,
     /// The summaries of sales, compared with the orders.
-    pub reports: crate::reports::Compared,
+    pub reports: crate::reports::SalesComparison,
 }
 
 /// Reads the facts of the store at `url`. The service may be running.
@@ -77,7 +77,13 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
             lease_until: stored.lease.until,
             created_at: order.created_at,
             updated_at: order.updated_at,
-            told_at: order.history.iter().map(|change| change.at).chain(returns.last).max().unwrap_or(order.created_at),
+            last_published_at: order
+                .history
+                .iter()
+                .map(|change| change.at)
+                .chain(returns.last)
+                .max()
+                .unwrap_or(order.created_at),
             goods: order.goods().into_iter().map(|(id, n)| (id.to_string(), i64::from(n))).collect(),
             restocked: returns.goods,
             refunded: returns.refunded,

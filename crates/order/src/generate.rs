@@ -16,7 +16,7 @@ const SPAN: u64 = 3 * 365 * 86_400_000_000;
 
 /// What to generate.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted {
+pub struct GenerateOptions {
     /// Number of orders.
     pub count: u64,
     /// Number of products: `p1`, `p2` and so on.
@@ -41,7 +41,11 @@ impl Random {
 }
 
 /// Writes orders into the store at `url`. Calls `progress` after each batch with the number of orders so far.
-pub async fn orders(url: &str, wanted: Wanted, progress: impl Fn(u64) -> anyhow::Result<()>) -> anyhow::Result<()> {
+pub async fn orders(
+    url: &str,
+    wanted: GenerateOptions,
+    progress: impl Fn(u64) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let db = Db::open(url, &Options::of("generate"), None).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
     let mut random = Random(wanted.count);
@@ -59,7 +63,7 @@ pub async fn orders(url: &str, wanted: Wanted, progress: impl Fn(u64) -> anyhow:
     Ok(())
 }
 
-fn generate(random: &mut Random, wanted: &Wanted, n: u64) -> OrderInsert {
+fn generate(random: &mut Random, wanted: &GenerateOptions, n: u64) -> OrderInsert {
     let small = |number: u64| i64::try_from(number).unwrap_or(0);
     // Oldest first.
     let ago = u128::from(SPAN) * u128::from(wanted.count - n) / u128::from(wanted.count.max(1));

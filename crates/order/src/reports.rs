@@ -19,7 +19,7 @@ const BATCH: usize = 2_000;
 
 /// The result of a comparison or rebuild.
 #[derive(Debug, Clone)]
-pub struct Compared {
+pub struct SalesComparison {
     /// Rows that the summaries should have.
     pub rows: usize,
     /// Confirmed orders that the summaries did not contain: those of a version without summaries. A rebuild adds them.
@@ -50,7 +50,7 @@ async fn sum_unsummed(db: &Db) -> db::Result<u64> {
 }
 
 /// Compares the summaries of the store at `url` with its orders. The service may be running.
-pub async fn compare(url: &str) -> anyhow::Result<Compared> {
+pub async fn compare(url: &str) -> anyhow::Result<SalesComparison> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
     let compared = compare_in(&mut tx).await?;
@@ -60,15 +60,15 @@ pub async fn compare(url: &str) -> anyhow::Result<Compared> {
 }
 
 /// Compares within a snapshot.
-pub(crate) async fn compare_in(tx: &mut db::Tx) -> anyhow::Result<Compared> {
+pub(crate) async fn compare_in(tx: &mut db::Tx) -> anyhow::Result<SalesComparison> {
     let (drift, rows) = sales::drift(tx).await?;
     let unsummed = sales::count_unsummed(tx).await?;
-    Ok(Compared { rows, added: unsummed, differences: describe(&drift) })
+    Ok(SalesComparison { rows, added: unsummed, differences: describe(&drift) })
 }
 
 /// Corrects the summaries of the store at `url`. The service may be running: the differences are read in one snapshot and
 /// added, which stays right while orders are confirmed and cancelled.
-pub async fn rebuild(url: &str) -> anyhow::Result<Compared> {
+pub async fn rebuild(url: &str) -> anyhow::Result<SalesComparison> {
     let db = Db::open(url, &Options::of("reports"), None).await?;
     db.migrate(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await?;
     let (leases, owner) = (upkeep::SqlLeases(db.clone()), chassis::Context::new_instance());
@@ -82,7 +82,7 @@ pub async fn rebuild(url: &str) -> anyhow::Result<Compared> {
     rebuilt
 }
 
-async fn correct(db: &Db) -> anyhow::Result<Compared> {
+async fn correct(db: &Db) -> anyhow::Result<SalesComparison> {
     let mut added = 0;
     loop {
         match sum_unsummed(db).await? {
@@ -101,7 +101,7 @@ async fn correct(db: &Db) -> anyhow::Result<Compared> {
         sales::add(&mut tx, batch).await?;
         tx.commit().await?;
     }
-    Ok(Compared { rows, added, differences })
+    Ok(SalesComparison { rows, added, differences })
 }
 
 fn describe(drift: &Deltas) -> Vec<String> {

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use auth::AuthConfig;
 use bus::Bus;
 use chassis::{App, Context, CrashPoints, Listeners, Metrics, Secret, config::load_with_prefix};
-use gateway::{Dialect, MOVED, Port};
+use gateway::{Dialect, PORT_OFFSET, Port};
 use serde_json::{Value, json};
 use service::{Deps, Service, Settings as _};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -32,7 +32,7 @@ pub fn crash_points() -> Vec<&'static str> {
 
 /// How a fleet is to start.
 #[derive(Debug)]
-pub struct Wanted<'a> {
+pub struct FleetOptions<'a> {
     /// Where it listens.
     pub ports: Ports,
     /// Older fleets' dialects that it opens.
@@ -64,7 +64,7 @@ struct Running {
 /// What a start needs: the listeners are opened before anything is built, so that every URL is known.
 struct Start<'a> {
     folder: &'a Folder,
-    wanted: &'a Wanted<'a>,
+    wanted: &'a FleetOptions<'a>,
     key: Secret,
     crash: CrashPoints,
     instance: String,
@@ -76,7 +76,7 @@ struct Start<'a> {
 
 impl Fleet {
     /// Starts the fleet on a data folder, and loads the sample data if it is new there.
-    pub async fn start(folder: &Folder, wanted: Wanted<'_>) -> anyhow::Result<Self> {
+    pub async fn start(folder: &Folder, wanted: FleetOptions<'_>) -> anyhow::Result<Self> {
         let crash_at = chassis::config::var("SOUK_CRASH_AT");
         let crash = CrashPoints::parse(crash_at.as_deref(), &crash_points())?;
         let mut listeners = listen(wanted.ports, &wanted.dialects).await?;
@@ -132,7 +132,7 @@ impl Fleet {
     pub fn moved(&self) -> impl Iterator<Item = (&'static str, u16)> {
         PORTS.iter().filter_map(|(name, usual)| {
             let port = self.addresses.get(name)?.port();
-            (port == usual.saturating_add(MOVED)).then_some((*name, port))
+            (port == usual.saturating_add(PORT_OFFSET)).then_some((*name, port))
         })
     }
 

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use anyhow::{Context as _, bail};
-use gateway::{Dialect, MOVED, Port};
+use gateway::{Dialect, PORT_OFFSET, Port};
 use tokio::net::TcpListener;
 
-use crate::fleet::Wanted;
+use crate::fleet::FleetOptions;
 
 /// The services in the order of their ports from `--port-base`, with their usual ports.
 pub(crate) const PORTS: [(&str, u16); 9] = [
@@ -38,7 +38,7 @@ pub(crate) async fn listen(ports: Ports, dialects: &[&Dialect]) -> anyhow::Resul
     let mut listeners = BTreeMap::new();
     for (offset, (name, usual)) in (0_u16..).zip(PORTS) {
         let port = match ports {
-            Ports::Usual if owner(usual).is_some() => usual.saturating_add(MOVED),
+            Ports::Usual if owner(usual).is_some() => usual.saturating_add(PORT_OFFSET),
             Ports::Usual => usual,
             Ports::From(base) => {
                 base.checked_add(offset).context("--port-base is too high: nine ports are wanted from it on")?
@@ -60,7 +60,7 @@ pub(crate) async fn listen(ports: Ports, dialects: &[&Dialect]) -> anyhow::Resul
 }
 
 /// Opens the dialects' ports: those that their clients know, or whichever are free.
-pub(crate) async fn listen_for(fleet: &Wanted<'_>) -> anyhow::Result<BTreeMap<u16, TcpListener>> {
+pub(crate) async fn listen_for(fleet: &FleetOptions<'_>) -> anyhow::Result<BTreeMap<u16, TcpListener>> {
     let mut listeners = BTreeMap::new();
     for dialect in &fleet.dialects {
         for dialect_port in dialect.ports {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use commerce::Timestamp;
-use order::{generate::Wanted, reports::Compared};
+use order::{generate::GenerateOptions, reports::SalesComparison};
 
 use crate::{data, out::say};
 
@@ -67,7 +67,7 @@ pub async fn run(command: Command) -> anyhow::Result<bool> {
     Ok(true)
 }
 
-fn print(found: &Compared) -> anyhow::Result<()> {
+fn print(found: &SalesComparison) -> anyhow::Result<()> {
     for difference in found.differences.iter().take(SHOWN) {
         say!("{difference}");
     }
@@ -106,7 +106,7 @@ enum What {
 /// Generates.
 pub async fn generate(command: Generate) -> anyhow::Result<()> {
     let What::Orders { count, products, stores, place } = command.what;
-    let wanted = Wanted { count, products, stores, until: Timestamp::now() };
+    let wanted = GenerateOptions { count, products, stores, until: Timestamp::now() };
     order::generate::orders(&place.url(), wanted, |made| {
         if made % 100_000 == 0 || made == count {
             say!("{made} orders");

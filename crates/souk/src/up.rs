@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     data::{Folder, Running},
-    fleet::{Fleet, Wanted},
+    fleet::{Fleet, FleetOptions},
     out::say,
     ports::Ports,
     sample::{self, Sample},
@@ -63,7 +63,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         (false, Some(base)) => Ports::From(base),
         (false, None) => Ports::Usual,
     };
-    let wanted = Wanted {
+    let wanted = FleetOptions {
         ports,
         dialects,
         free_dialect_ports: command.ephemeral,
@@ -122,7 +122,7 @@ fn print_json(
         "gateway": fleet.url(gateway::NAME),
         "services": fleet.services(),
         "grpc": fleet.grpc(),
-        "doors": fleet.dialect_ports(),
+        "dialect_ports": fleet.dialect_ports(),
         "tokens": tokens,
         "data": folder.path(),
     });

@@ -23,7 +23,7 @@ pub struct Facts {
     /// The events in the outbox.
     pub outbox: bus::outbox::OutboxDump,
     /// The last event of each aggregate that took effect.
-    pub heard: bus::inbox::InboxDump,
+    pub inbox: bus::inbox::InboxDump,
 }
 
 /// One product in one place.
@@ -115,7 +115,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     }
     facts.released_before = upkeep::pruned_before(&mut tx, "reservations").await?;
     facts.outbox = bus::outbox::dump(&mut tx).await?;
-    facts.heard = bus::inbox::dump(&mut tx).await?;
+    facts.inbox = bus::inbox::dump(&mut tx).await?;
     Ok(facts)
 }
 

@@ -47,12 +47,12 @@ pub(crate) enum Error {
     /// Nothing of the person is left to change.
     #[error("this customer was anonymised")]
     Anonymised,
-    /// There is no way from one stage to the other.
+    /// No transition leads from one stage to the other.
     #[error("a prospect who is {from} cannot become {to}")]
     StageMove {
         /// The present stage.
         from: &'static str,
-        /// What was wanted.
+        /// The requested stage.
         to: &'static str,
     },
     /// One user must remain who can give roles.

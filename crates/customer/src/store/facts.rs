@@ -1,4 +1,4 @@
-//! What the audit reads of customers, prospects and activities.
+//! What the audit reads about customers, prospects and activities.
 
 use commerce::Timestamp;
 
@@ -24,7 +24,7 @@ pub struct LeadFact {
     pub id: String,
     /// Number of events published so far; for an activity one, of its creation.
     pub last_sequence: i64,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was changed last.
     pub updated_at: Timestamp,

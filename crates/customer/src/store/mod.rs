@@ -1,4 +1,4 @@
-//! What this service asks of its database, in its own terms. There are two ways to answer: SQL and MongoDB.
+//! The store of the service, with two implementations: SQL and MongoDB.
 
 #[cfg(test)]
 mod conformance;
@@ -23,43 +23,43 @@ pub use facts::{CustomerFact, LeadFact};
 pub(crate) use leads::{Activities, Edit, Leads, Prospects, Step};
 pub(crate) use open::{Opened, open, open_to_read};
 
-/// What a call of the store gives.
+/// The result of a call of the store.
 pub(crate) type StoreFuture<'a, T> = BoxFuture<'a, Result<T, Error>>;
 
-/// Makes the answer to a creation, so that it can be kept in the same transaction.
+/// Renders the response to a creation, so that it can be stored in the same transaction.
 pub(crate) type Render<T> = fn(&T, created: bool) -> StoredResponse;
 
-/// Which customers are asked for.
+/// The filter and page of a list of customers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) ids: Vec<String>,
     pub(crate) email: Option<String>,
     pub(crate) search: Option<String>,
     pub(crate) number: Option<i64>,
-    /// Those of the highest numbers first.
+    /// Highest numbers first.
     pub(crate) newest_first: bool,
 }
 
-/// How long what is of use only for a while is kept.
+/// How long temporary data is kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Retention {
-    /// Events, after the broker got them.
+    /// Events, since they were published.
     pub(crate) events: Duration,
-    /// Answers, after they were given.
+    /// Responses stored for repeated requests.
     pub(crate) replies: Duration,
 }
 
 impl Filter {
-    /// Whether it asks for what no text can hold. SQL engines take a NUL for an end, or for an error.
+    /// Whether a text of the filter contains NUL, which SQL engines take for the end of the text or refuse.
     fn is_futile(&self) -> bool {
         let texts = self.ids.iter().chain(&self.email).chain(&self.search);
         texts.into_iter().any(|text| text.contains('\0'))
     }
 }
 
-/// The store. A write and its event are one unit: both are stored, or neither.
+/// The store. A write and its event are atomic: both are stored, or neither.
 pub(crate) trait Store: Leads {
-    /// Makes a customer; a repeat (by key, or by id with the same payload) changes nothing.
+    /// Creates a customer; a repeat (by key, or by id with the same payload) changes nothing.
     fn create_customer(
         &self,
         new: NewCustomer,
@@ -68,9 +68,9 @@ pub(crate) trait Store: Leads {
     ) -> StoreFuture<'_, StoredResponse>;
     /// One customer.
     fn customer<'a>(&'a self, id: &'a CustomerId) -> StoreFuture<'a, Option<Customer>>;
-    /// Customers in the order of their numbers, and how many there are if that was asked.
+    /// A page of customers in the order of their numbers, and the total if requested.
     fn customers(&self, filter: Filter, window: PageRequest<i64>) -> StoreFuture<'_, (Vec<Customer>, Option<u64>)>;
-    /// Changes a profile; a change that changes nothing leaves no trace.
+    /// Changes a profile; a change without effect is not recorded.
     fn change_customer<'a>(
         &'a self,
         id: &'a CustomerId,
@@ -78,9 +78,9 @@ pub(crate) trait Store: Leads {
         change: Change,
     ) -> StoreFuture<'a, Customer>;
     /// Removes all personal data: from the customer, its user, stored responses and events. Returns the ids of
-    /// the tokens that end by it.
+    /// the tokens revoked by it.
     fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> StoreFuture<'a, Vec<String>>;
-    /// Every customer as the auditor sees them, after an id.
+    /// The audit's facts about the customers after an id.
     fn customer_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<CustomerFact>>;
 
     /// Creates a user, and its customer if requested.
@@ -90,15 +90,15 @@ pub(crate) trait Store: Leads {
         key: Option<Key>,
         render: Render<User>,
     ) -> StoreFuture<'_, (Option<User>, StoredResponse)>;
-    /// The answer that was given to this key before.
+    /// The response stored under this key.
     fn user_reply<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<StoredResponse>>;
     /// One user.
     fn user<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<User>>;
-    /// The user of that name or e-mail address.
+    /// The user with that name or e-mail address.
     fn user_by_login<'a>(&'a self, login: &'a str) -> StoreFuture<'a, Option<User>>;
-    /// Users in the order of their ids, and how many there are if that was asked.
+    /// A page of users in the order of their ids, and the total if requested.
     fn users(&self, window: PageRequest<String>) -> StoreFuture<'_, (Vec<User>, Option<u64>)>;
-    /// Replaces the roles of a user and revokes its tokens; returns their ids, too.
+    /// Replaces the roles of a user and revokes its tokens; returns the user and their ids.
     fn set_roles<'a>(
         &'a self,
         id: &'a UserId,
@@ -106,26 +106,26 @@ pub(crate) trait Store: Leads {
         stores: Vec<String>,
     ) -> StoreFuture<'a, (User, Vec<String>)>;
 
-    /// Notes a token that was given out.
+    /// Records an issued token.
     fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> StoreFuture<'a, ()>;
-    /// Ends a token.
+    /// Revokes a token.
     fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> StoreFuture<'a, ()>;
-    /// Ends all tokens of a user; gives their ids.
+    /// Revokes all tokens of a user and returns their ids.
     fn end_tokens<'a>(&'a self, user: &'a UserId) -> StoreFuture<'a, Vec<String>>;
-    /// Revoked tokens that have not expired, with their ends in seconds since 1970.
+    /// Revoked tokens that have not expired, with their expiry in seconds since 1970.
     fn revoked_tokens(&self) -> StoreFuture<'_, Vec<(String, i64)>>;
     /// The signing keys (PKCS#8 in base64), newest first.
     fn signing_keys(&self) -> StoreFuture<'_, Vec<String>>;
-    /// Keeps a new signing key.
+    /// Stores a new signing key.
     fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> StoreFuture<'a, ()>;
-    /// The events that are kept, those of one customer in their order, and whether older ones are gone.
+    /// The events that are kept, each customer's in order, and whether older ones were pruned.
     fn told(&self) -> StoreFuture<'_, OutboxDump>;
-    /// The periodic work of forgetting, for one replica at a time.
+    /// The periodic jobs that prune old data, for one replica at a time.
     fn jobs(&self, keep: Retention) -> Vec<upkeep::Job>;
     /// Finishes operations that a crash interrupted; returns how many.
     fn resume(&self) -> StoreFuture<'_, u64>;
-    /// Whether it answers.
+    /// Whether the database answers.
     fn ping(&self) -> StoreFuture<'_, ()>;
-    /// Gives the connections back.
+    /// Closes the connections.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

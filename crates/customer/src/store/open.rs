@@ -1,4 +1,4 @@
-//! Which store a URL names.
+//! Opens the store that a URL names.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use super::Store;
 use super::mongo::MongoStore;
 use super::sql::{MIGRATIONS, SqlStore};
 
-/// A store, and what the relay and periodic jobs see of it.
+/// A store, as the service, the relay and the periodic jobs use it.
 #[derive(Clone)]
 pub(crate) struct Opened {
-    /// What the service asks.
+    /// For the service.
     pub(crate) store: Arc<dyn Store>,
-    /// Where its events wait; it keeps the leases too.
+    /// For the relay and the leases.
     pub(crate) outbox: Arc<dyn Outbox>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) async fn open(url: &str, ctx: Option<&Context>) -> anyhow::Result<Ope
     Ok(sql(db))
 }
 
-/// Opens it for an auditor, who changes nothing and brings nothing up to date.
+/// Opens the store for an audit: nothing is written, and the schema is not migrated.
 pub(crate) async fn open_to_read(url: &str) -> anyhow::Result<Arc<dyn Store>> {
     if is_mongodb(url) {
         return Ok(Arc::new(MongoStore::new(url).await?));
@@ -59,7 +59,7 @@ async fn prepared(url: &str) -> Result<MongoStore, crate::error::MongoError> {
     Ok(store)
 }
 
-/// Tries until the server is reachable. Other errors are returned at once.
+/// Retries until the server is reachable. Other errors are returned at once.
 async fn wait_for(url: &str, ctx: &Context) -> anyhow::Result<MongoStore> {
     let outcome = backoff::until_ok("MongoDB", &ctx.shutdown, || async {
         match prepared(url).await {

@@ -75,7 +75,7 @@ impl Port {
 }
 
 /// Added to the port of a service whose own port a dialect uses.
-pub const MOVED: u16 = 10_000;
+pub const PORT_OFFSET: u16 = 10_000;
 
 impl Dialect {
     /// All dialects.

@@ -30,7 +30,7 @@ fn orders_are_terminal_or_driven(facts: &Facts) -> Check {
         let pending = order.status == "pending";
         check.saw(if pending && !order.open {
             Some(format!("order {} is pending and nothing is to be done for it", order.id))
-        } else if facts.is_forsaken(order) {
+        } else if facts.is_abandoned(order) {
             Some(format!("order {} is open and nobody drives it since {}", order.id, order.lease_until))
         } else {
             None

@@ -33,8 +33,8 @@ impl Envelope {
 
 pub(crate) fn all(facts: &Facts) -> Vec<Check> {
     vec![
-        every_change_is_told(facts),
-        what_is_told_is_published(facts),
+        every_change_has_one_event(facts),
+        published_events_are_on_the_bus(facts),
         notifications_follow(facts),
         order_events_match_states(facts),
         prospects_have_activities(facts),
@@ -45,14 +45,14 @@ type Subject<'a> = (&'a str, &'a str);
 
 /// Each aggregate's events count from 1 to its last, in the order they were written. Of those that were forgotten the
 /// others must go on where they ended.
-fn every_change_is_told(facts: &Facts) -> Check {
-    let mut check = Check::new("every change is told by one event, in order, without gaps");
-    let mut told: HashMap<Subject<'_>, Vec<&OutboxEvent>> = HashMap::new();
-    for event in facts.told.values().flat_map(|telling| &telling.events) {
-        told.entry((&event.topic, &event.subject)).or_default().push(event);
+fn every_change_has_one_event(facts: &Facts) -> Check {
+    let mut check = Check::new("every change is published by one event, in order, without gaps");
+    let mut by_subject: HashMap<Subject<'_>, Vec<&OutboxEvent>> = HashMap::new();
+    for event in facts.outboxes.values().flat_map(|outbox| &outbox.events) {
+        by_subject.entry((&event.topic, &event.subject)).or_default().push(event);
     }
     for ((topic, subject), aggregate) in &facts.aggregates {
-        let events = told.remove(&(topic.as_str(), subject.as_str())).unwrap_or_default();
+        let events = by_subject.remove(&(topic.as_str(), subject.as_str())).unwrap_or_default();
         if is_moving(facts, &events) {
             check.pending += 1;
             continue;
@@ -63,7 +63,7 @@ fn every_change_is_told(facts: &Facts) -> Check {
         let complete = contiguous && facts.may_lack(topic, *aggregate, missing);
         check.saw((!complete).then(|| format!("{topic} {subject}: {} changes, events {sequences:?}", aggregate.last)));
     }
-    for ((topic, subject), events) in told {
+    for ((topic, subject), events) in by_subject {
         // A reservation that was released is forgotten after a while; its place would be in its subject if it were a level.
         let released = topic == "stock" && !subject.contains('/');
         let last = events.iter().map(|event| event.created_at).max();
@@ -88,7 +88,7 @@ fn missing(last: i64, kept: usize) -> i64 {
 
 /// What a service published is on the bus, in its order, unless the bus has deleted events of that age; a repeat is
 /// allowed, a gap is not.
-fn what_is_told_is_published(facts: &Facts) -> Check {
+fn published_events_are_on_the_bus(facts: &Facts) -> Check {
     let mut check = Check::new("events are on the bus in order, without gaps");
     let Some(log) = &facts.log else {
         return check.left_out("this broker keeps no log");
@@ -106,7 +106,7 @@ fn what_is_told_is_published(facts: &Facts) -> Check {
             .fail((sequence > *last + 1).then(|| format!("{topic} {key}: event {sequence} follows {last} on the bus")));
         *last = sequence.max(*last);
     }
-    for event in facts.told.values().flat_map(|telling| &telling.events) {
+    for event in facts.outboxes.values().flat_map(|outbox| &outbox.events) {
         if !event.published {
             check.pending += 1;
             let stuck = facts.running && !facts.is_young(event.created_at);
@@ -127,25 +127,27 @@ fn what_is_told_is_published(facts: &Facts) -> Check {
     check
 }
 
-/// Topics that the notification service listens to.
-const HEARD: [&str; 4] = ["orders", "stock", "payments", "customers"];
+/// Topics that the notification service consumes.
+const CONSUMED_TOPICS: [&str; 4] = ["orders", "stock", "payments", "customers"];
 
 /// The notification service has consumed each aggregate's last event, or will, and none that was never published.
 fn notifications_follow(facts: &Facts) -> Check {
-    let mut check = Check::new("notifications have heard every event once told");
+    let mut check = Check::new("notifications have consumed every event once");
     for ((topic, subject), aggregate) in &facts.aggregates {
         let last = aggregate.last;
-        if last == 0 || !HEARD.contains(&topic.as_str()) {
+        if last == 0 || !CONSUMED_TOPICS.contains(&topic.as_str()) {
             continue;
         }
-        let heard = match facts.notification_heard.last.get(&(topic.clone(), subject.clone())) {
-            Some(heard) => *heard,
+        let consumed = match facts.notification_inbox.last.get(&(topic.clone(), subject.clone())) {
+            Some(consumed) => *consumed,
             // Old inbox entries are deleted.
-            None if forgotten(facts.notification_heard.pruned_before, aggregate.told) => last,
+            None if forgotten(facts.notification_inbox.pruned_before, aggregate.last_published) => last,
             None => 0,
         };
-        check.pending += usize::from(heard < last);
-        check.saw((heard > last).then(|| format!("{topic} {subject}: heard event {heard}, the last one is {last}")));
+        check.pending += usize::from(consumed < last);
+        check.saw(
+            (consumed > last).then(|| format!("{topic} {subject}: consumed event {consumed}, the last one is {last}")),
+        );
     }
     check
 }
@@ -154,14 +156,14 @@ fn notifications_follow(facts: &Facts) -> Check {
 fn order_events_match_states(facts: &Facts) -> Check {
     let mut check = Check::new("order events match the orders' states");
     let mut kinds: HashMap<&str, Vec<String>> = HashMap::new();
-    for event in facts.told.get("orders").into_iter().flat_map(|telling| &telling.events) {
+    for event in facts.outboxes.get("orders").into_iter().flat_map(|outbox| &outbox.events) {
         if let Ok(envelope) = serde_json::from_str::<Envelope>(&event.payload) {
             kinds.entry(&event.subject).or_default().push(envelope.kind);
         }
     }
     for order in facts.orders.values() {
         let kinds = kinds.remove(order.id.as_str()).unwrap_or_default();
-        let count = |kind: &str| kinds.iter().filter(|told| *told == kind).count();
+        let count = |kind: &str| kinds.iter().filter(|other| *other == kind).count();
         let missing = missing(order.last_sequence, kinds.len());
         let aggregate = facts.aggregates.get(&("orders".to_owned(), order.id.clone())).copied().unwrap_or_default();
         let gone = if facts.may_lack("orders", aggregate, missing) { missing } else { 0 };
@@ -180,7 +182,7 @@ fn order_events_match_states(facts: &Facts) -> Check {
 /// Each event about a prospect that makes an activity has made one, or will: it may not be consumed yet.
 fn prospects_have_activities(facts: &Facts) -> Check {
     let mut check = Check::new("every prospect created or updated has its activity");
-    for event in facts.told.get("customers").into_iter().flat_map(|telling| &telling.events) {
+    for event in facts.outboxes.get("customers").into_iter().flat_map(|outbox| &outbox.events) {
         let Ok(envelope) = serde_json::from_str::<Envelope>(&event.payload) else { continue };
         let Some(activity) = customer::activity_of(&envelope.kind, &envelope.id) else { continue };
         let there = facts.activities.contains(&activity);

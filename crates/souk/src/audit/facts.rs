@@ -21,9 +21,9 @@ pub(crate) struct Aggregate {
     /// Number of events published.
     pub(crate) last: i64,
     /// When it was created, at the latest when its first event was published; unknown for some aggregates.
-    pub(crate) made: Option<Timestamp>,
+    pub(crate) created_at: Option<Timestamp>,
     /// When its last event was published; unknown for some aggregates.
-    pub(crate) told: Option<Timestamp>,
+    pub(crate) last_published: Option<Timestamp>,
 }
 
 /// Everything that the checks look at.
@@ -34,22 +34,22 @@ pub(crate) struct Facts {
     pub(crate) now: Timestamp,
     pub(crate) orders: BTreeMap<String, order::audit::OrderFact>,
     /// The summaries of sales beside the orders.
-    pub(crate) reports: order::reports::Compared,
+    pub(crate) reports: order::reports::SalesComparison,
     pub(crate) payments: BTreeMap<String, payment::PaymentFact>,
     pub(crate) levels: Vec<stock::LevelFact>,
     pub(crate) in_transit: Vec<stock::TransitFact>,
     pub(crate) reservations: BTreeMap<String, stock::ReservationFact>,
     /// Reservations that were released before then may have been forgotten.
     pub(crate) released_before: Option<Timestamp>,
-    /// What took effect on stock.
-    pub(crate) stock_heard: InboxDump,
-    /// What the notification service consumed.
-    pub(crate) notification_heard: InboxDump,
+    /// The events that the stock service consumed.
+    pub(crate) stock_inbox: InboxDump,
+    /// The events that the notification service consumed.
+    pub(crate) notification_inbox: InboxDump,
     /// Ids of all activities, of deleted ones too.
     pub(crate) activities: HashSet<String>,
-    /// What was written to be published, by topic.
-    pub(crate) told: BTreeMap<&'static str, OutboxDump>,
-    /// What the events are about, by topic and subject.
+    /// The events written to the outboxes, by topic.
+    pub(crate) outboxes: BTreeMap<&'static str, OutboxDump>,
+    /// The aggregates whose changes are published, by topic and subject.
     pub(crate) aggregates: BTreeMap<(String, String), Aggregate>,
     /// The bus; `None` where the broker keeps no log.
     pub(crate) log: Option<Dump>,
@@ -109,10 +109,10 @@ impl Facts {
             in_transit: stock.in_transit,
             reservations: stock.reservations.into_iter().map(|r| (r.order_id.clone(), r)).collect(),
             released_before: stock.released_before,
-            stock_heard: stock.heard,
-            notification_heard: notifications.heard,
+            stock_inbox: stock.inbox,
+            notification_inbox: notifications.inbox,
             activities: customers.activities.into_iter().map(|activity| activity.id).collect(),
-            told: BTreeMap::from([
+            outboxes: BTreeMap::from([
                 ("prospect-events", prospects),
                 ("orders", orders.outbox),
                 ("payments", payments.outbox),
@@ -132,18 +132,18 @@ impl Facts {
 
     /// Whether the order's last event has not yet taken effect on stock.
     pub(crate) fn stock_is_behind(&self, order: &order::audit::OrderFact) -> bool {
-        match self.stock_heard.last.get(&("orders".to_owned(), order.id.clone())) {
-            Some(heard) => *heard < order.last_sequence,
-            None => !forgotten(self.stock_heard.pruned_before, Some(order.told_at)),
+        match self.stock_inbox.last.get(&("orders".to_owned(), order.id.clone())) {
+            Some(consumed) => *consumed < order.last_sequence,
+            None => !forgotten(self.stock_inbox.pruned_before, Some(order.last_published_at)),
         }
     }
 
     /// Whether the first `missing` events of something may have been forgotten: only what the broker had for long is,
     /// so nothing published later is.
     pub(crate) fn may_lack(&self, topic: &str, aggregate: Aggregate, missing: i64) -> bool {
-        let pruned = self.told.get(topic).and_then(|telling| telling.pruned_before);
-        let last = if missing < aggregate.last { None } else { aggregate.told };
-        missing == 0 || (forgotten(pruned, aggregate.made) && forgotten(pruned, last))
+        let pruned = self.outboxes.get(topic).and_then(|outbox| outbox.pruned_before);
+        let last = if missing < aggregate.last { None } else { aggregate.last_published };
+        missing == 0 || (forgotten(pruned, aggregate.created_at) && forgotten(pruned, last))
     }
 
     /// Whether an order cannot be checked yet: it is open, young, or being refunded.
@@ -152,7 +152,7 @@ impl Facts {
     }
 
     /// Whether the lease of an open order expired long ago on a running fleet, so that no replica drives it.
-    pub(crate) fn is_forsaken(&self, order: &order::audit::OrderFact) -> bool {
+    pub(crate) fn is_abandoned(&self, order: &order::audit::OrderFact) -> bool {
         self.running && order.open && order.lease_until.plus(3 * LEASE) < self.now
     }
 }
@@ -166,43 +166,44 @@ fn aggregates(
     products: &product::Facts,
 ) -> BTreeMap<(String, String), Aggregate> {
     let mut aggregates = BTreeMap::new();
-    let mut tells = |topic: &str, subject: &str, last, made: Option<Timestamp>, told: Option<Timestamp>| {
-        aggregates.insert((topic.to_owned(), subject.to_owned()), Aggregate { last, made, told });
-    };
+    let mut add =
+        |topic: &str, subject: &str, last, created_at: Option<Timestamp>, last_published: Option<Timestamp>| {
+            aggregates.insert((topic.to_owned(), subject.to_owned()), Aggregate { last, created_at, last_published });
+        };
     let time = |micros: i64| Some(Timestamp::from_micros(micros));
     for order in &orders.orders {
-        tells("orders", &order.id, order.last_sequence, Some(order.created_at), Some(order.told_at));
+        add("orders", &order.id, order.last_sequence, Some(order.created_at), Some(order.last_published_at));
     }
     for payment in &payments.payments {
-        // It changes without a word, too.
-        tells("payments", &payment.order_id, payment.last_sequence, time(payment.created_at), None);
+        // It also changes without an event.
+        add("payments", &payment.order_id, payment.last_sequence, time(payment.created_at), None);
     }
     for held in &stock.reservations {
-        tells("stock", &held.order_id, held.last_sequence, time(held.created_at), time(held.updated_at));
+        add("stock", &held.order_id, held.last_sequence, time(held.created_at), time(held.updated_at));
     }
     for level in &stock.levels {
         let subject = format!("{}/{}", level.place_id, level.product_id);
-        tells("stock", &subject, level.last_sequence, None, None);
+        add("stock", &subject, level.last_sequence, None, None);
     }
     for (id, last) in &stock.replenishments {
-        tells("stock", &format!("replenishment/{id}"), *last, None, None);
+        add("stock", &format!("replenishment/{id}"), *last, None, None);
     }
     for customer in &customers.customers {
-        let (made, told) = (Some(customer.created_at), Some(customer.updated_at));
-        tells("customers", &customer.id, customer.last_sequence, made, told);
+        let (created_at, last_published) = (Some(customer.created_at), Some(customer.updated_at));
+        add("customers", &customer.id, customer.last_sequence, created_at, last_published);
     }
     for prospect in &customers.prospects {
-        let (made, told) = (Some(prospect.created_at), Some(prospect.updated_at));
-        tells("prospect-events", &prospect.id, prospect.last_sequence, made, told);
+        let (created_at, last_published) = (Some(prospect.created_at), Some(prospect.updated_at));
+        add("prospect-events", &prospect.id, prospect.last_sequence, created_at, last_published);
     }
     for activity in &customers.activities {
         // Published once, and changed without an event.
-        let made = Some(activity.created_at);
-        tells("customers", &format!("activity/{}", activity.id), activity.last_sequence, made, made);
+        let created_at = Some(activity.created_at);
+        add("customers", &format!("activity/{}", activity.id), activity.last_sequence, created_at, created_at);
     }
     for product in &products.products {
-        let (made, told) = (Some(product.created_at), Some(product.updated_at));
-        tells("products", &product.id, product.last_sequence, made, told);
+        let (created_at, last_published) = (Some(product.created_at), Some(product.updated_at));
+        add("products", &product.id, product.last_sequence, created_at, last_published);
     }
     aggregates
 }

@@ -28,7 +28,7 @@ fn at(day: i64) -> Timestamp {
     Timestamp::from_micros(day * 24 * 3_600 * 1_000_000)
 }
 
-fn told(subject: &str, sequence: i64, kind: &str) -> OutboxEvent {
+fn event(subject: &str, sequence: i64, kind: &str) -> OutboxEvent {
     let payload = json!({"specversion": "1.0", "type": kind, "sequence": sequence}).to_string();
     let (topic, subject) = ("orders".to_owned(), subject.to_owned());
     OutboxEvent { topic, subject, sequence, created_at: at(sequence), published: true, payload }
@@ -46,7 +46,7 @@ fn order(id: &str) -> OrderFact {
         lease_until: at(1),
         created_at: at(1),
         updated_at: at(9),
-        told_at: at(4),
+        last_published_at: at(4),
         goods: BTreeMap::new(),
         restocked: BTreeMap::new(),
         refunded: Amount::ZERO,
@@ -58,35 +58,36 @@ fn order(id: &str) -> OrderFact {
 /// An order with its four events, one a day, all of them published and on the bus.
 fn house() -> Facts {
     let order = order("o1");
-    let events: Vec<OutboxEvent> = (1..).zip(KINDS).map(|(sequence, kind)| told("o1", sequence, kind)).collect();
-    let message = |told: &OutboxEvent| Message {
-        topic: told.topic.clone(),
-        key: told.subject.clone(),
-        payload: told.payload.clone(),
+    let events: Vec<OutboxEvent> = (1..).zip(KINDS).map(|(sequence, kind)| event("o1", sequence, kind)).collect();
+    let message = |event: &OutboxEvent| Message {
+        topic: event.topic.clone(),
+        key: event.subject.clone(),
+        payload: event.payload.clone(),
     };
     let messages = events.iter().map(message).collect();
-    let aggregate = Aggregate { last: 4, made: Some(order.created_at), told: Some(order.told_at) };
+    let aggregate =
+        Aggregate { last: 4, created_at: Some(order.created_at), last_published: Some(order.last_published_at) };
     Facts {
         running: false,
         now: at(20),
         orders: BTreeMap::from([(order.id.clone(), order)]),
-        reports: order::reports::Compared { rows: 0, added: 0, differences: Vec::new() },
+        reports: order::reports::SalesComparison { rows: 0, added: 0, differences: Vec::new() },
         payments: BTreeMap::new(),
         levels: Vec::new(),
         in_transit: Vec::new(),
         activities: HashSet::new(),
         reservations: BTreeMap::new(),
         released_before: None,
-        stock_heard: InboxDump { last: HashMap::from([(("orders".into(), "o1".into()), 4)]), pruned_before: None },
-        notification_heard: InboxDump::default(),
-        told: BTreeMap::from([("orders", OutboxDump { events, pruned_before: None })]),
+        stock_inbox: InboxDump { last: HashMap::from([(("orders".into(), "o1".into()), 4)]), pruned_before: None },
+        notification_inbox: InboxDump::default(),
+        outboxes: BTreeMap::from([("orders", OutboxDump { events, pruned_before: None })]),
         aggregates: BTreeMap::from([(("orders".into(), "o1".into()), aggregate)]),
         log: Some(Dump { messages, whole_since: HashMap::new() }),
     }
 }
 
 fn outbox(facts: &mut Facts) -> &mut OutboxDump {
-    facts.told.get_mut("orders").expect("the orders")
+    facts.outboxes.get_mut("orders").expect("the orders")
 }
 
 fn log(facts: &mut Facts) -> &mut Dump {
@@ -146,12 +147,12 @@ fn what_came_after_what_was_forgotten_must_be_there() {
 }
 
 #[test]
-fn a_cancelled_order_is_told_so_unless_all_of_it_is_forgotten() {
+fn a_cancelled_order_has_its_event_unless_all_are_pruned() {
     let mut facts = house();
     let order = facts.orders.get_mut("o1").expect("the order");
     (order.status, order.last_sequence) = ("cancelled".into(), 4);
     assert_eq!(failing(&facts), [STATES]);
-    outbox(&mut facts).events[3] = told("o1", 4, "souk.order.cancelled");
+    outbox(&mut facts).events[3] = event("o1", 4, "souk.order.cancelled");
     assert!(failing(&facts).is_empty());
     outbox(&mut facts).pruned_before = Some(at(5));
     outbox(&mut facts).events.drain(..3);
@@ -191,15 +192,15 @@ fn a_dead_letter_that_was_brought_back_is_no_gap() {
 #[test]
 fn only_a_released_reservation_is_forgotten_while_its_events_are_not() {
     let of_stock = |facts: &mut Facts, subject: &str| {
-        let event = OutboxEvent { topic: "stock".into(), ..told(subject, 1, "souk.stock.released") };
-        facts.told.insert("stock", OutboxDump { events: vec![event], pruned_before: None });
+        let event = OutboxEvent { topic: "stock".into(), ..event(subject, 1, "souk.stock.released") };
+        facts.outboxes.insert("stock", OutboxDump { events: vec![event], pruned_before: None });
         facts.log = None;
     };
     let mut facts = house();
     of_stock(&mut facts, "o9");
     assert_eq!(failing(&facts), [CHANGES]);
     facts.released_before = Some(at(1));
-    assert_eq!(failing(&facts), [CHANGES], "it was told later");
+    assert_eq!(failing(&facts), [CHANGES], "it was published later");
     facts.released_before = Some(at(2));
     assert!(failing(&facts).is_empty());
     of_stock(&mut facts, "logistics/tea");
@@ -207,24 +208,24 @@ fn only_a_released_reservation_is_forgotten_while_its_events_are_not() {
 }
 
 #[test]
-fn what_stock_heard_long_ago_counts_as_heard() {
+fn events_pruned_from_the_inbox_of_stock_count_as_consumed() {
     let mut facts = house();
     assert!(!facts.stock_is_behind(&order("o1")));
-    facts.stock_heard.last.clear();
+    facts.stock_inbox.last.clear();
     assert!(facts.stock_is_behind(&order("o1")));
-    facts.stock_heard.pruned_before = Some(at(4));
+    facts.stock_inbox.pruned_before = Some(at(4));
     assert!(facts.stock_is_behind(&order("o1")), "its last event is younger");
-    facts.stock_heard.pruned_before = Some(at(5));
+    facts.stock_inbox.pruned_before = Some(at(5));
     assert!(!facts.stock_is_behind(&order("o1")));
 }
 
 #[test]
-fn what_is_told_while_the_auditor_reads_is_under_way() {
+fn events_published_during_the_audit_are_pending() {
     let mut facts = house();
     outbox(&mut facts).events.push(OutboxEvent {
         created_at: at(21),
         published: false,
-        ..told("o1", 5, "souk.order.returned")
+        ..event("o1", 5, "souk.order.returned")
     });
     assert!(failing(&facts).contains(&CHANGES));
     facts.running = true;
@@ -242,11 +243,12 @@ fn a_word_about_a_prospect_that_made_no_activity_is_found_on_a_running_fleet() {
     // Another program's, which counts as it likes.
     let foreign = json!({"type": kind, "id": "e1", "source": "/crm", "sequence": 9}).to_string();
     log(&mut facts).messages.push(Message { topic: topic.clone(), key: subject.clone(), payload: foreign });
-    facts
-        .aggregates
-        .insert((topic.clone(), subject.clone()), Aggregate { last: 1, made: Some(at(1)), told: Some(at(1)) });
-    let told = OutboxEvent { topic, subject, sequence: 1, created_at: at(1), published: true, payload };
-    facts.told.insert("customers", OutboxDump { events: vec![told], pruned_before: None });
+    facts.aggregates.insert(
+        (topic.clone(), subject.clone()),
+        Aggregate { last: 1, created_at: Some(at(1)), last_published: Some(at(1)) },
+    );
+    let event = OutboxEvent { topic, subject, sequence: 1, created_at: at(1), published: true, payload };
+    facts.outboxes.insert("customers", OutboxDump { events: vec![event], pruned_before: None });
     assert!(failing(&facts).is_empty(), "the next start makes it");
     facts.running = true;
     assert_eq!(failing(&facts), [ACTIVITIES]);

@@ -1,4 +1,4 @@
-//! The way to the server: what the URL may ask for, and what the server promises.
+//! The connection: which options the URL may have, and which guarantees the server gives.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use mongodb::{Client, Database};
 
 use crate::error::{MongoError, within};
 
-/// Time to find a server.
+/// Time-out of the server selection.
 const SELECTION: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(3);
-/// How long a majority may take.
+/// Time-out of a write concern.
 const MAJORITY: Duration = Duration::from_secs(5);
 /// The database, if the URL names none.
 const DATABASE: &str = "customer";
 /// The wire version of MongoDB 6.0.
 const OLDEST: i32 = 17;
 
-/// What the topology promises of a write that was answered.
+/// The guarantee that the topology gives for an acknowledged write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topology {
-    /// It is in the journal of the one server that there is.
+    /// It is in the journal of a stand-alone server.
     Single,
     /// A majority has it.
     ReplicaSet,
@@ -32,10 +32,10 @@ pub(super) enum Topology {
     Sharded,
 }
 
-/// The database that the URL names. Nothing is connected yet, but the name service may be asked.
+/// The database that the URL names. Does not connect yet, but may query DNS.
 pub(super) async fn database(url: &str) -> Result<Database, MongoError> {
     let mut options = ClientOptions::parse(url).await.map_err(|error| match error.kind.as_ref() {
-        // What the driver says may quote a piece of a password that was not encoded.
+        // The driver's message may quote a part of a password that was not percent-encoded.
         ErrorKind::InvalidArgument { .. } if url.contains('@') => MongoError::Url(
             "the MongoDB URL cannot be used; are the special signs of user and password percent-encoded?".into(),
         ),
@@ -50,7 +50,7 @@ pub(super) async fn database(url: &str) -> Result<Database, MongoError> {
              by; leave it out"
         )));
     }
-    // Journalled too: a server that stands alone calls itself a majority before it has written anything down.
+    // Journalled too: a stand-alone server counts as a majority before it has written to disk.
     let durable = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).w_timeout(MAJORITY).build();
     options.write_concern = Some(durable);
     options.read_concern = Some(ReadConcern::majority());
@@ -62,7 +62,7 @@ pub(super) async fn database(url: &str) -> Result<Database, MongoError> {
     Ok(Client::with_options(options)?.database(&name))
 }
 
-/// What the URL asks for and must not.
+/// The option of the URL that is not allowed.
 fn unsafe_wish(options: &ClientOptions) -> Option<String> {
     match options.write_concern.as_ref().and_then(|concern| concern.w.as_ref()) {
         Some(Acknowledgment::Nodes(nodes)) => return Some(format!("w={nodes}")),
@@ -83,7 +83,7 @@ fn unsafe_wish(options: &ClientOptions) -> Option<String> {
     None
 }
 
-/// Asks the server what it is; refuses one that is too old or that may not write.
+/// Asks the server for its version and role; refuses one that is too old or not writable.
 pub(super) async fn topology(database: &Database) -> Result<Topology, MongoError> {
     let hello: Document = within(database.run_command(doc! { "hello": 1 })).await?;
     let version = hello.get_i32("maxWireVersion").unwrap_or_default();
@@ -102,7 +102,7 @@ pub(super) async fn topology(database: &Database) -> Result<Topology, MongoError
     })
 }
 
-/// Says once what may be relied upon.
+/// Logs the guarantee once.
 pub(super) fn announce(topology: Topology) {
     match topology {
         Topology::Single => tracing::info!(

@@ -20,15 +20,15 @@ use crate::store::{Filter, Render};
 use idempotency::{Key, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
-/// Tries for a number: each that fails means that another replica made a customer meanwhile.
+/// Attempts to get a number: each failure means that another replica created a customer meanwhile.
 const NUMBER_TRIES: u32 = 100;
 const ID: &str = "_id_";
 
-/// What stands at a customer's id.
+/// The document under a customer's id.
 pub(super) enum Place {
     Free,
     Taken,
-    /// It must not be inserted any more.
+    /// A refusal: no customer must be inserted.
     Refused,
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn create(
             }
             continue;
         }
-        // Looked again, and it was neither a copy of this very call nor the same id: it is as the index said.
+        // Neither a repeat of this request nor the same id, so the error of the index holds.
         match refused.take() {
             Some(failure) if !matches!(failure.duplicate(), Some(ID | schema::CUSTOMER_REPLIES_KEY)) => {
                 return Err(failure.into());
@@ -67,8 +67,8 @@ pub(super) async fn create(
         if let Some(email) = &new.profile.email
             && users::without_customer(store, &email.to_lowercase()).await?
         {
-            // A user without a customer has this address: two people must not be reached by one. One who gets it
-            // between this look and the write below came after this customer, which is allowed.
+            // A user without a customer has this address; two people must not share one. A user who gets it between this read
+            // and the insert below counts as later, which is allowed.
             return Err(Error::EmailTaken);
         }
         let id = new.id.clone().unwrap_or_else(CustomerId::new);
@@ -126,7 +126,7 @@ pub(super) async fn add(
     Err(MongoError::Away(None))
 }
 
-/// An event as it is kept.
+/// An event as it is stored.
 pub(super) fn entry(event: bus::NewEvent, now: Timestamp) -> Entry {
     Entry {
         sequence: event.sequence,
@@ -137,7 +137,7 @@ pub(super) fn entry(event: bus::NewEvent, now: Timestamp) -> Entry {
     }
 }
 
-/// Keeps the answer to a repeat by id; not if the customer has become another meanwhile, or the key is taken.
+/// Stores the response to a repeat by id, unless the customer has changed meanwhile or the key is taken.
 async fn keep(
     store: &MongoStore,
     customer: &Customer,
@@ -160,7 +160,7 @@ pub(super) async fn load(store: &MongoStore, id: &CustomerId) -> Result<Option<C
     Ok(found.map(CustomerDoc::customer))
 }
 
-/// The customer of that id, if it is one.
+/// The customer with that id; `None` for a refusal.
 fn there(id: &str) -> Document {
     doc! { "_id": id, "number": { "$gte": 1_i64 } }
 }
@@ -170,7 +170,7 @@ fn without_others() -> Document {
     doc! { "outbox": 0, "replies": 0 }
 }
 
-/// What stands at that id.
+/// The document with that id.
 pub(super) async fn place(store: &MongoStore, id: &str) -> Result<Place, MongoError> {
     let found = within(store.customers.find_one(doc! { "_id": id }).projection(doc! { "refused_at": 1 })).await?;
     Ok(match found {
@@ -190,7 +190,7 @@ pub(super) async fn refuse(store: &MongoStore, id: &str) -> Result<bool, MongoEr
     }
 }
 
-/// Whether a customer has that address, in small letters.
+/// Whether a customer has that address, given in lower case.
 pub(super) async fn has_email(store: &MongoStore, email: &str) -> Result<bool, MongoError> {
     let found = within(store.customers.find_one(doc! { "email_lower": email }).projection(doc! { "_id": 1 })).await?;
     Ok(found.is_some())
@@ -201,7 +201,7 @@ pub(super) async fn list(
     filter: Filter,
     window: PageRequest<i64>,
 ) -> Result<(Vec<Customer>, Option<u64>), Error> {
-    // A number below 1 is none yet.
+    // Numbers below 1 are not given yet.
     let mut wanted = match filter.number {
         Some(number) => doc! { "number": { "$eq": number, "$gte": 1_i64 } },
         None => doc! { "number": { "$gte": 1_i64 } },
@@ -216,7 +216,7 @@ pub(super) async fn list(
         wanted.insert("email_lower", email.to_lowercase());
     }
     if let Some(search) = filter.search {
-        // No pattern, so that every sign stands for itself.
+        // Not a pattern, so that every character stands for itself.
         let at = doc! { "$indexOfCP": ["$search", { "$literal": search.to_lowercase() }] };
         wanted.insert("$expr", doc! { "$gte": [at, 0] });
     }
@@ -268,7 +268,7 @@ pub(super) async fn change(
     Err(Error::from(MongoError::Away(None)))
 }
 
-/// A pause with jitter after a lost race.
+/// A pause with jitter after a conflict.
 pub(super) async fn pause(attempt: u32) {
     let spread = 1_000 * i64::from(attempt.min(20) + 1);
     let micros = Timestamp::now().micros().rem_euclid(spread);
@@ -282,9 +282,9 @@ fn check_seen(customer: &Customer, seen: Option<i64>) -> Result<(), Error> {
     }
 }
 
-/// Marks, tells and wipes in one operation on the customer's document: his fields, the answers about him and what
-/// was or is to be told of him. His user and that one's tokens are documents of their own; the mark `leaving` says
-/// that they are still to go, so that whoever dies over it is followed by somebody who finishes.
+/// Anonymises a customer and adds the event in one operation on its document, which also removes stored responses and the personal
+/// data of earlier events. The user and its tokens are other documents: the mark `leaving` records that they must still be removed,
+/// so that another call or replica finishes after a crash.
 pub(super) async fn anonymise(store: &MongoStore, id: &CustomerId, seen: Option<i64>) -> Result<Vec<String>, Error> {
     for attempt in 0..TRIES {
         let customers = store.customers.clone_with_type::<CustomerDoc>();
@@ -316,7 +316,7 @@ pub(super) async fn mark_leaving(store: &MongoStore, whole: CustomerDoc, seen: O
     }
     outbox.push(entry(events::anonymised(&after), now));
     let (mut set, mut unset) = fields(&after)?;
-    // A relay that marks one of them as published just now is overwritten: that one goes out twice, in its place.
+    // This may overwrite the mark of a relay that has just published one of them, which is then published twice, in order.
     set.insert("outbox", outbox.iter().map(document).collect::<Result<Vec<_>, _>>()?);
     set.insert("leaving", true);
     unset.insert("replies", "");
@@ -332,10 +332,10 @@ struct Leaving {
     leaving_users: Vec<String>,
 }
 
-/// The steps after the first, each of which may be done again. Gives the tokens that end.
+/// The steps after the first, each idempotent. Returns the revoked tokens.
 pub(super) async fn finish_leaving(store: &MongoStore, id: &str) -> Result<Vec<String>, MongoError> {
     let it = doc! { "_id": id };
-    // Noted before he is removed: with him goes the last that knows whose the tokens are.
+    // Read before the user is removed, which is the last document that links the tokens to the customer.
     while let Some(user) = users::of_customer(store, id).await? {
         within(store.customers.update_one(it.clone(), doc! { "$addToSet": { "leaving_users": &user } })).await?;
         within(store.users.delete_one(doc! { "_id": &user, "customer_id": id })).await?;

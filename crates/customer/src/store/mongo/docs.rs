@@ -23,16 +23,16 @@ pub(super) struct CustomerDoc {
     pub(super) last_name: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) email: Option<String>,
-    /// Small letters: unique without regard to case.
+    /// In lower case: unique without regard to case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) email_lower: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) phone: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) address: Option<Address>,
-    /// Small letters of all that a search looks at.
+    /// The searched texts in lower case.
     pub(super) search: String,
-    /// What the client sent when it chose the id itself, to tell a repeat from a clash.
+    /// The fingerprint of the request if the client chose the id, which distinguishes a repeat from a clash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) created_from: Option<String>,
     pub(super) created_at: i64,
@@ -46,7 +46,7 @@ pub(super) struct CustomerDoc {
     /// Its events, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) outbox: Vec<Entry>,
-    /// Since when at least one event may wait for the broker; absent when none does.
+    /// Since when at least one event may be unpublished; absent if all are published.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) waiting_since: Option<i64>,
     /// Stored responses that created it or name it.
@@ -65,7 +65,7 @@ pub(super) struct Entry {
     pub(super) published_at: Option<i64>,
 }
 
-/// An answer in the document that it is about.
+/// A stored response, embedded in the document that it is about.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Kept {
     /// Subject, route and key: unique among all documents of the collection.
@@ -102,7 +102,7 @@ pub(super) struct UserDoc {
     pub(super) pending: Option<Pending>,
 }
 
-/// What a new user still waits for.
+/// The next step of a new user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Pending {
@@ -169,8 +169,8 @@ impl CustomerDoc {
     }
 }
 
-/// The part of an update that brings a customer's own fields to this state: what he has is set, what he has no
-/// longer is unset. His events and kept answers are others' business.
+/// The part of an update that brings a customer's own fields to this state: present fields are set, absent ones unset. Events and
+/// stored responses are not touched.
 pub(super) fn fields(customer: &Customer) -> Result<(Document, Document), MongoError> {
     const CHANGING: [&str; 13] = [
         "name",
@@ -248,7 +248,7 @@ impl Kept {
     }
 }
 
-/// Neither subject nor route holds a line break, so no two keys share a name.
+/// Neither subject nor route contains a line break, so the joined text is unique.
 pub(super) fn reply_id(key: &Key) -> String {
     format!("{}\n{}\n{}", key.subject, key.route, key.key)
 }

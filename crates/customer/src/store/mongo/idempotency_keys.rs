@@ -1,8 +1,7 @@
-//! Answers kept for repeats until they are pruned, each inside the document that it is about.
+//! Responses stored by `Idempotency-Key` until they are pruned, each embedded in the document that it is about.
 //!
-//! They are written with the effect, in the one operation that makes or touches the document, and a unique index
-//! over the keys of all documents lets one of two that come at once through. Who loses looks again, and finds the
-//! winner's answer.
+//! A response is written with its effect, in the one operation that inserts or updates the document. Of two concurrent requests
+//! with the same key, a unique index over the keys of all documents refuses one, which reads again and finds the other's response.
 
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
@@ -19,7 +18,7 @@ struct Holder {
     replies: Vec<Kept>,
 }
 
-/// The first answer, when the same came before under this key.
+/// The stored response to an earlier request with this key; an error if that request was another one.
 pub(super) async fn find(collection: &Collection<Document>, key: &Key) -> Result<Option<StoredResponse>, Error> {
     let id = reply_id(key);
     let holders = collection.clone_with_type::<Holder>();

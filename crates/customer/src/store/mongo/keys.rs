@@ -32,14 +32,14 @@ pub(super) async fn note_token(
     expires_at: i64,
     revoked: bool,
 ) -> Result<(), MongoError> {
-    // The same time twice: as number for us, as date for the index by which the server itself forgets it.
+    // The same time twice: as a number for this service, as a date for the TTL index.
     let expires = DateTime::from_millis(expires_at.saturating_mul(1_000));
     let set = doc! { "user_id": user, "expires_at": expires_at, "expires": expires, "revoked": revoked };
     within(store.tokens.update_one(doc! { "_id": jti }, doc! { "$set": set }).upsert(true)).await?;
     Ok(())
 }
 
-/// Ends all tokens of a user; gives their ids.
+/// Revokes all tokens of a user and returns their ids.
 pub(super) async fn end_tokens(store: &MongoStore, user: &str) -> Result<Vec<String>, MongoError> {
     let live = doc! { "user_id": user, "revoked": false };
     let tokens = tokens(store, live.clone()).await?;

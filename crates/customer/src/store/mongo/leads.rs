@@ -17,7 +17,7 @@ use crate::store::Render;
 use crate::store::leads::{Activities, Edit, Leads, Listed, Prospects};
 use idempotency::{Key, StoredResponse};
 
-/// A move of the stage; the time as a number, as all times are here.
+/// A transition of the stage; times are numbers.
 #[derive(Serialize, Deserialize)]
 struct MovedDoc {
     at: i64,
@@ -50,7 +50,7 @@ struct ProspectDoc {
     customer_id: Option<String>,
     stage: Stage,
     history: Vec<MovedDoc>,
-    /// Small letters of all that a search looks at.
+    /// The searched texts in lower case.
     search: String,
     created_at: i64,
     updated_at: i64,
@@ -214,14 +214,14 @@ fn wanted_prospects(filter: Prospects) -> Document {
         }
     }
     if let Some(search) = filter.search {
-        // No pattern, so that every sign stands for itself.
+        // Not a pattern, so that every character stands for itself.
         let at = doc! { "$indexOfCP": ["$search", { "$literal": search.to_lowercase() }] };
         wanted.insert("$expr", doc! { "$gte": [at, 0] });
     }
     wanted
 }
 
-/// The condition that finds one by its number, or none.
+/// The condition for a number; matches nothing for a number below 1.
 fn of_number(number: Option<i64>) -> Document {
     number.map_or_else(Document::new, |number| doc! { "number": number })
 }

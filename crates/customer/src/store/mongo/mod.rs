@@ -37,10 +37,10 @@ use crate::error::{MongoError, within};
 use crate::store::CustomerFact;
 use idempotency::{Key, StoredResponse};
 
-/// Tries of an update under contention. Each failure means that another update went through.
+/// Attempts of an update under contention. Each failure means that another update succeeded.
 const TRIES: u32 = 100;
 
-/// The MongoDB adapter. Cheap to clone.
+/// The MongoDB store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct MongoStore {
     database: Database,
@@ -58,7 +58,7 @@ pub(crate) struct MongoStore {
 }
 
 impl MongoStore {
-    /// The store that the URL names. Refuses a URL that asks for less than this service promises.
+    /// Opens the store that the URL names. Refuses a URL with weaker guarantees than this service needs.
     pub(crate) async fn new(url: &str) -> Result<Self, MongoError> {
         let database = connect::database(url).await?;
         Ok(Self {
@@ -82,7 +82,7 @@ impl MongoStore {
         [&self.customers, &self.prospects, &self.activities]
     }
 
-    /// Looks at the server and makes the collections and indexes that are missing.
+    /// Checks the server and creates missing collections and indexes.
     pub(crate) async fn prepare(&self) -> Result<(), MongoError> {
         let topology = connect::topology(&self.database).await?;
         schema::apply(&self.database).await?;

@@ -14,10 +14,10 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::error::{MongoError, in_time};
 
-/// Longest wait for those of this process who came before.
+/// Longest wait for earlier callers of this process.
 const QUEUE: Duration = Duration::from_secs(4);
 
-/// The queue of this process: those in it need not fight each other, only other replicas. Cheap to clone.
+/// The queue of this process: its callers take turns, so that only replicas compete for a number. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Numbers(Arc<Mutex<()>>);
 

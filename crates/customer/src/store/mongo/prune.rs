@@ -28,12 +28,12 @@ pub(super) fn jobs(store: &MongoStore, keep: Retention) -> Vec<Job> {
     ]
 }
 
-/// What gets old.
+/// The kinds of data that are pruned.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Old {
-    /// Events, after the broker got them.
+    /// Events, since they were published.
     Events,
-    /// Answers, after they were given.
+    /// Responses stored for repeated requests.
     Replies,
     /// Tokens, after they have expired. The server forgets them too, by their index, but not every server does.
     Tokens,

@@ -25,24 +25,24 @@ const ID: &str = "_id_";
 
 /// A record and its document.
 pub(super) trait Docs: Record {
-    /// The index that keeps numbers apart.
+    /// The unique index of numbers.
     const NUMBER_KEY: &'static str;
-    /// The index that keeps answers apart.
+    /// The unique index of idempotency keys.
     const REPLIES_KEY: &'static str;
-    /// Fields that are absent where there is nothing to say.
+    /// Optional fields, which are absent instead of null.
     const OPTIONAL: &'static [&'static str];
 
-    /// Where it stands.
+    /// The collection.
     fn collection(store: &MongoStore) -> &Collection<Document>;
     /// The queue for its numbers.
     fn numbers(store: &MongoStore) -> &Numbers;
-    /// Its own fields, without events and answers.
+    /// Its own fields, without events and stored responses.
     fn document(&self) -> Result<Document, MongoError>;
-    /// The record of a document; fields that are none of its own are passed over.
+    /// Reads a record from a document; other fields are ignored.
     fn read(found: Document) -> Result<Self, MongoError>;
 }
 
-/// A text in a document that this service did not write.
+/// The error for a text that this service cannot have written.
 pub(super) fn unreadable(error: mongodb::bson::error::Error) -> MongoError {
     MongoError::Defect(error.into())
 }
@@ -61,7 +61,7 @@ pub(super) async fn create<T: Docs>(
         }
         match add(store, new.clone(), key.as_ref().map(|key| (key, render))).await {
             Ok(made) => return Ok(render(&made, true)),
-            // A copy of this very call was quicker: its answer is there.
+            // A concurrent repeat of this request was first: its response is stored.
             Err(failure) if failure.duplicate() == Some(T::REPLIES_KEY) => {}
             Err(failure) => return Err(failure.into()),
         }
@@ -69,7 +69,7 @@ pub(super) async fn create<T: Docs>(
     Err(Error::from(MongoError::Away(None)))
 }
 
-/// Makes it if there was never one of its id.
+/// Inserts a record unless its id is or was used.
 pub(super) async fn note<T: Docs>(store: &MongoStore, new: T) -> Result<bool, Error> {
     let there = T::collection(store).find_one(doc! { "_id": new.id() }).projection(doc! { "_id": 1 });
     if within(there).await?.is_some() {
@@ -82,7 +82,7 @@ pub(super) async fn note<T: Docs>(store: &MongoStore, new: T) -> Result<bool, Er
     }
 }
 
-/// Inserts it with its number, its first event, and the answer to be kept. A unique index may refuse.
+/// Inserts a record with its number, its first event, and the response to store. A unique index may refuse.
 async fn add<T: Docs>(store: &MongoStore, mut new: T, answer: Option<(&Key, Render<T>)>) -> Result<T, MongoError> {
     let _turn = T::numbers(store).turn().await?;
     for _ in 0..TRIES {
@@ -110,7 +110,7 @@ pub(super) async fn find<T: Docs>(store: &MongoStore, id: &str) -> Result<Option
     Ok(found.map(T::read).transpose()?)
 }
 
-/// What a document holds besides the record need not travel.
+/// Reads leave out the embedded events and responses.
 fn without_others() -> Document {
     doc! { "outbox": 0, "replies": 0 }
 }
@@ -141,7 +141,7 @@ pub(super) async fn edit<T: Docs>(store: &MongoStore, id: &str, seen: Option<i64
         let event = step.tells.map(|event| entry(event, now));
         let mut update = Document::new();
         if let Some(data) = step.erases {
-            // A relay that marks one of them as published just now is overwritten: that one goes out twice, in its place.
+            // This may overwrite the mark of a relay that has just published one of them, which is then published twice, in order.
             let outbox = told.outbox.into_iter().map(|entry| redacted(entry, &data)).chain(event);
             set.insert("outbox", outbox.map(|entry| document(&entry)).collect::<Result<Vec<_>, _>>()?);
             unset.insert("replies", "");

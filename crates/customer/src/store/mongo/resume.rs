@@ -11,7 +11,7 @@ use crate::error::{MongoError, in_time};
 
 /// Operations younger than this are left to the replica that started them.
 const YOUNG: Duration = Duration::from_secs(5);
-/// Most of a kind that are finished in one go.
+/// Most operations of a kind that are finished in one run.
 const BATCH: i64 = 500;
 
 pub(super) async fn resume(store: &MongoStore) -> Result<u64, MongoError> {

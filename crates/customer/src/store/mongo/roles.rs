@@ -20,9 +20,9 @@ use crate::domain::User;
 use crate::error::Error;
 use crate::error::{MongoError, within};
 
-/// After this the maker of a mark is taken for dead.
+/// Age from which a mark is taken for left behind by a crash.
 const MARK_LASTS: Duration = Duration::from_secs(30);
-/// How often two who demote each other try again.
+/// Attempts when concurrent demotions block each other.
 const TURNS: u32 = 8;
 
 pub(super) async fn set_roles(
@@ -36,7 +36,7 @@ pub(super) async fn set_roles(
         let whole = users::find(store, doc! { "_id": id.as_str() }).await?.ok_or(Error::NotFound("user"))?;
         let mut user = whole.user();
         if user.roles == roles && user.stores == stores {
-            // The tokens of a change that died before it came to them.
+            // Revokes the tokens that an interrupted change has left.
             return Ok((user, end_tokens(store, id.as_str()).await?));
         }
         let mut filter = doc! { "_id": id.as_str(), "version": user.version };
@@ -109,15 +109,14 @@ async fn others_step_down(store: &MongoStore, id: &UserId) -> Result<bool, Mongo
     Ok(within(store.users.find_one(other_admins(id)).projection(doc! { "_id": 1 })).await?.is_some())
 }
 
-/// Ends the tokens of a user whose roles have changed. The mark goes last, so that it is done again if somebody
-/// dies over it.
+/// Revokes the tokens of a user whose roles have changed. The mark is removed last, so that this is repeated after a crash.
 pub(super) async fn end_tokens(store: &MongoStore, id: &str) -> Result<Vec<String>, MongoError> {
     let users = store.users.clone_with_type::<UserDoc>();
     let marked = doc! { "_id": id, "tokens_ending": true };
     let Some(user) = within(users.find_one(marked.clone())).await? else { return Ok(Vec::new()) };
     let ended = keys::end_tokens(store, id).await?;
     let mut same = marked;
-    // Of a later change the tokens are still to be ended.
+    // A later change has its own mark, which stays.
     same.insert("version", user.version);
     within(store.users.update_one(same, doc! { "$unset": { "tokens_ending": "" } })).await?;
     Ok(ended)

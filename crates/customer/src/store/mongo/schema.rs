@@ -17,7 +17,7 @@ pub(super) const ACTIVITIES: &str = "activities";
 pub(super) const TOKENS: &str = "tokens";
 pub(super) const KEYS: &str = "signing_keys";
 pub(super) const LEASES: &str = "leases";
-/// Before when something may have been pruned.
+/// The time before which data may have been pruned.
 pub(super) const PRUNED: &str = "pruned";
 
 // Unique indexes have the names that the constraints have in SQL, so that one table turns both into errors.
@@ -27,13 +27,13 @@ pub(super) const USER_REPLIES_KEY: &str = "users_replies_key";
 
 /// The server's code for a collection that is there already.
 const EXISTS: i32 = 48;
-/// How long the id of a refused registration stays refused: longer than anybody takes over one step of it.
+/// How long the id of a refused registration stays refused: longer than any step of a registration takes.
 const REFUSED_KEPT: Duration = Duration::from_secs(24 * 3600);
 
-/// How long a lease that ran out is still to be seen.
+/// How long an expired lease is kept.
 const LEASES_KEPT: Duration = Duration::from_secs(3600);
 
-/// Makes what is missing.
+/// Creates missing collections and indexes.
 pub(super) async fn apply(database: &Database) -> Result<(), MongoError> {
     collection(database, CUSTOMERS, customers()).await?;
     collection(database, USERS, users()).await?;
@@ -93,7 +93,7 @@ pub(super) async fn apply(database: &Database) -> Result<(), MongoError> {
             plain("tokens_user_id", doc! { "user_id": 1 }, IndexOptions::default()),
             plain("tokens_revoked", doc! { "revoked": 1, "expires_at": 1 }, IndexOptions::default()),
             plain("tokens_expires_at", doc! { "expires_at": 1 }, IndexOptions::default()),
-            // A token whose time is over is nothing that anybody asks for.
+            // Expired tokens are not needed.
             expiring("tokens_expires", doc! { "expires": 1 }, Duration::from_secs(60)),
         ],
     )
@@ -141,7 +141,7 @@ fn sparse() -> IndexOptions {
     IndexOptions::builder().sparse(true).build()
 }
 
-/// Sparse is not enough for an array: one that has become empty would count as a value that two may not share.
+/// A sparse index is not enough for an array: an empty one would count as a value, which must be unique.
 fn where_replies() -> IndexOptions {
     IndexOptions::builder().partial_filter_expression(doc! { "replies.id": { "$exists": true } }).build()
 }
@@ -177,11 +177,11 @@ fn customers() -> Document {
         properties.insert("outbox", doc! { "bsonType": "array", "items": entry() });
         properties.insert("replies", replies());
     }
-    // In the place of a customer may stand that there will be none.
+    // A document may be a customer, or the refusal of one.
     doc! { "anyOf": [kept, required(&[("refused_at", "date")])] }
 }
 
-/// What prospects and activities are looked up by alike.
+/// The indexes that prospects and activities share.
 fn records(name: &str) -> Vec<IndexModel> {
     let named = |what: &str| format!("{name}_{what}");
     vec![
@@ -216,7 +216,7 @@ fn activities() -> Document {
     schema
 }
 
-/// What prospects and activities have in common.
+/// The schema that prospects and activities share.
 fn record(own: &[(&str, &str)]) -> Document {
     let common = [("number", "long"), ("created_at", "long"), ("updated_at", "long"), ("version", "long")];
     let mut schema = required(&[own, &common, &[("sequence", "long"), ("shard", "long")]].concat());

@@ -164,15 +164,15 @@ async fn make_customer(store: &MongoStore, user: &UserDoc, id: String) -> Result
     }
 }
 
-/// Whether the customer whom a user names is still alive. It is a write, which whoever removes that customer has
-/// either seen, and then finds the user too, or has come before.
+/// Whether the customer that a user names still exists. This is a write, so that it is ordered with the removal of that customer:
+/// either the removal comes later and finds the user, or it came first and this returns false.
 async fn link(store: &MongoStore, user: &UserDoc, customer_id: &str) -> Result<bool, MongoError> {
     let alive = doc! { "_id": customer_id, "number": { "$gte": 1_i64 }, "anonymised_at": Bson::Null };
     let done = within(store.customers.update_one(alive, doc! { "$set": { "user_id": &user.id } })).await?;
     Ok(done.matched_count == 1)
 }
 
-/// The user whom the filter finds, settled.
+/// The user that the filter finds, with its pending steps finished.
 pub(super) async fn find(store: &MongoStore, filter: Document) -> Result<Option<UserDoc>, MongoError> {
     match within(typed(store).find_one(filter).projection(without_replies())).await? {
         Some(user) => settle(store, user).await,
@@ -208,7 +208,7 @@ async fn user_reply(store: &MongoStore, key: Option<&Key>) -> Result<Option<Stor
     }
 }
 
-/// Whether a user who is no customer has that address, in small letters.
+/// Whether a user without a customer has that address, given in lower case.
 pub(super) async fn without_customer(store: &MongoStore, email: &str) -> Result<bool, MongoError> {
     let user = find(store, doc! { "email_lower": email }).await?;
     Ok(user.is_some_and(|user| user.customer_id.is_none()))

@@ -65,7 +65,7 @@ pub(super) async fn add(
             .await?
             .is_some()
     {
-        // A user without a customer has this address: two people must not be reached by one.
+        // A user without a customer has this address; two people must not share one.
         return Err(Error::EmailTaken);
     }
     let customer = Customer {

@@ -1,4 +1,4 @@
-//! Answers kept for repeats until they are pruned, by the key that the client gave.
+//! Responses stored by `Idempotency-Key` until they are pruned.
 
 use commerce::Timestamp;
 use db::{Tx, query};
@@ -6,7 +6,7 @@ use db::{Tx, query};
 use crate::error::Error;
 use idempotency::{Key, StoredResponse};
 
-/// The first answer, when the same came before under this key.
+/// The stored response to an earlier request with this key; an error if that request was another one.
 pub(super) async fn find(tx: &mut Tx, key: Option<&Key>) -> Result<Option<StoredResponse>, Error> {
     let Some(key) = key else { return Ok(None) };
     let row = query(
@@ -29,7 +29,7 @@ pub(super) async fn find(tx: &mut Tx, key: Option<&Key>) -> Result<Option<Stored
     }))
 }
 
-/// Keeps the answer, in the transaction of its effect.
+/// Stores the response in the transaction of its effect.
 pub(super) async fn keep(tx: &mut Tx, key: Option<&Key>, about: &str, reply: &StoredResponse) -> Result<(), Error> {
     let Some(key) = key else { return Ok(()) };
     query(

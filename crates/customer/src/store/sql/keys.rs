@@ -1,4 +1,4 @@
-//! Tokens given out and keys that sign them, in SQL.
+//! Issued tokens and signing keys in SQL.
 
 use commerce::Timestamp;
 use db::{Tx, query};
@@ -18,7 +18,7 @@ pub(super) async fn note_token(
     revoked: bool,
 ) -> Result<(), Error> {
     let mut tx = store.db.write().await?;
-    // So that revoking all tokens of the user and recording this one happen one after the other.
+    // Serialises this with a revocation of all tokens of the user.
     Lock::User(user).take(&mut tx).await?;
     query(
         "insert into tokens (jti, user_id, expires_at, revoked) values ($1, $2, $3, $4) \
@@ -34,7 +34,7 @@ pub(super) async fn note_token(
     Ok(())
 }
 
-/// Ends all tokens of a user; gives their ids.
+/// Revokes all tokens of a user and returns their ids.
 pub(super) async fn end_tokens(tx: &mut Tx, user: &str) -> Result<Vec<String>, Error> {
     let rows = query("update tokens set revoked = 1 where user_id = $1 and revoked = 0 returning jti")
         .bind(user)

@@ -52,7 +52,7 @@ impl Rows for Prospect {
             lead.activity_id.clone().into(),
             self.customer_id.as_ref().map(CustomerId::as_str).into(),
             self.stage.as_str().into(),
-            // Texts and times always serialise.
+            // Strings and times always serialise.
             serde_json::to_string(&self.history).unwrap_or_default().into(),
             if self.deleted_at.is_some() { String::new() } else { lead.search_text() }.into(),
             self.created_at.micros().into(),

@@ -1,4 +1,4 @@
-//! The port over SQL: every write is one transaction. Each part has its own file; here they meet.
+//! The store in SQL: every write is one transaction.
 
 mod customers;
 mod idempotency_keys;
@@ -33,7 +33,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     },
 ];
 
-/// The SQL adapter.
+/// The SQL store.
 #[derive(Clone, Debug)]
 pub(crate) struct SqlStore {
     pub(super) db: Db,
@@ -45,19 +45,19 @@ impl SqlStore {
     }
 }
 
-/// What two replicas must not decide at the same time. Several locks are taken in this order.
+/// Locks for decisions that two replicas must not make at the same time. Several locks are taken in this order.
 pub(super) enum Lock<'a> {
-    /// A key for repeats.
+    /// An idempotency key.
     Key(&'a Key),
-    /// A customer, who may not be there yet.
+    /// A customer, which need not exist.
     Customer(&'a str),
-    /// An e-mail address, in small letters.
+    /// An e-mail address in lower case.
     Email(&'a str),
-    /// Who has which role.
+    /// The roles of all users.
     Roles,
     /// A user with its tokens.
     User(&'a str),
-    /// A prospect or activity, which may not be there yet: what it is, and its id.
+    /// A prospect or activity, which need not exist, by its kind and id.
     Record(&'a str, &'a str),
 }
 
@@ -191,14 +191,14 @@ impl Store for SqlStore {
         let prunes = [
             bus::outbox::prune(keep.events),
             Prune { table: "idempotency", key, old, keep: keep.replies },
-            // Ends of tokens are in seconds.
+            // Tokens expire at whole seconds.
             Prune { table: "tokens", key: "jti", old: "expires_at < $1 / 1000000", keep: Duration::ZERO },
         ];
         prunes.into_iter().map(|prune| prune.job(self.db.clone())).collect()
     }
 
     fn resume(&self) -> StoreFuture<'_, u64> {
-        // A transaction is never half done.
+        // A transaction is complete or absent, so nothing is left to finish.
         Box::pin(async { Ok(0) })
     }
 

@@ -1,4 +1,4 @@
-//! What is the same for prospects and activities in SQL.
+//! What prospects and activities share in SQL.
 
 use bus::outbox;
 use commerce::Timestamp;
@@ -16,14 +16,14 @@ const FACTS_PAGE: i64 = 1_000;
 
 /// A record and its row.
 pub(super) trait Rows: Record {
-    /// Where it stands.
+    /// The table.
     const TABLE: &'static str;
     /// The columns, `id` first, in the order of [`Rows::row`].
     const COLUMNS: &'static [&'static str];
 
-    /// The cells.
+    /// The values of the columns.
     fn row(&self) -> Vec<Value>;
-    /// The record of a row of all columns.
+    /// Reads a record from a row of all columns.
     fn read(row: &Row) -> Result<Self, Error>;
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn create<T: Rows>(
     Ok(reply)
 }
 
-/// Makes it if there was never one of its id.
+/// Inserts a record unless its id is or was used.
 pub(super) async fn note<T: Rows>(store: &SqlStore, new: T) -> Result<bool, Error> {
     let mut tx = store.db.write().await?;
     Lock::Record(T::KIND, new.id()).take(&mut tx).await?;
@@ -66,7 +66,7 @@ async fn add<T: Rows>(tx: &mut Tx, mut new: T) -> Result<T, Error> {
     Ok(new)
 }
 
-/// What stands at an id, marks of what was deleted too.
+/// The record with an id, or the mark of a deleted one.
 async fn load<T: Rows>(tx: &mut Tx, id: &str) -> Result<Option<T>, Error> {
     let text = format!("select {} from {} where id = $1", T::COLUMNS.join(", "), T::TABLE);
     query(text).bind(id).fetch_optional(tx).await?.as_ref().map(T::read).transpose()

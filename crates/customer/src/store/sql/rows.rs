@@ -1,4 +1,4 @@
-//! Rows into customers and users, and back.
+//! Converts rows into customers and users, and back.
 
 use auth::Role;
 use commerce::{CustomerId, Timestamp, UserId};
@@ -68,7 +68,7 @@ pub(super) fn customer(row: &Row) -> Result<Customer, Error> {
 }
 
 pub(super) fn address_text(profile: &Profile) -> Option<String> {
-    // A struct of texts always serialises.
+    // A struct of strings always serialises.
     profile.address.as_ref().and_then(|address| serde_json::to_string(address).ok())
 }
 

@@ -44,7 +44,9 @@ const STATUTS: [(&str, OrderStatus); 6] = [
 pub(super) async fn list(State(api): State<ApiClient>, _: User) -> Response {
     let rendered = async {
         let rows: Vec<Order> = lists::all_oldest_first(|| api.get(&["api", "orders"])).await?;
-        Names::of(&api, &rows).await.map(|names| rows.iter().map(|order| render(order, &names)).collect::<Vec<_>>())
+        NumbersById::of(&api, &rows)
+            .await
+            .map(|numbers| rows.iter().map(|order| render(order, &numbers)).collect::<Vec<_>>())
     };
     match rendered.await {
         Ok(rendered) => Json(rendered).into_response(),
@@ -61,8 +63,8 @@ pub(super) async fn one(State(api): State<ApiClient>, _: User, Path(number): Pat
 }
 
 async fn respond(api: &ApiClient, order: &Order) -> Response {
-    match Names::of(api, std::slice::from_ref(order)).await {
-        Ok(names) => Json(render(order, &names)).into_response(),
+    match NumbersById::of(api, std::slice::from_ref(order)).await {
+        Ok(numbers) => Json(render(order, &numbers)).into_response(),
         Err(response) => refused(&response),
     }
 }
@@ -272,7 +274,7 @@ fn statut_of(order: &Order) -> &'static str {
 
 /// The numbers of customers and products by their ids.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct NumbersById {
     customers: BTreeMap<String, i64>,
     products: BTreeMap<String, i64>,
 }
@@ -284,18 +286,18 @@ struct ProductsByIds {
     products_by_ids: Vec<Option<Product>>,
 }
 
-impl Names {
+impl NumbersById {
     /// The customers and the first products of these orders.
     pub(super) async fn of(api: &ApiClient, orders: &[Order]) -> Result<Self, ApiResponse> {
-        let mut names = Self::of_products(api, orders.iter().filter_map(first_product)).await?;
+        let mut numbers = Self::of_products(api, orders.iter().filter_map(first_product)).await?;
         let customers: BTreeSet<&str> = orders.iter().filter_map(|order| order.customer_id.as_deref()).collect();
         for ids in customers.into_iter().collect::<Vec<_>>().chunks(100) {
             let request = api.get(&["api", "customers"]).query("limit", 100);
             let page: Page<Customer> =
                 ids.iter().fold(request, |request, id| request.query("id", id)).send().await.ok()?;
-            names.customers.extend(page.data.into_iter().map(|customer| (customer.id, customer.number)));
+            numbers.customers.extend(page.data.into_iter().map(|customer| (customer.id, customer.number)));
         }
-        Ok(names)
+        Ok(numbers)
     }
 
     /// The products of these lines.
@@ -308,15 +310,15 @@ impl Names {
         api: &ApiClient,
         ids: impl IntoIterator<Item = &'a str>,
     ) -> Result<Self, ApiResponse> {
-        let mut names = Self::default();
+        let mut numbers = Self::default();
         let ids: BTreeSet<&str> = ids.into_iter().collect();
         for ids in ids.into_iter().collect::<Vec<_>>().chunks(500) {
             let query = "query($ids:[ID!]!){productsByIds(ids:$ids){id number}}";
             let found: GraphQl<ProductsByIds> = api.graphql(query, json!({ "ids": ids })).send().await.ok()?;
             let products = found.data.products_by_ids.into_iter().flatten();
-            names.products.extend(products.map(|product| (product.id, product.number)));
+            numbers.products.extend(products.map(|product| (product.id, product.number)));
         }
-        Ok(names)
+        Ok(numbers)
     }
 
     /// The number of an order's customer.
@@ -340,11 +342,11 @@ fn first_product(order: &Order) -> Option<&str> {
 }
 
 /// An order in this dialect.
-fn render(order: &Order, names: &Names) -> Value {
+fn render(order: &Order, numbers: &NumbersById) -> Value {
     json!({
         "id": order.number,
-        "client_id": names.client(order),
-        "produit_id": names.first_product(order),
+        "client_id": numbers.client(order),
+        "produit_id": numbers.first_product(order),
         "date_commande": order.placed_at.get(..10).unwrap_or(&order.placed_at),
         "statut": statut_of(order),
         "montant_total": money(order.total),

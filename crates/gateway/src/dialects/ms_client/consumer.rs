@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     amqp::{Amqp, DELETION, IncomingMessage, ORDERS, OutgoingMessage, STOCK},
     clients,
-    commandes::Names,
+    commandes::NumbersById,
     find, notifications, produits,
 };
 use crate::dialects::{
@@ -52,15 +52,15 @@ impl Handler for Publisher {
             match event.kind.as_str() {
                 "souk.order.confirmed" => {
                     let order: Order = event.data()?;
-                    let names = Names::of(&self.api, std::slice::from_ref(&order)).await.map_err(later)?;
-                    let members = notifications::body(&order, &names).map(|(name, value)| (name.to_owned(), value));
+                    let numbers = NumbersById::of(&self.api, std::slice::from_ref(&order)).await.map_err(later)?;
+                    let members = notifications::body(&order, &numbers).map(|(name, value)| (name.to_owned(), value));
                     let mut body: Map<String, Value> = members.into_iter().collect();
                     // In a message the total is a number.
                     body.insert("montant_total".into(), json!(order.total));
                     messages.push(OutgoingMessage { exchange: ORDERS, id: event.id.clone(), body: body.into() });
-                    let names = Names::of_lines(&self.api, &order.lines).await.map_err(later)?;
+                    let numbers = NumbersById::of_lines(&self.api, &order.lines).await.map_err(later)?;
                     for (nth, line) in order.lines.iter().enumerate() {
-                        if let Some(product) = line.product_id.as_deref().and_then(|id| names.product(id)) {
+                        if let Some(product) = line.product_id.as_deref().and_then(|id| numbers.product(id)) {
                             let body = json!({"produit_id": product, "quantite": line.quantity});
                             messages.push(OutgoingMessage { exchange: STOCK, id: format!("{}/{nth}", event.id), body });
                         }

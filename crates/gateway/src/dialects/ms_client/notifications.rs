@@ -10,7 +10,7 @@ use chassis::Json;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{commandes::Names, consumer::EXTERNAL_SALE, produits::PLACE, refused, users::User};
+use super::{commandes::NumbersById, consumer::EXTERNAL_SALE, produits::PLACE, refused, users::User};
 use crate::dialects::{
     api_client::{ApiClient, ApiRequest, ApiResponse},
     model::{LedgerEntry, Order, OrderStatus, Page},
@@ -47,19 +47,19 @@ async fn newest<T: DeserializeOwned>(request: ApiRequest<'_>) -> Result<Vec<T>, 
 
 async fn of_placed(api: &ApiClient) -> Result<Vec<String>, ApiResponse> {
     let orders: Vec<Order> = newest(api.get(&["api", "orders"])).await?;
-    let names = Names::of(api, &orders).await?;
+    let numbers = NumbersById::of(api, &orders).await?;
     let placed = orders.iter().filter(|order| order.status != OrderStatus::Cancelled);
     Ok(placed
-        .map(|order| format!("Received order notification for client: {}", python(&body(order, &names))))
+        .map(|order| format!("Received order notification for client: {}", python(&body(order, &numbers))))
         .collect())
 }
 
 /// The message of an order on the exchange `order_notifications`.
-pub(super) fn body(order: &Order, names: &Names) -> [(&'static str, Value); 5] {
+pub(super) fn body(order: &Order, numbers: &NumbersById) -> [(&'static str, Value); 5] {
     [
         ("order_id", order.number.into()),
-        ("client_id", names.client(order).into()),
-        ("produit_id", names.first_product(order).into()),
+        ("client_id", numbers.client(order).into()),
+        ("produit_id", numbers.first_product(order).into()),
         ("quantite", order.lines.first().map(|line| line.quantity).into()),
         ("montant_total", super::money(order.total).into()),
     ]
@@ -82,18 +82,18 @@ async fn of_stock(api: &ApiClient) -> Result<Vec<String>, ApiResponse> {
     let cancelled: Vec<Order> = newest(api.get(&["api", "orders"]).query("status", "cancelled")).await?;
     let sold_products = ledger.iter().map(|entry| entry.product_id.as_str());
     let ordered_products = cancelled.iter().filter_map(|order| order.lines.first()?.product_id.as_deref());
-    let names = Names::of_products(api, sold_products.chain(ordered_products)).await?;
+    let numbers = NumbersById::of_products(api, sold_products.chain(ordered_products)).await?;
     let mut lines: BTreeMap<(&str, usize), String> = BTreeMap::new();
     let is_sale = |entry: &&LedgerEntry| entry.kind == "sold" || entry.reason == EXTERNAL_SALE;
     for entry in ledger.iter().filter(is_sale) {
-        let product = Value::from(names.product(&entry.product_id));
+        let product = Value::from(numbers.product(&entry.product_id));
         let text = format!("Stock updated for product {product}. New stock: {}", entry.balance);
         lines.insert((&entry.at, lines.len()), text);
     }
     // The reason of a cancelled order names what was missing.
     let is_short = |order: &&Order| order.reason.as_deref().is_some_and(|reason| reason.contains("stock"));
     for order in cancelled.iter().filter(is_short) {
-        let product = Value::from(names.first_product(order));
+        let product = Value::from(numbers.first_product(order));
         let text = format!("Stock update failed for product {product}. Not enough stock.");
         lines.insert((order.created_at.as_deref().unwrap_or_default(), lines.len()), text);
     }

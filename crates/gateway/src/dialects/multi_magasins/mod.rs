@@ -3,11 +3,11 @@
 
 mod carts;
 mod clients;
-mod comments;
 mod consumer;
 mod docs;
 mod events;
 mod head_office;
+mod json_comments;
 mod lines;
 mod meters;
 mod numbers;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Refusal, Shop,
-    comments::blanked,
+    json_comments::blanked,
     lines::{self, Line},
     orders::{ANNULEE, CONFIRMEE, checkout, etats},
 };
@@ -27,9 +27,9 @@ const NO_MONEY: &str = "Paiement échoué.";
 const NO_ORDER: &str = "Impossible de confirmer la commande.";
 
 /// A JSON body that may have comments; `null` if it is no JSON without them.
-pub(super) struct Commented(Value);
+pub(super) struct JsonWithComments(Value);
 
-impl<S: Send + Sync> FromRequest<S> for Commented {
+impl<S: Send + Sync> FromRequest<S> for JsonWithComments {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -59,7 +59,10 @@ impl Outcome {
     }
 }
 
-pub(super) async fn order(State(shop): State<Shop>, Commented(body): Commented) -> Result<Json<Value>, Refusal> {
+pub(super) async fn order(
+    State(shop): State<Shop>,
+    JsonWithComments(body): JsonWithComments,
+) -> Result<Json<Value>, Refusal> {
     let begin = Instant::now();
     let lines = lines::read(&body, false)?;
     let id = OrderId::new();
