@@ -159,7 +159,7 @@ async fn a_collector_that_is_away_is_told_once_and_hurts_nobody() -> Result<()> 
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let log = fleet.log();
-    ensure!(log.matches("takes no spans").count() == 2, "not once for each:\n{log}");
+    ensure!(log.matches("accepts no spans").count() == 2, "not once for each:\n{log}");
     ensure!(log.contains("pigeon"), "an exporter that nobody knows is told:\n{log}");
     ensure!(!log.contains("BatchSpanProcessor"), "the SDK tells it too:\n{log}");
     fleet.terminate().await

@@ -9,7 +9,7 @@ use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, PublicKeyUse};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
 /// An unknown key id causes a refresh, but at most one per interval.
@@ -174,10 +174,26 @@ impl Keys {
     }
 }
 
+/// Reads a JSON Web Key (RFC 7517). Only the members that are used are looked at: a malformed certificate or an extension must not
+/// disable a valid key.
+pub(crate) fn read_jwk(jwk: &Value) -> Option<Jwk> {
+    const MEMBERS: [&str; 9] = ["kty", "crv", "x", "y", "n", "e", "kid", "alg", "use"];
+    let mut used: Map<String, Value> = jwk
+        .as_object()?
+        .iter()
+        .filter(|(name, _)| MEMBERS.contains(&name.as_str()))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect();
+    if let Some(operations @ Value::Array(_)) = jwk.get("key_ops") {
+        used.insert("key_ops".into(), operations.clone());
+    }
+    Jwk::deserialize(Value::Object(used)).ok()
+}
+
 /// Parses the P-256 signature keys among the entries; ignores all others.
 fn parse(jwks: &[Value]) -> HashMap<String, DecodingKey> {
     let parse_one = |jwk: &Value| {
-        let jwk = Jwk::deserialize(jwk).ok()?;
+        let jwk = read_jwk(jwk)?;
         let is_signature = jwk.common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature);
         let is_p256 =
             matches!(&jwk.algorithm, AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256);

@@ -100,6 +100,10 @@ async fn execute<X: CommandExecutor>(executor: &X, calls: Vec<Call<X>>) -> Resul
         }
         outcomes => outcomes?,
     };
+    // Otherwise a caller would get the outcome of another one's command.
+    if outcomes.len() != commands.len() {
+        return Err(X::Error::stopped());
+    }
     let mut outcomes = outcomes.into_iter();
     Ok(calls.iter().map(|call| outcomes.by_ref().take(call.len()).collect()).collect())
 }
@@ -160,7 +164,8 @@ mod tests {
             if commands.contains(&&3) {
                 return Err(Failure::Constraint);
             }
-            Ok(commands.iter().map(|n| Ok(**n * 2)).collect())
+            // At 7 it forgets an outcome.
+            Ok(commands.iter().filter(|n| ***n != 7).map(|n| Ok(**n * 2)).collect())
         }
 
         fn refused(&self, command: &u32, _: Failure) -> Result<Self::Outcome, Failure> {
@@ -195,6 +200,13 @@ mod tests {
         assert_eq!(outcomes, Ok(vec![Ok(2), Err("3 is refused".to_owned()), Ok(10)]));
         assert_eq!(*executor.units.lock().expect("no panic before"), [vec![1, 3, 5], vec![1], vec![3], vec![5]]);
         assert_eq!(queue.run(3).await, Err(Failure::Constraint));
+    }
+
+    #[tokio::test]
+    async fn a_missing_outcome_fails_all_calls_of_the_unit() {
+        let (_, queue) = start();
+        let (one, other) = tokio::join!(queue.run_all(vec![7, 1]), queue.run(2));
+        assert_eq!((one, other), (Err(Failure::Stopped), Err(Failure::Stopped)));
     }
 
     #[tokio::test]

@@ -71,14 +71,17 @@ impl Peer {
         headers
     }
 
-    /// Sends an HTTP request with [`Self::headers`]. A 5xx response counts as a failure of the peer.
+    /// Sends an HTTP request with [`Self::headers`]. A 5xx response is an error; 502, 503 and 504 count as a failure of the peer, as
+    /// silence does. Any other, such as a 500, may concern this request only.
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, CallError<reqwest::Error>> {
         let request = request.headers(self.headers());
         let call = async {
             let response = request.send().await?;
             if response.status().is_server_error() { response.error_for_status() } else { Ok(response) }
         };
-        self.call(|_| true, call).await
+        let is_failure =
+            |error: &reqwest::Error| error.status().is_none_or(|status| matches!(status.as_u16(), 502..=504));
+        self.call(is_failure, call).await
     }
 
     /// Makes a call. `is_failure` returns whether an error is a failure of the peer, which counts for the circuit breaker; a
@@ -230,13 +233,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_5xx_response_is_a_failure_of_the_peer() -> anyhow::Result<()> {
+    async fn a_peer_that_is_unavailable_opens_the_circuit_and_one_with_a_defect_does_not() -> anyhow::Result<()> {
         let peer = Peer::new("order", Duration::from_secs(1), &Metrics::new());
         let (http, url) = (reqwest::Client::new(), server(503, "application/problem+json", "{}").await?);
         for _ in 0..FAILURES {
             assert!(matches!(peer.send(http.get(&url)).await, Err(CallError::Failed(_))));
         }
         assert!(matches!(peer.send(http.get(&url)).await, Err(CallError::CircuitOpen("order"))));
+
+        let peer = Peer::new("order", Duration::from_secs(1), &Metrics::new());
+        let url = server(500, "application/problem+json", "{}").await?;
+        for _ in 0..=FAILURES {
+            assert!(matches!(peer.send(http.get(&url)).await, Err(CallError::Failed(_))));
+        }
         Ok(())
     }
 }

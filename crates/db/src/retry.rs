@@ -18,7 +18,7 @@ where
     Fut: Future<Output = Result<T, E>>,
     E: AsDb,
 {
-    let mut pauses = backoff::pauses_between(Duration::from_millis(20), Duration::from_millis(400)).take(RETRIES);
+    let mut pauses = backoff::pauses_between(Duration::from_millis(5), Duration::from_millis(400)).take(RETRIES);
     loop {
         match transaction().await {
             Err(error) if error.as_db().is_some_and(Error::is_transient) => match pauses.next() {

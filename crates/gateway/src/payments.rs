@@ -180,7 +180,8 @@ pub(crate) async fn refund(
     if new.reason.as_ref().is_some_and(|reason| reason.chars().count() > 500) {
         return Err(Problem::invalid("reason", "length", "at most 500 characters"));
     }
-    let key = idempotency::header(&headers)?.map(ReturnId::parse).transpose().map_err(|invalid| {
+    let key = idempotency::header(&headers)?.map(ReturnId::parse).transpose();
+    let key = key.map_err(|invalid| {
         Problem::new(Kind::Unreadable, format!("Idempotency-Key: {invalid}")).with_code("idempotency_key.malformed")
     })?;
     if new.id.as_ref().or(key.as_ref()).is_some_and(|id| id.as_str().len() > 59) {

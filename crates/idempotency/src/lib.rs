@@ -53,13 +53,13 @@ impl Key {
 /// The key in the `Idempotency-Key` header, if there is one; 400 unless it is 1 to 255 visible ASCII characters or spaces.
 pub fn header(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
-    checked(value.to_str().map_err(|_| malformed())?).map(Some)
+    // The white space around a field's value is no part of it (RFC 9110, section 5.5).
+    checked(value.to_str().map_err(|_| malformed())?.trim()).map(Some)
 }
 
 fn checked(key: &str) -> Result<&str, Problem> {
-    let key = key.trim();
     let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
-    if key.is_empty() || key.len() > LONGEST || !key.bytes().all(visible) { Err(malformed()) } else { Ok(key) }
+    if key.trim().is_empty() || key.len() > LONGEST || !key.bytes().all(visible) { Err(malformed()) } else { Ok(key) }
 }
 
 /// The refusal (400) of a key that is no key.
@@ -155,13 +155,15 @@ mod tests {
     #[test]
     fn a_key_is_short_and_visible_or_refused_with_400() {
         let parse = |key: &str| Key::parse(key, "u-1", "orders", &json!({}));
-        assert_eq!(parse(" a b ").expect("a key").key, "a b");
+        assert_eq!(parse(" a b").expect("a key").key, " a b", "only a header is trimmed");
         for bad in ["", "  ", "a\tb", "é", &"k".repeat(256)] {
             let problem = parse(bad).expect_err(bad);
             assert_eq!((problem.kind(), problem.code()), (Kind::Unreadable, "idempotency_key.malformed"), "{bad:?}");
         }
         let mut headers = HeaderMap::new();
         assert_eq!(Key::from_headers(&headers, "u-1", "orders", &json!({})).expect("none"), None);
+        headers.insert(HEADER, HeaderValue::from_static(" a b "));
+        assert_eq!(header(&headers).expect("a key"), Some("a b"));
         headers.insert(HEADER, HeaderValue::from_bytes(b"\xff").expect("opaque"));
         assert!(Key::from_headers(&headers, "u-1", "orders", &json!({})).is_err());
     }

@@ -1,4 +1,4 @@
-//! Calls to the REST API of a peer service: URL, token, circuit breaker, and refusals told by their code.
+//! Calls to the REST API of a peer service: URL, token, circuit breaker, and refusals distinguished by their code.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub enum PeerError {
 }
 
 impl PeerError {
-    /// Whether the peer answered, though not as wanted. After anything else it is worth nothing to ask at once for less.
+    /// Whether the peer answered, though not as expected, so that a smaller request may succeed at once.
     pub fn is_answer(&self) -> bool {
         match self {
             Self::Call(_, CallError::Failed(error)) => error.is_status(),
@@ -111,7 +111,7 @@ impl RestPeer {
             return self.body(answer).await.map(Some);
         }
         match Refusal::of(answer).await {
-            Some(refusal) if refusal.code == not_found => Ok(None),
+            Some(refusal) if refusal.code == not_found || is_older_not_found(&refusal, not_found) => Ok(None),
             _ => Err(PeerError::Status { name: self.name, status }),
         }
     }
@@ -121,8 +121,19 @@ impl RestPeer {
         if !status.is_success() {
             return Err(PeerError::Status { name: self.name, status });
         }
-        answer.json().await.map_err(|error| PeerError::Body(self.name, error))
+        // The deadline of the request covers the body too.
+        match tokio::time::timeout(self.peer.timeout(), answer.json()).await {
+            Ok(body) => body.map_err(|error| PeerError::Body(self.name, error)),
+            Err(_) => Err(PeerError::Call(self.name, CallError::Late(self.name))),
+        }
     }
+}
+
+/// Whether a peer of a version before the problem codes says that there is no such resource. During a rolling upgrade, both versions
+/// answer; remove this one release after 0.1.0.
+fn is_older_not_found(refusal: &Refusal, not_found: &str) -> bool {
+    let thing = not_found.trim_end_matches(".not_found");
+    refusal.code.is_empty() && refusal.detail == format!("There is no such {thing}.")
 }
 
 #[cfg(test)]
@@ -146,6 +157,8 @@ mod tests {
         const PROBLEM: &str = "application/problem+json";
         for (status, kind, body, none) in [
             (404, PROBLEM, json!({"code": "order.not_found", "detail": "No."}), true),
+            (404, PROBLEM, json!({"detail": "There is no such order."}), true),
+            (404, PROBLEM, json!({"detail": "There is nothing at this path."}), false),
             (404, PROBLEM, json!({"code": "not_found", "detail": "There is nothing at this path."}), false),
             (404, "application/json", json!({"code": "order.not_found", "detail": "No."}), false),
             (404, "text/html", json!("<h1>404</h1>"), false),

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, KeyAlgorithm, KeyOperations, PublicKeyUse};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -39,7 +39,7 @@ impl RefreshPolicy {
     };
 }
 
-/// The result of state up a key.
+/// The result of looking up a key.
 pub(super) enum Lookup {
     Key(Box<DecodingKey>),
     Unknown,
@@ -215,7 +215,7 @@ impl KeySet {
 
 /// Parses a public key for signatures (RFC 7517, RFC 7518, RFC 8037); `None` for others.
 fn parse(jwk: &Value) -> Option<Key> {
-    let jwk = Jwk::deserialize(jwk).ok()?;
+    let jwk = crate::jwks::read_jwk(jwk)?;
     let usage = jwk.common.public_key_use.as_ref();
     let operations = jwk.common.key_operations.as_ref();
     if usage.is_some_and(|usage| *usage != PublicKeyUse::Signature)

@@ -181,7 +181,7 @@ pub(super) async fn change_customer(
 
 async fn change(api: Api, caller: &Caller, id: &str, headers: &HeaderMap, change: Change) -> Result<Response, Problem> {
     let id = visible(caller, id)?;
-    let customer = api.store.change_customer(&id, conditional::if_match(&headers), change).await?;
+    let customer = api.store.change_customer(&id, conditional::if_match(headers), change).await?;
     api.relay.wake();
     Ok(conditional::versioned(customer.version, CustomerView::from(&customer)))
 }

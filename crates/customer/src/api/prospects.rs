@@ -162,7 +162,7 @@ async fn change(
         let told = |after: &Prospect| events::prospect_event(events::PROSPECT_UPDATED, after);
         Ok(after.map(|after| Step { tells: Some(told(&after)), after, erases: None }))
     });
-    let prospect = api.store.edit_prospect(before.id.as_str(), conditional::if_match(&headers), edit).await?;
+    let prospect = api.store.edit_prospect(before.id.as_str(), conditional::if_match(headers), edit).await?;
     api.relay.wake();
     Ok(conditional::versioned(prospect.version, ProspectView::from(&prospect)))
 }
@@ -191,7 +191,7 @@ pub(super) async fn delete_prospect(
 
 /// Converts a prospect into a customer, once: the customer with the same e-mail address, or a new one. The stage becomes `won`.
 ///
-/// A repeated request returns the same customer.
+/// Returns the prospect. A repeated request changes nothing.
 #[utoipa::path(post, operation_id = "convertProspect", path = "/api/prospects/{id}/convert", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
     responses((status = 200, description = "The prospect, with `customer_id`", body = ProspectView), (status = 404),
         (status = 409, description = "The prospect is lost, or the e-mail address belongs to a user without a customer")))]

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use commerce::{Amount, Timestamp};
+use http::StatusCode;
 use serde::{Deserialize, Deserializer, Serialize};
+
+use super::api_client::ApiResponse;
 
 /// A page of a list.
 #[derive(Debug, Deserialize)]
@@ -191,7 +194,17 @@ pub(crate) struct Product {
     pub(crate) name: String,
     pub(crate) description: Option<String>,
     pub(crate) category: Option<String>,
-    pub(crate) price: Amount,
+    /// Absent if the query does not ask for it.
+    price: Option<Amount>,
+}
+
+impl Product {
+    /// The price. An order or sum must not take a missing price for 0.
+    pub(crate) fn price(&self) -> Result<Amount, ApiResponse> {
+        self.price.ok_or_else(|| {
+            ApiResponse::refusal(StatusCode::BAD_GATEWAY, "The catalogue sent a product without a price.")
+        })
+    }
 }
 
 /// Pieces of a product in a place.

@@ -75,9 +75,11 @@ impl<'a> CancelOnDrop<'a> {
     async fn send(&mut self, request: impl Fn() -> ApiRequest<'a>) -> Result<Order, ApiResponse> {
         let failed = AtomicBool::new(false);
         let placed = retry_while_unavailable(retry_deadline(), async || {
-            let response = request().send().await;
-            failed.fetch_or(response.status.is_server_error(), Ordering::Relaxed);
-            response.ok()
+            let placed = request().send().await.ok();
+            // A success that cannot be read is a failure too: the order may exist.
+            let has_failed = placed.as_ref().is_err_and(|refusal: &ApiResponse| refusal.status.is_server_error());
+            failed.fetch_or(has_failed, Ordering::Relaxed);
+            placed
         });
         let placed = placed.await;
         // After a refusal there is no order; after a failure the refusal may concern the second attempt only.
@@ -254,6 +256,8 @@ mod tests {
         orders: Arc<Mutex<HashMap<String, &'static str>>>,
         silent: Arc<Mutex<u32>>,
         begins: &'static str,
+        /// Whether the response to an order has an unknown shape.
+        is_unreadable: bool,
     }
 
     impl FakeFleet {
@@ -280,7 +284,8 @@ mod tests {
                 *silent -= 1;
                 return (StatusCode::GATEWAY_TIMEOUT, Json(Value::Null));
             }
-            (StatusCode::CREATED, Json(json!({"id": id, "status": status})))
+            let lines = if fleet.is_unreadable { json!("none") } else { json!([]) };
+            (StatusCode::CREATED, Json(json!({"id": id, "status": status, "lines": lines})))
         }
 
         async fn show(State(fleet): State<Self>, Path(id): Path<String>) -> (StatusCode, Json<Value>) {
@@ -368,6 +373,14 @@ mod tests {
         let fleet = FakeFleet::new("confirmed", u32::MAX);
         let response = fleet.sell().await.expect_err("nobody answers");
         assert_eq!(response.status, StatusCode::GATEWAY_TIMEOUT);
+        assert!(all_cancelled(&fleet).await, "{:?}", fleet.statuses());
+    }
+
+    #[tokio::test]
+    async fn an_order_whose_response_cannot_be_read_does_not_stand() {
+        let fleet = FakeFleet { is_unreadable: true, ..FakeFleet::new("confirmed", 0) };
+        let response = fleet.sell().await.expect_err("it cannot be read");
+        assert_eq!(response.status, StatusCode::BAD_GATEWAY);
         assert!(all_cancelled(&fleet).await, "{:?}", fleet.statuses());
     }
 

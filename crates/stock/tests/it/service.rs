@@ -235,7 +235,7 @@ impl TestService {
         let message = Message { topic: "orders".into(), key: order_id.into(), payload: event.to_string() };
         self.bus.publish(vec![message]).await.expect("publishes");
         let subject = ("orders".to_owned(), order_id.to_owned());
-        self.wait_until(|facts| facts.heard.last.get(&subject).is_some_and(|last| *last >= sequence)).await;
+        self.wait_until(|facts| facts.inbox.last.get(&subject).is_some_and(|last| *last >= sequence)).await;
     }
 
     /// Waits until the stock service has asked about these orders once more, after a question whose answer it has processed:

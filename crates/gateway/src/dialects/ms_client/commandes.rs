@@ -126,8 +126,9 @@ impl NewOrder {
         let Some(product) = find::<Product>(api, "products", &self.product.to_string()).await? else {
             return Ok(Err(missing("Product")));
         };
-        let line = json!({"product_id": product.id, "quantity": self.quantity, "unit_price": product.price});
-        let of_lines = product.price.minor().saturating_mul(self.quantity);
+        let price = product.price()?;
+        let line = json!({"product_id": product.id, "quantity": self.quantity, "unit_price": price});
+        let of_lines = price.minor().saturating_mul(self.quantity);
         let own = OrderId::new();
         let mut order = json!({
             "id": own,
@@ -167,7 +168,7 @@ impl From<ApiResponse> for Failure {
 
 /// The adjustment between the sum of the lines in cents and the requested total, if they differ.
 fn difference(total: f64, of_lines: i64) -> Option<Value> {
-    let amount = cents(total).unwrap_or_default().saturating_sub(of_lines);
+    let amount = cents(total)?.saturating_sub(of_lines);
     (amount != 0).then(|| json!({"label": DIFFERENCE, "amount": Amount::from_minor(amount)}))
 }
 

@@ -167,7 +167,7 @@ fn render(product: &Product, stock: Option<i64>) -> Value {
         "id": product.number,
         "nom": product.name,
         "description": product.description,
-        "prix": money(product.price),
+        "prix": product.price().ok().map(money),
         "stock": stock.unwrap_or_default(),
         "categorie": product.category,
     })

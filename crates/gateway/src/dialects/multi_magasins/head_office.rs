@@ -133,6 +133,6 @@ pub(super) async fn change(
 pub(super) async fn products(State(shop): State<Shop>) -> Result<Json<Value>, Refusal> {
     let rows: Vec<Product> = lists::all(|| shop.api.get(&["api", "products"])).await?;
     let products: Vec<Value> =
-        rows.iter().map(|row| json!({"id": row.number, "nom": row.name, "prix": row.price})).collect();
+        rows.iter().map(|row| json!({"id": row.number, "nom": row.name, "prix": row.price().ok()})).collect();
     Ok(Json(json!({ "produits": products })))
 }

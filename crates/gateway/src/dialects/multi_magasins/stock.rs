@@ -79,7 +79,8 @@ pub(super) async fn price(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
     let mut total = Amount::ZERO;
     for line in read_lines(&shop, &body).await? {
         let product: Product = shop.api.get(&["api", "products", &line.product_id]).send().await.ok()?;
-        let subtotal = Quantity::new(line.quantity).ok().and_then(|quantity| product.price.checked_mul(quantity));
+        let price = product.price()?;
+        let subtotal = Quantity::new(line.quantity).ok().and_then(|quantity| price.checked_mul(quantity));
         let sum = subtotal.and_then(|subtotal| total.checked_add(subtotal));
         total = sum.ok_or_else(|| Refusal::bad("Le montant est trop grand"))?;
     }
