@@ -151,8 +151,13 @@ async fn returns_and_refunds_that_come_again_give_money_back_once() -> Result<()
     for answer in answers {
         answer.expect(201)?;
     }
-    for _ in 0..3 {
-        admin.post_once(&refunds, "by-key", &json!({"amount": 0.25})).await?.expect(201)?;
+    // Also a key that is too long for an id, and has other characters.
+    for key in ["by-key", &"by/key ".repeat(20)] {
+        for _ in 0..3 {
+            admin.post_once(&refunds, key, &json!({"amount": 0.25})).await?.expect(201)?;
+        }
+        let other = admin.post_once(&refunds, key, &json!({"amount": 0.5})).await?.problem(422)?;
+        assert_eq!(other["code"], "idempotency_key.reused");
     }
     admin.post(&refunds, &json!({"id": "by-hand", "amount": 2.5})).await?.problem(422)?;
     let payment = admin.get(&format!("/api/payments/{id}")).await?.expect(200)?;
@@ -163,10 +168,10 @@ async fn returns_and_refunds_that_come_again_give_money_back_once() -> Result<()
         .filter(|operation| operation["op"] == "refund")
         .filter_map(|operation| operation["amount"].as_f64())
         .collect();
-    assert_eq!(given, [8.9, 8.9, 1.5, 0.25], "{payment}");
+    assert_eq!(given, [8.9, 8.9, 1.5, 0.25, 0.25], "{payment}");
     assert_eq!(payment["status"], "partly_refunded");
-    // What is left is 35.60 - 19.55.
-    admin.post(&refunds, &json!({"amount": 16.06})).await?.problem(409)?;
+    // What is left is 35.60 - 19.80.
+    admin.post(&refunds, &json!({"amount": 15.81})).await?.problem(409)?;
     drained(fleet).await?;
     Ok(())
 }

@@ -38,7 +38,7 @@ pub fn with_problems(mut api: Value) -> Value {
 const HEADERS: [(&str, &str); 3] = [
     (
         "Idempotency-Key",
-        "1 to 255 visible ASCII characters. A repeat of the request with the same key gets the first response, for 24 hours by \
+        "1 to 255 printable ASCII characters. A repeat of the request with the same key gets the first response, for 24 hours by \
          default; another request with it is refused with 422.",
     ),
     (

@@ -8,6 +8,7 @@ use axum::{
 use chassis::{Json, Kind, Path, Problem, Query};
 use commerce::{Amount, ReturnId, Timestamp, page::Page};
 use http::{HeaderMap, StatusCode};
+use idempotency::Fingerprint;
 use proto::payment::v1 as payment;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Request, Status};
@@ -156,6 +157,15 @@ async fn find(gateway: &Gateway, actor: &str, id: &str) -> Result<payment::Payme
     response.payments.into_iter().next().ok_or_else(|| Problem::not_found("payment"))
 }
 
+/// Longest id of a refund, since it gets a prefix.
+const MAX_REFUND_ID: usize = 59;
+
+/// The id of the refund under an `Idempotency-Key`: the key itself, or its hash if it is too long or has other characters than an id.
+fn refund_id(key: &str) -> ReturnId {
+    let own = ReturnId::parse(key).ok().filter(|id| id.as_str().len() <= MAX_REFUND_ID);
+    own.unwrap_or_else(|| ReturnId::trusted(Fingerprint::of(&key).to_base64()))
+}
+
 /// Refunds a part of what was captured.
 ///
 /// For admins. Answers with 202 while the provider has not answered. A repeat with the same `Idempotency-Key` refunds nothing more.
@@ -180,13 +190,11 @@ pub(crate) async fn refund(
     if new.reason.as_ref().is_some_and(|reason| reason.chars().count() > 500) {
         return Err(Problem::invalid("reason", "length", "at most 500 characters"));
     }
-    let key = idempotency::header(&headers)?.map(ReturnId::parse).transpose();
-    let key = key.map_err(|invalid| {
-        Problem::new(Kind::Unreadable, format!("Idempotency-Key: {invalid}")).with_code("idempotency_key.malformed")
-    })?;
-    if new.id.as_ref().or(key.as_ref()).is_some_and(|id| id.as_str().len() > 59) {
+    if new.id.as_ref().is_some_and(|id| id.as_str().len() > MAX_REFUND_ID) {
         return Err(Problem::invalid("id", "length", "at most 59 characters"));
     }
+    let has_id = new.id.is_some();
+    let key = idempotency::header(&headers)?.map(refund_id);
     // Without an id or key, each request is another refund.
     let op_id = new.id.or(key).unwrap_or_else(ReturnId::new);
     let found = find(&gateway, &caller.actor(), &id).await?;
@@ -210,7 +218,11 @@ pub(crate) async fn refund(
         (payment::Outcome::InDoubt, Some(open)) => {
             Ok((StatusCode::ACCEPTED, Json(Payment::from(open))).into_response())
         }
-        (payment::Outcome::Invalid, _) => Err(Problem::invalid("amount", "refund", result.reason)),
+        // The payment exists, so the request contradicts an earlier one.
+        (payment::Outcome::Invalid, _) if has_id => {
+            Err(Problem::invalid("id", "reused", "a refund with this id has another amount"))
+        }
+        (payment::Outcome::Invalid, _) => Err(idempotency::reused()),
         _ => Err(Problem::new(Kind::Conflict, result.reason)),
     }
 }

@@ -50,7 +50,7 @@ impl Key {
     }
 }
 
-/// The key in the `Idempotency-Key` header, if there is one; 400 unless it is 1 to 255 visible ASCII characters or spaces.
+/// The key in the `Idempotency-Key` header, if there is one; 400 unless it is 1 to 255 printable ASCII characters.
 pub fn header(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     let Some(value) = headers.get(HEADER) else { return Ok(None) };
     // The white space around a field's value is no part of it (RFC 9110, section 5.5).
@@ -58,13 +58,13 @@ pub fn header(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 }
 
 fn checked(key: &str) -> Result<&str, Problem> {
-    let visible = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
-    if key.trim().is_empty() || key.len() > LONGEST || !key.bytes().all(visible) { Err(malformed()) } else { Ok(key) }
+    let printable = |byte: u8| byte.is_ascii_graphic() || byte == b' ';
+    if key.trim().is_empty() || key.len() > LONGEST || !key.bytes().all(printable) { Err(malformed()) } else { Ok(key) }
 }
 
 /// The refusal (400) of a key that is no key.
 pub fn malformed() -> Problem {
-    let message = format!("Idempotency-Key must be 1 to {LONGEST} visible ASCII characters.");
+    let message = format!("Idempotency-Key must be 1 to {LONGEST} printable ASCII characters.");
     Problem::new(Kind::Unreadable, message).with_code("idempotency_key.malformed")
 }
 
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_short_and_visible_or_refused_with_400() {
+    fn a_key_is_short_and_printable_or_refused_with_400() {
         let parse = |key: &str| Key::parse(key, "u-1", "orders", &json!({}));
         assert_eq!(parse(" a b").expect("a key").key, " a b", "only a header is trimmed");
         for bad in ["", "  ", "a\tb", "é", &"k".repeat(256)] {

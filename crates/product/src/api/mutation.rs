@@ -139,6 +139,6 @@ fn given(value: MaybeUndefined<String>) -> Option<Option<String>> {
 
 fn key(admin: &Caller, route: &'static str, key: Option<String>, request: &impl Serialize) -> Result<Option<Key>> {
     let Some(key) = key else { return Ok(None) };
-    let invalid = |_| told(Error::invalid("idempotencyKey", "length", "1 to 255 visible ASCII characters"));
+    let invalid = |_| told(Error::invalid("idempotencyKey", "length", "1 to 255 printable ASCII characters"));
     Key::parse(&key, &admin.subject, route, request).map(Some).map_err(invalid)
 }

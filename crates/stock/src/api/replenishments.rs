@@ -188,7 +188,7 @@ pub(crate) async fn get_replenishment(
 ///
 /// For admins, and staff of the place that the goods go to.
 #[utoipa::path(post, path = "/api/stock/replenishments", operation_id = "requestReplenishment", request_body = NewReplenishment,
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; a repeat with the same key requests nothing more")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; a repeat with the same key requests nothing more")),
     responses((status = 201, body = ReplenishmentBody), (status = 403, description = "The caller does not work in the place"),
         (status = 409, description = "The id was used for another request"),
         (status = 422, description = "A field breaks a rule, or the product or a place does not exist"),
@@ -270,7 +270,7 @@ pub(crate) async fn dispatch_replenishment(
 /// Counted pieces arrive in the place that the goods go to, at once or in parts. A difference to what had left is booked, which
 /// a clerk may not do (403). Allowed in stage `in_transit`. For admins, and staff of the place that the goods go to.
 #[utoipa::path(post, path = "/api/stock/replenishments/{id}/receive", operation_id = "receiveReplenishment",
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; a repeat with the same key is not counted again")),
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; a repeat with the same key is not counted again")),
     request_body = NewReceipt,
     responses((status = 200, body = ReplenishmentBody), (status = 403), (status = 404),
         (status = 409, description = "The stage does not allow it"),
