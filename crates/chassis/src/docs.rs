@@ -18,11 +18,15 @@ pub fn openapi_docs(router: OpenApiRouter) -> Router {
 }
 
 /// Adds to every operation the problems that it can return, as references to shared responses, and describes the common request
-/// headers. Which problems apply follows from its method, parameters and body. What an operation describes itself is kept.
+/// headers; a merge patch requires no field of the resource. Which problems apply follows from its method, parameters and body. What an operation describes itself is kept.
 pub fn with_problems(mut api: Value) -> Value {
+    let schemas = api["components"]["schemas"].clone();
     let Some(paths) = api["paths"].as_object_mut() else { return api };
     for (path, item) in paths {
         for (method, operation) in item.as_object_mut().into_iter().flatten() {
+            if let ("patch", Some(schema)) = (method.as_str(), operation.pointer_mut(JSON_BODY)) {
+                *schema = as_merge_patch(schema, &schemas);
+            }
             describe_headers(operation);
             describe_problems(path, method, operation);
         }
@@ -32,6 +36,21 @@ pub fn with_problems(mut api: Value) -> Value {
         api["components"]["responses"][kind.code()] = response(kind.title());
     }
     api
+}
+
+const JSON_BODY: &str = "/requestBody/content/application~1json/schema";
+
+/// The schema of a merge patch (RFC 7386) for a resource with this schema: the same fields, none of them required.
+fn as_merge_patch(schema: &Value, schemas: &Value) -> Value {
+    let name = schema["$ref"].as_str().and_then(|reference| reference.strip_prefix("#/components/schemas/"));
+    let mut patch = name.map_or(schema, |name| &schemas[name]).clone();
+    if let Some(members) = patch.as_object_mut() {
+        members.remove("required");
+    }
+    for part in patch.get_mut("allOf").and_then(Value::as_array_mut).into_iter().flatten() {
+        *part = as_merge_patch(part, schemas);
+    }
+    patch
 }
 
 /// The request headers that mean the same for every operation.
@@ -118,6 +137,7 @@ fn problem_schema() -> Value {
     properties.insert("code".into(), text("A stable code for programs; see docs/problems.md.", "thing.not_found"));
     properties.insert("detail".into(), text("An explanation for people.", "There is no such thing."));
     properties.insert("instance".into(), text("The path of the request.", "/api/things/1"));
+    properties.insert("field".into(), text("The field of a JSON body that cannot be read (400).", "lines[0].quantity"));
     properties.insert(
         "trace_id".into(),
         json!({"type": ["string", "null"], "description": "The trace id under which the request is logged."}),
@@ -131,6 +151,22 @@ fn problem_schema() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_merge_patch_requires_no_field() {
+        let body = json!({"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Change"}}}});
+        let api = with_problems(json!({
+            "paths": {"/api/things": {"patch": {"requestBody": body, "responses": {}}, "put": {"requestBody": body, "responses": {}}}},
+            "components": {"schemas": {
+                "Change": {"allOf": [{"$ref": "#/components/schemas/Thing"}, {"type": "object"}]},
+                "Thing": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
+            }},
+        }));
+        let schema = |method: &str| api["paths"]["/api/things"][method].pointer(JSON_BODY).cloned().unwrap_or_default();
+        let thing = json!({"type": "object", "properties": {"name": {"type": "string"}}});
+        assert_eq!(schema("patch"), json!({"allOf": [thing, {"type": "object"}]}));
+        assert_eq!(schema("put")["$ref"], "#/components/schemas/Change");
+    }
 
     #[test]
     fn every_operation_describes_the_problems_that_it_can_return() {

@@ -60,13 +60,13 @@ impl fmt::Display for Day {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
-    /// Title; required.
+    /// Title.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Trade fair in Berlin")]
+    #[schema(value_type = String, required, example = "Trade fair in Berlin")]
     pub(crate) name: Option<String>,
-    /// Day, `YYYY-MM-DD`; required.
+    /// Day, `YYYY-MM-DD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(format = "date", example = "2026-05-04")]
+    #[schema(value_type = String, required, format = "date", example = "2026-05-04")]
     pub(crate) date: Option<String>,
     /// The prospect that it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ impl Plan {
         let name = rules.required("name", self.name, LONGEST_NAME);
         let date = self.date.as_deref().and_then(Day::parse);
         match (&self.date, &date) {
-            (None, _) => rules.breaks("date", "required", "is wanted"),
+            (None, _) => rules.breaks("date", "required", "is required"),
             (Some(_), None) => rules.breaks("date", "date", "a day of the calendar as YYYY-MM-DD"),
             _ => {}
         }

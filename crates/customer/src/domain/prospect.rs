@@ -25,13 +25,13 @@ pub(crate) enum AProspect {}
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Lead {
-    /// First name; required.
+    /// First name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Ada")]
+    #[schema(value_type = String, required, example = "Ada")]
     pub(crate) first_name: Option<String>,
-    /// Last name; required.
+    /// Last name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "Lovelace")]
+    #[schema(value_type = String, required, example = "Lovelace")]
     pub(crate) last_name: Option<String>,
     /// Employer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,9 +45,9 @@ pub(crate) struct Lead {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "+44 20 1234")]
     pub(crate) phone: Option<String>,
-    /// Field of work; required.
+    /// Field of work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "mathematics")]
+    #[schema(value_type = String, required, example = "mathematics")]
     pub(crate) field: Option<String>,
     /// Id of the user in charge of the prospect.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,7 +140,7 @@ impl LeadChange {
         let reason = rules.optional("reason", reason, 500);
         match (wanted, &reason) {
             (None, Some(_)) => rules.breaks("reason", "stage", "belongs to a stage; say which"),
-            (Some(Stage::Lost), None) => rules.breaks("reason", "required", "is wanted where a prospect is lost"),
+            (Some(Stage::Lost), None) => rules.breaks("reason", "required", "is required when a prospect is lost"),
             _ => {}
         }
         let wanted = wanted.map(|stage| Move { stage, reason });

@@ -24,7 +24,7 @@ impl Rules {
         match value {
             Some(value) => self.text(field, &value, max),
             None => {
-                self.breaks(field, "required", "is wanted");
+                self.breaks(field, "required", "is required");
                 String::new()
             }
         }
