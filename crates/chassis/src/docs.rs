@@ -68,7 +68,7 @@ const HEADERS: [(&str, &str); 3] = [
 ];
 
 fn describe_headers(operation: &mut Value) {
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         let common = HEADERS.iter().find(|(name, _)| parameter["name"] == *name);
         if let (Some((_, description)), None) = (common, parameter.get("description")) {
             parameter["description"] = json!(description);
@@ -176,6 +176,7 @@ mod tests {
         }}}));
         let operations = &api["paths"]["/api/things/{id}"];
         let get = &operations["get"]["responses"];
+        assert_eq!(operations["get"].get("parameters"), None);
         assert_eq!(get["401"]["$ref"], "#/components/responses/unauthenticated");
         assert!(get.get("413").is_none() && get.get("409").is_none() && get.get("404").is_some());
         assert_eq!(get["200"]["content"]["text/event-stream"], json!({}));
