@@ -37,7 +37,7 @@ pub use problem::{FieldError, Problem};
 pub use process::{Settings, main};
 pub use query::from_query;
 pub use secret::Secret;
-pub use serve::{App, Listeners, Ready, always_ready, ready_if, ready_telling, serve, serve_door};
+pub use serve::{App, Listeners, Ready, always_ready, ready_if, ready_with, serve, serve_port};
 pub use text::{check_line, check_text};
 
 /// The version of Souk, the same for all services.

@@ -67,11 +67,11 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: std::fmt::Display,
 {
-    ready_telling(ping, || serde_json::json!({"store": "answers"}))
+    ready_with(ping, || serde_json::json!({"store": "answers"}))
 }
 
 /// As [`ready_if`], with facts of the service in the body.
-pub fn ready_telling<F, Fut, E>(ping: F, facts: impl Fn() -> Value + Send + Sync + 'static) -> Ready
+pub fn ready_with<F, Fut, E>(ping: F, facts: impl Fn() -> Value + Send + Sync + 'static) -> Ready
 where
     F: Fn() -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), E>> + Send + 'static,
@@ -152,7 +152,7 @@ pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<
 
 /// Serves further routes of a service on a port of their own, with the common middleware, but without `/health`, `/ready`
 /// and `/metrics`. Ends when the service stops and its requests in progress are finished.
-pub fn serve_door(
+pub fn serve_port(
     ctx: &Context,
     listener: TcpListener,
     routes: Router,

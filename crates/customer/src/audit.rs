@@ -1,6 +1,10 @@
 //! What the audit reads of this service: plain facts, independent of the schema. Events come from the outbox.
 
-use crate::{consumer, events, store};
+use bus::outbox::OutboxDump;
+
+use crate::domain::{Activity, Prospect};
+use crate::store::{self, Store, Stored};
+use crate::{consumer, events};
 
 pub use crate::store::{CustomerFact, LeadFact};
 
@@ -14,7 +18,7 @@ pub struct Facts {
     /// Every activity, and a mark of each that was deleted.
     pub activities: Vec<LeadFact>,
     /// The events that the outbox keeps.
-    pub outbox: bus::outbox::OutboxDump,
+    pub outbox: OutboxDump,
 }
 
 /// The id of the activity that an event of this service about a prospect must have made; `None` for what makes none.
@@ -26,33 +30,33 @@ pub fn activity_of(kind: &str, event_id: &str) -> Option<String> {
 /// Reads the facts of the store at this URL, running or not.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let store = store::open_to_read(url).await?;
-    let mut facts = Facts::default();
+    let mut customers: Vec<CustomerFact> = Vec::new();
     loop {
-        let after = facts.customers.last().map(|customer| customer.id.clone()).unwrap_or_default();
-        let page = store.customer_facts(&after).await?;
+        let page = store.customer_facts(customers.last().map_or("", |fact| fact.id.as_str())).await?;
         if page.is_empty() {
             break;
         }
-        facts.customers.extend(page);
+        customers.extend(page);
     }
-    loop {
-        let after = facts.prospects.last().map(|prospect| prospect.id.clone()).unwrap_or_default();
-        let page = store.prospect_facts(&after).await?;
-        if page.is_empty() {
-            break;
-        }
-        facts.prospects.extend(page);
-    }
-    loop {
-        let after = facts.activities.last().map(|activity| activity.id.clone()).unwrap_or_default();
-        let page = store.activity_facts(&after).await?;
-        if page.is_empty() {
-            break;
-        }
-        facts.activities.extend(page);
-    }
+    let mut facts = Facts {
+        customers,
+        prospects: record_facts::<Prospect>(&store).await?,
+        activities: record_facts::<Activity>(&store).await?,
+        outbox: OutboxDump::default(),
+    };
     // Read last: the events of everything in the facts are published by then.
-    facts.outbox = store.told().await?;
+    facts.outbox = store.outbox_dump().await?;
     store.close().await;
     Ok(facts)
+}
+
+async fn record_facts<T: Stored>(store: &Store) -> anyhow::Result<Vec<LeadFact>> {
+    let mut facts: Vec<LeadFact> = Vec::new();
+    loop {
+        let page = store.record_facts::<T>(facts.last().map_or("", |fact| fact.id.as_str())).await?;
+        if page.is_empty() {
+            return Ok(facts);
+        }
+        facts.extend(page);
+    }
 }

@@ -16,7 +16,7 @@ use commerce::page::PageRequest;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::{Activity, ActivityId, Heard, ProspectId};
+use crate::domain::{Activity, ActivityId, ProspectEvent, ProspectId};
 use crate::error::Error;
 use crate::events;
 use crate::store::{Activities, Edit, Step, Store};
@@ -28,13 +28,13 @@ const AT_ONCE: u32 = 100;
 
 /// Makes activities of events about prospects.
 pub(crate) struct Listener {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<Store>,
     pub(crate) relay: Relay,
 }
 
 /// The fields that are read of this service's own events.
 #[derive(Deserialize)]
-struct Told {
+struct ProspectData {
     id: String,
     first_name: String,
     last_name: String,
@@ -86,42 +86,42 @@ impl Listener {
                 Wrapped::Bare(foreign) | Wrapped::Inside { data: foreign } => foreign,
             };
             let name = format!("{} {}", foreign.first_name, foreign.last_name);
-            let new = Activity::of_prospect(id, Heard::Created, &name, None, event.time, now);
+            let new = Activity::of_prospect(id, ProspectEvent::Created, &name, None, event.time, now);
             return self.note(new).await;
         }
-        let heard = match event.kind.as_str() {
-            events::PROSPECT_CREATED => Heard::Created,
-            events::PROSPECT_UPDATED => Heard::Updated,
+        let event_kind = match event.kind.as_str() {
+            events::PROSPECT_CREATED => ProspectEvent::Created,
+            events::PROSPECT_UPDATED => ProspectEvent::Updated,
             events::PROSPECT_DELETED => {
-                self.forget(&event.data::<Told>()?.id).await.map_err(failure)?;
+                self.forget(&event.data::<ProspectData>()?.id).await.map_err(failure)?;
                 return Ok(false);
             }
             _ => return Ok(false),
         };
-        let told: Told = event.data()?;
-        let name = format!("{} {}", told.first_name, told.last_name);
-        let prospect = Some(ProspectId::trusted(told.id));
-        self.note(Activity::of_prospect(id, heard, name.trim(), prospect, event.time, now)).await
+        let prospect_data: ProspectData = event.data()?;
+        let name = format!("{} {}", prospect_data.first_name, prospect_data.last_name);
+        let prospect = Some(ProspectId::trusted(prospect_data.id));
+        self.note(Activity::of_prospect(id, event_kind, name.trim(), prospect, event.time, now)).await
     }
 
     async fn note(&self, new: Activity) -> Result<bool, Failure> {
-        self.store.note_activity(new).await.map_err(failure)
+        self.store.insert_record_once(new).await.map_err(failure)
     }
 
     /// Removes the name of a deleted prospect from the activities about it.
     async fn forget(&self, prospect: &str) -> Result<(), Error> {
         let (now, mut after) = (Timestamp::now(), Some(0));
         let edit: Edit<Activity> = Arc::new(move |before: &Activity| {
-            let step = |after: Activity| Step { tells: None, erases: Some(events::activity_data(&after)), after };
+            let step = |after: Activity| Step { event: None, redaction: Some(events::activity_data(&after)), after };
             Ok(before.nameless(now).map(step))
         });
         while let Some(number) = after.take() {
             let filter = Activities { prospect_id: Some(prospect.to_owned()), ..Activities::default() };
             let window =
                 PageRequest { limit: AT_ONCE, after: Some(number), offset: 0, page: None, include_total: false };
-            let (rows, _) = self.store.activities(filter, window).await?;
+            let (rows, _) = self.store.records::<Activity>(filter, window).await?;
             for activity in &rows {
-                match self.store.edit_activity(activity.id.as_str(), None, Arc::clone(&edit)).await {
+                match self.store.edit_record(activity.id.as_str(), None, Arc::clone(&edit)).await {
                     // Deleted meanwhile, together with the name.
                     Ok(_) | Err(Error::NotFound(_)) => {}
                     Err(error) => return Err(error),

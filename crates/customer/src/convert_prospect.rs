@@ -21,7 +21,7 @@ use idempotency::StoredResponse;
 const TRIES: u32 = 3;
 
 /// Makes the customer, or finds the one who has the prospect's address, and says so in the prospect.
-pub(crate) async fn convert(store: &dyn Store, prospect: Prospect, actor: &str) -> Result<Prospect, Error> {
+pub(crate) async fn convert(store: &Store, prospect: Prospect, actor: &str) -> Result<Prospect, Error> {
     let (actor, now) = (actor.to_owned(), Timestamp::now());
     // Checked before anything is created: a lost prospect cannot be converted.
     if prospect.converted(CustomerId::new(), &actor, now)?.is_none() {
@@ -30,13 +30,13 @@ pub(crate) async fn convert(store: &dyn Store, prospect: Prospect, actor: &str) 
     let customer = customer_of(store, &prospect).await?;
     let edit: Edit<Prospect> = Arc::new(move |before: &Prospect| {
         let after = before.converted(customer.clone(), &actor, now)?;
-        let told = |after: &Prospect| events::prospect_event(events::PROSPECT_CONVERTED, after);
-        Ok(after.map(|after| Step { tells: Some(told(&after)), after, erases: None }))
+        let event = |after: &Prospect| events::prospect_event(events::PROSPECT_CONVERTED, after);
+        Ok(after.map(|after| Step { event: Some(event(&after)), after, redaction: None }))
     });
-    store.edit_prospect(prospect.id.as_str(), None, edit).await
+    store.edit_record(prospect.id.as_str(), None, edit).await
 }
 
-async fn customer_of(store: &dyn Store, prospect: &Prospect) -> Result<CustomerId, Error> {
+async fn customer_of(store: &Store, prospect: &Prospect) -> Result<CustomerId, Error> {
     let made = made_of(&prospect.id);
     let mut taken = None;
     for _ in 0..TRIES {

@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const RESUME_EVERY: u32 = 5;
 
 /// Reads the store periodically until the process stops.
-pub(crate) fn start(ctx: &Context, store: Arc<dyn Store>, tokens: Tokens, relay: Relay) {
+pub(crate) fn start(ctx: &Context, store: Arc<Store>, tokens: Tokens, relay: Relay) {
     let shutdown = ctx.shutdown.clone();
     let succeeded = upkeep::LastSuccess::of(ctx, "follow");
     ctx.spawn("follow", async move {
@@ -49,7 +49,7 @@ pub(crate) fn start(ctx: &Context, store: Arc<dyn Store>, tokens: Tokens, relay:
     });
 }
 
-async fn look(store: &dyn Store, tokens: &Tokens, resume: bool) -> Result<u64, Error> {
+async fn look(store: &Store, tokens: &Tokens, resume: bool) -> Result<u64, Error> {
     tokens.follow_revoked().await?;
     if resume { store.resume().await } else { Ok(0) }
 }

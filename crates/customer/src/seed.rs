@@ -38,7 +38,7 @@ pub async fn seed(config: &Config, users: &[SeedUser]) -> anyhow::Result<Vec<boo
     Ok(made)
 }
 
-async fn make_all(store: &dyn Store, users: &[SeedUser]) -> Result<Vec<bool>, Error> {
+async fn make_all(store: &Store, users: &[SeedUser]) -> Result<Vec<bool>, Error> {
     let passwords = Passwords::new();
     // One after the other: each hash takes 19 MiB, and a start should stay small.
     let mut made = Vec::with_capacity(users.len());
@@ -49,7 +49,7 @@ async fn make_all(store: &dyn Store, users: &[SeedUser]) -> Result<Vec<bool>, Er
 }
 
 /// Creates the first admin of a fleet without one, if the settings hold a password.
-pub(crate) async fn first_admin(config: &Config, store: &dyn Store) -> anyhow::Result<()> {
+pub(crate) async fn first_admin(config: &Config, store: &Store) -> anyhow::Result<()> {
     if config.admin_password.is_empty() {
         return Ok(());
     }
@@ -65,7 +65,7 @@ pub(crate) async fn first_admin(config: &Config, store: &dyn Store) -> anyhow::R
     Ok(())
 }
 
-async fn make(store: &dyn Store, passwords: &Passwords, user: &SeedUser) -> Result<bool, Error> {
+async fn make(store: &Store, passwords: &Passwords, user: &SeedUser) -> Result<bool, Error> {
     if store.user_by_login(&user.username).await?.is_some() {
         return Ok(false);
     }

@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_millis(250);
 /// The signing keys, and the tokens that ended early. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Tokens {
-    store: Arc<dyn Store>,
+    store: Arc<Store>,
     issuer_name: Arc<str>,
     keys: Arc<RwLock<Arc<Keys>>>,
     // What the store has, at hand for every request; ends in seconds since 1970.
@@ -41,7 +41,7 @@ struct Keys {
 
 impl Tokens {
     /// Takes the signing keys from the store, and makes one at the first start.
-    pub(crate) async fn open(store: Arc<dyn Store>, issuer_name: &str, ttl_seconds: u32) -> Result<Self, Error> {
+    pub(crate) async fn open(store: Arc<Store>, issuer_name: &str, ttl_seconds: u32) -> Result<Self, Error> {
         let keys = match kept_keys(store.as_ref(), issuer_name).await? {
             Some(keys) => keys,
             None => {
@@ -115,7 +115,7 @@ impl Tokens {
                 customer_id: user.customer_id.as_ref().map(|id| id.as_str().to_owned()),
                 ttl_seconds: self.ttl_seconds,
             })?;
-            self.store.note_token(&issued.jti, &user.id, issued.expires_at).await?;
+            self.store.record_token(&issued.jti, &user.id, issued.expires_at).await?;
             let now = self.store.user(&user.id).await?.ok_or(Error::BadLogin)?;
             if now.version == user.version {
                 return Ok((issued, now));
@@ -161,7 +161,7 @@ impl Tokens {
 }
 
 /// The keys in the store; `None` if there are none yet.
-async fn kept_keys(store: &dyn Store, issuer_name: &str) -> Result<Option<Keys>, Error> {
+async fn kept_keys(store: &Store, issuer_name: &str) -> Result<Option<Keys>, Error> {
     let mut issuers = Vec::new();
     for pkcs8 in store.signing_keys().await? {
         let pkcs8 = BASE64_STANDARD.decode(pkcs8).map_err(|_| Error::Defect("a kept signing key is not base64"))?;

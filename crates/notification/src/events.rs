@@ -28,10 +28,10 @@ impl Handler for Listener {
             .filter(|(_, fresh)| *fresh)
             .filter_map(|(event, _)| tell(event).transpose())
             .collect::<Result<Vec<Notice>, _>>()?;
-        let told = store::add(&mut tx, notices).await?;
+        let added = store::add(&mut tx, notices).await?;
         tx.commit().await?;
-        if told > 0 {
-            self.news.send_modify(|n| *n += told);
+        if added > 0 {
+            self.news.send_modify(|n| *n += added);
         }
         Ok(())
     }

@@ -83,7 +83,7 @@ impl Service for Order {
         Ok(App {
             http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),
             grpc: None,
-            ready: chassis::ready_telling(
+            ready: chassis::ready_with(
                 move || {
                     let db = db.clone();
                     async move { db.ping().await }

@@ -16,7 +16,7 @@ use service::List;
 use utoipa::IntoParams;
 
 use super::Api;
-use crate::domain::{Activity, ActivityId, Day, Plan, Planned, ProspectId};
+use crate::domain::{Activity, ActivityId, Day, Plan, Planned, Prospect, ProspectId};
 use crate::error::Error;
 use crate::events;
 use crate::store::{Activities, Edit, Step};
@@ -62,7 +62,7 @@ pub(super) async fn list_activities(
         number: query.number,
     };
     let window = paging.page_request::<i64>(&api.activity_cursors).map_err(Error::from)?;
-    let (rows, total) = api.store.activities(filter, window.clone()).await?;
+    let (rows, total) = api.store.records::<Activity>(filter, window.clone()).await?;
     let page = window.page(&api.activity_cursors, rows, total, |activity| activity.number);
     Ok(Json(Page {
         data: page.data.iter().map(ActivityView::from).collect(),
@@ -86,7 +86,7 @@ pub(super) async fn create_activity(
     let plan = body.checked().map_err(Error::Invalid)?;
     known(&api, &plan, None).await?;
     let new = Activity::new(ActivityId::new(), plan, Timestamp::now());
-    let reply = api.store.create_activity(new, key, views::activity_response).await?;
+    let reply = api.store.create_record(new, key, views::activity_response).await?;
     api.relay.wake();
     Ok(reply)
 }
@@ -120,9 +120,9 @@ pub(super) async fn change_activity(
     let edit: Edit<Activity> = Arc::new(move |before: &Activity| {
         let after = before.changed(before.plan.merged(&patch).map_err(Error::from)?, now);
         // No event: consumers rely on the existence of an activity, not on its title.
-        Ok(after.map(|after| Step { after, tells: None, erases: None }))
+        Ok(after.map(|after| Step { after, event: None, redaction: None }))
     });
-    let activity = api.store.edit_activity(before.id.as_str(), conditional::if_match(&headers), edit).await?;
+    let activity = api.store.edit_record(before.id.as_str(), conditional::if_match(&headers), edit).await?;
     Ok(conditional::versioned(activity.version, ActivityView::from(&activity)))
 }
 
@@ -140,21 +140,21 @@ pub(super) async fn delete_activity(
     let now = Timestamp::now();
     let edit: Edit<Activity> = Arc::new(move |before: &Activity| {
         let after = before.erased(now);
-        Ok(Some(Step { tells: None, erases: Some(events::activity_data(&after)), after }))
+        Ok(Some(Step { event: None, redaction: Some(events::activity_data(&after)), after }))
     });
-    api.store.edit_activity(id.as_str(), conditional::if_match(&headers), edit).await?;
+    api.store.edit_record(id.as_str(), conditional::if_match(&headers), edit).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn load(api: &Api, id: &str) -> Result<Activity, Error> {
     let id = ActivityId::parse(id).map_err(|_| Error::NotFound("activity"))?;
-    api.store.activity(id.as_str()).await?.ok_or(Error::NotFound("activity"))
+    api.store.record::<Activity>(id.as_str()).await?.ok_or(Error::NotFound("activity"))
 }
 
 /// A prospect that is newly referenced must exist; one that was referenced before may have been deleted since.
 async fn known(api: &Api, plan: &Planned, before: Option<&ProspectId>) -> Result<(), Error> {
     match &plan.prospect_id {
-        Some(id) if before != Some(id) && api.store.prospect(id.as_str()).await?.is_none() => {
+        Some(id) if before != Some(id) && api.store.record::<Prospect>(id.as_str()).await?.is_none() => {
             Err(Error::invalid("prospect_id", "unknown", "there is no such prospect"))
         }
         _ => Ok(()),

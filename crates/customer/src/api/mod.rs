@@ -27,7 +27,7 @@ use crate::tokens::Tokens;
 /// State of the handlers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<Store>,
     pub(crate) verifier: Verifier,
     pub(crate) tokens: Tokens,
     pub(crate) relay: Relay,

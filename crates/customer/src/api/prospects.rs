@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use crate::convert_prospect::convert;
-use crate::domain::{Lead, LeadChange, Prospect, ProspectId, Stage};
+use crate::domain::{Activity, Lead, LeadChange, Prospect, ProspectId, Stage};
 use crate::error::Error;
 use crate::events;
 use crate::store::{Edit, Prospects, Step};
@@ -74,7 +74,7 @@ pub(super) async fn list_prospects(
         number: query.number,
     };
     let window = paging.page_request::<i64>(&api.prospect_cursors).map_err(Error::from)?;
-    let (rows, total) = api.store.prospects(filter, window.clone()).await?;
+    let (rows, total) = api.store.records::<Prospect>(filter, window.clone()).await?;
     let page = window.page(&api.prospect_cursors, rows, total, |prospect| prospect.number);
     Ok(Json(Page {
         data: page.data.iter().map(ProspectView::from).collect(),
@@ -98,7 +98,7 @@ pub(super) async fn create_prospect(
     let lead = body.checked().map_err(Error::Invalid)?;
     known(&api, &lead, &Lead::default()).await?;
     let new = Prospect::new(ProspectId::new(), lead, &caller.actor(), Timestamp::now());
-    let reply = api.store.create_prospect(new, key, views::prospect_response).await?;
+    let reply = api.store.create_record(new, key, views::prospect_response).await?;
     api.relay.wake();
     Ok(reply)
 }
@@ -159,10 +159,10 @@ async fn change(
     let edit: Edit<Prospect> = Arc::new(move |before: &Prospect| {
         let (lead, wanted) = change.apply(&before.lead)?;
         let after = before.changed(lead, wanted, &actor, now)?;
-        let told = |after: &Prospect| events::prospect_event(events::PROSPECT_UPDATED, after);
-        Ok(after.map(|after| Step { tells: Some(told(&after)), after, erases: None }))
+        let event = |after: &Prospect| events::prospect_event(events::PROSPECT_UPDATED, after);
+        Ok(after.map(|after| Step { event: Some(event(&after)), after, redaction: None }))
     });
-    let prospect = api.store.edit_prospect(before.id.as_str(), conditional::if_match(headers), edit).await?;
+    let prospect = api.store.edit_record(before.id.as_str(), conditional::if_match(headers), edit).await?;
     api.relay.wake();
     Ok(conditional::versioned(prospect.version, ProspectView::from(&prospect)))
 }
@@ -181,10 +181,10 @@ pub(super) async fn delete_prospect(
     let now = Timestamp::now();
     let edit: Edit<Prospect> = Arc::new(move |before: &Prospect| {
         let after = before.erased(now);
-        let told = events::prospect_event(events::PROSPECT_DELETED, &after);
-        Ok(Some(Step { tells: Some(told), erases: Some(events::prospect_data(&after)), after }))
+        let event = events::prospect_event(events::PROSPECT_DELETED, &after);
+        Ok(Some(Step { event: Some(event), redaction: Some(events::prospect_data(&after)), after }))
     });
-    api.store.edit_prospect(id.as_str(), conditional::if_match(&headers), edit).await?;
+    api.store.edit_record(id.as_str(), conditional::if_match(&headers), edit).await?;
     api.relay.wake();
     Ok(StatusCode::NO_CONTENT)
 }
@@ -208,7 +208,7 @@ pub(super) async fn convert_prospect(
 
 async fn load(api: &Api, id: &str) -> Result<Prospect, Error> {
     let id = ProspectId::parse(id).map_err(|_| Error::NotFound("prospect"))?;
-    api.store.prospect(id.as_str()).await?.ok_or(Error::NotFound("prospect"))
+    api.store.record::<Prospect>(id.as_str()).await?.ok_or(Error::NotFound("prospect"))
 }
 
 /// A user or activity that is newly referenced must exist; one that was referenced before may have been deleted since.
@@ -219,7 +219,7 @@ async fn known(api: &Api, lead: &Lead, before: &Lead) -> Result<(), Error> {
         return Err(Error::invalid("owner", "unknown", "there is no such user"));
     }
     if let Some(activity) = lead.activity_id.as_ref().filter(|_| lead.activity_id != before.activity_id)
-        && api.store.activity(activity).await?.is_none()
+        && api.store.record::<Activity>(activity).await?.is_none()
     {
         return Err(Error::invalid("activity_id", "unknown", "there is no such activity"));
     }

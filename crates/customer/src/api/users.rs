@@ -228,7 +228,7 @@ pub(super) async fn create_user(
     };
     // A repeat gets its first response, even if a place is gone or the stock service does not answer.
     if let Some(key) = &key
-        && let Some(reply) = api.store.user_reply(key).await?
+        && let Some(reply) = api.store.user_response(key).await?
     {
         return Ok(reply);
     }

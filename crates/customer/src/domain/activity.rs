@@ -137,7 +137,7 @@ pub(crate) struct Activity {
 
 /// The event about a prospect that makes an activity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
+pub(crate) enum ProspectEvent {
     Created,
     Updated,
 }
@@ -161,13 +161,13 @@ impl Activity {
     /// The activity that an event about a prospect makes, on the day of the event.
     pub(crate) fn of_prospect(
         id: ActivityId,
-        heard: Heard,
+        event: ProspectEvent,
         name: &str,
         prospect_id: Option<ProspectId>,
         happened: Timestamp,
         now: Timestamp,
     ) -> Self {
-        let plan = Planned { name: named(heard, name), date: Day::of(happened), prospect_id };
+        let plan = Planned { name: named(event, name), date: Day::of(happened), prospect_id };
         Self { by_event: true, ..Self::new(id, plan, now) }
     }
 
@@ -178,12 +178,15 @@ impl Activity {
 
     /// The activity without the name of the deleted prospect; `None` if it holds none.
     pub(crate) fn nameless(&self, now: Timestamp) -> Option<Self> {
-        let heard =
-            if self.plan.name.starts_with(prefix(Heard::Updated).trim_end()) { Heard::Updated } else { Heard::Created };
+        let event = if self.plan.name.starts_with(prefix(ProspectEvent::Updated).trim_end()) {
+            ProspectEvent::Updated
+        } else {
+            ProspectEvent::Created
+        };
         if !self.by_event {
             return None;
         }
-        self.changed(Planned { name: named(heard, ERASED), ..self.plan.clone() }, now)
+        self.changed(Planned { name: named(event, ERASED), ..self.plan.clone() }, now)
     }
 
     /// What is stored after its deletion: no field of it.
@@ -193,16 +196,16 @@ impl Activity {
     }
 }
 
-fn prefix(heard: Heard) -> &'static str {
-    match heard {
-        Heard::Created => "Prospect created: ",
-        Heard::Updated => "Prospect updated: ",
+fn prefix(event: ProspectEvent) -> &'static str {
+    match event {
+        ProspectEvent::Created => "Prospect created: ",
+        ProspectEvent::Updated => "Prospect updated: ",
     }
 }
 
-fn named(heard: Heard, name: &str) -> String {
+fn named(event: ProspectEvent, name: &str) -> String {
     let sound = name.chars().map(|char| if char.is_control() { ' ' } else { char });
-    prefix(heard).chars().chain(sound).take(LONGEST_NAME).collect::<String>().trim_end().to_owned()
+    prefix(event).chars().chain(sound).take(LONGEST_NAME).collect::<String>().trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -239,13 +242,13 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_prospect_is_called_the_activity_can_be_kept_and_made_nameless(name in any::<String>()) {
-            for heard in [Heard::Created, Heard::Updated] {
+            for event in [ProspectEvent::Created, ProspectEvent::Updated] {
                 let now = Timestamp::from_micros(5);
-                let made = Activity::of_prospect(ActivityId::trusted("a".into()), heard, &name, None, now, now);
+                let made = Activity::of_prospect(ActivityId::trusted("a".into()), event, &name, None, now, now);
                 let kept = Plan { name: Some(made.plan.name.clone()), date: Some("1970-01-01".into()), prospect_id: None };
                 prop_assert_eq!(kept.checked().map(|plan| plan.name), Ok(made.plan.name.clone()));
                 let nameless = made.nameless(now).map_or(made.plan.name, |after| after.plan.name);
-                prop_assert_eq!(nameless, format!("{}Anonymised", prefix(heard)));
+                prop_assert_eq!(nameless, format!("{}Anonymised", prefix(event)));
             }
         }
     }

@@ -9,7 +9,7 @@ mod rules;
 mod stage;
 mod user;
 
-pub(crate) use activity::{Activity, ActivityId, Day, Heard, Plan, Planned};
+pub(crate) use activity::{Activity, ActivityId, Day, Plan, Planned, ProspectEvent};
 pub(crate) use change::Change;
 pub(crate) use customer::{Address, Customer, NewCustomer, Profile, search_text};
 pub(crate) use error::Error;

@@ -82,7 +82,7 @@ fn any_stage() -> impl Strategy<Value = Stage> {
 }
 
 proptest! {
-    /// Whatever is wanted in whatever order: the history tells each stage in turn and every step is one that may be, no
+    /// Whatever is wanted in whatever order: the history event each stage in turn and every step is one that may be, no
     /// step is lost or made up, and what changes nothing leaves no trace.
     #[test]
     fn the_history_tells_every_move_and_only_moves_that_may_be(wanted in prop::collection::vec(any_stage(), 0..30)) {

@@ -3,28 +3,30 @@
 #[cfg(test)]
 mod conformance;
 mod facts;
-mod leads;
 mod mongo;
 mod open;
+mod record;
 mod sql;
 
+use std::future::IntoFuture;
 use std::time::Duration;
 
 use bus::outbox::OutboxDump;
 use commerce::page::PageRequest;
 use commerce::{CustomerId, UserId};
-use futures::future::BoxFuture;
 use idempotency::{Key, StoredResponse};
 
 use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
+use mongo::MongoStore;
+use sql::SqlStore;
 
 pub use facts::{CustomerFact, LeadFact};
-pub(crate) use leads::{Activities, Edit, Leads, Prospects, Step};
 pub(crate) use open::{Opened, open, open_to_read};
+pub(crate) use record::{Activities, Edit, Prospects, Record, Step};
 
-/// The result of a call of the store.
-pub(crate) type StoreFuture<'a, T> = BoxFuture<'a, Result<T, Error>>;
+/// Some rows of a list in its order, and the number of all rows if requested.
+pub(crate) type Listed<T> = (Vec<T>, Option<u64>);
 
 /// Renders the response to a creation, so that it can be stored in the same transaction.
 pub(crate) type Render<T> = fn(&T, created: bool) -> StoredResponse;
@@ -57,75 +59,222 @@ impl Filter {
     }
 }
 
-/// The store. A write and its event are atomic: both are stored, or neither.
-pub(crate) trait Store: Leads {
+/// The store. A write and its event are atomic: both are stored, or neither. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) enum Store {
+    /// SQLite or PostgreSQL.
+    Sql(SqlStore),
+    /// MongoDB.
+    Mongo(MongoStore),
+}
+
+/// Prospects and activities in both implementations.
+pub(crate) trait Stored: sql::Rows + mongo::Docs {}
+
+impl<T: sql::Rows + mongo::Docs> Stored for T {}
+
+/// Calls the function of the same name of the implementation. Its future is on the heap, since MongoDB's are large.
+macro_rules! forward {
+    ($store:ident, $module:ident::$function:ident $([$kind:ty])? ($($argument:expr),*)) => {
+        match $store {
+            Self::Sql(store) => Box::pin(sql::$module::$function $(::<$kind>)? (store, $($argument),*)).await,
+            Self::Mongo(store) => Ok(Box::pin(mongo::$module::$function $(::<$kind>)? (store, $($argument),*)).await?),
+        }
+    };
+}
+
+impl Store {
     /// Creates a customer; a repeat (by key, or by id with the same payload) changes nothing.
-    fn create_customer(
+    pub(crate) async fn create_customer(
         &self,
         new: NewCustomer,
         key: Option<Key>,
         render: Render<Customer>,
-    ) -> StoreFuture<'_, StoredResponse>;
+    ) -> Result<StoredResponse, Error> {
+        forward!(self, customers::create(new, key, render))
+    }
+
     /// One customer.
-    fn customer<'a>(&'a self, id: &'a CustomerId) -> StoreFuture<'a, Option<Customer>>;
+    pub(crate) async fn customer(&self, id: &CustomerId) -> Result<Option<Customer>, Error> {
+        forward!(self, customers::find(id))
+    }
+
     /// A page of customers in the order of their numbers, and the total if requested.
-    fn customers(&self, filter: Filter, window: PageRequest<i64>) -> StoreFuture<'_, (Vec<Customer>, Option<u64>)>;
+    pub(crate) async fn customers(&self, filter: Filter, page: PageRequest<i64>) -> Result<Listed<Customer>, Error> {
+        forward!(self, customers::list(filter, page))
+    }
+
     /// Changes a profile; a change without effect is not recorded.
-    fn change_customer<'a>(
-        &'a self,
-        id: &'a CustomerId,
+    pub(crate) async fn change_customer(
+        &self,
+        id: &CustomerId,
         seen: Option<i64>,
         change: Change,
-    ) -> StoreFuture<'a, Customer>;
+    ) -> Result<Customer, Error> {
+        forward!(self, customers::change(id, seen, change))
+    }
+
     /// Removes all personal data: from the customer, its user, stored responses and events. Returns the ids of
     /// the tokens revoked by it.
-    fn anonymise_customer<'a>(&'a self, id: &'a CustomerId, seen: Option<i64>) -> StoreFuture<'a, Vec<String>>;
+    pub(crate) async fn anonymise_customer(&self, id: &CustomerId, seen: Option<i64>) -> Result<Vec<String>, Error> {
+        forward!(self, customers::anonymise(id, seen))
+    }
+
     /// The audit's facts about the customers after an id.
-    fn customer_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<CustomerFact>>;
+    pub(crate) async fn customer_facts(&self, after: &str) -> Result<Vec<CustomerFact>, Error> {
+        forward!(self, customers::facts(after))
+    }
 
     /// Creates a user, and its customer if requested.
-    fn create_user(
+    pub(crate) async fn create_user(
         &self,
         new: NewUser,
         key: Option<Key>,
         render: Render<User>,
-    ) -> StoreFuture<'_, (Option<User>, StoredResponse)>;
-    /// The response stored under this key.
-    fn user_reply<'a>(&'a self, key: &'a Key) -> StoreFuture<'a, Option<StoredResponse>>;
+    ) -> Result<(Option<User>, StoredResponse), Error> {
+        forward!(self, users::create(new, key, render))
+    }
+
+    /// The response that the creation of a user stored under this key.
+    pub(crate) async fn user_response(&self, key: &Key) -> Result<Option<StoredResponse>, Error> {
+        forward!(self, users::response(key))
+    }
+
     /// One user.
-    fn user<'a>(&'a self, id: &'a UserId) -> StoreFuture<'a, Option<User>>;
+    pub(crate) async fn user(&self, id: &UserId) -> Result<Option<User>, Error> {
+        forward!(self, users::find(id))
+    }
+
     /// The user with that name or e-mail address.
-    fn user_by_login<'a>(&'a self, login: &'a str) -> StoreFuture<'a, Option<User>>;
+    pub(crate) async fn user_by_login(&self, login: &str) -> Result<Option<User>, Error> {
+        forward!(self, users::by_login(login))
+    }
+
     /// A page of users in the order of their ids, and the total if requested.
-    fn users(&self, window: PageRequest<String>) -> StoreFuture<'_, (Vec<User>, Option<u64>)>;
+    pub(crate) async fn users(&self, page: PageRequest<String>) -> Result<Listed<User>, Error> {
+        forward!(self, users::list(page))
+    }
+
     /// Replaces the roles of a user and revokes its tokens; returns the user and their ids.
-    fn set_roles<'a>(
-        &'a self,
-        id: &'a UserId,
+    pub(crate) async fn set_roles(
+        &self,
+        id: &UserId,
         roles: Vec<auth::Role>,
         stores: Vec<String>,
-    ) -> StoreFuture<'a, (User, Vec<String>)>;
+    ) -> Result<(User, Vec<String>), Error> {
+        forward!(self, users::set_roles(id, roles, stores))
+    }
 
     /// Records an issued token.
-    fn note_token<'a>(&'a self, jti: &'a str, user: &'a UserId, expires_at: i64) -> StoreFuture<'a, ()>;
+    pub(crate) async fn record_token(&self, jti: &str, user: &UserId, expires_at: i64) -> Result<(), Error> {
+        forward!(self, keys::record_token(jti, user.as_str(), expires_at, false))
+    }
+
     /// Revokes a token.
-    fn revoke_token<'a>(&'a self, jti: &'a str, user: &'a str, expires_at: i64) -> StoreFuture<'a, ()>;
+    pub(crate) async fn revoke_token(&self, jti: &str, user: &str, expires_at: i64) -> Result<(), Error> {
+        forward!(self, keys::record_token(jti, user, expires_at, true))
+    }
+
     /// Revokes all tokens of a user and returns their ids.
-    fn end_tokens<'a>(&'a self, user: &'a UserId) -> StoreFuture<'a, Vec<String>>;
+    pub(crate) async fn end_tokens(&self, user: &UserId) -> Result<Vec<String>, Error> {
+        forward!(self, keys::end_tokens(user.as_str()))
+    }
+
     /// Revoked tokens that have not expired, with their expiry in seconds since 1970.
-    fn revoked_tokens(&self) -> StoreFuture<'_, Vec<(String, i64)>>;
+    pub(crate) async fn revoked_tokens(&self) -> Result<Vec<(String, i64)>, Error> {
+        forward!(self, keys::revoked())
+    }
+
     /// The signing keys (PKCS#8 in base64), newest first.
-    fn signing_keys(&self) -> StoreFuture<'_, Vec<String>>;
+    pub(crate) async fn signing_keys(&self) -> Result<Vec<String>, Error> {
+        forward!(self, keys::signing_keys())
+    }
+
     /// Stores a new signing key.
-    fn add_signing_key<'a>(&'a self, kid: &'a str, pkcs8: &'a str) -> StoreFuture<'a, ()>;
-    /// The events that are kept, each customer's in order, and whether older ones were pruned.
-    fn told(&self) -> StoreFuture<'_, OutboxDump>;
+    pub(crate) async fn add_signing_key(&self, kid: &str, pkcs8: &str) -> Result<(), Error> {
+        forward!(self, keys::add_signing_key(kid, pkcs8))
+    }
+
+    /// Creates a prospect or an activity; a repeat by key changes nothing.
+    pub(crate) async fn create_record<T: Stored>(
+        &self,
+        new: T,
+        key: Option<Key>,
+        render: Render<T>,
+    ) -> Result<StoredResponse, Error> {
+        forward!(self, records::create(new, key, render))
+    }
+
+    /// Inserts a record unless one with its id ever existed; returns whether it did.
+    pub(crate) async fn insert_record_once<T: Stored>(&self, new: T) -> Result<bool, Error> {
+        forward!(self, records::insert_once(new))
+    }
+
+    /// One prospect or activity; deleted ones are not found.
+    pub(crate) async fn record<T: Stored>(&self, id: &str) -> Result<Option<T>, Error> {
+        forward!(self, records::find(id))
+    }
+
+    /// A page of records in the order of their numbers, and the total if requested.
+    pub(crate) async fn records<T: Stored>(
+        &self,
+        filter: T::Filter,
+        page: PageRequest<i64>,
+    ) -> Result<Listed<T>, Error> {
+        if T::is_futile(&filter) {
+            return Ok((Vec::new(), page.include_total.then_some(0)));
+        }
+        forward!(self, records::list(filter, page))
+    }
+
+    /// Changes a record as the caller decides by its present state.
+    pub(crate) async fn edit_record<T: Stored>(&self, id: &str, seen: Option<i64>, edit: Edit<T>) -> Result<T, Error> {
+        forward!(self, records::edit(id, seen, edit))
+    }
+
+    /// The audit's facts about the records after an id, including marks of deleted ones.
+    pub(crate) async fn record_facts<T: Stored>(&self, after: &str) -> Result<Vec<LeadFact>, Error> {
+        forward!(self, records::facts[T](after))
+    }
+
+    /// The events that are kept, those of each subject in order, and whether older ones were pruned.
+    pub(crate) async fn outbox_dump(&self) -> Result<OutboxDump, Error> {
+        match self {
+            Self::Sql(store) => Ok(bus::outbox::dump(&mut store.db.read().await?).await?),
+            Self::Mongo(store) => Ok(store.outbox_dump().await?),
+        }
+    }
+
     /// The periodic jobs that prune old data, for one replica at a time.
-    fn jobs(&self, keep: Retention) -> Vec<upkeep::Job>;
+    pub(crate) fn jobs(&self, keep: Retention) -> Vec<upkeep::Job> {
+        match self {
+            Self::Sql(store) => store.jobs(keep),
+            Self::Mongo(store) => mongo::prune::jobs(store, keep),
+        }
+    }
+
     /// Finishes operations that a crash interrupted; returns how many.
-    fn resume(&self) -> StoreFuture<'_, u64>;
+    pub(crate) async fn resume(&self) -> Result<u64, Error> {
+        match self {
+            // A transaction is complete or absent, so nothing is left to finish.
+            Self::Sql(_) => Ok(0),
+            Self::Mongo(store) => Ok(mongo::resume::resume(store).await?),
+        }
+    }
+
     /// Whether the database answers.
-    fn ping(&self) -> StoreFuture<'_, ()>;
+    pub(crate) async fn ping(&self) -> Result<(), Error> {
+        match self {
+            Self::Sql(store) => Ok(store.db.ping().await?),
+            Self::Mongo(store) => Ok(store.ping().await?),
+        }
+    }
+
     /// Closes the connections.
-    fn close(&self) -> BoxFuture<'_, ()>;
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Sql(store) => store.db.close().await,
+            Self::Mongo(store) => store.client().shutdown().into_future().await,
+        }
+    }
 }

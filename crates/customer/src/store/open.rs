@@ -16,7 +16,7 @@ use super::sql::{MIGRATIONS, SqlStore};
 #[derive(Clone)]
 pub(crate) struct Opened {
     /// For the service.
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<Store>,
     /// For the relay and the leases.
     pub(crate) outbox: Arc<dyn Outbox>,
 }
@@ -29,7 +29,7 @@ pub(crate) async fn open(url: &str, ctx: Option<&Context>) -> anyhow::Result<Ope
             Some(ctx) => wait_for(url, ctx).await?,
             None => prepared(url).await?,
         };
-        return Ok(Opened { store: Arc::new(store.clone()), outbox: Arc::new(store) });
+        return Ok(Opened { store: Arc::new(Store::Mongo(store.clone())), outbox: Arc::new(store) });
     }
     let registry: Option<&Registry> = ctx.map(|ctx| ctx.metrics.registry());
     let db = Db::open(url, &Options::of(crate::NAME), registry).await?;
@@ -38,9 +38,9 @@ pub(crate) async fn open(url: &str, ctx: Option<&Context>) -> anyhow::Result<Ope
 }
 
 /// Opens the store for an audit: nothing is written, and the schema is not migrated.
-pub(crate) async fn open_to_read(url: &str) -> anyhow::Result<Arc<dyn Store>> {
+pub(crate) async fn open_to_read(url: &str) -> anyhow::Result<Arc<Store>> {
     if is_mongodb(url) {
-        return Ok(Arc::new(MongoStore::new(url).await?));
+        return Ok(Arc::new(Store::Mongo(MongoStore::new(url).await?)));
     }
     Ok(sql(Db::open(url, &Options::auditor(), None).await?).store)
 }
@@ -50,7 +50,7 @@ fn is_mongodb(url: &str) -> bool {
 }
 
 fn sql(db: Db) -> Opened {
-    Opened { store: Arc::new(SqlStore::new(db.clone())), outbox: Arc::new(SqlOutbox::new(db)) }
+    Opened { store: Arc::new(Store::Sql(SqlStore::new(db.clone()))), outbox: Arc::new(SqlOutbox::new(db)) }
 }
 
 async fn prepared(url: &str) -> Result<MongoStore, crate::error::MongoError> {

@@ -156,7 +156,7 @@ pub(crate) async fn open(
             let path = format!("/compat/{}/{port}", dialect.name);
             if is_open {
                 if let Some(listener) = listeners.remove(port) {
-                    let served = chassis::serve_door(ctx, listener, routes.clone());
+                    let served = chassis::serve_port(ctx, listener, routes.clone());
                     ctx.spawn("port", async move {
                         if let Err(error) = served.await {
                             tracing::error!(%error, "a dialect's port is no longer served");

@@ -113,10 +113,10 @@ async fn execute(State(edge): State<Edge>, MaybeCaller(caller): MaybeCaller, Jso
 }
 
 /// A failure as a GraphQL error: `extensions.code` is its kind, `extensions.problem` the code of the problem.
-fn told(error: Error) -> async_graphql::Error {
+fn graphql_error(error: Error) -> async_graphql::Error {
     let problem = Problem::from(error);
     problem.log();
-    let mut told = async_graphql::Error::new(problem.detail());
+    let mut graphql_error = async_graphql::Error::new(problem.detail());
     let mut extensions = ErrorExtensionValues::default();
     extensions.set("code", problem.kind().graphql());
     extensions.set("problem", problem.code());
@@ -130,8 +130,8 @@ fn told(error: Error) -> async_graphql::Error {
             extensions.set(name, value);
         }
     }
-    told.extensions = Some(extensions);
-    told
+    graphql_error.extensions = Some(extensions);
+    graphql_error
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use commerce::ProductId;
 use idempotency::{Fingerprint, Key};
 use serde::Serialize;
 
+use super::graphql_error;
 use super::query::{api, measured};
-use super::told;
 use super::types::{Price, ProductView};
 use crate::domain::{Change, NewProduct};
 use crate::error::Error;
@@ -40,18 +40,19 @@ impl Mutation {
                 let id = id.map(|id| ProductId::parse(&id)).transpose();
                 let currency = currency.map_or(Ok(api.currency), |currency| currency.parse());
                 let new = NewProduct {
-                    id: id.map_err(|err| told(Error::invalid("id", "id", &err.to_string())))?,
+                    id: id.map_err(|err| graphql_error(Error::invalid("id", "id", &err.to_string())))?,
                     name,
                     description,
                     category,
                     price: price.0,
-                    currency: currency.map_err(|err| told(Error::invalid("currency", "currency", &err.to_string())))?,
+                    currency: currency
+                        .map_err(|err| graphql_error(Error::invalid("currency", "currency", &err.to_string())))?,
                     active,
                 };
                 let created_from = Fingerprint::of(&new).to_base64();
                 let key = key(admin, "addProduct", idempotency_key, &new)?;
-                let new = new.checked().map_err(|error| told(error.into()))?;
-                let product = api.store.add(new, &created_from, key).await.map_err(told)?;
+                let new = new.checked().map_err(|error| graphql_error(error.into()))?;
+                let product = api.store.add(new, &created_from, key).await.map_err(graphql_error)?;
                 api.relay.wake();
                 Ok(product.into())
             }),
@@ -89,7 +90,7 @@ impl Mutation {
                     seen: version,
                 };
                 let key = key(admin, "updateProduct", idempotency_key, &(id.as_str(), &change))?;
-                let product = api.store.change(&id, change, key).await.map_err(told)?;
+                let product = api.store.change(&id, change, key).await.map_err(graphql_error)?;
                 api.relay.wake();
                 Ok(product.into())
             }),
@@ -112,7 +113,7 @@ impl Mutation {
                 let api = api(ctx)?;
                 let admin = admin(ctx)?;
                 let key = key(admin, "deleteProduct", idempotency_key, &(id.as_str(), version))?;
-                let product = api.store.delete(&id, version, key).await.map_err(told)?;
+                let product = api.store.delete(&id, version, key).await.map_err(graphql_error)?;
                 api.relay.wake();
                 Ok(product.into())
             }),
@@ -124,8 +125,8 @@ impl Mutation {
 fn admin<'a>(ctx: &Context<'a>) -> Result<&'a Caller> {
     match ctx.data_opt::<Option<Caller>>() {
         Some(Some(caller)) if caller.is_admin() => Ok(caller),
-        Some(Some(_)) => Err(told(Error::Forbidden)),
-        _ => Err(told(Error::Unauthenticated)),
+        Some(Some(_)) => Err(graphql_error(Error::Forbidden)),
+        _ => Err(graphql_error(Error::Unauthenticated)),
     }
 }
 
@@ -139,6 +140,6 @@ fn given(value: MaybeUndefined<String>) -> Option<Option<String>> {
 
 fn key(admin: &Caller, route: &'static str, key: Option<String>, request: &impl Serialize) -> Result<Option<Key>> {
     let Some(key) = key else { return Ok(None) };
-    let invalid = |_| told(Error::invalid("idempotencyKey", "length", "1 to 255 printable ASCII characters"));
+    let invalid = |_| graphql_error(Error::invalid("idempotencyKey", "length", "1 to 255 printable ASCII characters"));
     Key::parse(&key, &admin.subject, route, request).map(Some).map_err(invalid)
 }

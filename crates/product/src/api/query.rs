@@ -4,7 +4,7 @@ use async_graphql::{Context, ID, Object, Result};
 use commerce::page::{PageQuery, PageRequest};
 
 use super::types::{PageInfo, ProductConnection, ProductEdge, ProductView};
-use super::{Api, told};
+use super::{Api, graphql_error};
 use crate::domain::Product;
 use crate::error::Error;
 use crate::store::Filter;
@@ -21,7 +21,7 @@ impl Query {
     #[graphql(complexity = "1000 * child_complexity")]
     async fn products(&self, ctx: &Context<'_>) -> Result<Vec<Option<ProductView>>> {
         measured("query", ctx, async {
-            let products = api(ctx)?.store.plain().await.map_err(told)?;
+            let products = api(ctx)?.store.plain().await.map_err(graphql_error)?;
             Ok(products.into_iter().map(|product| Some(product.into())).collect())
         })
         .await
@@ -29,7 +29,8 @@ impl Query {
 
     /// The product with this id; null if there is none.
     async fn product(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ProductView>> {
-        measured("query", ctx, async { Ok(api(ctx)?.store.product(&id).await.map_err(told)?.map(Into::into)) }).await
+        measured("query", ctx, async { Ok(api(ctx)?.store.product(&id).await.map_err(graphql_error)?.map(Into::into)) })
+            .await
     }
 
     /// The products with these ids, at most 1,000, in the same order; null for an id without a product.
@@ -37,10 +38,10 @@ impl Query {
     async fn products_by_ids(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<ProductView>>> {
         measured("query", ctx, async {
             if ids.len() > MAX_IDS {
-                return Err(told(Error::invalid("ids", "count", "at most 1000")));
+                return Err(graphql_error(Error::invalid("ids", "count", "at most 1000")));
             }
             let ids: Vec<String> = ids.into_iter().map(|id| id.0).collect();
-            let products = api(ctx)?.store.by_ids(&ids).await.map_err(told)?;
+            let products = api(ctx)?.store.by_ids(&ids).await.map_err(graphql_error)?;
             Ok(products.into_iter().map(|product| product.map(Into::into)).collect())
         })
         .await
@@ -63,7 +64,7 @@ impl Query {
         measured("query", ctx, async {
             let api = api(ctx)?;
             if search.as_ref().is_some_and(|search| search.chars().count() > 200) {
-                return Err(told(Error::invalid("search", "length", "at most 200 characters")));
+                return Err(graphql_error(Error::invalid("search", "length", "at most 200 characters")));
             }
             let page = PageQuery {
                 limit: Some(u32::try_from(first).unwrap_or(0)),
@@ -71,9 +72,9 @@ impl Query {
                 page: None,
                 include_total: Some(ctx.look_ahead().field("totalCount").exists()),
             };
-            let window = page.page_request::<i64>(&api.cursors).map_err(|bad| told(bad.into()))?;
+            let window = page.page_request::<i64>(&api.cursors).map_err(|bad| graphql_error(bad.into()))?;
             let filter = Filter { search, category, active, number };
-            let (products, total) = api.store.catalog(filter, &window).await.map_err(told)?;
+            let (products, total) = api.store.catalog(filter, &window).await.map_err(graphql_error)?;
             Ok(connection(api, &window, products, total))
         })
         .await
@@ -81,7 +82,7 @@ impl Query {
 
     /// The categories of active products.
     async fn categories(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
-        measured("query", ctx, async { api(ctx)?.store.categories().await.map_err(told) }).await
+        measured("query", ctx, async { api(ctx)?.store.categories().await.map_err(graphql_error) }).await
     }
 }
 
@@ -105,7 +106,7 @@ fn connection(api: &Api, window: &PageRequest<i64>, products: Vec<Product>, tota
 }
 
 pub(super) fn api<'a>(ctx: &Context<'a>) -> Result<&'a Api> {
-    ctx.data_opt::<Api>().ok_or_else(|| told(Error::Defect("a schema without a store")))
+    ctx.data_opt::<Api>().ok_or_else(|| graphql_error(Error::Defect("a schema without a store")))
 }
 
 /// Resolves a field of the root type and measures it. A schema without a store resolves nothing.

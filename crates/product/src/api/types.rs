@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_price_is_exact_in_and_out() {
-        for (text, told) in [
+        for (text, graphql_error) in [
             ("899.99", "899.99"),
             ("0.1", "0.1"),
             ("5", "5"),
@@ -112,7 +112,7 @@ mod tests {
         ] {
             let value: Value = serde_json::from_str(text).unwrap();
             let price = Price::parse(value).unwrap();
-            assert_eq!(serde_json::to_string(&price.to_value()).unwrap(), told);
+            assert_eq!(serde_json::to_string(&price.to_value()).unwrap(), graphql_error);
         }
         for bad in ["12.345", "1e20", "\"5\"", "true", "0.001"] {
             assert!(Price::parse(serde_json::from_str(bad).unwrap()).is_err(), "{bad}");

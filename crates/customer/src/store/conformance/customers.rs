@@ -122,7 +122,7 @@ pub(super) async fn a_change_that_changes_nothing_leaves_no_trace(test_store: &T
     store.change_customer(&id, None, phone(1)).await.unwrap();
     let same = store.change_customer(&id, Some(2), phone(1)).await.unwrap();
     assert_eq!((same.version, same.sequence), (2, 2));
-    assert_eq!(store.told().await.unwrap().events.len(), 2);
+    assert_eq!(store.outbox_dump().await.unwrap().events.len(), 2);
 }
 
 pub(super) async fn changes_at_once_neither_lose_nor_double_an_event(test_store: &TestStore) {
@@ -137,11 +137,11 @@ pub(super) async fn changes_at_once_neither_lose_nor_double_an_event(test_store:
     let mut versions: Vec<i64> = done.iter().map(|customer| customer.version).collect();
     versions.sort_unstable();
     assert_eq!(versions, (2..=17).collect::<Vec<_>>());
-    let told = test_store.store().told().await.unwrap().events;
-    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), (1..=17).collect::<Vec<_>>());
+    let events = test_store.store().outbox_dump().await.unwrap().events;
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), (1..=17).collect::<Vec<_>>());
     let last = test_store.store().customer(&id).await.unwrap().unwrap();
     assert_eq!(last.sequence, 17);
-    assert!(told[16].payload.contains(last.profile.phone.as_deref().unwrap()), "the last event tells the last state");
+    assert!(events[16].payload.contains(last.profile.phone.as_deref().unwrap()), "the last event shows the last state");
 }
 
 pub(super) async fn lists_go_by_number_and_count(test_store: &TestStore) {
@@ -202,7 +202,7 @@ pub(super) async fn anonymising_leaves_nothing_personal(test_store: &TestStore) 
         Change::Merge(serde_json::json!({"name": "Bobby", "phone": "+1 (555) 0100", "address": {"line1": "1 Bob St"}}));
     store.change_customer(&id, None, bobby).await.unwrap();
     for jti in ["one", "two"] {
-        store.note_token(jti, &made.id, 4_000_000_000).await.unwrap();
+        store.record_token(jti, &made.id, 4_000_000_000).await.unwrap();
     }
     // The first event is out, the second is not.
     let waiting = test_store.opened.outbox.pending(&(0..bus::outbox::SHARDS).collect::<Vec<_>>(), 10).await.unwrap();
@@ -212,9 +212,9 @@ pub(super) async fn anonymising_leaves_nothing_personal(test_store: &TestStore) 
     let mut ended = store.anonymise_customer(&id, Some(2)).await.unwrap();
     ended.sort_unstable();
     assert_eq!(ended, ["one", "two"]);
-    let told = store.told().await.unwrap().events;
-    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), [1, 2, 3]);
-    for event in &told {
+    let events = store.outbox_dump().await.unwrap().events;
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    for event in &events {
         let text = event.payload.to_lowercase();
         assert!(!text.contains("bob") && !text.contains("(555)"), "{text}");
     }
@@ -249,10 +249,10 @@ pub(super) async fn an_anonymised_customer_stays_as_he_is(test_store: &TestStore
     let store = test_store.store();
     let left = store.customer(&id).await.unwrap().unwrap();
     assert_eq!(left.profile, named("Anonymised"));
-    let told = store.told().await.unwrap().events;
-    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), (1..=left.sequence).collect::<Vec<_>>());
-    assert_eq!(told.iter().filter(|told| told.payload.contains("souk.customer.anonymised")).count(), 1);
-    assert!(told.iter().all(|told| !told.payload.contains("+49") && !told.payload.contains("ada@")));
+    let events = store.outbox_dump().await.unwrap().events;
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), (1..=left.sequence).collect::<Vec<_>>());
+    assert_eq!(events.iter().filter(|event| event.payload.contains("souk.customer.anonymised")).count(), 1);
+    assert!(events.iter().all(|event| !event.payload.contains("+49") && !event.payload.contains("ada@")));
     assert!(matches!(store.change_customer(&id, None, phone(1)).await, Err(Error::Anonymised)));
     assert!(store.anonymise_customer(&id, None).await.unwrap().is_empty());
 }

@@ -33,7 +33,7 @@ pub(super) async fn copies_at_once_have_one_effect(test_store: &TestStore) {
     .await;
     assert!(failed.is_empty(), "{failed:?}");
     assert!(done.iter().all(|reply| *reply == done[0]), "{done:?}");
-    assert_eq!(test_store.store().told().await.unwrap().events.len(), 1);
+    assert_eq!(test_store.store().outbox_dump().await.unwrap().events.len(), 1);
 }
 
 pub(super) async fn a_user_by_key_is_made_once(test_store: &TestStore) {
@@ -47,9 +47,9 @@ pub(super) async fn a_user_by_key_is_made_once(test_store: &TestStore) {
     assert_eq!(done.iter().filter(|(made, _)| made.is_some()).count(), 1);
     assert!(done.iter().all(|(_, reply)| *reply == done[0].1), "{done:?}");
     let store = test_store.store();
-    assert_eq!(store.user_reply(&key("admin", "k", "bob")).await.unwrap().as_ref(), Some(&done[0].1));
-    assert!(matches!(store.user_reply(&key("admin", "k", "other")).await, Err(Error::KeyReused)));
-    assert!(store.user_reply(&key("admin", "new", "bob")).await.unwrap().is_none());
+    assert_eq!(store.user_response(&key("admin", "k", "bob")).await.unwrap().as_ref(), Some(&done[0].1));
+    assert!(matches!(store.user_response(&key("admin", "k", "other")).await, Err(Error::KeyReused)));
+    assert!(store.user_response(&key("admin", "new", "bob")).await.unwrap().is_none());
     assert_eq!(store.customers(Filter::default(), window(None, 5)).await.unwrap().1, Some(1));
 }
 
@@ -71,7 +71,7 @@ pub(super) async fn answers_about_somebody_go_with_him(test_store: &TestStore) {
     let bob = store.create_user(new_user, Some(key("admin", "k", "bob")), crate::views::user_response).await.unwrap().0;
     store.anonymise_customer(&CustomerId::trusted(made.location.clone()), None).await.unwrap();
     store.anonymise_customer(bob.unwrap().customer_id.as_ref().unwrap(), None).await.unwrap();
-    assert!(store.user_reply(&key("admin", "k", "bob")).await.unwrap().is_none());
+    assert!(store.user_response(&key("admin", "k", "bob")).await.unwrap().is_none());
     let anew = store.create_customer(new(named("Ada")), Some(key("me", "k", "b")), render).await.unwrap();
     assert_ne!(anew.location, made.location);
 }

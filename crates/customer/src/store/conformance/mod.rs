@@ -5,8 +5,8 @@
 
 mod customers;
 mod idempotency_keys;
-mod leads;
 mod outbox;
+mod records;
 mod tokens;
 mod users;
 
@@ -51,7 +51,7 @@ impl TestStore {
     }
 
     /// The service's store.
-    pub(crate) fn store(&self) -> Arc<dyn Store> {
+    pub(crate) fn store(&self) -> Arc<Store> {
         Arc::clone(&self.opened.store)
     }
 
@@ -61,7 +61,7 @@ impl TestStore {
     }
 
     /// The stores of two replicas on the same database.
-    async fn replicas(&self) -> [Arc<dyn Store>; 2] {
+    async fn replicas(&self) -> [Arc<Store>; 2] {
         [self.store(), open(&self.url, None).await.unwrap().store]
     }
 }
@@ -106,7 +106,7 @@ on_every_store! {
         anonymising_leaves_nothing_personal,
         an_anonymised_customer_stays_as_he_is,
         facts_name_everybody_once;
-    leads:
+    records:
         a_prospect_is_kept_as_he_is,
         prospects_at_once_are_counted_and_a_key_makes_one,
         edits_at_once_neither_lose_nor_double_an_event,
@@ -167,7 +167,7 @@ fn render(customer: &Customer, created: bool) -> StoredResponse {
     }
 }
 
-async fn make(store: &dyn Store, profile: Profile) -> Result<CustomerId, Error> {
+async fn make(store: &Store, profile: Profile) -> Result<CustomerId, Error> {
     let reply = store.create_customer(new(profile), None, render).await?;
     Ok(CustomerId::trusted(reply.location))
 }
@@ -188,7 +188,7 @@ pub(crate) fn staff(username: &str, email: &str, roles: &[Role]) -> NewUser {
     }
 }
 
-pub(crate) async fn user(store: &dyn Store, new: NewUser) -> Result<User, Error> {
+pub(crate) async fn user(store: &Store, new: NewUser) -> Result<User, Error> {
     Ok(store.create_user(new, None, crate::views::user_response).await?.0.unwrap())
 }
 
@@ -206,9 +206,9 @@ pub(crate) fn window<P>(after: Option<P>, limit: u32) -> PageRequest<P> {
 
 /// Does all at once, shared between the replicas; gives what worked and what did not.
 async fn at_once<T, F>(
-    stores: &[Arc<dyn Store>],
+    stores: &[Arc<Store>],
     count: usize,
-    work: impl Fn(Arc<dyn Store>, usize) -> F,
+    work: impl Fn(Arc<Store>, usize) -> F,
 ) -> (Vec<T>, Vec<Error>)
 where
     F: Future<Output = Result<T, Error>> + Send + 'static,

@@ -112,8 +112,8 @@ pub(super) async fn everything_told_is_there_for_the_auditor(test_store: &TestSt
     outbox.mark_published(&[waiting[0].id.clone()]).await.unwrap();
     let facts = crate::audit_facts(test_store.url()).await.unwrap();
     assert_eq!((facts.customers.len(), facts.customers[0].last_sequence), (1, 2));
-    let told: Vec<_> =
-        facts.outbox.events.iter().map(|told| (told.topic.as_str(), told.sequence, told.published)).collect();
-    assert_eq!(told, [("customers", 1, true), ("customers", 2, false)]);
-    assert!(facts.outbox.events.iter().all(|told| told.subject == id.as_str()));
+    let events: Vec<_> =
+        facts.outbox.events.iter().map(|event| (event.topic.as_str(), event.sequence, event.published)).collect();
+    assert_eq!(events, [("customers", 1, true), ("customers", 2, false)]);
+    assert!(facts.outbox.events.iter().all(|event| event.subject == id.as_str()));
 }

@@ -12,11 +12,11 @@ pub(super) async fn tokens_end_one_by_one_or_all_of_a_user(test_store: &TestStor
     let store = test_store.store();
     let made = user(store.as_ref(), registering("bob", "bob@example.org")).await.unwrap();
     for jti in ["a", "b", "c"] {
-        store.note_token(jti, &made.id, LATER).await.unwrap();
+        store.record_token(jti, &made.id, LATER).await.unwrap();
     }
     assert!(store.revoked_tokens().await.unwrap().is_empty());
     let other = user(store.as_ref(), registering("eve", "eve@example.org")).await.unwrap();
-    store.note_token("e", &other.id, LATER).await.unwrap();
+    store.record_token("e", &other.id, LATER).await.unwrap();
     assert_eq!(store.end_tokens(&other.id).await.unwrap(), ["e"]);
     assert!(store.end_tokens(&other.id).await.unwrap().is_empty());
     store.revoke_token("a", made.id.as_str(), LATER).await.unwrap();

@@ -48,8 +48,8 @@ pub(super) async fn who_registers_is_a_customer(test_store: &TestStore) {
     let customer = store.customer(made.customer_id.as_ref().unwrap()).await.unwrap().unwrap();
     assert_eq!(customer.profile, with_email("bob", "Bob@example.org"));
     assert_eq!((customer.number, customer.version, customer.sequence), (1, 1, 1));
-    let told = store.told().await.unwrap().events;
-    assert_eq!((told.len(), told[0].subject.as_str(), told[0].sequence), (1, customer.id.as_str(), 1));
+    let events = store.outbox_dump().await.unwrap().events;
+    assert_eq!((events.len(), events[0].subject.as_str(), events[0].sequence), (1, customer.id.as_str(), 1));
     let kept = store.user(&made.id).await.unwrap().unwrap();
     assert_eq!((kept.customer_id, kept.roles, kept.version), (made.customer_id, vec![Role::Customer], 1));
 }
@@ -104,7 +104,7 @@ pub(super) async fn users_are_listed_by_id(test_store: &TestStore) {
 pub(super) async fn other_roles_end_the_tokens(test_store: &TestStore) {
     let store = test_store.store();
     let made = user(store.as_ref(), staff("anna", "anna@souk.example", &[Role::Clerk])).await.unwrap();
-    store.note_token("t", &made.id, 4_000_000_000).await.unwrap();
+    store.record_token("t", &made.id, 4_000_000_000).await.unwrap();
     let (same, ended) = store.set_roles(&made.id, vec![Role::Clerk], vec![]).await.unwrap();
     assert_eq!((same.version, ended), (1, vec![]));
     let (changed, ended) = store.set_roles(&made.id, vec![Role::Manager], vec!["berlin".into()]).await.unwrap();

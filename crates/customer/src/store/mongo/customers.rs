@@ -32,7 +32,7 @@ pub(super) enum Place {
     Refused,
 }
 
-pub(super) async fn create(
+pub(crate) async fn create(
     store: &MongoStore,
     new: NewCustomer,
     key: Option<Key>,
@@ -46,7 +46,7 @@ pub(super) async fn create(
             return Ok(reply);
         }
         if let Some(id) = &new.id
-            && let Some(known) = load(store, id).await?
+            && let Some(known) = find(store, id).await?
         {
             if known.created_from.as_ref() != Some(&new.created_from) {
                 return Err(Error::IdTaken);
@@ -154,7 +154,7 @@ async fn keep(
     }
 }
 
-pub(super) async fn load(store: &MongoStore, id: &CustomerId) -> Result<Option<Customer>, MongoError> {
+pub(crate) async fn find(store: &MongoStore, id: &CustomerId) -> Result<Option<Customer>, MongoError> {
     let customers = store.customers.clone_with_type::<CustomerDoc>();
     let found = within(customers.find_one(there(id.as_str())).projection(without_others())).await?;
     Ok(found.map(CustomerDoc::customer))
@@ -196,7 +196,7 @@ pub(super) async fn has_email(store: &MongoStore, email: &str) -> Result<bool, M
     Ok(found.is_some())
 }
 
-pub(super) async fn list(
+pub(crate) async fn list(
     store: &MongoStore,
     filter: Filter,
     window: PageRequest<i64>,
@@ -236,14 +236,14 @@ pub(super) async fn list(
     Ok((rows.into_iter().map(CustomerDoc::customer).collect(), total))
 }
 
-pub(super) async fn change(
+pub(crate) async fn change(
     store: &MongoStore,
     id: &CustomerId,
     seen: Option<i64>,
     change: Change,
 ) -> Result<Customer, Error> {
     for attempt in 0..TRIES {
-        let before = load(store, id).await?.ok_or(Error::NotFound("customer"))?;
+        let before = find(store, id).await?.ok_or(Error::NotFound("customer"))?;
         if before.anonymised_at.is_some() {
             return Err(Error::Anonymised);
         }
@@ -285,7 +285,7 @@ fn check_seen(customer: &Customer, seen: Option<i64>) -> Result<(), Error> {
 /// Anonymises a customer and adds the event in one operation on its document, which also removes stored responses and the personal
 /// data of earlier events. The user and its tokens are other documents: the mark `leaving` records that they must still be removed,
 /// so that another call or replica finishes after a crash.
-pub(super) async fn anonymise(store: &MongoStore, id: &CustomerId, seen: Option<i64>) -> Result<Vec<String>, Error> {
+pub(crate) async fn anonymise(store: &MongoStore, id: &CustomerId, seen: Option<i64>) -> Result<Vec<String>, Error> {
     for attempt in 0..TRIES {
         let customers = store.customers.clone_with_type::<CustomerDoc>();
         let whole = within(customers.find_one(there(id.as_str()))).await?.ok_or(Error::NotFound("customer"))?;
@@ -360,7 +360,7 @@ struct FactDoc {
     updated_at: i64,
 }
 
-pub(super) async fn facts(store: &MongoStore, after: &str) -> Result<Vec<CustomerFact>, Error> {
+pub(crate) async fn facts(store: &MongoStore, after: &str) -> Result<Vec<CustomerFact>, Error> {
     let facts = store.customers.clone_with_type::<FactDoc>();
     let filter = doc! { "_id": { "$gt": after }, "sequence": { "$gte": 1_i64 } };
     let rows: Vec<FactDoc> = in_time(async {

@@ -254,7 +254,7 @@ pub(super) fn reply_id(key: &Key) -> String {
 }
 
 impl Entry {
-    pub(super) fn told(self, subject: &str) -> OutboxEvent {
+    pub(super) fn into_event(self, subject: &str) -> OutboxEvent {
         OutboxEvent {
             topic: self.topic,
             subject: subject.to_owned(),

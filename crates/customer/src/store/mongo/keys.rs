@@ -25,7 +25,7 @@ fn now_seconds() -> i64 {
     Timestamp::now().micros() / 1_000_000
 }
 
-pub(super) async fn note_token(
+pub(crate) async fn record_token(
     store: &MongoStore,
     jti: &str,
     user: &str,
@@ -40,14 +40,14 @@ pub(super) async fn note_token(
 }
 
 /// Revokes all tokens of a user and returns their ids.
-pub(super) async fn end_tokens(store: &MongoStore, user: &str) -> Result<Vec<String>, MongoError> {
+pub(crate) async fn end_tokens(store: &MongoStore, user: &str) -> Result<Vec<String>, MongoError> {
     let live = doc! { "user_id": user, "revoked": false };
     let tokens = tokens(store, live.clone()).await?;
     within(store.tokens.update_many(live, doc! { "$set": { "revoked": true } })).await?;
     Ok(tokens.into_iter().map(|token| token.jti).collect())
 }
 
-pub(super) async fn revoked(store: &MongoStore) -> Result<Vec<(String, i64)>, MongoError> {
+pub(crate) async fn revoked(store: &MongoStore) -> Result<Vec<(String, i64)>, MongoError> {
     let ended = tokens(store, doc! { "revoked": true, "expires_at": { "$gte": now_seconds() } }).await?;
     Ok(ended.into_iter().map(|token| (token.jti, token.expires_at)).collect())
 }
@@ -73,7 +73,7 @@ pub(super) async fn forget(store: &MongoStore, before: Timestamp) -> Result<u64,
     Ok(within(store.tokens.delete_many(doc! { "_id": { "$in": ids } })).await?.deleted_count)
 }
 
-pub(super) async fn signing_keys(store: &MongoStore) -> Result<Vec<String>, MongoError> {
+pub(crate) async fn signing_keys(store: &MongoStore) -> Result<Vec<String>, MongoError> {
     let keys = store.keys.clone_with_type::<KeyDoc>();
     let found: Vec<KeyDoc> =
         in_time(async { Ok(keys.find(doc! {}).sort(doc! { "created_at": -1, "_id": 1 }).await?.try_collect().await?) })
@@ -81,7 +81,7 @@ pub(super) async fn signing_keys(store: &MongoStore) -> Result<Vec<String>, Mong
     Ok(found.into_iter().map(|key| key.pkcs8).collect())
 }
 
-pub(super) async fn add_signing_key(store: &MongoStore, kid: &str, pkcs8: &str) -> Result<(), MongoError> {
+pub(crate) async fn add_signing_key(store: &MongoStore, kid: &str, pkcs8: &str) -> Result<(), MongoError> {
     let key = doc! { "_id": kid, "pkcs8": pkcs8, "created_at": Timestamp::now().micros() };
     within(store.keys.insert_one(key)).await?;
     Ok(())

@@ -19,7 +19,7 @@ const QUEUE: Duration = Duration::from_secs(4);
 
 /// The queue of this process: its callers take turns, so that only replicas compete for a number. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Numbers(Arc<Mutex<()>>);
+pub(crate) struct Numbers(Arc<Mutex<()>>);
 
 impl Numbers {
     /// Waits for this caller's turn, which lasts until the returned guard is dropped.

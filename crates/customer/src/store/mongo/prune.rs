@@ -13,7 +13,7 @@ use crate::error::{MongoError, in_time, within};
 use crate::store::Retention;
 
 /// The jobs of this store.
-pub(super) fn jobs(store: &MongoStore, keep: Retention) -> Vec<Job> {
+pub(crate) fn jobs(store: &MongoStore, keep: Retention) -> Vec<Job> {
     let job = |name, keep: Duration, what| {
         let store = store.clone();
         Job::new(name, move || {
@@ -44,7 +44,7 @@ pub(super) async fn batch(store: &MongoStore, what: Old, before: Timestamp) -> R
     match what {
         Old::Events => {
             let mut touched = 0;
-            for collection in store.tellers() {
+            for collection in store.with_events() {
                 let ids = holding(collection, "outbox", "published_at", before).await?;
                 if !ids.is_empty() {
                     // Recorded first: after a crash in between the audit expects nothing that was deleted.
@@ -58,7 +58,7 @@ pub(super) async fn batch(store: &MongoStore, what: Old, before: Timestamp) -> R
         Old::Replies => {
             let mut touched = 0;
             // Each kind by itself may fill a batch; a sum that does makes one look too many.
-            for collection in store.tellers().into_iter().chain([&store.users]) {
+            for collection in store.with_events().into_iter().chain([&store.users]) {
                 let ids = holding(collection, "replies", "created_at", before).await?;
                 touched += pull(collection, ids, "replies", "created_at", before).await?;
             }

@@ -15,16 +15,14 @@ use super::numbers::{self, Numbers};
 use super::{MongoStore, TRIES, idempotency_keys};
 use crate::error::Error;
 use crate::error::{MongoError, in_time, within};
-use crate::store::LeadFact;
-use crate::store::Render;
-use crate::store::leads::{Edit, Listed, Record};
+use crate::store::{Edit, LeadFact, Listed, Record, Render};
 use idempotency::{Key, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 const ID: &str = "_id_";
 
 /// A record and its document.
-pub(super) trait Docs: Record {
+pub(crate) trait Docs: Record {
     /// The unique index of numbers.
     const NUMBER_KEY: &'static str;
     /// The unique index of idempotency keys.
@@ -36,6 +34,8 @@ pub(super) trait Docs: Record {
     fn collection(store: &MongoStore) -> &Collection<Document>;
     /// The queue for its numbers.
     fn numbers(store: &MongoStore) -> &Numbers;
+    /// The documents of a list.
+    fn filter(filter: Self::Filter) -> Document;
     /// Its own fields, without events and stored responses.
     fn document(&self) -> Result<Document, MongoError>;
     /// Reads a record from a document; other fields are ignored.
@@ -47,7 +47,7 @@ pub(super) fn unreadable(error: mongodb::bson::error::Error) -> MongoError {
     MongoError::Defect(error.into())
 }
 
-pub(super) async fn create<T: Docs>(
+pub(crate) async fn create<T: Docs>(
     store: &MongoStore,
     new: T,
     key: Option<Key>,
@@ -70,7 +70,7 @@ pub(super) async fn create<T: Docs>(
 }
 
 /// Inserts a record unless its id is or was used.
-pub(super) async fn note<T: Docs>(store: &MongoStore, new: T) -> Result<bool, Error> {
+pub(crate) async fn insert_once<T: Docs>(store: &MongoStore, new: T) -> Result<bool, Error> {
     let there = T::collection(store).find_one(doc! { "_id": new.id() }).projection(doc! { "_id": 1 });
     if within(there).await?.is_some() {
         return Ok(false);
@@ -86,8 +86,8 @@ pub(super) async fn note<T: Docs>(store: &MongoStore, new: T) -> Result<bool, Er
 async fn add<T: Docs>(store: &MongoStore, mut new: T, answer: Option<(&Key, Render<T>)>) -> Result<T, MongoError> {
     let _turn = T::numbers(store).turn().await?;
     for _ in 0..TRIES {
-        new.count(numbers::next(T::collection(store)).await?);
-        let first = new.told_first();
+        new.set_number(numbers::next(T::collection(store)).await?);
+        let first = new.created_event();
         let mut whole = new.document()?;
         whole.insert("shard", bus::outbox::shard(&first.subject));
         whole.insert("waiting_since", new.created_at().micros());
@@ -104,7 +104,7 @@ async fn add<T: Docs>(store: &MongoStore, mut new: T, answer: Option<(&Key, Rend
     Err(MongoError::Away(None))
 }
 
-pub(super) async fn find<T: Docs>(store: &MongoStore, id: &str) -> Result<Option<T>, Error> {
+pub(crate) async fn find<T: Docs>(store: &MongoStore, id: &str) -> Result<Option<T>, Error> {
     let wanted = doc! { "_id": id, "deleted_at": Bson::Null };
     let found = within(T::collection(store).find_one(wanted).projection(without_others())).await?;
     Ok(found.map(T::read).transpose()?)
@@ -116,17 +116,17 @@ fn without_others() -> Document {
 }
 
 #[derive(Deserialize)]
-struct Told {
+struct Embedded {
     #[serde(default)]
     outbox: Vec<Entry>,
 }
 
-pub(super) async fn edit<T: Docs>(store: &MongoStore, id: &str, seen: Option<i64>, edit: Edit<T>) -> Result<T, Error> {
+pub(crate) async fn edit<T: Docs>(store: &MongoStore, id: &str, seen: Option<i64>, edit: Edit<T>) -> Result<T, Error> {
     let collection = T::collection(store);
     for attempt in 0..TRIES {
         let wanted = doc! { "_id": id, "deleted_at": Bson::Null };
         let found = within(collection.find_one(wanted)).await?.ok_or(Error::NotFound(T::KIND))?;
-        let told: Told = deserialize_from_document(found.clone()).map_err(unreadable)?;
+        let embedded: Embedded = deserialize_from_document(found.clone()).map_err(unreadable)?;
         let before = T::read(found)?;
         before.check_seen(seen)?;
         let Some(step) = edit(&before)? else { return Ok(before) };
@@ -137,18 +137,18 @@ pub(super) async fn edit<T: Docs>(store: &MongoStore, id: &str, seen: Option<i64
             unset.insert(*field, "");
         }
         let now = step.after.updated_at();
-        let tells = step.tells.is_some();
-        let event = step.tells.map(|event| entry(event, now));
+        let has_event = step.event.is_some();
+        let event = step.event.map(|event| entry(event, now));
         let mut update = Document::new();
-        if let Some(data) = step.erases {
+        if let Some(data) = step.redaction {
             // This may overwrite the mark of a relay that has just published one of them, which is then published twice, in order.
-            let outbox = told.outbox.into_iter().map(|entry| redacted(entry, &data)).chain(event);
+            let outbox = embedded.outbox.into_iter().map(|entry| redacted(entry, &data)).chain(event);
             set.insert("outbox", outbox.map(|entry| document(&entry)).collect::<Result<Vec<_>, _>>()?);
             unset.insert("replies", "");
         } else if let Some(event) = event {
             update.insert("$push", doc! { "outbox": document(&event)? });
         }
-        if tells {
+        if has_event {
             update.insert("$min", doc! { "waiting_since": now.micros() });
         }
         update.insert("$set", set);
@@ -172,11 +172,12 @@ fn redacted(mut entry: Entry, data: &Value) -> Entry {
     entry
 }
 
-pub(super) async fn list<T: Docs>(
+pub(crate) async fn list<T: Docs>(
     store: &MongoStore,
-    mut wanted: Document,
+    filter: T::Filter,
     window: PageRequest<i64>,
 ) -> Result<Listed<T>, Error> {
+    let mut wanted = T::filter(filter);
     let collection = T::collection(store);
     wanted.insert("deleted_at", Bson::Null);
     let total =
@@ -191,7 +192,7 @@ pub(super) async fn list<T: Docs>(
     Ok((rows.into_iter().map(T::read).collect::<Result<_, _>>()?, total))
 }
 
-pub(super) async fn facts<T: Docs>(store: &MongoStore, after: &str) -> Result<Vec<LeadFact>, Error> {
+pub(crate) async fn facts<T: Docs>(store: &MongoStore, after: &str) -> Result<Vec<LeadFact>, Error> {
     let rows: Vec<Document> = in_time(async {
         let find = T::collection(store).find(doc! { "_id": { "$gt": after } }).projection(without_others());
         Ok(find.sort(doc! { "_id": 1 }).limit(FACTS_PAGE).await?.try_collect().await?)

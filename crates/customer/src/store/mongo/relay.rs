@@ -28,7 +28,7 @@ struct OutboxDump {
     outbox: Vec<Entry>,
 }
 
-fn telling(collection: &Collection<Document>) -> Collection<OutboxDump> {
+fn with_outbox(collection: &Collection<Document>) -> Collection<OutboxDump> {
     collection.clone_with_type()
 }
 
@@ -48,20 +48,20 @@ pub(super) async fn pending(store: &MongoStore, shards: &[i64], limit: i64) -> R
         "waiting_since": { "$gte": 0_i64 }, "shard": { "$in": shards }, "outbox": unpublished(),
     };
     let mut found: Vec<(&Collection<Document>, OutboxDump)> = Vec::new();
-    for collection in store.tellers() {
+    for collection in store.with_events() {
         let some: Vec<OutboxDump> = in_time(async {
-            let documents = telling(collection);
+            let documents = with_outbox(collection);
             let find = documents.find(filter.clone()).projection(doc! { "outbox": 1, "waiting_since": 1 });
             Ok(find.sort(doc! { "waiting_since": 1 }).limit(limit).await?.try_collect().await?)
         })
         .await?;
-        found.extend(some.into_iter().map(|telling| (collection, telling)));
+        found.extend(some.into_iter().map(|found| (collection, found)));
     }
-    found.sort_by_key(|(_, telling)| telling.waiting_since);
-    let messages = found.into_iter().flat_map(|(collection, telling)| {
-        let key = subject(collection, &telling.id);
-        let name = format!("{}/{}", collection.name(), telling.id);
-        telling.outbox.into_iter().filter(|entry| entry.published_at.is_none()).map(move |entry| {
+    found.sort_by_key(|(_, found)| found.waiting_since);
+    let messages = found.into_iter().flat_map(|(collection, found)| {
+        let key = subject(collection, &found.id);
+        let name = format!("{}/{}", collection.name(), found.id);
+        found.outbox.into_iter().filter(|entry| entry.published_at.is_none()).map(move |entry| {
             let id = format!("{name}/{}", entry.sequence);
             PendingMessage { id, message: Message { topic: entry.topic, key: key.clone(), payload: entry.payload } }
         })
@@ -88,7 +88,7 @@ pub(super) async fn mark(store: &MongoStore, ids: &[String]) -> Result<(), Mongo
 
 async fn mark_one(store: &MongoStore, document: &str, sequences: &[i64], now: i64) -> Result<(), MongoError> {
     let Some((collection, id)) = document.split_once('/') else { return Ok(()) };
-    let Some(collection) = store.tellers().into_iter().find(|teller| teller.name() == collection) else {
+    let Some(collection) = store.with_events().into_iter().find(|found| found.name() == collection) else {
         return Ok(());
     };
     let published = doc! { "$set": { "outbox.$[event].published_at": now } };
@@ -109,7 +109,7 @@ fn quiet(id: Option<&str>) -> Document {
 
 /// What a relay that died between its two steps has left: harmless, but looked at in vain.
 pub(super) async fn tidy(store: &MongoStore) -> Result<(), MongoError> {
-    for collection in store.tellers() {
+    for collection in store.with_events() {
         within(collection.update_many(quiet(None), doc! { "$unset": { "waiting_since": "" } })).await?;
     }
     Ok(())
@@ -130,7 +130,7 @@ pub(super) async fn backlog(store: &MongoStore) -> Result<(i64, Option<Timestamp
         doc! { "$group": { "_id": Bson::Null, "waiting": { "$sum": 1_i64 }, "oldest": { "$min": "$outbox.created_at" } } },
     ];
     let mut found: Vec<Backlog> = Vec::new();
-    for collection in store.tellers() {
+    for collection in store.with_events() {
         let steps = steps.clone();
         let some: Vec<Backlog> =
             in_time(async { Ok(collection.aggregate(steps).with_type::<Backlog>().await?.try_collect().await?) })
@@ -142,17 +142,17 @@ pub(super) async fn backlog(store: &MongoStore) -> Result<(i64, Option<Timestamp
 }
 
 /// The events that are kept, those of one subject in their order.
-pub(super) async fn told(store: &MongoStore) -> Result<outbox::OutboxDump, MongoError> {
+pub(super) async fn dump(store: &MongoStore) -> Result<outbox::OutboxDump, MongoError> {
     let filter = doc! { "sequence": { "$gte": 1_i64 } };
     let mut events = Vec::new();
-    for collection in store.tellers() {
+    for collection in store.with_events() {
         // Read as a stream that may take as long as it takes: an auditor waits.
-        let documents = telling(collection);
+        let documents = with_outbox(collection);
         let find = documents.find(filter.clone()).projection(doc! { "outbox": 1 });
         let mut documents = within(find.sort(doc! { "number": 1 })).await?;
         while let Some(document) = within(documents.try_next()).await? {
             let subject = subject(collection, &document.id);
-            events.extend(document.outbox.into_iter().map(|entry| entry.told(&subject)));
+            events.extend(document.outbox.into_iter().map(|entry| entry.into_event(&subject)));
         }
     }
     // Read after them: what is forgotten in between is counted as such.

@@ -14,11 +14,11 @@ const YOUNG: Duration = Duration::from_secs(5);
 /// Most operations of a kind that are finished in one run.
 const BATCH: i64 = 500;
 
-pub(super) async fn resume(store: &MongoStore) -> Result<u64, MongoError> {
+pub(crate) async fn resume(store: &MongoStore) -> Result<u64, MongoError> {
     let mut finished = 0;
     let begun = Timestamp::now().minus(YOUNG).micros();
     for id in ids(&store.users, doc! { "pending": { "$exists": true }, "created_at": { "$lt": begun } }).await? {
-        users::find(store, doc! { "_id": id }).await?;
+        users::find_doc(store, doc! { "_id": id }).await?;
         finished += 1;
     }
     for id in ids(&store.customers, doc! { "leaving": true }).await? {

@@ -25,7 +25,7 @@ const MARK_LASTS: Duration = Duration::from_secs(30);
 /// Attempts when concurrent demotions block each other.
 const TURNS: u32 = 8;
 
-pub(super) async fn set_roles(
+pub(crate) async fn set_roles(
     store: &MongoStore,
     id: &UserId,
     roles: Vec<Role>,
@@ -33,7 +33,7 @@ pub(super) async fn set_roles(
 ) -> Result<(User, Vec<String>), Error> {
     let mut turns = 0;
     for attempt in 0..TRIES {
-        let whole = users::find(store, doc! { "_id": id.as_str() }).await?.ok_or(Error::NotFound("user"))?;
+        let whole = users::find_doc(store, doc! { "_id": id.as_str() }).await?.ok_or(Error::NotFound("user"))?;
         let mut user = whole.user();
         if user.roles == roles && user.stores == stores {
             // Revokes the tokens that an interrupted change has left.

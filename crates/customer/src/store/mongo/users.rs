@@ -20,6 +20,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::customers::{self, Place};
 use super::docs::{Kept, Pending, UserDoc, document, reply_id};
+pub(crate) use super::roles::set_roles;
 use super::{MongoStore, TRIES, idempotency_keys, schema};
 use crate::domain::{NewUser, Profile, User};
 use crate::error::Error;
@@ -35,7 +36,7 @@ fn without_replies() -> Document {
     doc! { "replies": 0 }
 }
 
-pub(super) async fn create(
+pub(crate) async fn create(
     store: &MongoStore,
     new: NewUser,
     key: Option<Key>,
@@ -43,7 +44,7 @@ pub(super) async fn create(
 ) -> Result<(Option<User>, StoredResponse), Error> {
     for _ in 0..TRIES {
         if let Some(key) = &key
-            && let Some(reply) = reply(store, key).await?
+            && let Some(reply) = response(store, key).await?
         {
             return Ok((None, reply));
         }
@@ -67,8 +68,8 @@ pub(super) async fn create(
                     _ => return Err(failure.into()),
                 };
                 // A pending registration may still be refused; a repeat of this very request has its response.
-                let stands = find(store, holder).await?.is_some();
-                if stands && (key.is_none() || user_reply(store, key.as_ref()).await?.is_none()) {
+                let stands = find_doc(store, holder).await?.is_some();
+                if stands && (key.is_none() || response_of(store, key.as_ref()).await?.is_none()) {
                     return Err(failure.into());
                 }
             }
@@ -91,7 +92,7 @@ pub(super) async fn begin(
     let mut pending = None;
     let mut customer_id = None;
     if let Some(id) = &new.customer_id {
-        let known = customers::load(store, id).await?.filter(|customer| customer.anonymised_at.is_none());
+        let known = customers::find(store, id).await?.filter(|customer| customer.anonymised_at.is_none());
         customer_id = Some(known.ok_or_else(no_customer)?.id);
         pending = Some(Pending::Link);
     }
@@ -173,18 +174,18 @@ async fn link(store: &MongoStore, user: &UserDoc, customer_id: &str) -> Result<b
 }
 
 /// The user that the filter finds, with its pending steps finished.
-pub(super) async fn find(store: &MongoStore, filter: Document) -> Result<Option<UserDoc>, MongoError> {
+pub(super) async fn find_doc(store: &MongoStore, filter: Document) -> Result<Option<UserDoc>, MongoError> {
     match within(typed(store).find_one(filter).projection(without_replies())).await? {
         Some(user) => settle(store, user).await,
         None => Ok(None),
     }
 }
 
-pub(super) async fn load(store: &MongoStore, id: &UserId) -> Result<Option<User>, Error> {
-    Ok(find(store, doc! { "_id": id.as_str() }).await?.map(UserDoc::user))
+pub(crate) async fn find(store: &MongoStore, id: &UserId) -> Result<Option<User>, Error> {
+    Ok(find_doc(store, doc! { "_id": id.as_str() }).await?.map(UserDoc::user))
 }
 
-pub(super) async fn by_login(store: &MongoStore, login: &str) -> Result<Option<User>, Error> {
+pub(crate) async fn by_login(store: &MongoStore, login: &str) -> Result<Option<User>, Error> {
     let sought = login.trim().to_lowercase();
     // A username has no @, an address has one.
     let filter = if login.contains('@') {
@@ -192,25 +193,25 @@ pub(super) async fn by_login(store: &MongoStore, login: &str) -> Result<Option<U
     } else {
         doc! { "username_lower": sought }
     };
-    Ok(find(store, filter).await?.map(UserDoc::user))
+    Ok(find_doc(store, filter).await?.map(UserDoc::user))
 }
 
 /// The response stored under this key; the operation that it reports is finished first.
-pub(super) async fn reply(store: &MongoStore, key: &Key) -> Result<Option<StoredResponse>, Error> {
-    find(store, doc! { "replies.id": reply_id(key), "pending": { "$exists": true } }).await?;
+pub(crate) async fn response(store: &MongoStore, key: &Key) -> Result<Option<StoredResponse>, Error> {
+    find_doc(store, doc! { "replies.id": reply_id(key), "pending": { "$exists": true } }).await?;
     idempotency_keys::find(&store.users, key).await
 }
 
-async fn user_reply(store: &MongoStore, key: Option<&Key>) -> Result<Option<StoredResponse>, Error> {
+async fn response_of(store: &MongoStore, key: Option<&Key>) -> Result<Option<StoredResponse>, Error> {
     match key {
-        Some(key) => reply(store, key).await,
+        Some(key) => response(store, key).await,
         None => Ok(None),
     }
 }
 
 /// Whether a user without a customer has that address, given in lower case.
 pub(super) async fn without_customer(store: &MongoStore, email: &str) -> Result<bool, MongoError> {
-    let user = find(store, doc! { "email_lower": email }).await?;
+    let user = find_doc(store, doc! { "email_lower": email }).await?;
     Ok(user.is_some_and(|user| user.customer_id.is_none()))
 }
 
@@ -220,7 +221,7 @@ pub(super) async fn of_customer(store: &MongoStore, id: &str) -> Result<Option<S
     Ok(user.and_then(|user| user.get_str("_id").ok().map(str::to_owned)))
 }
 
-pub(super) async fn list(store: &MongoStore, window: PageRequest<String>) -> Result<(Vec<User>, Option<u64>), Error> {
+pub(crate) async fn list(store: &MongoStore, window: PageRequest<String>) -> Result<(Vec<User>, Option<u64>), Error> {
     let mut wanted = doc! { "pending": Bson::Null };
     let total =
         if window.include_total { Some(within(store.users.count_documents(wanted.clone())).await?) } else { None };

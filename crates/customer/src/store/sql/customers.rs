@@ -16,7 +16,7 @@ use idempotency::{Key, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 
-pub(super) async fn create(
+pub(crate) async fn create(
     store: &SqlStore,
     new: NewCustomer,
     key: Option<Key>,
@@ -84,13 +84,17 @@ pub(super) async fn add(
     Ok(customer)
 }
 
+pub(crate) async fn find(store: &SqlStore, id: &CustomerId) -> Result<Option<Customer>, Error> {
+    load(&mut store.db.read().await?, id).await
+}
+
 pub(super) async fn load(tx: &mut Tx, id: &CustomerId) -> Result<Option<Customer>, Error> {
     let row =
         query(format!("select {CUSTOMER} from customers where id = $1")).bind(id.as_str()).fetch_optional(tx).await?;
     row.as_ref().map(customer).transpose()
 }
 
-pub(super) async fn list(
+pub(crate) async fn list(
     store: &SqlStore,
     filter: Filter,
     window: PageRequest<i64>,
@@ -125,7 +129,7 @@ pub(super) async fn list(
     Ok((rows.iter().map(customer).collect::<Result<_, _>>()?, total))
 }
 
-pub(super) async fn change(
+pub(crate) async fn change(
     store: &SqlStore,
     id: &CustomerId,
     seen: Option<i64>,
@@ -182,7 +186,7 @@ async fn save(tx: &mut Tx, customer: &Customer) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i64>) -> Result<Vec<String>, Error> {
+pub(crate) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i64>) -> Result<Vec<String>, Error> {
     let mut tx = store.db.write().await?;
     Lock::Customer(id.as_str()).take(&mut tx).await?;
     let before = load(&mut tx, id).await?.ok_or(Error::NotFound("customer"))?;
@@ -204,7 +208,7 @@ pub(super) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i6
         Some(row) => {
             let user_id: String = row.get("id")?;
             idempotency_keys::forget(&mut tx, &user_id).await?;
-            keys::end_tokens(&mut tx, &user_id).await?
+            keys::end_tokens_in(&mut tx, &user_id).await?
         }
         None => Vec::new(),
     };
@@ -215,7 +219,7 @@ pub(super) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i6
     Ok(ended)
 }
 
-pub(super) async fn facts(store: &SqlStore, after: &str) -> Result<Vec<CustomerFact>, Error> {
+pub(crate) async fn facts(store: &SqlStore, after: &str) -> Result<Vec<CustomerFact>, Error> {
     let mut tx = store.db.read().await?;
     let rows = query(
         "select id, sequence, anonymised_at, created_at, updated_at from customers where id > $1 order by id limit $2",

@@ -10,7 +10,7 @@ fn now_seconds() -> i64 {
     Timestamp::now().micros() / 1_000_000
 }
 
-pub(super) async fn note_token(
+pub(crate) async fn record_token(
     store: &SqlStore,
     jti: &str,
     user: &str,
@@ -35,7 +35,14 @@ pub(super) async fn note_token(
 }
 
 /// Revokes all tokens of a user and returns their ids.
-pub(super) async fn end_tokens(tx: &mut Tx, user: &str) -> Result<Vec<String>, Error> {
+pub(crate) async fn end_tokens(store: &SqlStore, user: &str) -> Result<Vec<String>, Error> {
+    let mut tx = store.db.write().await?;
+    let ended = end_tokens_in(&mut tx, user).await?;
+    tx.commit().await?;
+    Ok(ended)
+}
+
+pub(super) async fn end_tokens_in(tx: &mut Tx, user: &str) -> Result<Vec<String>, Error> {
     let rows = query("update tokens set revoked = 1 where user_id = $1 and revoked = 0 returning jti")
         .bind(user)
         .fetch_all(tx)
@@ -43,7 +50,7 @@ pub(super) async fn end_tokens(tx: &mut Tx, user: &str) -> Result<Vec<String>, E
     rows.iter().map(|row| Ok(row.get("jti")?)).collect()
 }
 
-pub(super) async fn revoked(store: &SqlStore) -> Result<Vec<(String, i64)>, Error> {
+pub(crate) async fn revoked(store: &SqlStore) -> Result<Vec<(String, i64)>, Error> {
     let mut tx = store.db.read().await?;
     let rows = query("select jti, expires_at from tokens where revoked = 1 and expires_at >= $1")
         .bind(now_seconds())
@@ -52,13 +59,13 @@ pub(super) async fn revoked(store: &SqlStore) -> Result<Vec<(String, i64)>, Erro
     rows.iter().map(|row| Ok((row.get("jti")?, row.get("expires_at")?))).collect()
 }
 
-pub(super) async fn signing_keys(store: &SqlStore) -> Result<Vec<String>, Error> {
+pub(crate) async fn signing_keys(store: &SqlStore) -> Result<Vec<String>, Error> {
     let mut tx = store.db.read().await?;
     let rows = query("select pkcs8 from signing_keys order by created_at desc, kid").fetch_all(&mut tx).await?;
     rows.iter().map(|row| Ok(row.get("pkcs8")?)).collect()
 }
 
-pub(super) async fn add_signing_key(store: &SqlStore, kid: &str, pkcs8: &str) -> Result<(), Error> {
+pub(crate) async fn add_signing_key(store: &SqlStore, kid: &str, pkcs8: &str) -> Result<(), Error> {
     let mut tx = store.db.write().await?;
     query("insert into signing_keys (kid, pkcs8, created_at) values ($1, $2, $3)")
         .bind(kid)

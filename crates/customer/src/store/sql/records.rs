@@ -7,27 +7,27 @@ use db::{Row, Tx, Value, insert, query};
 
 use super::{Lock, SqlStore, idempotency_keys, next_number};
 use crate::error::Error;
-use crate::store::LeadFact;
-use crate::store::Render;
-use crate::store::leads::{Edit, Listed, Record};
+use crate::store::{Edit, LeadFact, Listed, Record, Render};
 use idempotency::{Key, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 
 /// A record and its row.
-pub(super) trait Rows: Record {
+pub(crate) trait Rows: Record {
     /// The table.
     const TABLE: &'static str;
     /// The columns, `id` first, in the order of [`Rows::row`].
     const COLUMNS: &'static [&'static str];
 
+    /// Adds the conditions of a list.
+    fn filter(filter: Self::Filter, conditions: &mut db::Filter);
     /// The values of the columns.
     fn row(&self) -> Vec<Value>;
     /// Reads a record from a row of all columns.
     fn read(row: &Row) -> Result<Self, Error>;
 }
 
-pub(super) async fn create<T: Rows>(
+pub(crate) async fn create<T: Rows>(
     store: &SqlStore,
     new: T,
     key: Option<Key>,
@@ -48,7 +48,7 @@ pub(super) async fn create<T: Rows>(
 }
 
 /// Inserts a record unless its id is or was used.
-pub(super) async fn note<T: Rows>(store: &SqlStore, new: T) -> Result<bool, Error> {
+pub(crate) async fn insert_once<T: Rows>(store: &SqlStore, new: T) -> Result<bool, Error> {
     let mut tx = store.db.write().await?;
     Lock::Record(T::KIND, new.id()).take(&mut tx).await?;
     if load::<T>(&mut tx, new.id()).await?.is_some() {
@@ -60,9 +60,9 @@ pub(super) async fn note<T: Rows>(store: &SqlStore, new: T) -> Result<bool, Erro
 }
 
 async fn add<T: Rows>(tx: &mut Tx, mut new: T) -> Result<T, Error> {
-    new.count(next_number(tx, T::KIND).await?);
+    new.set_number(next_number(tx, T::KIND).await?);
     insert(T::TABLE, T::COLUMNS, [new.row()]).execute(tx).await?;
-    outbox::append(tx, crate::NAME, vec![new.told_first()]).await?;
+    outbox::append(tx, crate::NAME, vec![new.created_event()]).await?;
     Ok(new)
 }
 
@@ -72,11 +72,11 @@ async fn load<T: Rows>(tx: &mut Tx, id: &str) -> Result<Option<T>, Error> {
     query(text).bind(id).fetch_optional(tx).await?.as_ref().map(T::read).transpose()
 }
 
-pub(super) async fn find<T: Rows>(store: &SqlStore, id: &str) -> Result<Option<T>, Error> {
+pub(crate) async fn find<T: Rows>(store: &SqlStore, id: &str) -> Result<Option<T>, Error> {
     Ok(load::<T>(&mut store.db.read().await?, id).await?.filter(|found| !found.is_deleted()))
 }
 
-pub(super) async fn edit<T: Rows>(store: &SqlStore, id: &str, seen: Option<i64>, edit: Edit<T>) -> Result<T, Error> {
+pub(crate) async fn edit<T: Rows>(store: &SqlStore, id: &str, seen: Option<i64>, edit: Edit<T>) -> Result<T, Error> {
     let mut tx = store.db.write().await?;
     Lock::Record(T::KIND, id).take(&mut tx).await?;
     let before = load::<T>(&mut tx, id).await?.filter(|found| !found.is_deleted()).ok_or(Error::NotFound(T::KIND))?;
@@ -86,21 +86,23 @@ pub(super) async fn edit<T: Rows>(store: &SqlStore, id: &str, seen: Option<i64>,
         T::COLUMNS.iter().enumerate().skip(1).map(|(n, column)| format!("{column} = ${}", n + 1)).collect();
     let text = format!("update {} set {} where id = $1", T::TABLE, set.join(", "));
     step.after.row().into_iter().fold(query(text), db::Query::bind).execute(&mut tx).await?;
-    if let Some(data) = &step.erases {
-        let told = step.after.told_first();
-        outbox::redact(&mut tx, told.topic, &told.subject, data).await?;
+    if let Some(data) = &step.redaction {
+        let first = step.after.created_event();
+        outbox::redact(&mut tx, first.topic, &first.subject, data).await?;
         idempotency_keys::forget(&mut tx, id).await?;
     }
-    outbox::append(&mut tx, crate::NAME, step.tells.into_iter().collect()).await?;
+    outbox::append(&mut tx, crate::NAME, step.event.into_iter().collect()).await?;
     tx.commit().await?;
     Ok(step.after)
 }
 
-pub(super) async fn list<T: Rows>(
+pub(crate) async fn list<T: Rows>(
     store: &SqlStore,
-    mut conditions: db::Filter,
+    filter: T::Filter,
     window: PageRequest<i64>,
 ) -> Result<Listed<T>, Error> {
+    let mut conditions = db::Filter::new("deleted_at is null");
+    T::filter(filter, &mut conditions);
     let mut tx = store.db.snapshot().await?;
     let total = if window.include_total { Some(conditions.count(T::TABLE, &mut tx).await?) } else { None };
     if let Some(after) = window.after {
@@ -112,7 +114,7 @@ pub(super) async fn list<T: Rows>(
     Ok((rows.iter().map(T::read).collect::<Result<_, _>>()?, total))
 }
 
-pub(super) async fn facts<T: Rows>(store: &SqlStore, after: &str) -> Result<Vec<LeadFact>, Error> {
+pub(crate) async fn facts<T: Rows>(store: &SqlStore, after: &str) -> Result<Vec<LeadFact>, Error> {
     let mut tx = store.db.read().await?;
     let text =
         format!("select id, sequence, created_at, updated_at from {} where id > $1 order by id limit $2", T::TABLE);

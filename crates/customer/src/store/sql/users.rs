@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::store::Render;
 use idempotency::{Key, StoredResponse};
 
-pub(super) async fn create(
+pub(crate) async fn create(
     store: &SqlStore,
     new: NewUser,
     key: Option<Key>,
@@ -63,12 +63,21 @@ pub(super) async fn create(
     Ok((Some(made), reply))
 }
 
+/// The response stored under this key.
+pub(crate) async fn response(store: &SqlStore, key: &Key) -> Result<Option<StoredResponse>, Error> {
+    idempotency_keys::find(&mut store.db.read().await?, Some(key)).await
+}
+
+pub(crate) async fn find(store: &SqlStore, id: &UserId) -> Result<Option<User>, Error> {
+    load(&mut store.db.read().await?, id.as_str()).await
+}
+
 pub(super) async fn load(tx: &mut Tx, id: &str) -> Result<Option<User>, Error> {
     let row = query(format!("select {USER} from users where id = $1")).bind(id).fetch_optional(tx).await?;
     row.as_ref().map(user).transpose()
 }
 
-pub(super) async fn by_login(store: &SqlStore, login: &str) -> Result<Option<User>, Error> {
+pub(crate) async fn by_login(store: &SqlStore, login: &str) -> Result<Option<User>, Error> {
     if login.contains('\0') {
         return Ok(None);
     }
@@ -82,7 +91,7 @@ pub(super) async fn by_login(store: &SqlStore, login: &str) -> Result<Option<Use
     row.as_ref().map(user).transpose()
 }
 
-pub(super) async fn list(store: &SqlStore, window: PageRequest<String>) -> Result<(Vec<User>, Option<u64>), Error> {
+pub(crate) async fn list(store: &SqlStore, window: PageRequest<String>) -> Result<(Vec<User>, Option<u64>), Error> {
     let mut tx = store.db.snapshot().await?;
     let total = if window.include_total {
         let row = query("select count(*) as n from users").fetch_one(&mut tx).await?;
@@ -99,7 +108,7 @@ pub(super) async fn list(store: &SqlStore, window: PageRequest<String>) -> Resul
     Ok((rows.iter().map(user).collect::<Result<_, _>>()?, total))
 }
 
-pub(super) async fn set_roles(
+pub(crate) async fn set_roles(
     store: &SqlStore,
     id: &UserId,
     roles: Vec<Role>,
@@ -129,7 +138,7 @@ pub(super) async fn set_roles(
         .bind(user.version)
         .execute(&mut tx)
         .await?;
-    let ended = keys::end_tokens(&mut tx, id.as_str()).await?;
+    let ended = keys::end_tokens_in(&mut tx, id.as_str()).await?;
     tx.commit().await?;
     Ok((user, ended))
 }

@@ -1,21 +1,22 @@
-//! Prospects and activities in MongoDB: their documents, and the lists of them.
+//! Prospects and activities in MongoDB: their documents, and the filters of their lists.
 
-use commerce::page::PageRequest;
 use commerce::{CustomerId, Timestamp};
 use mongodb::Collection;
 use mongodb::bson::{Document, deserialize_from_document, doc};
 use serde::{Deserialize, Serialize};
 
+use super::MongoStore;
 use super::docs::document;
 use super::numbers::Numbers;
-use super::records::{self, Docs, unreadable};
-use super::{MongoStore, StoreFuture};
+use super::records::{Docs, unreadable};
 use crate::domain::{Activity, ActivityId, Day, Lead, Moved, Planned, Prospect, ProspectId, Stage};
 use crate::error::MongoError;
-use crate::store::LeadFact;
-use crate::store::Render;
-use crate::store::leads::{Activities, Edit, Leads, Listed, Prospects};
-use idempotency::{Key, StoredResponse};
+use crate::store::{Activities, Prospects};
+
+/// The condition for a number; none if it is not set.
+fn of_number(number: Option<i64>) -> Document {
+    number.map_or_else(Document::new, |number| doc! { "number": number })
+}
 
 /// A transition of the stage; times are numbers.
 #[derive(Serialize, Deserialize)]
@@ -72,6 +73,21 @@ impl Docs for Prospect {
 
     fn numbers(store: &MongoStore) -> &Numbers {
         &store.prospect_numbers
+    }
+
+    fn filter(filter: Prospects) -> Document {
+        let mut wanted = of_number(filter.number);
+        for (field, value) in [("stage", filter.stage), ("field", filter.field), ("owner", filter.owner)] {
+            if let Some(value) = value {
+                wanted.insert(field, value);
+            }
+        }
+        if let Some(search) = filter.search {
+            // Not a pattern, so that every character stands for itself.
+            let at = doc! { "$indexOfCP": ["$search", { "$literal": search.to_lowercase() }] };
+            wanted.insert("$expr", doc! { "$gte": [at, 0] });
+        }
+        wanted
     }
 
     fn document(&self) -> Result<Document, MongoError> {
@@ -170,6 +186,23 @@ impl Docs for Activity {
         &store.activity_numbers
     }
 
+    fn filter(filter: Activities) -> Document {
+        let mut days = Document::new();
+        for (how, day) in [("$eq", filter.date), ("$gte", filter.from), ("$lte", filter.to)] {
+            if let Some(day) = day {
+                days.insert(how, day);
+            }
+        }
+        let mut wanted = of_number(filter.number);
+        if !days.is_empty() {
+            wanted.insert("date", days);
+        }
+        if let Some(prospect) = filter.prospect_id {
+            wanted.insert("prospect_id", prospect);
+        }
+        wanted
+    }
+
     fn document(&self) -> Result<Document, MongoError> {
         document(&ActivityDoc {
             id: self.id.as_str().to_owned(),
@@ -203,98 +236,5 @@ impl Docs for Activity {
             sequence: found.sequence,
             deleted_at: found.deleted_at.map(Timestamp::from_micros),
         })
-    }
-}
-
-fn wanted_prospects(filter: Prospects) -> Document {
-    let mut wanted = of_number(filter.number);
-    for (field, value) in [("stage", filter.stage), ("field", filter.field), ("owner", filter.owner)] {
-        if let Some(value) = value {
-            wanted.insert(field, value);
-        }
-    }
-    if let Some(search) = filter.search {
-        // Not a pattern, so that every character stands for itself.
-        let at = doc! { "$indexOfCP": ["$search", { "$literal": search.to_lowercase() }] };
-        wanted.insert("$expr", doc! { "$gte": [at, 0] });
-    }
-    wanted
-}
-
-/// The condition for a number; matches nothing for a number below 1.
-fn of_number(number: Option<i64>) -> Document {
-    number.map_or_else(Document::new, |number| doc! { "number": number })
-}
-
-fn wanted_activities(filter: Activities) -> Document {
-    let mut days = Document::new();
-    for (how, day) in [("$eq", filter.date), ("$gte", filter.from), ("$lte", filter.to)] {
-        if let Some(day) = day {
-            days.insert(how, day);
-        }
-    }
-    let mut wanted = of_number(filter.number);
-    if !days.is_empty() {
-        wanted.insert("date", days);
-    }
-    if let Some(prospect) = filter.prospect_id {
-        wanted.insert("prospect_id", prospect);
-    }
-    wanted
-}
-
-impl Leads for MongoStore {
-    fn create_prospect(
-        &self,
-        new: Prospect,
-        key: Option<Key>,
-        render: Render<Prospect>,
-    ) -> StoreFuture<'_, StoredResponse> {
-        Box::pin(records::create(self, new, key, render))
-    }
-
-    fn prospect<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Prospect>> {
-        Box::pin(records::find(self, id))
-    }
-
-    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Prospect>> {
-        Box::pin(records::list(self, wanted_prospects(filter), window))
-    }
-
-    fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> StoreFuture<'a, Prospect> {
-        Box::pin(records::edit(self, id, seen, edit))
-    }
-
-    fn create_activity(
-        &self,
-        new: Activity,
-        key: Option<Key>,
-        render: Render<Activity>,
-    ) -> StoreFuture<'_, StoredResponse> {
-        Box::pin(records::create(self, new, key, render))
-    }
-
-    fn note_activity(&self, new: Activity) -> StoreFuture<'_, bool> {
-        Box::pin(records::note(self, new))
-    }
-
-    fn activity<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Activity>> {
-        Box::pin(records::find(self, id))
-    }
-
-    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Activity>> {
-        Box::pin(records::list(self, wanted_activities(filter), window))
-    }
-
-    fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> StoreFuture<'a, Activity> {
-        Box::pin(records::edit(self, id, seen, edit))
-    }
-
-    fn prospect_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>> {
-        Box::pin(records::facts::<Prospect>(self, after))
-    }
-
-    fn activity_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>> {
-        Box::pin(records::facts::<Activity>(self, after))
     }
 }

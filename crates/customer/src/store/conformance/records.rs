@@ -4,7 +4,7 @@ use commerce::Timestamp;
 
 use super::*;
 use crate::convert_prospect::convert;
-use crate::domain::{Activity, ActivityId, Heard, Lead, LeadChange, Plan, Prospect, ProspectId};
+use crate::domain::{Activity, ActivityId, Lead, LeadChange, Plan, Prospect, ProspectEvent, ProspectId};
 use crate::events;
 use crate::store::{Activities, Edit, Prospects, Step};
 
@@ -31,14 +31,14 @@ fn shown_activity(activity: &Activity, _: bool) -> StoredResponse {
     StoredResponse { status: 201, body: activity.number.to_string(), location: id, etag: String::new() }
 }
 
-async fn known(store: &dyn Store, lead: Lead) -> String {
-    store.create_prospect(prospect(lead), None, shown).await.unwrap().location
+async fn known(store: &Store, lead: Lead) -> String {
+    store.create_record(prospect(lead), None, shown).await.unwrap().location
 }
 
-async fn plan(store: &dyn Store, name: &str, date: &str, prospect: Option<&str>) -> String {
+async fn plan(store: &Store, name: &str, date: &str, prospect: Option<&str>) -> String {
     let plan = Plan { name: Some(name.into()), date: Some(date.into()), prospect_id: prospect.map(str::to_owned) };
     let new = Activity::new(ActivityId::new(), plan.checked().unwrap(), Timestamp::now());
-    store.create_activity(new, None, shown_activity).await.unwrap().location
+    store.create_record(new, None, shown_activity).await.unwrap().location
 }
 
 fn merge(patch: serde_json::Value) -> Edit<Prospect> {
@@ -46,9 +46,9 @@ fn merge(patch: serde_json::Value) -> Edit<Prospect> {
         let (lead, wanted) = LeadChange::Merge(patch.clone()).apply(&before.lead)?;
         let after = before.changed(lead, wanted, "clerk", Timestamp::now())?;
         Ok(after.map(|after| Step {
-            tells: Some(events::prospect_event(events::PROSPECT_UPDATED, &after)),
+            event: Some(events::prospect_event(events::PROSPECT_UPDATED, &after)),
             after,
-            erases: None,
+            redaction: None,
         }))
     })
 }
@@ -56,8 +56,8 @@ fn merge(patch: serde_json::Value) -> Edit<Prospect> {
 fn erase() -> Edit<Prospect> {
     Arc::new(|before: &Prospect| {
         let after = before.erased(Timestamp::now());
-        let tells = Some(events::prospect_event(events::PROSPECT_DELETED, &after));
-        Ok(Some(Step { tells, erases: Some(events::prospect_data(&after)), after }))
+        let event = Some(events::prospect_event(events::PROSPECT_DELETED, &after));
+        Ok(Some(Step { event, redaction: Some(events::prospect_data(&after)), after }))
     })
 }
 
@@ -72,21 +72,21 @@ pub(super) async fn a_prospect_is_kept_as_he_is(test_store: &TestStore) {
         ..lead("Ada")
     };
     let new = prospect(whole);
-    store.create_prospect(new.clone(), None, shown).await.unwrap();
-    let kept = store.prospect(new.id.as_str()).await.unwrap().unwrap();
+    store.create_record(new.clone(), None, shown).await.unwrap();
+    let kept = store.record::<Prospect>(new.id.as_str()).await.unwrap().unwrap();
     assert_eq!(kept, Prospect { number: 1, ..new });
     let less = serde_json::json!({"company": null, "email": null, "stage": "lost", "reason": "no budget"});
-    let edited = store.edit_prospect(kept.id.as_str(), Some(1), merge(less)).await.unwrap();
+    let edited = store.edit_record(kept.id.as_str(), Some(1), merge(less)).await.unwrap();
     assert_eq!((edited.lead.company.as_ref(), edited.version, edited.history.len()), (None, 2, 2));
-    assert_eq!(store.prospect(kept.id.as_str()).await.unwrap().unwrap(), edited);
-    let stale = store.edit_prospect(kept.id.as_str(), Some(1), merge(serde_json::json!({"field": "x"}))).await;
+    assert_eq!(store.record::<Prospect>(kept.id.as_str()).await.unwrap().unwrap(), edited);
+    let stale = store.edit_record(kept.id.as_str(), Some(1), merge(serde_json::json!({"field": "x"}))).await;
     assert!(matches!(stale, Err(Error::Stale { version: 2 })));
-    let same = store.edit_prospect(kept.id.as_str(), None, merge(serde_json::json!({"stage": "lost", "reason": "x"})));
+    let same = store.edit_record(kept.id.as_str(), None, merge(serde_json::json!({"stage": "lost", "reason": "x"})));
     assert_eq!(same.await.unwrap().version, 2);
-    let told = store.told().await.unwrap().events;
-    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), [1, 2], "what changes nothing tells nothing");
-    assert!(told.iter().all(|told| told.topic == "prospect-events" && told.subject == kept.id.as_str()));
-    assert!(matches!(store.edit_prospect("nobody", None, erase()).await, Err(Error::NotFound(_))));
+    let events = store.outbox_dump().await.unwrap().events;
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2], "no event without a change");
+    assert!(events.iter().all(|event| event.topic == "prospect-events" && event.subject == kept.id.as_str()));
+    assert!(matches!(store.edit_record("nobody", None, erase()).await, Err(Error::NotFound(_))));
 }
 
 pub(super) async fn prospects_at_once_are_counted_and_a_key_makes_one(test_store: &TestStore) {
@@ -94,17 +94,17 @@ pub(super) async fn prospects_at_once_are_counted_and_a_key_makes_one(test_store
     let (done, failed) = at_once(&replicas, 24, |store, n| async move {
         // Half of them are copies of one call.
         let key = (n % 2 == 0).then(|| key("clerk", "k-1", "same"));
-        store.create_prospect(prospect(lead("Ada")), key, shown).await
+        store.create_record(prospect(lead("Ada")), key, shown).await
     })
     .await;
     assert!(failed.is_empty(), "{failed:?}");
-    let (rows, total) = test_store.store().prospects(Prospects::default(), window(None, 50)).await.unwrap();
+    let (rows, total) = test_store.store().records::<Prospect>(Prospects::default(), window(None, 50)).await.unwrap();
     assert_eq!(total, Some(13));
     assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
     let copies: std::collections::BTreeSet<&str> = done.iter().map(|reply| reply.location.as_str()).collect();
     assert_eq!(copies.len(), 13);
     let other =
-        test_store.store().create_prospect(prospect(lead("Bob")), Some(key("clerk", "k-1", "other")), shown).await;
+        test_store.store().create_record(prospect(lead("Bob")), Some(key("clerk", "k-1", "other")), shown).await;
     assert!(matches!(other, Err(Error::KeyReused)));
 }
 
@@ -113,15 +113,15 @@ pub(super) async fn edits_at_once_neither_lose_nor_double_an_event(test_store: &
     let replicas = test_store.replicas().await;
     let (done, failed) = at_once(&replicas, 12, |store, n| {
         let id = id.clone();
-        async move { store.edit_prospect(&id, None, merge(serde_json::json!({"field": format!("f{n}")}))).await }
+        async move { store.edit_record(&id, None, merge(serde_json::json!({"field": format!("f{n}")}))).await }
     })
     .await;
     assert!(failed.is_empty(), "{failed:?}");
     let mut versions: Vec<i64> = done.iter().map(|prospect| prospect.version).collect();
     versions.sort_unstable();
     assert_eq!(versions, (2..=13).collect::<Vec<_>>());
-    let told = test_store.store().told().await.unwrap().events;
-    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
+    let events = test_store.store().outbox_dump().await.unwrap().events;
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), (1..=13).collect::<Vec<_>>());
 }
 
 pub(super) async fn prospects_are_found_by_what_is_asked(test_store: &TestStore) {
@@ -130,7 +130,7 @@ pub(super) async fn prospects_are_found_by_what_is_asked(test_store: &TestStore)
     let bob =
         known(store.as_ref(), Lead { company: Some("100% Wool".into()), field: Some("wool".into()), ..lead("Bob") })
             .await;
-    store.edit_prospect(&bob, None, merge(serde_json::json!({"stage": "qualified"}))).await.unwrap();
+    store.edit_record(&bob, None, merge(serde_json::json!({"stage": "qualified"}))).await.unwrap();
     let text = |text: &str| Some(text.to_owned());
     for (filter, found) in [
         (Prospects::default(), vec![&ada, &bob]),
@@ -144,7 +144,7 @@ pub(super) async fn prospects_are_found_by_what_is_asked(test_store: &TestStore)
         (Prospects { search: text("a\0b"), ..Prospects::default() }, vec![]),
         (Prospects { field: text("a\0b"), ..Prospects::default() }, vec![]),
     ] {
-        let (rows, total) = store.prospects(filter.clone(), window(None, 10)).await.unwrap();
+        let (rows, total) = store.records::<Prospect>(filter.clone(), window(None, 10)).await.unwrap();
         let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         assert_eq!(
             (ids, total),
@@ -152,7 +152,7 @@ pub(super) async fn prospects_are_found_by_what_is_asked(test_store: &TestStore)
             "{filter:?}"
         );
     }
-    let (rows, total) = store.prospects(Prospects::default(), window(Some(1), 10)).await.unwrap();
+    let (rows, total) = store.records::<Prospect>(Prospects::default(), window(Some(1), 10)).await.unwrap();
     assert_eq!((rows.len(), rows[0].id.as_str(), total), (1, bob.as_str(), Some(2)));
 }
 
@@ -160,17 +160,17 @@ pub(super) async fn a_deleted_prospect_leaves_nothing_personal(test_store: &Test
     let store = test_store.store();
     let secret = Lead { email: Some("ada@secret.example".into()), ..lead("Secretina") };
     let call = key("clerk", "k-1", "same");
-    let id = store.create_prospect(prospect(secret), Some(call.clone()), shown).await.unwrap().location;
-    store.edit_prospect(&id, None, merge(serde_json::json!({"company": "Secret Ltd"}))).await.unwrap();
-    store.edit_prospect(&id, Some(2), erase()).await.unwrap();
-    assert!(store.prospect(&id).await.unwrap().is_none());
-    assert_eq!(store.prospects(Prospects::default(), window(None, 5)).await.unwrap().1, Some(0));
-    assert!(matches!(store.edit_prospect(&id, None, erase()).await, Err(Error::NotFound(_))));
-    let told = store.told().await.unwrap().events;
-    assert_eq!(told.iter().map(|told| told.sequence).collect::<Vec<_>>(), [1, 2, 3]);
-    assert!(told.iter().all(|told| !told.payload.to_lowercase().contains("secret")), "{told:?}");
-    assert!(told[0].payload.contains("souk.prospect.created") && told[2].payload.contains("souk.prospect.deleted"));
-    let again = store.create_prospect(prospect(lead("Ada")), Some(call), shown).await.unwrap();
+    let id = store.create_record(prospect(secret), Some(call.clone()), shown).await.unwrap().location;
+    store.edit_record(&id, None, merge(serde_json::json!({"company": "Secret Ltd"}))).await.unwrap();
+    store.edit_record(&id, Some(2), erase()).await.unwrap();
+    assert!(store.record::<Prospect>(&id).await.unwrap().is_none());
+    assert_eq!(store.records::<Prospect>(Prospects::default(), window(None, 5)).await.unwrap().1, Some(0));
+    assert!(matches!(store.edit_record(&id, None, erase()).await, Err(Error::NotFound(_))));
+    let events = store.outbox_dump().await.unwrap().events;
+    assert_eq!(events.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(events.iter().all(|event| !event.payload.to_lowercase().contains("secret")), "{events:?}");
+    assert!(events[0].payload.contains("souk.prospect.created") && events[2].payload.contains("souk.prospect.deleted"));
+    let again = store.create_record(prospect(lead("Ada")), Some(call), shown).await.unwrap();
     assert!(again.location != id && again.body == "2", "the answer went with him, his number did not");
     let facts = crate::audit_facts(test_store.url()).await.unwrap();
     let mut last: Vec<i64> = facts.prospects.iter().map(|fact| fact.last_sequence).collect();
@@ -185,7 +185,7 @@ pub(super) async fn a_prospect_becomes_one_customer(test_store: &TestStore) {
     let (done, failed) = at_once(&replicas, 12, |store, _| {
         let id = id.clone();
         async move {
-            let prospect = store.prospect(&id).await?.unwrap();
+            let prospect = store.record::<Prospect>(&id).await?.unwrap();
             convert(store.as_ref(), prospect, "clerk").await
         }
     })
@@ -194,15 +194,15 @@ pub(super) async fn a_prospect_becomes_one_customer(test_store: &TestStore) {
     assert!(done.iter().all(|won| *won == done[0] && won.customer_id.is_some() && won.version == 2), "{done:?}");
     let (customers, _) = store.customers(crate::store::Filter::default(), window(None, 5)).await.unwrap();
     assert_eq!((customers.len(), customers[0].name()), (1, "Ada Example"));
-    let told = store.told().await.unwrap().events;
-    let converted = told.iter().filter(|told| told.payload.contains("souk.prospect.converted")).count();
+    let events = store.outbox_dump().await.unwrap().events;
+    let converted = events.iter().filter(|event| event.payload.contains("souk.prospect.converted")).count();
     assert_eq!(converted, 1);
 
     let second = known(store.as_ref(), Lead { email: Some("ADA@example.org".into()), ..lead("Ada") }).await;
-    let second = store.prospect(&second).await.unwrap().unwrap();
+    let second = store.record::<Prospect>(&second).await.unwrap().unwrap();
     let linked = convert(store.as_ref(), second, "clerk").await.unwrap();
     assert_eq!(linked.customer_id, done[0].customer_id, "who has the address is linked");
-    let nameless = store.prospect(&known(store.as_ref(), lead("Bob")).await).await.unwrap().unwrap();
+    let nameless = store.record::<Prospect>(&known(store.as_ref(), lead("Bob")).await).await.unwrap().unwrap();
     let stranger = convert(store.as_ref(), nameless, "clerk").await.unwrap();
     assert!(stranger.customer_id != linked.customer_id);
 }
@@ -212,30 +212,38 @@ pub(super) async fn an_event_makes_one_activity_for_ever(test_store: &TestStore)
     let store = test_store.store();
     let make = |n: usize| {
         let (id, now) = (crate::consumer::activity_of("/souk/customer", &(n % 3).to_string()), Timestamp::now());
-        Activity::of_prospect(id, Heard::Created, "Ada Example", Some(ProspectId::trusted("p".into())), now, now)
+        Activity::of_prospect(
+            id,
+            ProspectEvent::Created,
+            "Ada Example",
+            Some(ProspectId::trusted("p".into())),
+            now,
+            now,
+        )
     };
-    let (done, failed) = at_once(&replicas, 18, |store, n| async move { store.note_activity(make(n)).await }).await;
+    let (done, failed) =
+        at_once(&replicas, 18, |store, n| async move { store.insert_record_once(make(n)).await }).await;
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(done.iter().filter(|made| **made).count(), 3);
-    let (rows, _) = store.activities(Activities::default(), window(None, 9)).await.unwrap();
+    let (rows, _) = store.records::<Activity>(Activities::default(), window(None, 9)).await.unwrap();
     assert_eq!(rows.iter().map(|row| row.number).collect::<Vec<_>>(), [1, 2, 3]);
     assert!(rows.iter().all(|row| row.by_event && row.plan.name == "Prospect created: Ada Example"));
 
     let erase: Edit<Activity> = Arc::new(|before: &Activity| {
         let after = before.erased(Timestamp::now());
-        Ok(Some(Step { tells: None, erases: Some(events::activity_data(&after)), after }))
+        Ok(Some(Step { event: None, redaction: Some(events::activity_data(&after)), after }))
     });
     let gone = rows[0].id.as_str();
-    store.edit_activity(gone, Some(1), erase).await.unwrap();
+    store.edit_record(gone, Some(1), erase).await.unwrap();
     for n in 0..3 {
-        assert!(!store.note_activity(make(n)).await.unwrap(), "what was deleted does not come again");
+        assert!(!store.insert_record_once(make(n)).await.unwrap(), "what was deleted does not come again");
     }
-    assert!(store.activity(gone).await.unwrap().is_none());
-    assert_eq!(store.activities(Activities::default(), window(None, 9)).await.unwrap().1, Some(2));
-    let told = store.told().await.unwrap().events;
-    assert_eq!(told.len(), 3);
-    assert!(told.iter().all(|told| told.topic == "customers" && told.subject.starts_with("activity/")));
-    let redacted = told.iter().find(|told| told.subject == format!("activity/{gone}")).unwrap();
+    assert!(store.record::<Activity>(gone).await.unwrap().is_none());
+    assert_eq!(store.records::<Activity>(Activities::default(), window(None, 9)).await.unwrap().1, Some(2));
+    let events = store.outbox_dump().await.unwrap().events;
+    assert_eq!(events.len(), 3);
+    assert!(events.iter().all(|event| event.topic == "customers" && event.subject.starts_with("activity/")));
+    let redacted = events.iter().find(|event| event.subject == format!("activity/{gone}")).unwrap();
     assert!(!redacted.payload.contains("Ada"), "{}", redacted.payload);
 }
 
@@ -255,7 +263,7 @@ pub(super) async fn activities_are_found_by_day_and_prospect(test_store: &TestSt
         (Activities { number: Some(1), ..Activities::default() }, vec![&fair]),
         (Activities { prospect_id: text("\0"), ..Activities::default() }, vec![]),
     ] {
-        let (rows, total) = store.activities(filter.clone(), window(None, 10)).await.unwrap();
+        let (rows, total) = store.records::<Activity>(filter.clone(), window(None, 10)).await.unwrap();
         let ids: Vec<&str> = rows.iter().map(|row| row.id.as_str()).collect();
         assert_eq!(
             (ids, total),
@@ -265,11 +273,11 @@ pub(super) async fn activities_are_found_by_day_and_prospect(test_store: &TestSt
     }
     let forget: Edit<Activity> = Arc::new(|before: &Activity| {
         let plan = before.plan.merged(&serde_json::json!({"prospect_id": null}))?;
-        Ok(before.changed(plan, Timestamp::now()).map(|after| Step { after, tells: None, erases: None }))
+        Ok(before.changed(plan, Timestamp::now()).map(|after| Step { after, event: None, redaction: None }))
     });
-    let changed = store.edit_activity(&visit, None, forget).await.unwrap();
+    let changed = store.edit_record(&visit, None, forget).await.unwrap();
     assert_eq!((changed.plan.prospect_id.as_ref(), changed.version, changed.sequence), (None, 2, 1));
-    assert_eq!(store.activity(&visit).await.unwrap().unwrap(), changed);
+    assert_eq!(store.record::<Activity>(&visit).await.unwrap().unwrap(), changed);
 }
 
 pub(super) async fn what_is_told_of_all_kinds_waits_and_is_marked(test_store: &TestStore) {
@@ -277,7 +285,7 @@ pub(super) async fn what_is_told_of_all_kinds_waits_and_is_marked(test_store: &T
     make(store.as_ref(), named("Ada")).await.unwrap();
     let id = known(store.as_ref(), lead("Bob")).await;
     plan(store.as_ref(), "Fair", "2026-05-04", None).await;
-    store.edit_prospect(&id, None, merge(serde_json::json!({"field": "wool"}))).await.unwrap();
+    store.edit_record(&id, None, merge(serde_json::json!({"field": "wool"}))).await.unwrap();
     assert_eq!(outbox.backlog().await.unwrap().0, 4);
     let shards: Vec<i64> = (0..bus::outbox::SHARDS).collect();
     let mut topics = Vec::new();
@@ -294,8 +302,8 @@ pub(super) async fn what_is_told_of_all_kinds_waits_and_is_marked(test_store: &T
         outbox.mark_published(&waiting.into_iter().map(|waiting| waiting.id).collect::<Vec<_>>()).await.unwrap();
     }
     topics.sort();
-    let told: Vec<(&str, i64)> = topics.iter().map(|(topic, sequence)| (topic.as_str(), *sequence)).collect();
-    assert_eq!(told, [("customers", 1), ("customers", 1), ("prospect-events", 1), ("prospect-events", 2)]);
+    let events: Vec<(&str, i64)> = topics.iter().map(|(topic, sequence)| (topic.as_str(), *sequence)).collect();
+    assert_eq!(events, [("customers", 1), ("customers", 1), ("prospect-events", 1), ("prospect-events", 2)]);
     assert_eq!(outbox.backlog().await.unwrap(), (0, None));
-    assert!(store.told().await.unwrap().events.iter().all(|told| told.published));
+    assert!(store.outbox_dump().await.unwrap().events.iter().all(|event| event.published));
 }

@@ -1,17 +1,21 @@
-//! Prospects and activities in SQL: their rows, and the lists of them.
+//! Prospects and activities in SQL: their rows, and the conditions of their lists.
 
-use commerce::page::PageRequest;
 use commerce::{CustomerId, Timestamp};
-use db::{Row, Value};
+use db::{Filter, Row, Value};
 
-use super::records::{self, Rows};
-use super::{SqlStore, StoreFuture};
+use super::records::Rows;
 use crate::domain::{Activity, ActivityId, Day, Lead, Planned, Prospect, ProspectId, Stage};
 use crate::error::Error;
-use crate::store::LeadFact;
-use crate::store::Render;
-use crate::store::leads::{Activities, Edit, Leads, Listed, Prospects};
-use idempotency::{Key, StoredResponse};
+use crate::store::{Activities, Prospects};
+
+/// Adds a condition for each value that is set.
+fn and_set(conditions: &mut Filter, wanted: impl IntoIterator<Item = (&'static str, Option<String>)>) {
+    for (condition, value) in wanted {
+        if let Some(value) = value {
+            conditions.and(condition, value);
+        }
+    }
+}
 
 impl Rows for Prospect {
     const TABLE: &'static str = "prospects";
@@ -36,6 +40,17 @@ impl Rows for Prospect {
         "sequence",
         "deleted_at",
     ];
+
+    fn filter(filter: Prospects, conditions: &mut Filter) {
+        let Prospects { stage, field, owner, search, number } = filter;
+        and_set(conditions, [("stage = ?", stage), ("field = ?", field), ("owner = ?", owner)]);
+        if let Some(search) = search {
+            conditions.and_contains("search", &search);
+        }
+        if let Some(number) = number {
+            conditions.and("number = ?", number);
+        }
+    }
 
     fn row(&self) -> Vec<Value> {
         let lead = &self.lead;
@@ -107,6 +122,15 @@ impl Rows for Activity {
         "deleted_at",
     ];
 
+    fn filter(filter: Activities, conditions: &mut Filter) {
+        let Activities { date, from, to, prospect_id, number } = filter;
+        let texts = [("date = ?", date), ("date >= ?", from), ("date <= ?", to), ("prospect_id = ?", prospect_id)];
+        and_set(conditions, texts);
+        if let Some(number) = number {
+            conditions.and("number = ?", number);
+        }
+    }
+
     fn row(&self) -> Vec<Value> {
         vec![
             self.id.as_str().into(),
@@ -139,107 +163,5 @@ impl Rows for Activity {
             sequence: row.get("sequence")?,
             deleted_at: row.get::<Option<i64>>("deleted_at")?.map(Timestamp::from_micros),
         })
-    }
-}
-
-const THERE: &str = "deleted_at is null";
-
-fn nothing<T>(window: &PageRequest<i64>) -> Listed<T> {
-    (Vec::new(), window.include_total.then_some(0))
-}
-
-async fn prospects(store: &SqlStore, filter: Prospects, window: PageRequest<i64>) -> Result<Listed<Prospect>, Error> {
-    if filter.is_futile() {
-        return Ok(nothing(&window));
-    }
-    let mut conditions = db::Filter::new(THERE);
-    for (condition, value) in [("stage = ?", filter.stage), ("field = ?", filter.field), ("owner = ?", filter.owner)] {
-        if let Some(value) = value {
-            conditions.and(condition, value);
-        }
-    }
-    if let Some(search) = filter.search {
-        conditions.and_contains("search", &search);
-    }
-    if let Some(number) = filter.number {
-        conditions.and("number = ?", number);
-    }
-    records::list(store, conditions, window).await
-}
-
-async fn activities(store: &SqlStore, filter: Activities, window: PageRequest<i64>) -> Result<Listed<Activity>, Error> {
-    if filter.is_futile() {
-        return Ok(nothing(&window));
-    }
-    let mut conditions = db::Filter::new(THERE);
-    for (condition, value) in [
-        ("date = ?", filter.date),
-        ("date >= ?", filter.from),
-        ("date <= ?", filter.to),
-        ("prospect_id = ?", filter.prospect_id),
-    ] {
-        if let Some(value) = value {
-            conditions.and(condition, value);
-        }
-    }
-    if let Some(number) = filter.number {
-        conditions.and("number = ?", number);
-    }
-    records::list(store, conditions, window).await
-}
-
-impl Leads for SqlStore {
-    fn create_prospect(
-        &self,
-        new: Prospect,
-        key: Option<Key>,
-        render: Render<Prospect>,
-    ) -> StoreFuture<'_, StoredResponse> {
-        Box::pin(records::create(self, new, key, render))
-    }
-
-    fn prospect<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Prospect>> {
-        Box::pin(records::find(self, id))
-    }
-
-    fn prospects(&self, filter: Prospects, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Prospect>> {
-        Box::pin(prospects(self, filter, window))
-    }
-
-    fn edit_prospect<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Prospect>) -> StoreFuture<'a, Prospect> {
-        Box::pin(records::edit(self, id, seen, edit))
-    }
-
-    fn create_activity(
-        &self,
-        new: Activity,
-        key: Option<Key>,
-        render: Render<Activity>,
-    ) -> StoreFuture<'_, StoredResponse> {
-        Box::pin(records::create(self, new, key, render))
-    }
-
-    fn note_activity(&self, new: Activity) -> StoreFuture<'_, bool> {
-        Box::pin(records::note(self, new))
-    }
-
-    fn activity<'a>(&'a self, id: &'a str) -> StoreFuture<'a, Option<Activity>> {
-        Box::pin(records::find(self, id))
-    }
-
-    fn activities(&self, filter: Activities, window: PageRequest<i64>) -> StoreFuture<'_, Listed<Activity>> {
-        Box::pin(activities(self, filter, window))
-    }
-
-    fn edit_activity<'a>(&'a self, id: &'a str, seen: Option<i64>, edit: Edit<Activity>) -> StoreFuture<'a, Activity> {
-        Box::pin(records::edit(self, id, seen, edit))
-    }
-
-    fn prospect_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>> {
-        Box::pin(records::facts::<Prospect>(self, after))
-    }
-
-    fn activity_facts<'a>(&'a self, after: &'a str) -> StoreFuture<'a, Vec<LeadFact>> {
-        Box::pin(records::facts::<Activity>(self, after))
     }
 }
