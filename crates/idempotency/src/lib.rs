@@ -4,6 +4,8 @@
 //! A key belongs to one subject and route. The first request under a key stores its fingerprint, and its response in the transaction
 //! of its effect. A repeat with the same fingerprint gets that response byte for byte; one with another fingerprint is refused (422).
 
+mod table;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -14,13 +16,15 @@ use http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 
+pub use table::{Reused, Table, lock};
+
 /// The header.
 pub const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// Longest key, in characters.
 pub const LONGEST: usize = 255;
 
-/// A key as one subject uses it on one route, and what it is used for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A key as one subject uses it on one route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The user or service that sends it.
     pub subject: String,
@@ -28,25 +32,44 @@ pub struct Key {
     pub route: &'static str,
     /// The key itself.
     pub key: String,
-    /// Of the request.
-    pub fingerprint: Fingerprint,
 }
 
 impl Key {
     /// A key that a client chose, wherever it stands in the request; 400 if it is malformed.
-    pub fn parse(key: &str, subject: &str, route: &'static str, request: &impl Serialize) -> Result<Self, Problem> {
-        let key = checked(key)?.to_owned();
-        Ok(Self { subject: subject.to_owned(), route, key, fingerprint: Fingerprint::of(request) })
+    pub fn parse(key: &str, subject: &str, route: &'static str) -> Result<Self, Problem> {
+        Ok(Self { subject: subject.to_owned(), route, key: checked(key)?.to_owned() })
     }
 
     /// The key in the `Idempotency-Key` header, if there is one.
+    pub fn from_headers(headers: &HeaderMap, subject: &str, route: &'static str) -> Result<Option<Self>, Problem> {
+        header(headers)?.map(|key| Self::parse(key, subject, route)).transpose()
+    }
+
+    /// The name of its lock in the store.
+    pub fn lock_name(&self) -> String {
+        format!("key/{}/{}/{}", self.subject, self.route, self.key)
+    }
+}
+
+/// A request under its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedRequest {
+    /// The key.
+    pub key: Key,
+    /// The fingerprint of the request.
+    pub fingerprint: Fingerprint,
+}
+
+impl KeyedRequest {
+    /// The request under the key in the `Idempotency-Key` header, if there is one.
     pub fn from_headers(
         headers: &HeaderMap,
         subject: &str,
         route: &'static str,
         request: &impl Serialize,
     ) -> Result<Option<Self>, Problem> {
-        header(headers)?.map(|key| Self::parse(key, subject, route, request)).transpose()
+        let key = Key::from_headers(headers, subject, route)?;
+        Ok(key.map(|key| Self { key, fingerprint: Fingerprint::of(request) }))
     }
 }
 
@@ -82,9 +105,12 @@ impl Fingerprint {
     /// Of a parsed request.
     pub fn of(request: &impl Serialize) -> Self {
         // Requests are structs of texts and numbers, which always serialise.
-        let json = serde_json::to_vec(request).unwrap_or_default();
+        Self::of_json(&serde_json::to_vec(request).unwrap_or_default())
+    }
+
+    fn of_json(json: &[u8]) -> Self {
         let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, &json).as_ref());
+        hash.copy_from_slice(digest(&SHA256, json).as_ref());
         Self(hash)
     }
 
@@ -93,9 +119,10 @@ impl Fingerprint {
         BASE64_URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    /// Whether a stored fingerprint is this one. It may be in hexadecimal digits or in base64.
+    /// Whether a stored fingerprint is this one. It may be in hexadecimal digits, in base64, or the whole request, as earlier versions
+    /// of the stock service stored it.
     pub fn is(self, stored: &str) -> bool {
-        self.to_string() == stored || self.to_base64() == stored
+        self.to_string() == stored || self.to_base64() == stored || self == Self::of_json(stored.as_bytes())
     }
 }
 
@@ -154,18 +181,18 @@ mod tests {
 
     #[test]
     fn a_key_is_short_and_printable_or_refused_with_400() {
-        let parse = |key: &str| Key::parse(key, "u-1", "orders", &json!({}));
+        let parse = |key: &str| Key::parse(key, "u-1", "orders");
         assert_eq!(parse(" a b").expect("a key").key, " a b", "only a header is trimmed");
         for bad in ["", "  ", "a\tb", "é", &"k".repeat(256)] {
             let problem = parse(bad).expect_err(bad);
             assert_eq!((problem.kind(), problem.code()), (Kind::Unreadable, "idempotency_key.malformed"), "{bad:?}");
         }
         let mut headers = HeaderMap::new();
-        assert_eq!(Key::from_headers(&headers, "u-1", "orders", &json!({})).expect("none"), None);
+        assert_eq!(Key::from_headers(&headers, "u-1", "orders").expect("none"), None);
         headers.insert(HEADER, HeaderValue::from_static(" a b "));
         assert_eq!(header(&headers).expect("a key"), Some("a b"));
         headers.insert(HEADER, HeaderValue::from_bytes(b"\xff").expect("opaque"));
-        assert!(Key::from_headers(&headers, "u-1", "orders", &json!({})).is_err());
+        assert!(Key::from_headers(&headers, "u-1", "orders").is_err());
     }
 
     #[test]
@@ -174,6 +201,7 @@ mod tests {
         assert_eq!(hash, Fingerprint::of(&json!({"a": 1})));
         assert_ne!(hash, Fingerprint::of(&json!({"a": 2})));
         assert_eq!(hash.to_string(), "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862");
-        assert!(hash.is(&hash.to_string()) && hash.is(&hash.to_base64()) && !hash.is(""));
+        assert!(hash.is(&hash.to_string()) && hash.is(&hash.to_base64()) && hash.is(r#"{"a":1}"#));
+        assert!(!hash.is("") && !hash.is(r#"{"a":2}"#));
     }
 }

@@ -1,7 +1,5 @@
 //! Settings of the order service.
 
-use std::net::IpAddr;
-
 use commerce::Currency;
 use serde::{Deserialize, Serialize};
 use service::Common;
@@ -68,14 +66,4 @@ impl Default for Config {
     }
 }
 
-impl chassis::Settings for Config {
-    fn bind(&self) -> (IpAddr, u16, Option<u16>) {
-        (self.common.bind, self.common.port, None)
-    }
-}
-
-impl service::Settings for Config {
-    fn common(&mut self) -> &mut Common {
-        &mut self.common
-    }
-}
+service::settings!(Config);

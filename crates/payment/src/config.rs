@@ -1,6 +1,6 @@
 //! The settings of this service.
 
-use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use chassis::config::ConfigError;
 use commerce::{Amount, Currency};
@@ -68,12 +68,6 @@ impl Default for Config {
             outbox_days: 7,
             tombstone_days: 30,
         }
-    }
-}
-
-impl chassis::Settings for Config {
-    fn bind(&self) -> (IpAddr, u16, Option<u16>) {
-        (self.common.bind, self.common.port, Some(self.grpc_port))
     }
 }
 
@@ -161,8 +155,4 @@ impl<'de> Deserialize<'de> for Money {
     }
 }
 
-impl service::Settings for Config {
-    fn common(&mut self) -> &mut Common {
-        &mut self.common
-    }
-}
+service::settings!(Config, grpc_port);

@@ -1,7 +1,5 @@
 //! The settings of this service.
 
-use std::net::IpAddr;
-
 use commerce::Currency;
 use serde::{Deserialize, Serialize};
 use service::Common;
@@ -27,14 +25,4 @@ impl Default for Config {
     }
 }
 
-impl chassis::Settings for Config {
-    fn bind(&self) -> (IpAddr, u16, Option<u16>) {
-        (self.common.bind, self.common.port, None)
-    }
-}
-
-impl service::Settings for Config {
-    fn common(&mut self) -> &mut Common {
-        &mut self.common
-    }
-}
+service::settings!(Config);

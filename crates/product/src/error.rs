@@ -17,8 +17,8 @@ pub(crate) enum Error {
     #[error("there is or was another product with the id {0}")]
     IdTaken(String),
     /// The key came before with something else.
-    #[error("this idempotencyKey was used with other arguments")]
-    KeyReused,
+    #[error(transparent)]
+    KeyReused(#[from] idempotency::Reused),
     /// The caller has seen an older version.
     #[error("it has changed meanwhile")]
     Stale {
@@ -51,7 +51,7 @@ impl Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) => Kind::NotFound,
-            Self::Invalid(_) | Self::KeyReused | Self::Page(_) => Kind::Invalid,
+            Self::Invalid(_) | Self::KeyReused(_) | Self::Page(_) => Kind::Invalid,
             Self::IdTaken(_) => Kind::Conflict,
             Self::Stale { .. } => Kind::Stale,
             Self::Unauthenticated => Kind::Unauthenticated,
@@ -82,7 +82,7 @@ impl From<Error> for Problem {
             Error::Store(_) => Self::new(kind, detail).because(error),
             Error::NotFound(_) => Self::new(kind, detail).with_code("product.not_found"),
             Error::IdTaken(_) => Self::new(kind, detail).with_code("product.id_taken"),
-            Error::KeyReused => Self::new(kind, detail).with_code("idempotency_key.reused"),
+            Error::KeyReused(_) => Self::new(kind, detail).with_code("idempotency_key.reused"),
             _ => Self::new(kind, detail),
         }
     }

@@ -32,6 +32,25 @@ pub trait Settings: chassis::Settings + Send {
     fn common(&mut self) -> &mut Common;
 }
 
+/// Implements [`Settings`] for a struct with the common settings in a field `common`, and the port of gRPC in the named field if it
+/// has one.
+#[macro_export]
+macro_rules! settings {
+    ($config:ident $(, $grpc_port:ident)?) => {
+        impl chassis::Settings for $config {
+            fn bind(&self) -> (std::net::IpAddr, u16, Option<u16>) {
+                (self.common.bind, self.common.port, None $(.or(Some(self.$grpc_port)))?)
+            }
+        }
+
+        impl $crate::Settings for $config {
+            fn common(&mut self) -> &mut $crate::Common {
+                &mut self.common
+            }
+        }
+    };
+}
+
 /// A service with a store and the event bus.
 pub trait Service: 'static {
     /// Its name in logs, metrics, tokens and settings.

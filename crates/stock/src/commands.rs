@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use commerce::{OrderId, PlaceId, ProductId};
+use idempotency::KeyedRequest;
 
 use crate::{
     domain::{
@@ -10,7 +11,7 @@ use crate::{
         StockKey,
     },
     error::Error,
-    store::{idempotency_keys::KeyedRequest, unit_of_work::LoadSet},
+    store::unit_of_work::LoadSet,
 };
 
 /// A change of stock that a caller or an event asks for.
@@ -68,7 +69,7 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Adjustment(rejection) => Self::Adjustment(rejection),
-            Refusal::KeyReused => Self::KeyReused,
+            Refusal::KeyReused => idempotency::Reused.into(),
             Refusal::UnknownPlace(place_id) => Self::UnknownPlace(place_id.to_string()),
         }
     }

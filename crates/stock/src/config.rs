@@ -1,6 +1,6 @@
 //! The settings of this service.
 
-use std::{net::IpAddr, time::Duration};
+use std::time::Duration;
 
 use commerce::PlaceId;
 use serde::{Deserialize, Serialize};
@@ -57,12 +57,6 @@ impl Default for Config {
     }
 }
 
-impl chassis::Settings for Config {
-    fn bind(&self) -> (IpAddr, u16, Option<u16>) {
-        (self.common.bind, self.common.port, Some(self.grpc_port))
-    }
-}
-
 impl Config {
     /// How long a reservation is held before the order service is asked.
     pub(crate) fn hold(&self) -> Duration {
@@ -75,8 +69,4 @@ impl Config {
     }
 }
 
-impl service::Settings for Config {
-    fn common(&mut self) -> &mut Common {
-        &mut self.common
-    }
-}
+service::settings!(Config, grpc_port);

@@ -22,8 +22,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Adjustment(#[from] AdjustmentRejection),
     /// The Idempotency-Key was used for another request.
-    #[error("the Idempotency-Key was used for another request")]
-    KeyReused,
+    #[error(transparent)]
+    KeyReused(#[from] idempotency::Reused),
     /// The id of a new place is taken by a different place.
     #[error("place {0} exists already and is another one")]
     PlaceExists(String),
@@ -55,7 +55,7 @@ impl Error {
             Self::Store(_) | Self::Corrupt(_) | Self::UnexpectedOutcome => Kind::Internal,
             Self::Transition(TransitionError::Differs { .. }) => Kind::Forbidden,
             Self::Transition(TransitionError::TooMany { .. }) => Kind::Invalid,
-            Self::Adjustment(AdjustmentRejection::UnknownPlace { .. }) | Self::KeyReused => Kind::Invalid,
+            Self::Adjustment(AdjustmentRejection::UnknownPlace { .. }) | Self::KeyReused(_) => Kind::Invalid,
             Self::Adjustment(_) | Self::PlaceExists(_) | Self::IdReused(_) | Self::Transition(_) => Kind::Conflict,
             Self::UnknownPlace(_) | Self::UnknownReplenishment(_) => Kind::NotFound,
             Self::CatalogueUnreachable(_) | Self::Stopping => Kind::Unavailable,
@@ -116,7 +116,7 @@ impl From<Error> for Problem {
             Error::Transition(TransitionError::Short { available, .. }) => {
                 Self::new(kind, detail).with_code("stock.short").with("available", available)
             }
-            Error::KeyReused => idempotency::reused(),
+            Error::KeyReused(_) => idempotency::reused(),
             Error::PlaceExists(_) => Self::new(kind, detail).with_code("place.exists"),
             Error::IdReused(_) => Self::new(kind, detail).with_code("replenishment.id_reused"),
             Error::UnknownPlace(_) => Self::new(kind, detail).with_code("place.not_found"),

@@ -8,6 +8,7 @@ use bus::{Event, Relay};
 use chassis::CrashPoints;
 use commerce::{Id, PlaceId, Timestamp};
 use db::{Db, Tx};
+use idempotency::KeyedRequest;
 
 use crate::{
     commands::{Command, Outcome, Refusal},
@@ -15,7 +16,7 @@ use crate::{
     error::Error,
     events, reorder,
     store::{
-        idempotency_keys::{self, KeyedRequest},
+        idempotency_keys,
         unit_of_work::{self, LoadSet},
     },
 };
@@ -181,27 +182,25 @@ async fn adjust(
     keyed: Option<&KeyedRequest>,
 ) -> Result<Outcome, Error> {
     let mut requests = requests.to_vec();
-    if let Some(keyed) = keyed {
-        // The key leads to the id of the first request; the id leads to its adjustment.
-        match idempotency_keys::find(tx, keyed).await {
-            Ok(None) => {}
-            Ok(Some(id)) => {
-                unit_of_work::load_adjustment(tx, &id, unit).await?;
-                requests.iter_mut().for_each(|request| request.id.clone_from(&id));
-            }
-            Err(Error::KeyReused) => return Ok(Outcome::Refused(Refusal::KeyReused)),
-            Err(error) => return Err(error),
+    // The key leads to the id of the first request; the id leads to its adjustment.
+    match idempotency_keys::find(tx, keyed).await {
+        Ok(None) => {}
+        Ok(Some(id)) => {
+            unit_of_work::load_adjustment(tx, &id, unit).await?;
+            requests.iter_mut().for_each(|request| request.id.clone_from(&id));
         }
+        Err(Error::KeyReused(_)) => return Ok(Outcome::Refused(Refusal::KeyReused)),
+        Err(error) => return Err(error),
     }
     let known = unit.new_adjustments.len();
     let adjustments = match unit.adjust(&requests) {
         Ok(adjustments) => adjustments,
         Err(rejection) => return Ok(Outcome::Refused(Refusal::Adjustment(rejection))),
     };
-    if let (Some(keyed), [first, ..]) = (keyed, adjustments.as_slice())
+    if let [first, ..] = adjustments.as_slice()
         && unit.new_adjustments.len() > known
     {
-        idempotency_keys::remember(tx, keyed, &first.request.id, unit.now).await?;
+        idempotency_keys::store(tx, keyed, &first.request.id, unit.now).await?;
     }
     Ok(Outcome::Adjusted(adjustments))
 }

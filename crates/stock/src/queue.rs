@@ -5,13 +5,13 @@ use std::time::Duration;
 use batch::CommandQueue;
 use chassis::Context;
 use commerce::OrderId;
+use idempotency::KeyedRequest;
 
 use crate::{
     commands::{Command, Outcome},
     domain::{Adjustment, AdjustmentRequest, Level, ReservationRequest, ReservationState, Reserved, StockKey},
     error::Error,
     executor::Executor,
-    store::idempotency_keys::KeyedRequest,
 };
 
 /// Most calls that share a transaction.

@@ -2,6 +2,7 @@
 
 use commerce::{Id, PlaceId, Timestamp};
 use db::Tx;
+use idempotency::KeyedRequest;
 
 use crate::{
     domain::{GoodsMovement, Replenishment, StockKey, Transition, TransitionError, UnitOfWork},
@@ -9,8 +10,7 @@ use crate::{
     events,
     executor::Executor,
     store::{
-        idempotency_keys::{self, KeyedRequest},
-        replenishments,
+        idempotency_keys, replenishments,
         unit_of_work::{self, LoadSet},
     },
 };
@@ -37,9 +37,7 @@ pub(crate) async fn request(
     db::retry(|| async move {
         let mut tx = executor.db.write().await?;
         let mut id = request.id.clone();
-        if let Some(keyed) = keyed
-            && let Some(first) = idempotency_keys::find(&mut tx, keyed).await?
-        {
+        if let Some(first) = idempotency_keys::find(&mut tx, keyed).await? {
             id = Some(first);
         }
         let now = Timestamp::now();
@@ -67,9 +65,7 @@ pub(crate) async fn request(
         );
         new.reason.clone_from(&request.reason);
         replenishments::insert(&mut tx, &mut new).await?;
-        if let Some(keyed) = keyed {
-            idempotency_keys::remember(&mut tx, keyed, &new.id, now).await?;
-        }
+        idempotency_keys::store(&mut tx, keyed, &new.id, now).await?;
         bus::outbox::append(&mut tx, crate::NAME, vec![events::replenishment(&new)]).await?;
         tx.commit().await?;
         executor.wake_relay();
@@ -90,9 +86,7 @@ pub(crate) async fn transition(
         let mut tx = executor.db.write().await?;
         let mut replenishment =
             replenishments::lock(&mut tx, id).await?.ok_or_else(|| Error::UnknownReplenishment(id.to_owned()))?;
-        if let Some(keyed) = keyed
-            && idempotency_keys::find(&mut tx, keyed).await?.is_some()
-        {
+        if idempotency_keys::find(&mut tx, keyed).await?.is_some() {
             return Ok(replenishment);
         }
         let now = Timestamp::now();
@@ -100,9 +94,7 @@ pub(crate) async fn transition(
         let mut unit = UnitOfWork { now, ..UnitOfWork::default() };
         move_goods(&mut tx, &mut unit, &replenishment, goods, actor).await?;
         replenishments::save(&mut tx, &replenishment).await?;
-        if let Some(keyed) = keyed {
-            idempotency_keys::remember(&mut tx, keyed, &replenishment.id, now).await?;
-        }
+        idempotency_keys::store(&mut tx, keyed, &replenishment.id, now).await?;
         bus::outbox::append(&mut tx, crate::NAME, vec![events::replenishment(&replenishment)]).await?;
         executor.commit(tx, unit).await?;
         Ok(replenishment)

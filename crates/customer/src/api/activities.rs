@@ -9,7 +9,7 @@ use chassis::{Json, Path, Problem, conditional};
 use commerce::Timestamp;
 use commerce::page::{Page, PageQuery};
 use http::{HeaderMap, StatusCode};
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 use serde::Deserialize;
 use serde_json::Value;
 use service::List;
@@ -82,7 +82,7 @@ pub(super) async fn create_activity(
     headers: HeaderMap,
     Json(body): Json<Plan>,
 ) -> Result<StoredResponse, Problem> {
-    let key = Key::from_headers(&headers, &caller.subject, ROUTE, &body)?;
+    let key = KeyedRequest::from_headers(&headers, &caller.subject, ROUTE, &body)?;
     let plan = body.checked().map_err(Error::Invalid)?;
     known(&api, &plan, None).await?;
     let new = Activity::new(ActivityId::new(), plan, Timestamp::now());

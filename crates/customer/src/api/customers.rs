@@ -8,7 +8,7 @@ use commerce::CustomerId;
 use commerce::page::{Page, PageQuery};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, StatusCode};
-use idempotency::{Fingerprint, Key, StoredResponse};
+use idempotency::{Fingerprint, KeyedRequest, StoredResponse};
 use serde::{Deserialize, Serialize};
 use service::List;
 use utoipa::{IntoParams, ToSchema};
@@ -122,7 +122,7 @@ pub(super) async fn create_customer(
     Json(body): Json<CreateCustomer>,
 ) -> Result<StoredResponse, Problem> {
     let created_from = Fingerprint::of(&body).to_base64();
-    let key = Key::from_headers(&headers, &caller.subject, ROUTE, &body)?;
+    let key = KeyedRequest::from_headers(&headers, &caller.subject, ROUTE, &body)?;
     let profile = Profile {
         name: body.name,
         first_name: body.first_name,

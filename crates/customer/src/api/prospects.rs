@@ -9,7 +9,7 @@ use chassis::{Json, Path, Problem, conditional};
 use commerce::page::{Page, PageQuery};
 use commerce::{Timestamp, UserId};
 use http::{HeaderMap, StatusCode};
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service::List;
@@ -94,7 +94,7 @@ pub(super) async fn create_prospect(
     headers: HeaderMap,
     Json(body): Json<Lead>,
 ) -> Result<StoredResponse, Problem> {
-    let key = Key::from_headers(&headers, &caller.subject, ROUTE, &body)?;
+    let key = KeyedRequest::from_headers(&headers, &caller.subject, ROUTE, &body)?;
     let lead = body.checked().map_err(Error::Invalid)?;
     known(&api, &lead, &Lead::default()).await?;
     let new = Prospect::new(ProspectId::new(), lead, &caller.actor(), Timestamp::now());

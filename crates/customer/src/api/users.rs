@@ -7,7 +7,7 @@ use chassis::{Json, Kind, Path, Problem};
 use commerce::page::{Page, PageQuery};
 use commerce::{CustomerId, Timestamp, UserId};
 use http::{HeaderMap, StatusCode};
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 use serde::{Deserialize, Serialize};
 use service::List;
 use utoipa::{IntoParams, ToSchema};
@@ -216,7 +216,7 @@ pub(super) async fn create_user(
     headers: HeaderMap,
     Json(body): Json<CreateUser>,
 ) -> Result<StoredResponse, Problem> {
-    let key = Key::from_headers(&headers, &caller.subject, ROUTE, &body.fingerprinted())?;
+    let key = KeyedRequest::from_headers(&headers, &caller.subject, ROUTE, &body.fingerprinted())?;
     let roles = check_roles(&body.roles, &body.stores);
     let credentials = Credentials::checked(&body.username, &body.email, body.name, &body.password);
     let (credentials, roles) = match (credentials, roles) {

@@ -36,8 +36,8 @@ pub(crate) enum Error {
     #[error("another user belongs to this customer")]
     CustomerTaken,
     /// The key came before with something else.
-    #[error("this Idempotency-Key was used with another payload")]
-    KeyReused,
+    #[error(transparent)]
+    KeyReused(#[from] idempotency::Reused),
     /// The caller has seen an older version.
     #[error("it has changed meanwhile")]
     Stale {
@@ -116,7 +116,7 @@ impl Error {
             Self::UsernameTaken => "user.username_taken",
             Self::IdTaken => "customer.id_taken",
             Self::CustomerTaken => "user.customer_taken",
-            Self::KeyReused => "idempotency_key.reused",
+            Self::KeyReused(_) => "idempotency_key.reused",
             Self::Anonymised => "customer.anonymised",
             Self::StageMove { .. } => "prospect.stage_move",
             Self::LastAdmin => "user.last_admin",
@@ -131,7 +131,7 @@ impl Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) => Kind::NotFound,
-            Self::Invalid(_) | Self::KeyReused | Self::Page(_) => Kind::Invalid,
+            Self::Invalid(_) | Self::KeyReused(_) | Self::Page(_) => Kind::Invalid,
             Self::Unreadable(_) => Kind::Unreadable,
             Self::EmailTaken
             | Self::UsernameTaken

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bus::outbox::OutboxDump;
 use commerce::page::PageRequest;
 use commerce::{CustomerId, UserId};
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 
 use crate::domain::{Change, Customer, NewCustomer, NewUser, User};
 use crate::error::Error;
@@ -88,7 +88,7 @@ impl Store {
     pub(crate) async fn create_customer(
         &self,
         new: NewCustomer,
-        key: Option<Key>,
+        key: Option<KeyedRequest>,
         render: Render<Customer>,
     ) -> Result<StoredResponse, Error> {
         forward!(self, customers::create(new, key, render))
@@ -129,14 +129,14 @@ impl Store {
     pub(crate) async fn create_user(
         &self,
         new: NewUser,
-        key: Option<Key>,
+        key: Option<KeyedRequest>,
         render: Render<User>,
     ) -> Result<(Option<User>, StoredResponse), Error> {
         forward!(self, users::create(new, key, render))
     }
 
     /// The response that the creation of a user stored under this key.
-    pub(crate) async fn user_response(&self, key: &Key) -> Result<Option<StoredResponse>, Error> {
+    pub(crate) async fn user_response(&self, key: &KeyedRequest) -> Result<Option<StoredResponse>, Error> {
         forward!(self, users::response(key))
     }
 
@@ -199,7 +199,7 @@ impl Store {
     pub(crate) async fn create_record<T: Stored>(
         &self,
         new: T,
-        key: Option<Key>,
+        key: Option<KeyedRequest>,
         render: Render<T>,
     ) -> Result<StoredResponse, Error> {
         forward!(self, records::create(new, key, render))

@@ -23,13 +23,15 @@ use super::{
     },
     order_body::{check_address, not_own_order, own_customer_id},
     orders::{OrderInProgress, deadline, outcome_response, path},
-    request::{self, payload_hash},
+    request::payload_hash,
     require_own_place, require_staff, require_user, response,
 };
+use idempotency::{Key, KeyedRequest};
+
 use crate::{
     app::{
         CartFilter,
-        carts::{self, CartRef, Edit, Edited, KeyedRequest},
+        carts::{self, CartRef, Edit, Edited},
         checkout_cart::{self, CheckoutRequest},
         outcome::Outcome,
         queries, routes,
@@ -76,14 +78,10 @@ pub(super) async fn create(
     OptionalJson(new): OptionalJson<NewCart>,
 ) -> Result<Response, Problem> {
     let new = new.unwrap_or_default();
-    let payload_hash = payload_hash(&new);
     let keyed = match &caller {
         // Without a token, two guests with the same key would get the same cart.
         None => None,
-        Some(caller) => {
-            let key = request::key(&headers, &caller.subject, routes::CARTS)?;
-            key.map(|key| KeyedRequest { key, payload_hash })
-        }
+        Some(caller) => KeyedRequest::from_headers(&headers, &caller.subject, routes::CARTS, &new)?,
     };
     let render = |cart: &Cart| response::rendered(StatusCode::CREATED, &body(&state, cart));
     let answer = carts::create_guest_cart(&state.app, new_guest_id()?, new.place_id, keyed, render).await?;
@@ -195,8 +193,8 @@ pub(super) async fn add_item(
     Json(new): Json<NewItem>,
 ) -> Result<Response, Problem> {
     let cart_ref = authorise(&state, caller.as_ref(), &id).await?;
-    let key = request::key(&headers, &key_subject(caller.as_ref(), &cart_ref), routes::CART_ITEMS)?;
-    let keyed = key.map(|key| KeyedRequest { key, payload_hash: payload_hash(&(&id, &new)) });
+    let subject = key_subject(caller.as_ref(), &cart_ref);
+    let keyed = KeyedRequest::from_headers(&headers, &subject, routes::CART_ITEMS, &(&id, &new))?;
     let (product_id, quantity) = new.check()?;
     let item = carts::new_item(&state.app, &cart_ref, product_id, quantity).await?;
     let location = format!("/api/carts/{}", cart_ref.id);
@@ -277,8 +275,7 @@ pub(super) async fn claim(
     if cart_ref.customer_id.is_none() {
         return Err(Problem::not_found("cart"));
     }
-    let key = request::key(&headers, &caller.subject, routes::CART_CLAIMS)?;
-    let keyed = key.map(|key| KeyedRequest { key, payload_hash: payload_hash(&(&id, &new)) });
+    let keyed = KeyedRequest::from_headers(&headers, &caller.subject, routes::CART_CLAIMS, &(&id, &new))?;
     match edit(&state, &cart_ref, &Edit::Claim(new.guest_id), &headers, keyed.as_ref()).await? {
         Edited::Done(cart, _) => Ok(response::with_etag(Json(body(&state, &cart)).into_response(), cart.version)),
         Edited::Repeated(answer) => Ok(response::stored(&format!("/api/carts/{id}"), answer)),
@@ -337,7 +334,7 @@ async fn checkout_request(
     options: CheckoutOptions,
     headers: &HeaderMap,
 ) -> Result<CheckoutRequest, Problem> {
-    let key = request::key(headers, &caller.subject, routes::CART_CHECKOUTS)?;
+    let key = Key::from_headers(headers, &caller.subject, routes::CART_CHECKOUTS)?;
     let payload_hash = payload_hash(&(&cart.id, &buyer, &options));
     let method = options.payment.as_ref().map(|payment| payment.method).unwrap_or_default();
     if method != PaymentMethod::Card {

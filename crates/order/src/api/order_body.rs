@@ -9,10 +9,9 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{
-    request::{self, payload_hash},
-    require_staff,
-};
+use super::{request::payload_hash, require_staff};
+use idempotency::Key;
+
 use crate::{
     app::{
         place_order::{LineRequest, OrderRequest},
@@ -97,7 +96,7 @@ impl NewOrder {
             Channel::Web => (payload_hash(&(&buyer, &self)), routes::ORDERS),
             Channel::Store => (payload_hash(&(&buyer, &self, "store")), routes::SALES),
         };
-        let key = request::key(headers, &caller.subject, route)?;
+        let key = Key::from_headers(headers, &caller.subject, route)?;
         let mut errors = Vec::new();
         if !(1..=MAX_LINES).contains(&self.lines.len()) {
             errors.push(FieldError::new("lines", "length", format!("1 to {MAX_LINES} lines")));

@@ -5,15 +5,7 @@ use http::{HeaderMap, HeaderName};
 use idempotency::Fingerprint;
 use serde::Serialize;
 
-use crate::app::IdempotencyKey;
-
 const PREFER: HeaderName = HeaderName::from_static("prefer");
-
-/// The Idempotency-Key of a request.
-pub(super) fn key(headers: &HeaderMap, subject: &str, route: &'static str) -> Result<Option<IdempotencyKey>, Problem> {
-    let key = idempotency::header(headers)?;
-    Ok(key.map(|key| IdempotencyKey { subject: subject.to_owned(), route, key: key.to_owned() }))
-}
 
 /// Whether the request asks for an answer without waiting: `Prefer: respond-async` (RFC 7240).
 pub(super) fn respond_async(headers: &HeaderMap) -> bool {

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::{
-    ApiState,
-    orders::find,
-    request::{self, payload_hash},
-    require_manager_or_buyer, require_return_role, require_user, response,
+    ApiState, orders::find, request::payload_hash, require_manager_or_buyer, require_return_role, require_user,
+    response,
 };
+use idempotency::Key;
+
 use crate::{
     app::{
         queries,
@@ -62,7 +62,7 @@ pub(crate) struct NewReturnLine {
 impl NewReturn {
     fn check(self, order: &OrderId, caller: &Caller, headers: &HeaderMap) -> Result<ReturnRequest, Problem> {
         let payload_hash = payload_hash(&(order, &self));
-        let key = request::key(headers, &caller.subject, routes::RETURNS)?;
+        let key = Key::from_headers(headers, &caller.subject, routes::RETURNS)?;
         let mut errors = Vec::new();
         if !(1..=1_000).contains(&self.lines.len()) {
             errors.push(FieldError::new("lines", "length", "1 to 1000 lines"));

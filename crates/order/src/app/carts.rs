@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use chassis::{Kind, Problem};
 use commerce::{CustomerId, Id, OrderId, PlaceId, ProductId, Quantity, Timestamp};
 
-use super::{App, place_order::key_reused};
+use super::App;
+use idempotency::KeyedRequest;
+
 use crate::{
     clients::CALL_TIMEOUT,
     domain::{Cart, CartError, CartId, Item, ItemChange, MAX_ITEMS, Offer},
     error::Error,
-    store::{self, IdempotencyKey, StoredResponse},
+    store::{self, StoredResponse},
 };
 
 /// How often a cart is read and written again when its row changed in between.
@@ -36,12 +38,6 @@ pub(crate) enum Edit {
     Clear,
     /// Moves all items of a guest's cart into this one.
     Claim(String),
-}
-
-/// The Idempotency-Key of a request, with the hash of its payload.
-pub(crate) struct KeyedRequest {
-    pub(crate) key: IdempotencyKey,
-    pub(crate) payload_hash: String,
 }
 
 /// The result of an edit.
@@ -294,10 +290,10 @@ fn refused(why: CartError) -> Problem {
 /// The response to the same request before. Locks the key until the transaction ends.
 async fn find_response(tx: &mut db::Tx, keyed: Option<&KeyedRequest>) -> Result<Option<StoredResponse>, Error> {
     let Some(keyed) = keyed else { return Ok(None) };
-    tx.lock([keyed.key.lock_name()]).await?;
+    idempotency::lock(tx, &keyed.key).await?;
     let Some((_, hash, response)) = store::find_key(tx, &keyed.key).await? else { return Ok(None) };
-    if hash != keyed.payload_hash {
-        return Err(key_reused().into());
+    if !keyed.fingerprint.is(&hash) {
+        return Err(idempotency::reused().into());
     }
     Ok(response)
 }
@@ -309,8 +305,7 @@ async fn store_response(
     response: &StoredResponse,
 ) -> Result<(), Error> {
     if let Some(keyed) = keyed {
-        let (key, hash) = (&keyed.key, &keyed.payload_hash);
-        store::put_key_with_response(tx, key, hash, cart.id.as_str(), cart.updated_at, response).await?;
+        store::put_key_with_response(tx, keyed, cart.id.as_str(), cart.updated_at, response).await?;
     }
     Ok(())
 }

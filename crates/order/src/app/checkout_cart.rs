@@ -10,12 +10,14 @@ use super::{
     App,
     carts::{CartRef, MAX_ATTEMPTS, check_version, contended, load},
     outcome::{Outcome, wait_for_outcome},
-    place_order::{LineRequest, OrderRequest, key_reused, place_order},
+    place_order::{LineRequest, OrderRequest, place_order},
 };
+use idempotency::Key;
+
 use crate::{
     domain::{Address, Cart, Channel, Item, PaymentMethod},
     error::Error,
-    store::{self, IdempotencyKey, StoredResponse, routes},
+    store::{self, StoredResponse, routes},
 };
 
 /// A request to check a cart out.
@@ -27,7 +29,7 @@ pub(crate) struct CheckoutRequest {
     pub(crate) shipping_address: Option<Address>,
     pub(crate) notes: Option<String>,
     pub(crate) payload_hash: String,
-    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) key: Option<Key>,
     pub(crate) actor: String,
     /// The version that the cart must have.
     pub(crate) if_version: Option<i64>,
@@ -124,7 +126,7 @@ fn order_request(cart: &Cart, request: &CheckoutRequest) -> OrderRequest {
 }
 
 fn check_payload(hash: &str, request: &CheckoutRequest) -> Result<(), Problem> {
-    if hash == request.payload_hash { Ok(()) } else { Err(key_reused()) }
+    if hash == request.payload_hash { Ok(()) } else { Err(idempotency::reused()) }
 }
 
 fn empty(cart: &Cart) -> Problem {

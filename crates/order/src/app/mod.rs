@@ -28,7 +28,7 @@ use writer::Writer;
 
 pub(crate) use crate::{
     clients::AvailabilityBound,
-    store::{IdempotencyKey, OrderFilter, StoredResponse, carts::CartFilter, routes},
+    store::{OrderFilter, StoredResponse, carts::CartFilter, routes},
 };
 
 /// What the use cases work with. Cheap to clone.

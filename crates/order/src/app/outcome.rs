@@ -7,10 +7,12 @@ use commerce::OrderId;
 use tokio::time::Instant;
 
 use super::App;
+use idempotency::Key;
+
 use crate::{
     domain::{Order, SagaState, Status},
     error::Error,
-    store::{self, IdempotencyKey, StoredOrder, StoredResponse},
+    store::{self, StoredOrder, StoredResponse},
 };
 
 /// First pause between two reads of an order: about the duration of a saga step.
@@ -34,7 +36,7 @@ pub(crate) enum Outcome {
 pub(crate) async fn wait_for_outcome(
     app: &App,
     id: &OrderId,
-    key: Option<&IdempotencyKey>,
+    key: Option<&Key>,
     deadline: Instant,
 ) -> Result<Outcome, Error> {
     let read = || async {

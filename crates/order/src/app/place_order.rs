@@ -11,6 +11,8 @@ use super::{
     outcome::{Outcome, wait_for_outcome},
     saga_driver,
 };
+use idempotency::Key;
+
 use crate::{
     clients::{CALL_TIMEOUT, Product},
     domain::{
@@ -18,7 +20,7 @@ use crate::{
         StatusChange,
     },
     error::Error,
-    store::{self, IdempotencyKey, InsertOutcome, OrderInsert},
+    store::{self, InsertOutcome, OrderInsert},
 };
 
 /// The largest total: what the payment service takes.
@@ -44,7 +46,7 @@ pub(crate) struct OrderRequest {
     /// The cart that the order is made of, with the version that was read; then `id` is the order id that the cart holds.
     pub(crate) cart: Option<(CartId, i64)>,
     pub(crate) payload_hash: String,
-    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) key: Option<Key>,
     pub(crate) actor: String,
 }
 
@@ -149,7 +151,7 @@ async fn outcome_of(
     }
     if existing.payload_hash != request.payload_hash {
         let problem = match existing.found_by {
-            FoundBy::Key => key_reused(),
+            FoundBy::Key => idempotency::reused(),
             FoundBy::Id => Problem::new(Kind::Conflict, "An order with this id exists, with other contents.")
                 .with_code("order.id_reused")
                 .with("order_id", &existing.id),
@@ -158,11 +160,6 @@ async fn outcome_of(
     }
     let key = request.key.as_ref().filter(|_| existing.found_by == FoundBy::Key);
     wait_for_outcome(app, &existing.id, key, deadline).await
-}
-
-/// The problem of an Idempotency-Key that was used with another payload.
-pub(super) fn key_reused() -> Problem {
-    idempotency::reused()
 }
 
 /// Builds the order at the catalogue's prices. A refusal names every invalid field.

@@ -7,12 +7,14 @@ use commerce::{Amount, OrderId, ReturnId, Timestamp};
 use proto::payment::v1 as payment;
 use tokio::time::Instant;
 
-use super::{App, outcome::poll, place_order::key_reused, require_written};
+use super::{App, outcome::poll, require_written};
+use idempotency::Key;
+
 use crate::{
     domain::{Deltas, Order, PendingWork, RefundStatus, Return, ReturnDraft, ReturnError, plan_return},
     error::Error,
     events,
-    store::{self, IdempotencyKey, StoredResponse, routes},
+    store::{self, StoredResponse, routes},
 };
 
 /// Longest pause before the payment service is called again.
@@ -23,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) struct ReturnRequest {
     pub(crate) draft: ReturnDraft,
     pub(crate) payload_hash: String,
-    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) key: Option<Key>,
     pub(crate) actor: String,
 }
 
@@ -88,7 +90,7 @@ pub(crate) async fn create_return(app: &App, id: &OrderId, request: &ReturnReque
 pub(crate) async fn wait_for_refund(
     app: &App,
     id: &ReturnId,
-    key: Option<&IdempotencyKey>,
+    key: Option<&Key>,
     deadline: Instant,
     render: impl Fn(&Return) -> StoredResponse,
 ) -> Result<StoredResponse, Error> {
@@ -234,7 +236,7 @@ fn refunded_amount(result: &payment::OperationResult, made: &Return) -> Amount {
 
 /// The return that the same key or id made before. Locks both until the transaction ends.
 async fn find_existing(tx: &mut db::Tx, request: &ReturnRequest) -> Result<Option<ReturnId>, Error> {
-    let key_lock = request.key.as_ref().map(IdempotencyKey::lock_name);
+    let key_lock = request.key.as_ref().map(Key::lock_name);
     tx.lock(key_lock.into_iter().chain([format!("return/{}", request.draft.id)])).await?;
     let by_key = match &request.key {
         Some(key) => store::find_key(tx, key).await?,
@@ -242,7 +244,7 @@ async fn find_existing(tx: &mut db::Tx, request: &ReturnRequest) -> Result<Optio
     };
     let by_id = store::find_return(tx, request.draft.id.as_str()).await?;
     match (by_key, by_id) {
-        (Some((_, hash, _)), _) if hash != request.payload_hash => Err(key_reused().into()),
+        (Some((_, hash, _)), _) if hash != request.payload_hash => Err(idempotency::reused().into()),
         (Some((target, ..)), _) => Ok(Some(ReturnId::trusted(target))),
         (None, Some((made, hash))) if hash == request.payload_hash => Ok(Some(made.id)),
         (None, Some(_)) => {

@@ -7,10 +7,12 @@ use commerce::OrderId;
 use db::{Result, Tx, insert, query};
 
 use super::{
-    IdempotencyKey, Lease, carts,
-    idempotency::{known_keys, put_keys},
+    Lease, carts,
+    idempotency_keys::{known_keys, put_keys},
     order_row::{INSERT_COLUMNS, LINE_COLUMNS, OrderRow, line_cells},
 };
+use idempotency::Key;
+
 use crate::domain::{CartId, Deltas, Order, PendingWork, SagaState};
 
 /// A new order.
@@ -21,7 +23,7 @@ pub(crate) struct OrderInsert {
     /// Whether the client chose the order's id, so that the id may exist.
     pub(crate) id_chosen: bool,
     pub(crate) payload_hash: String,
-    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) key: Option<Key>,
     pub(crate) lease: Lease,
     /// The trace of the request.
     pub(crate) traceparent: Option<String>,
@@ -51,7 +53,7 @@ pub(crate) async fn insert_orders(
 ) -> Result<Vec<InsertOutcome>> {
     // Another replica may insert the same key, id or cart at the same time. Ids made by this service are unique.
     let names = inserts.iter().flat_map(|new| {
-        let key = new.key.as_ref().map(IdempotencyKey::lock_name);
+        let key = new.key.as_ref().map(Key::lock_name);
         let cart = new.order.cart_id.as_ref().map(|cart| carts::lock_name(cart.as_str()));
         key.into_iter().chain(new.id_chosen.then(|| format!("order/{}", new.order.id))).chain(cart)
     });

@@ -4,7 +4,7 @@
 //! once, which share a commit.
 
 pub(crate) mod carts;
-mod idempotency;
+mod idempotency_keys;
 mod insert;
 mod leases;
 mod order_row;
@@ -18,9 +18,7 @@ use db::Migration;
 
 use crate::domain::{Order, PendingWork};
 
-pub(crate) use idempotency::{
-    IdempotencyKey, StoredResponse, find_key, put_key, put_key_with_response, put_response, routes,
-};
+pub(crate) use idempotency_keys::{StoredResponse, find_key, put_key, put_key_with_response, put_response, routes};
 pub(crate) use insert::{InsertOutcome, OrderInsert, insert_orders, insert_terminal};
 pub(crate) use leases::{Takeover, count_open_by_age, has_takeover, release_leases, renew, take_over};
 pub(crate) use order_row::line_id;

@@ -4,6 +4,8 @@ use commerce::{Amount, Currency, Id, OrderId, Quantity, Timestamp};
 use db::{Db, query};
 
 use super::*;
+use idempotency::Key;
+
 use crate::{
     domain::{Channel, Line, Payment, PaymentMethod, SagaState, StateAt, Status, StatusChange, Undo},
     events,
@@ -60,7 +62,7 @@ fn lease(owner: &str, until: i64) -> Lease {
 }
 
 pub(super) fn order_insert(id: &str, hash: &str, key: Option<&str>) -> OrderInsert {
-    let key = key.map(|key| IdempotencyKey { subject: "me".into(), route: "orders", key: key.into() });
+    let key = key.map(|key| Key { subject: "me".into(), route: "orders", key: key.into() });
     OrderInsert {
         order: order(id),
         id_chosen: true,
@@ -208,7 +210,7 @@ async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_writes() {
     tx.commit().await.expect("commits");
     assert_eq!(written, [false, true]);
     assert_eq!(count(&db, EVENTS).await, 2, "placed once, confirmed once");
-    let key = IdempotencyKey { subject: "me".into(), route: routes::ORDERS, key: "k".into() };
+    let key = Key { subject: "me".into(), route: routes::ORDERS, key: "k".into() };
     let mut tx = db.read().await.expect("reads");
     let (_, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
     assert_eq!(answer.map(|answer| answer.body).as_deref(), Some("{\"exactly\": \"this\"}"));
@@ -242,7 +244,7 @@ async fn the_answer_is_kept_byte_for_byte_with_the_terminal_state() {
     let (_dir, db) = fresh().await;
     let first = inserted(&db, vec![order_insert("a", "h", Some("k"))]).await;
     let InsertOutcome::Inserted(order) = &first[0] else { panic!("new") };
-    let key = IdempotencyKey { subject: "me".into(), route: "orders", key: "k".into() };
+    let key = Key { subject: "me".into(), route: "orders", key: "k".into() };
     let mut tx = db.write().await.expect("begins");
     let (_, _, answer) = find_key(&mut tx, &key).await.expect("reads").expect("known");
     assert_eq!(answer, None, "no answer before the end");

@@ -9,7 +9,7 @@ use db::{Result, Tx, query};
 use super::{
     Lease, StoredResponse,
     carts::{FinishedCheckout, finish_checkouts},
-    idempotency::put_order_responses,
+    idempotency_keys::put_order_responses,
     order_row::{OrderRow, cell_sql, to_json},
 };
 use crate::domain::{Deltas, Order, PendingWork, SagaState};

@@ -3,7 +3,7 @@
 use async_graphql::{Context, ID, MaybeUndefined, Object, Result};
 use auth::Caller;
 use commerce::ProductId;
-use idempotency::{Fingerprint, Key};
+use idempotency::{Fingerprint, Key, KeyedRequest};
 use serde::Serialize;
 
 use super::graphql_error;
@@ -138,8 +138,14 @@ fn given(value: MaybeUndefined<String>) -> Option<Option<String>> {
     }
 }
 
-fn key(admin: &Caller, route: &'static str, key: Option<String>, request: &impl Serialize) -> Result<Option<Key>> {
+fn key(
+    admin: &Caller,
+    route: &'static str,
+    key: Option<String>,
+    request: &impl Serialize,
+) -> Result<Option<KeyedRequest>> {
     let Some(key) = key else { return Ok(None) };
     let invalid = |_| graphql_error(Error::invalid("idempotencyKey", "length", "1 to 255 printable ASCII characters"));
-    Key::parse(&key, &admin.subject, route, request).map(Some).map_err(invalid)
+    let key = Key::parse(&key, &admin.subject, route).map_err(invalid)?;
+    Ok(Some(KeyedRequest { key, fingerprint: Fingerprint::of(request) }))
 }

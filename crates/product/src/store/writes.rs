@@ -4,7 +4,7 @@ use commerce::{ProductId, Timestamp};
 use db::{Tx, insert, query};
 
 use super::rows::{COLUMNS, values};
-use idempotency::Key;
+use idempotency::KeyedRequest;
 
 use super::{Store, idempotency_keys, reads};
 use crate::domain::{Change, NewProduct, Product, search_text};
@@ -13,7 +13,12 @@ use crate::events;
 
 impl Store {
     /// Creates a product; a repeat (by key, or by id with the same payload) changes nothing.
-    pub(crate) async fn add(&self, new: NewProduct, created_from: &str, key: Option<Key>) -> Result<Product, Error> {
+    pub(crate) async fn add(
+        &self,
+        new: NewProduct,
+        created_from: &str,
+        key: Option<KeyedRequest>,
+    ) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
         if let Some(product) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
@@ -34,7 +39,7 @@ impl Store {
                 product
             }
         };
-        idempotency_keys::keep(&mut tx, key.as_ref(), &product).await?;
+        idempotency_keys::store(&mut tx, key.as_ref(), &product).await?;
         tx.commit().await?;
         Ok(product)
     }
@@ -63,7 +68,7 @@ impl Store {
     }
 
     /// Changes a product; a change that changes nothing leaves no trace.
-    pub(crate) async fn change(&self, id: &str, change: Change, key: Option<Key>) -> Result<Product, Error> {
+    pub(crate) async fn change(&self, id: &str, change: Change, key: Option<KeyedRequest>) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
         if let Some(product) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
@@ -78,13 +83,18 @@ impl Store {
                 after
             }
         };
-        idempotency_keys::keep(&mut tx, key.as_ref(), &product).await?;
+        idempotency_keys::store(&mut tx, key.as_ref(), &product).await?;
         tx.commit().await?;
         Ok(product)
     }
 
     /// Deletes a product. Its id is not used again.
-    pub(crate) async fn delete(&self, id: &str, seen: Option<i64>, key: Option<Key>) -> Result<Product, Error> {
+    pub(crate) async fn delete(
+        &self,
+        id: &str,
+        seen: Option<i64>,
+        key: Option<KeyedRequest>,
+    ) -> Result<Product, Error> {
         let mut tx = self.db.write().await?;
         if let Some(product) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
             return Ok(product);
@@ -100,7 +110,7 @@ impl Store {
         save(&mut tx, &product).await?;
         query("update products set deleted_at = $2 where id = $1").bind(id).bind(now.micros()).execute(&mut tx).await?;
         events::deleted(&mut tx, product.clone()).await?;
-        idempotency_keys::keep(&mut tx, key.as_ref(), &product).await?;
+        idempotency_keys::store(&mut tx, key.as_ref(), &product).await?;
         tx.commit().await?;
         Ok(product)
     }

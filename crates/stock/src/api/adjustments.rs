@@ -11,14 +11,13 @@ use commerce::{Id, PlaceId, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Api, MAX_PIECES, keyed_request, reason_error, require_place_access, unknown_product_error};
+use super::{Api, MAX_PIECES, reason_error, require_place_access, unknown_product_error};
+use idempotency::KeyedRequest;
+
 use crate::{
     domain::{Adjustment, AdjustmentRejection, AdjustmentRequest, StockKey},
     error::Error,
-    store::{
-        idempotency_keys::{self, KeyedRequest},
-        unit_of_work,
-    },
+    store::{idempotency_keys, unit_of_work},
 };
 
 /// Most adjustments of one call.
@@ -105,7 +104,7 @@ pub(crate) async fn create_adjustment(
     headers: HeaderMap,
     Json(new): Json<NewAdjustment>,
 ) -> Result<Response, Problem> {
-    let keyed = keyed_request(&headers, &caller, "POST /api/stock/adjustments", &new)?;
+    let keyed = KeyedRequest::from_headers(&headers, &caller.subject, "POST /api/stock/adjustments", &new)?;
     require_place_access(&caller, &new.place_id)?;
     let mut errors = Vec::new();
     let request = parse_request(new, "", &caller.actor(), &mut errors);
@@ -170,9 +169,7 @@ async fn require_known_products(
 ) -> Result<(), Problem> {
     let applied = async {
         let mut tx = api.db.read().await?;
-        if let Some(keyed) = keyed
-            && idempotency_keys::find(&mut tx, keyed).await?.is_some()
-        {
+        if idempotency_keys::find(&mut tx, keyed).await?.is_some() {
             return Ok(None);
         }
         unit_of_work::known_adjustments(&mut tx, requests.iter().map(|request| request.id.as_str())).await.map(Some)

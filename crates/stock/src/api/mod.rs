@@ -27,15 +27,13 @@ use axum::{Router, extract::FromRef};
 use chassis::{FieldError, Problem};
 use commerce::{PlaceId, ProductId, page::CursorKey};
 use db::Db;
-use http::HeaderMap;
 use proto::stock::v1::stock_server::StockServer;
-use serde::Serialize;
 use service::Common;
 use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{clients::Catalogue, executor::Executor, queue::StockQueue, store::idempotency_keys::KeyedRequest};
+use crate::{clients::Catalogue, executor::Executor, queue::StockQueue};
 
 /// Most pieces in one request.
 const MAX_PIECES: i64 = 1_000_000_000;
@@ -124,21 +122,6 @@ pub(crate) fn http(api: Api) -> Router {
 /// The OpenAPI description.
 pub(crate) fn openapi() -> utoipa::openapi::OpenApi {
     routes().into_openapi()
-}
-
-/// The request under its `Idempotency-Key`, if it has one.
-fn keyed_request(
-    headers: &HeaderMap,
-    caller: &Caller,
-    route: &'static str,
-    request: &impl Serialize,
-) -> Result<Option<KeyedRequest>, Problem> {
-    let Some(key) = idempotency::header(headers)?.map(str::to_owned) else {
-        return Ok(None);
-    };
-    // Texts and numbers always serialise.
-    let request = serde_json::to_string(request).unwrap_or_default();
-    Ok(Some(KeyedRequest { subject: caller.subject.clone(), route, key, request }))
 }
 
 /// The error of a malformed reason.

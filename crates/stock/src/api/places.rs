@@ -15,11 +15,13 @@ use serde::{Deserialize, Serialize};
 use service::bad_page;
 use utoipa::ToSchema;
 
-use super::{Api, keyed_request};
+use super::Api;
+use idempotency::KeyedRequest;
+
 use crate::{
     error::Error,
     store::{
-        idempotency_keys::{self, KeyedRequest},
+        idempotency_keys,
         places::{self, Place},
     },
 };
@@ -134,7 +136,7 @@ pub(crate) async fn create_place(
     headers: HeaderMap,
     Json(new): Json<NewPlace>,
 ) -> Result<Response, Problem> {
-    let keyed = keyed_request(&headers, &caller, "POST /api/places", &new)?;
+    let keyed = KeyedRequest::from_headers(&headers, &caller.subject, "POST /api/places", &new)?;
     let place = parse_place(new)?;
     let Saved { body, status } = save(&api, &place, keyed.as_ref()).await?;
     let id = place.id.as_str();
@@ -153,9 +155,7 @@ struct Saved {
 
 async fn save(api: &Api, place: &Place, keyed: Option<&KeyedRequest>) -> Result<Saved, Error> {
     let mut tx = api.db.write().await?;
-    if let Some(keyed) = keyed
-        && let Some(body) = idempotency_keys::find(&mut tx, keyed).await?
-    {
+    if let Some(body) = idempotency_keys::find(&mut tx, keyed).await? {
         return Ok(Saved { body, status: StatusCode::CREATED });
     }
     tx.lock([format!("place/{}", place.id)]).await?;
@@ -167,9 +167,7 @@ async fn save(api: &Api, place: &Place, keyed: Option<&KeyedRequest>) -> Result<
         return Err(Error::PlaceExists(place.id.to_string()));
     }
     let body = serde_json::to_string(&PlaceBody::from(after)).unwrap_or_default();
-    if let Some(keyed) = keyed {
-        idempotency_keys::remember(&mut tx, keyed, &body, now).await?;
-    }
+    idempotency_keys::store(&mut tx, keyed, &body, now).await?;
     tx.commit().await?;
     let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
     Ok(Saved { body, status })

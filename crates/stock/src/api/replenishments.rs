@@ -15,15 +15,14 @@ use serde::{Deserialize, Serialize};
 use service::{List, bad_page};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Api, MAX_PIECES, keyed_request, reason_error, require_place_access, unknown_product_error};
+use super::{Api, MAX_PIECES, reason_error, require_place_access, unknown_product_error};
+use idempotency::KeyedRequest;
+
 use crate::{
     domain::{Replenishment, ReplenishmentStage, ReplenishmentStep, StockKey, Transition},
     error::Error,
     replenish::{self, ReplenishmentRequest},
-    store::{
-        idempotency_keys::KeyedRequest,
-        replenishments::{self, ReplenishmentFilter},
-    },
+    store::replenishments::{self, ReplenishmentFilter},
 };
 
 /// A request for goods.
@@ -200,7 +199,7 @@ pub(crate) async fn request_replenishment(
     headers: HeaderMap,
     Json(new): Json<NewReplenishment>,
 ) -> Result<Response, Problem> {
-    let keyed = keyed_request(&headers, &caller, "POST /api/stock/replenishments", &new)?;
+    let keyed = KeyedRequest::from_headers(&headers, &caller.subject, "POST /api/stock/replenishments", &new)?;
     require_place_access(&caller, &new.place_id)?;
     let request = parse_request(&api, new, &caller.actor())?;
     let missing = api.catalogue.missing([&request.key.product_id].into()).await?;
@@ -285,7 +284,12 @@ pub(crate) async fn receive_replenishment(
 ) -> Result<Json<ReplenishmentBody>, Problem> {
     let replenishment = find_visible(&api, &caller, &id).await?;
     require_place_access(&caller, replenishment.to.as_str())?;
-    let keyed = keyed_request(&headers, &caller, "POST /api/stock/replenishments/{id}/receive", &(&id, &receipt))?;
+    let keyed = KeyedRequest::from_headers(
+        &headers,
+        &caller.subject,
+        "POST /api/stock/replenishments/{id}/receive",
+        &(&id, &receipt),
+    )?;
     let NewReceipt { quantity, last } = receipt;
     if !(0..=MAX_PIECES).contains(&quantity) || (quantity == 0 && !last) {
         return Err(Problem::invalid("quantity", "range", "from 1, or 0 with `last`"));

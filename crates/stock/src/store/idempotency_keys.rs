@@ -2,45 +2,27 @@
 
 use commerce::Timestamp;
 use db::Tx;
+use idempotency::{KeyedRequest, Table};
 
 use crate::error::Error;
 
-/// A request under an Idempotency-Key.
-#[derive(Debug, Clone)]
-pub(crate) struct KeyedRequest {
-    pub(crate) subject: String,
-    pub(crate) route: &'static str,
-    pub(crate) key: String,
-    /// The request itself: the same key with another request is refused.
-    pub(crate) request: String,
-}
+const TABLE: Table = Table { name: "answers", fingerprint: "request", created_at: "at" };
 
-/// The response stored under this key. Locks the key until the transaction ends.
-pub(crate) async fn find(tx: &mut Tx, keyed: &KeyedRequest) -> Result<Option<String>, Error> {
-    tx.lock([format!("key/{}/{}/{}", keyed.subject, keyed.route, keyed.key)]).await?;
-    let row = db::query("select request, body from answers where subject = $1 and route = $2 and key = $3")
-        .bind(&keyed.subject)
-        .bind(keyed.route)
-        .bind(&keyed.key)
-        .fetch_optional(tx)
-        .await?;
-    match row {
-        None => Ok(None),
-        Some(row) if row.get::<String>("request")? == keyed.request => Ok(Some(row.get("body")?)),
-        Some(_) => Err(Error::KeyReused),
-    }
+/// The response to the same request before. Locks the key until the transaction ends.
+pub(crate) async fn find(tx: &mut Tx, request: Option<&KeyedRequest>) -> Result<Option<String>, Error> {
+    let Some(KeyedRequest { key, .. }) = request else { return Ok(None) };
+    idempotency::lock(tx, key).await?;
+    let row = TABLE.find::<Error>(tx, request, "body").await?;
+    Ok(row.map(|row| row.get("body")).transpose()?)
 }
 
 /// Stores a response, in the transaction of its effect.
-pub(crate) async fn remember(tx: &mut Tx, keyed: &KeyedRequest, body: &str, now: Timestamp) -> Result<(), Error> {
-    db::query("insert into answers (subject, route, key, request, body, at) values ($1, $2, $3, $4, $5, $6)")
-        .bind(&keyed.subject)
-        .bind(keyed.route)
-        .bind(&keyed.key)
-        .bind(&keyed.request)
-        .bind(body)
-        .bind(now.micros())
-        .execute(tx)
-        .await?;
-    Ok(())
+pub(crate) async fn store(
+    tx: &mut Tx,
+    request: Option<&KeyedRequest>,
+    body: &str,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let Some(KeyedRequest { key, fingerprint }) = request else { return Ok(()) };
+    Ok(TABLE.insert(tx, key, &fingerprint.to_base64(), now, [("body", body.into())]).await?)
 }

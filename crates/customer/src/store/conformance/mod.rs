@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use super::{Opened, Store, open};
 use crate::domain::{Change, Credentials, Customer, NewCustomer, NewUser, Profile, User};
 use crate::error::Error;
-use idempotency::{Fingerprint, Key, StoredResponse};
+use idempotency::{Fingerprint, Key, KeyedRequest, StoredResponse};
 
 /// A store of one test.
 pub(crate) struct TestStore {
@@ -192,8 +192,9 @@ pub(crate) async fn user(store: &Store, new: NewUser) -> Result<User, Error> {
     Ok(store.create_user(new, None, crate::views::user_response).await?.0.unwrap())
 }
 
-pub(crate) fn key(subject: &str, key: &str, payload: &str) -> Key {
-    Key { subject: subject.into(), route: "POST /here", key: key.into(), fingerprint: Fingerprint::of(&payload) }
+pub(crate) fn key(subject: &str, key: &str, payload: &str) -> KeyedRequest {
+    let key = Key { subject: subject.into(), route: "POST /here", key: key.into() };
+    KeyedRequest { key, fingerprint: Fingerprint::of(&payload) }
 }
 
 fn phone(number: usize) -> Change {

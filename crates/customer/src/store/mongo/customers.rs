@@ -17,7 +17,7 @@ use crate::error::{MongoError, in_time, within};
 use crate::events;
 use crate::store::CustomerFact;
 use crate::store::{Filter, Render};
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 /// Attempts to get a number: each failure means that another replica created a customer meanwhile.
@@ -35,7 +35,7 @@ pub(super) enum Place {
 pub(crate) async fn create(
     store: &MongoStore,
     new: NewCustomer,
-    key: Option<Key>,
+    key: Option<KeyedRequest>,
     render: Render<Customer>,
 ) -> Result<StoredResponse, Error> {
     let mut refused: Option<MongoError> = None;
@@ -106,7 +106,7 @@ pub(super) type Answer<'a> = dyn Fn(&Customer) -> StoredResponse + Send + Sync +
 pub(super) async fn add(
     store: &MongoStore,
     mut customer: Customer,
-    answer: Option<(&Key, &Answer<'_>)>,
+    answer: Option<(&KeyedRequest, &Answer<'_>)>,
 ) -> Result<Customer, MongoError> {
     let _turn = store.numbers.turn().await?;
     for _ in 0..NUMBER_TRIES {
@@ -141,7 +141,7 @@ pub(super) fn entry(event: bus::NewEvent, now: Timestamp) -> Entry {
 async fn keep(
     store: &MongoStore,
     customer: &Customer,
-    key: Option<&Key>,
+    key: Option<&KeyedRequest>,
     reply: &StoredResponse,
 ) -> Result<bool, Error> {
     let Some(key) = key else { return Ok(true) };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Address, Customer, Profile, User, search_text};
 use crate::error::MongoError;
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 
 /// A customer with its pending events and the responses stored for repeats.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -235,7 +235,7 @@ impl UserDoc {
 }
 
 impl Kept {
-    pub(super) fn new(key: &Key, reply: &StoredResponse, now: Timestamp) -> Self {
+    pub(super) fn new(key: &KeyedRequest, reply: &StoredResponse, now: Timestamp) -> Self {
         Self {
             id: reply_id(key),
             payload_hash: key.fingerprint.to_base64(),
@@ -249,7 +249,7 @@ impl Kept {
 }
 
 /// Neither subject nor route contains a line break, so the joined text is unique.
-pub(super) fn reply_id(key: &Key) -> String {
+pub(super) fn reply_id(KeyedRequest { key, .. }: &KeyedRequest) -> String {
     format!("{}\n{}\n{}", key.subject, key.route, key.key)
 }
 

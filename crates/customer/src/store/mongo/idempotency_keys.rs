@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::docs::{Kept, reply_id};
 use crate::error::Error;
 use crate::error::within;
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 
 #[derive(Deserialize)]
 struct Holder {
@@ -19,7 +19,10 @@ struct Holder {
 }
 
 /// The stored response to an earlier request with this key; an error if that request was another one.
-pub(super) async fn find(collection: &Collection<Document>, key: &Key) -> Result<Option<StoredResponse>, Error> {
+pub(super) async fn find(
+    collection: &Collection<Document>,
+    key: &KeyedRequest,
+) -> Result<Option<StoredResponse>, Error> {
     let id = reply_id(key);
     let holders = collection.clone_with_type::<Holder>();
     let Some(holder) = within(holders.find_one(doc! { "replies.id": &id }).projection(doc! { "replies": 1 })).await?
@@ -30,7 +33,7 @@ pub(super) async fn find(collection: &Collection<Document>, key: &Key) -> Result
         return Ok(None);
     };
     if !key.fingerprint.is(&kept.payload_hash) {
-        return Err(Error::KeyReused);
+        return Err(idempotency::Reused.into());
     }
     Ok(Some(StoredResponse {
         status: u16::try_from(kept.status).map_err(|_| Error::Defect("a kept status is no status"))?,

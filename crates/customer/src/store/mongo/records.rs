@@ -16,7 +16,7 @@ use super::{MongoStore, TRIES, idempotency_keys};
 use crate::error::Error;
 use crate::error::{MongoError, in_time, within};
 use crate::store::{Edit, LeadFact, Listed, Record, Render};
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 const ID: &str = "_id_";
@@ -50,7 +50,7 @@ pub(super) fn unreadable(error: mongodb::bson::error::Error) -> MongoError {
 pub(crate) async fn create<T: Docs>(
     store: &MongoStore,
     new: T,
-    key: Option<Key>,
+    key: Option<KeyedRequest>,
     render: Render<T>,
 ) -> Result<StoredResponse, Error> {
     for _ in 0..TRIES {
@@ -83,7 +83,11 @@ pub(crate) async fn insert_once<T: Docs>(store: &MongoStore, new: T) -> Result<b
 }
 
 /// Inserts a record with its number, its first event, and the response to store. A unique index may refuse.
-async fn add<T: Docs>(store: &MongoStore, mut new: T, answer: Option<(&Key, Render<T>)>) -> Result<T, MongoError> {
+async fn add<T: Docs>(
+    store: &MongoStore,
+    mut new: T,
+    answer: Option<(&KeyedRequest, Render<T>)>,
+) -> Result<T, MongoError> {
     let _turn = T::numbers(store).turn().await?;
     for _ in 0..TRIES {
         new.set_number(numbers::next(T::collection(store)).await?);

@@ -26,7 +26,7 @@ use crate::domain::{NewUser, Profile, User};
 use crate::error::Error;
 use crate::error::{MongoError, in_time, within};
 use crate::store::Render;
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 
 pub(super) fn typed(store: &MongoStore) -> Collection<UserDoc> {
     store.users.clone_with_type()
@@ -39,7 +39,7 @@ fn without_replies() -> Document {
 pub(crate) async fn create(
     store: &MongoStore,
     new: NewUser,
-    key: Option<Key>,
+    key: Option<KeyedRequest>,
     render: Render<User>,
 ) -> Result<(Option<User>, StoredResponse), Error> {
     for _ in 0..TRIES {
@@ -86,7 +86,7 @@ fn no_customer() -> Error {
 pub(super) async fn begin(
     store: &MongoStore,
     new: &NewUser,
-    key: Option<&Key>,
+    key: Option<&KeyedRequest>,
     render: Render<User>,
 ) -> Result<(UserDoc, StoredResponse), Error> {
     let mut pending = None;
@@ -197,12 +197,12 @@ pub(crate) async fn by_login(store: &MongoStore, login: &str) -> Result<Option<U
 }
 
 /// The response stored under this key; the operation that it reports is finished first.
-pub(crate) async fn response(store: &MongoStore, key: &Key) -> Result<Option<StoredResponse>, Error> {
+pub(crate) async fn response(store: &MongoStore, key: &KeyedRequest) -> Result<Option<StoredResponse>, Error> {
     find_doc(store, doc! { "replies.id": reply_id(key), "pending": { "$exists": true } }).await?;
     idempotency_keys::find(&store.users, key).await
 }
 
-async fn response_of(store: &MongoStore, key: Option<&Key>) -> Result<Option<StoredResponse>, Error> {
+async fn response_of(store: &MongoStore, key: Option<&KeyedRequest>) -> Result<Option<StoredResponse>, Error> {
     match key {
         Some(key) => response(store, key).await,
         None => Ok(None),

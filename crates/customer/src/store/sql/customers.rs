@@ -12,19 +12,19 @@ use crate::error::Error;
 use crate::events;
 use crate::store::CustomerFact;
 use crate::store::{Filter, Render};
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 
 pub(crate) async fn create(
     store: &SqlStore,
     new: NewCustomer,
-    key: Option<Key>,
+    key: Option<KeyedRequest>,
     render: Render<Customer>,
 ) -> Result<StoredResponse, Error> {
     let mut tx = store.db.write().await?;
     if let Some(key) = &key {
-        Lock::Key(key).take(&mut tx).await?;
+        Lock::Key(&key.key).take(&mut tx).await?;
     }
     if let Some(reply) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
         return Ok(reply);
@@ -45,7 +45,7 @@ pub(crate) async fn create(
         None => (add(&mut tx, new.id, new.profile, Some(new.created_from)).await?, true),
     };
     let reply = render(&customer, created);
-    idempotency_keys::keep(&mut tx, key.as_ref(), customer.id.as_str(), &reply).await?;
+    idempotency_keys::store(&mut tx, key.as_ref(), customer.id.as_str(), &reply).await?;
     tx.commit().await?;
     Ok(reply)
 }

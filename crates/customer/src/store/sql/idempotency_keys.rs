@@ -2,53 +2,39 @@
 
 use commerce::Timestamp;
 use db::{Tx, query};
+use idempotency::{KeyedRequest, StoredResponse, Table};
 
 use crate::error::Error;
-use idempotency::{Key, StoredResponse};
 
-/// The stored response to an earlier request with this key; an error if that request was another one.
-pub(super) async fn find(tx: &mut Tx, key: Option<&Key>) -> Result<Option<StoredResponse>, Error> {
-    let Some(key) = key else { return Ok(None) };
-    let row = query(
-        "select payload_hash, status, body, location, etag from idempotency where subject = $1 and route = $2 and key = $3",
-    )
-    .bind(key.subject.as_str())
-    .bind(key.route)
-    .bind(key.key.as_str())
-    .fetch_optional(tx)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    if !key.fingerprint.is(&row.get::<String>("payload_hash")?) {
-        return Err(Error::KeyReused);
-    }
+const TABLE: Table = Table { name: "idempotency", fingerprint: "payload_hash", created_at: "created_at" };
+
+/// The stored response to the same request before; an error if the key was used for another request.
+pub(super) async fn find(tx: &mut Tx, request: Option<&KeyedRequest>) -> Result<Option<StoredResponse>, Error> {
+    let Some(row) = TABLE.find::<Error>(tx, request, "status, body, location, etag").await? else { return Ok(None) };
     Ok(Some(StoredResponse {
-        status: u16::try_from(row.get::<i64>("status")?).map_err(|_| Error::Defect("a kept status is no status"))?,
+        status: u16::try_from(row.get::<i64>("status")?).map_err(|_| Error::Defect("a stored status is no status"))?,
         body: row.get("body")?,
         location: row.get("location")?,
         etag: row.get("etag")?,
     }))
 }
 
-/// Stores the response in the transaction of its effect.
-pub(super) async fn keep(tx: &mut Tx, key: Option<&Key>, about: &str, reply: &StoredResponse) -> Result<(), Error> {
-    let Some(key) = key else { return Ok(()) };
-    query(
-        "insert into idempotency (subject, route, key, payload_hash, about, status, body, location, etag, created_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(key.subject.as_str())
-    .bind(key.route)
-    .bind(key.key.as_str())
-    .bind(key.fingerprint.to_base64())
-    .bind(about)
-    .bind(i64::from(reply.status))
-    .bind(reply.body.as_str())
-    .bind(reply.location.as_str())
-    .bind(reply.etag.as_str())
-    .bind(Timestamp::now().micros())
-    .execute(tx)
-    .await?;
-    Ok(())
+/// Stores the response in the transaction of its effect. `about` is the id of the person whose deletion deletes it.
+pub(super) async fn store(
+    tx: &mut Tx,
+    request: Option<&KeyedRequest>,
+    about: &str,
+    response: &StoredResponse,
+) -> Result<(), Error> {
+    let Some(KeyedRequest { key, fingerprint }) = request else { return Ok(()) };
+    let own = [
+        ("about", about.into()),
+        ("status", i64::from(response.status).into()),
+        ("body", response.body.as_str().into()),
+        ("location", response.location.as_str().into()),
+        ("etag", response.etag.as_str().into()),
+    ];
+    Ok(TABLE.insert(tx, key, &fingerprint.to_base64(), Timestamp::now(), own).await?)
 }
 
 /// Deletes the responses about a person.

@@ -71,7 +71,7 @@ pub(super) enum Lock<'a> {
 impl Lock<'_> {
     pub(super) async fn take(self, tx: &mut Tx) -> Result<(), Error> {
         let name = match self {
-            Self::Key(key) => format!("key/{}/{}/{}", key.subject, key.route, key.key),
+            Self::Key(key) => key.lock_name(),
             Self::Customer(id) => format!("customer/{id}"),
             Self::Email(email) => format!("email/{email}"),
             Self::Roles => "roles".to_owned(),

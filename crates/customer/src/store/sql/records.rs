@@ -8,7 +8,7 @@ use db::{Row, Tx, Value, insert, query};
 use super::{Lock, SqlStore, idempotency_keys, next_number};
 use crate::error::Error;
 use crate::store::{Edit, LeadFact, Listed, Record, Render};
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
 
@@ -30,19 +30,19 @@ pub(crate) trait Rows: Record {
 pub(crate) async fn create<T: Rows>(
     store: &SqlStore,
     new: T,
-    key: Option<Key>,
+    key: Option<KeyedRequest>,
     render: Render<T>,
 ) -> Result<StoredResponse, Error> {
     let mut tx = store.db.write().await?;
     if let Some(key) = &key {
-        Lock::Key(key).take(&mut tx).await?;
+        Lock::Key(&key.key).take(&mut tx).await?;
     }
     if let Some(reply) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
         return Ok(reply);
     }
     let made = add(&mut tx, new).await?;
     let reply = render(&made, true);
-    idempotency_keys::keep(&mut tx, key.as_ref(), made.id(), &reply).await?;
+    idempotency_keys::store(&mut tx, key.as_ref(), made.id(), &reply).await?;
     tx.commit().await?;
     Ok(reply)
 }

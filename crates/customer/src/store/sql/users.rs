@@ -10,17 +10,17 @@ use super::{Lock, SqlStore, customers, idempotency_keys, keys};
 use crate::domain::{NewUser, Profile, User};
 use crate::error::Error;
 use crate::store::Render;
-use idempotency::{Key, StoredResponse};
+use idempotency::{KeyedRequest, StoredResponse};
 
 pub(crate) async fn create(
     store: &SqlStore,
     new: NewUser,
-    key: Option<Key>,
+    key: Option<KeyedRequest>,
     render: Render<User>,
 ) -> Result<(Option<User>, StoredResponse), Error> {
     let mut tx = store.db.write().await?;
     if let Some(key) = &key {
-        Lock::Key(key).take(&mut tx).await?;
+        Lock::Key(&key.key).take(&mut tx).await?;
     }
     if let Some(reply) = idempotency_keys::find(&mut tx, key.as_ref()).await? {
         return Ok((None, reply));
@@ -58,13 +58,13 @@ pub(crate) async fn create(
     }
     insert("users", USER_COLUMNS, [user_row(&made)]).execute(&mut tx).await?;
     let reply = render(&made, true);
-    idempotency_keys::keep(&mut tx, key.as_ref(), made.id.as_str(), &reply).await?;
+    idempotency_keys::store(&mut tx, key.as_ref(), made.id.as_str(), &reply).await?;
     tx.commit().await?;
     Ok((Some(made), reply))
 }
 
 /// The response stored under this key.
-pub(crate) async fn response(store: &SqlStore, key: &Key) -> Result<Option<StoredResponse>, Error> {
+pub(crate) async fn response(store: &SqlStore, key: &KeyedRequest) -> Result<Option<StoredResponse>, Error> {
     idempotency_keys::find(&mut store.db.read().await?, Some(key)).await
 }
 

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, Value, insert, query};
+use idempotency::{Key, KeyedRequest, Table};
 use serde::{Deserialize, Serialize};
 
 use super::OrderInsert;
+
+const TABLE: Table = Table { name: "idempotency", fingerprint: "payload_hash", created_at: "created_at" };
 
 /// The routes whose requests are stored by their Idempotency-Key. A key is unique within subject and route.
 pub(crate) mod routes {
@@ -19,21 +22,6 @@ pub(crate) mod routes {
     pub(crate) const SALES: &str = "sales";
 }
 
-/// A client's Idempotency-Key: one request per subject and route.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct IdempotencyKey {
-    pub(crate) subject: String,
-    pub(crate) route: &'static str,
-    pub(crate) key: String,
-}
-
-impl IdempotencyKey {
-    /// The name to lock before the key is looked up.
-    pub(crate) fn lock_name(&self) -> String {
-        format!("key/{}/{}/{}", self.subject, self.route, self.key)
-    }
-}
-
 /// A final response, which repeats of the request get byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredResponse {
@@ -44,10 +32,10 @@ pub(crate) struct StoredResponse {
 /// The orders that these keys made, with the hash of the payload.
 pub(super) async fn known_keys<'a>(
     tx: &mut Tx,
-    keys: impl Iterator<Item = &'a IdempotencyKey>,
-) -> Result<HashMap<IdempotencyKey, (OrderId, String)>> {
+    keys: impl Iterator<Item = &'a Key>,
+) -> Result<HashMap<Key, (OrderId, String)>> {
     let mut found = HashMap::new();
-    let wanted: Vec<&IdempotencyKey> = keys.collect();
+    let wanted: Vec<&Key> = keys.collect();
     if wanted.is_empty() {
         return Ok(found);
     }
@@ -71,70 +59,39 @@ pub(super) async fn known_keys<'a>(
 
 /// Stores the keys of new orders.
 pub(super) async fn put_keys(tx: &mut Tx, inserts: &[&OrderInsert]) -> Result<()> {
+    const COLUMNS: &[&str] = &["subject", "route", "key", "payload_hash", "target_id", "created_at"];
     let keys = inserts.iter().filter_map(|new| {
         let key = new.key.as_ref()?;
-        Some(key_row(key, &new.payload_hash, new.order.id.as_str(), new.order.created_at))
+        let (subject, name): (Value, Value) = (key.subject.as_str().into(), key.key.as_str().into());
+        let target = new.order.id.as_str().into();
+        let created_at = new.order.created_at.micros().into();
+        Some(vec![subject, key.route.into(), name, new.payload_hash.as_str().into(), target, created_at])
     });
-    insert("idempotency", KEY_COLUMNS, keys).execute(tx).await?;
+    insert("idempotency", COLUMNS, keys).execute(tx).await?;
     Ok(())
-}
-
-const KEY_COLUMNS: &[&str] = &["subject", "route", "key", "payload_hash", "target_id", "created_at"];
-
-fn key_row(key: &IdempotencyKey, payload_hash: &str, target_id: &str, now: Timestamp) -> Vec<Value> {
-    vec![
-        key.subject.as_str().into(),
-        key.route.into(),
-        key.key.as_str().into(),
-        payload_hash.into(),
-        target_id.into(),
-        now.micros().into(),
-    ]
 }
 
 /// Stores a key with the id of what its request made.
-pub(crate) async fn put_key(
-    tx: &mut Tx,
-    key: &IdempotencyKey,
-    payload_hash: &str,
-    target_id: &str,
-    now: Timestamp,
-) -> Result<()> {
-    insert("idempotency", KEY_COLUMNS, [key_row(key, payload_hash, target_id, now)]).execute(tx).await?;
-    Ok(())
+pub(crate) async fn put_key(tx: &mut Tx, key: &Key, payload_hash: &str, target_id: &str, now: Timestamp) -> Result<()> {
+    TABLE.insert(tx, key, payload_hash, now, [("target_id", target_id.into())]).await
 }
 
 /// Stores a key with the id of what its request made and the response, which is final at once.
 pub(crate) async fn put_key_with_response(
     tx: &mut Tx,
-    key: &IdempotencyKey,
-    payload_hash: &str,
+    request: &KeyedRequest,
     target_id: &str,
     now: Timestamp,
     response: &StoredResponse,
 ) -> Result<()> {
-    const COLUMNS: &[&str] = &["subject", "route", "key", "payload_hash", "target_id", "created_at", "status", "body"];
-    let mut row = key_row(key, payload_hash, target_id, now);
-    row.extend([i64::from(response.status).into(), response.body.as_str().into()]);
-    insert("idempotency", COLUMNS, [row]).execute(tx).await?;
-    Ok(())
+    let status = i64::from(response.status).into();
+    let own = [("target_id", target_id.into()), ("status", status), ("body", response.body.as_str().into())];
+    TABLE.insert(tx, &request.key, &request.fingerprint.to_string(), now, own).await
 }
 
 /// What a key made: target id, hash of the payload, and the response once it is final.
-pub(crate) async fn find_key(
-    tx: &mut Tx,
-    key: &IdempotencyKey,
-) -> Result<Option<(String, String, Option<StoredResponse>)>> {
-    let row = query(
-        "select target_id, payload_hash, status, body from idempotency
-         where subject = $1 and route = $2 and key = $3",
-    )
-    .bind(key.subject.as_str())
-    .bind(key.route)
-    .bind(key.key.as_str())
-    .fetch_optional(tx)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
+pub(crate) async fn find_key(tx: &mut Tx, key: &Key) -> Result<Option<(String, String, Option<StoredResponse>)>> {
+    let Some(row) = TABLE.row(tx, key, "target_id, status, body").await? else { return Ok(None) };
     let response = match (row.get::<Option<i64>>("status")?, row.get::<Option<String>>("body")?) {
         (Some(status), Some(body)) => u16::try_from(status).ok().map(|status| StoredResponse { status, body }),
         _ => None,
