@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use db::AsDb;
 use tokio_util::task::TaskTracker;
 
 use crate::{Batcher, Error};
@@ -27,16 +28,20 @@ pub trait CommandExecutor: Send + Sync + 'static {
 }
 
 /// What the queue distinguishes in the errors of an executor. All callers of one unit share an error, so it is cheap to clone.
-pub trait CommandError: Clone + Send + Sync + 'static {
+pub trait CommandError: AsDb + Clone + Send + Sync + 'static {
     /// The error of a command without an outcome, because the process stops or the unit broke off.
     fn stopped() -> Self;
 
     /// Whether the store did not answer. Such calls are not executed one by one, since each would wait for the store again
     /// while all others queue behind it.
-    fn is_unresponsive(&self) -> bool;
+    fn is_unresponsive(&self) -> bool {
+        matches!(self.as_db(), Some(db::Error::Unavailable(_)))
+    }
 
     /// Whether one command violated a constraint of the store, which tells nothing about the other commands.
-    fn is_constraint(&self) -> bool;
+    fn is_constraint(&self) -> bool {
+        self.as_db().is_some_and(|err| err.constraint().is_some())
+    }
 }
 
 type Call<X> = Arc<Vec<<X as CommandExecutor>::Command>>;
@@ -131,6 +136,12 @@ mod tests {
         Constraint,
         Unresponsive,
         Stopped,
+    }
+
+    impl AsDb for Failure {
+        fn as_db(&self) -> Option<&db::Error> {
+            None
+        }
     }
 
     impl CommandError for Failure {

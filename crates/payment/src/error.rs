@@ -36,14 +36,6 @@ impl batch::CommandError for Error {
     fn stopped() -> Self {
         Self::Stopping
     }
-
-    fn is_unresponsive(&self) -> bool {
-        matches!(self, Self::Store(err) if matches!(**err, db::Error::Unavailable(_)))
-    }
-
-    fn is_constraint(&self) -> bool {
-        matches!(self, Self::Store(err) if err.constraint().is_some())
-    }
 }
 
 impl db::AsDb for Error {

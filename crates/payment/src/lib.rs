@@ -22,13 +22,13 @@ use std::sync::Arc;
 use auth::{InternalKey, Verifier};
 use bus::{Relay, SqlOutbox};
 use chassis::App;
-use service::{Deps, Service};
+use service::{Deps, OrderClient, Service};
 
 pub use audit::{Facts, PaymentFact, audit_facts};
 pub use config::{Config, Money};
 
 use api::Api;
-use clients::{Orders, Provider, Sandbox};
+use clients::{Provider, Sandbox};
 use executor::Executor;
 use operations::Operations;
 use queue::PaymentQueue;
@@ -89,9 +89,10 @@ impl Service for Payment {
         ctx.spawn("resolver", resolver.clone().run(ctx.clone()));
         let api = Api {
             operations: Operations::new(queue, resolver, config.provider_patience(), &ctx.metrics),
-            orders: Orders::new(
+            orders: OrderClient::new(
                 &config.order_url,
                 InternalKey::parse(&config.common.auth.internal_key)?,
+                NAME,
                 &ctx.metrics,
             )?,
             db: db.clone(),

@@ -5,6 +5,7 @@
 
 mod common;
 mod list;
+mod orders;
 mod rest;
 
 use std::{future::Future, process::ExitCode};
@@ -15,6 +16,7 @@ use db::{Db, Migration, Options};
 
 pub use common::Common;
 pub use list::{List, bad_page};
+pub use orders::OrderClient;
 pub use rest::{PeerError, RestPeer};
 
 /// What a service gets from the process that runs it.

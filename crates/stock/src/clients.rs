@@ -1,12 +1,10 @@
-//! Clients of peer services: the order service, which is asked whether an order still needs its stock; the product service,
-//! which is asked whether products exist.
+//! The client of the product service, which is asked whether products exist.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::ensure;
-use auth::InternalKey;
 use chassis::Metrics;
-use commerce::{OrderId, ProductId};
+use commerce::ProductId;
 use serde::Deserialize;
 use serde_json::json;
 use service::RestPeer;
@@ -15,42 +13,6 @@ use crate::error::Error;
 
 /// Time for one call: no longer than a step of a checkout.
 const TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The client of the order service. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Orders(RestPeer);
-
-/// Whether an order needs its reservation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HoldStatus {
-    /// The order is cancelled or does not exist.
-    Obsolete,
-    /// The order is confirmed, or may still be.
-    Needed,
-}
-
-#[derive(Deserialize)]
-struct OrderBody {
-    status: String,
-}
-
-impl Orders {
-    /// A client for this URL.
-    pub(crate) fn new(url: &str, key: InternalKey, metrics: &Metrics) -> anyhow::Result<Self> {
-        Ok(Self(RestPeer::new("order", url, TIMEOUT, metrics)?.with_key(key.for_service(crate::NAME))))
-    }
-
-    /// Whether the order still needs what is reserved for it.
-    pub(crate) async fn hold_status(&self, order_id: &OrderId) -> anyhow::Result<HoldStatus> {
-        let request = self.0.get(&format!("/api/orders/{order_id}"));
-        let order = self.0.find::<OrderBody>(request, "order.not_found").await?;
-        Ok(if order.is_some_and(|order| order.status != "cancelled") {
-            HoldStatus::Needed
-        } else {
-            HoldStatus::Obsolete
-        })
-    }
-}
 
 /// The query for products: one answer for each id, in their order.
 const PRODUCTS: &str = "query($ids:[ID!]!){productsByIds(ids:$ids){id}}";

@@ -7,13 +7,9 @@ use anyhow::Context as _;
 use chassis::Context;
 use commerce::{OrderId, Timestamp};
 use db::Db;
+use service::OrderClient;
 
-use crate::{
-    clients::{HoldStatus, Orders},
-    metrics,
-    queue::StockQueue,
-    store,
-};
+use crate::{metrics, queue::StockQueue, store};
 
 /// Reservations checked in one round.
 const PER_ROUND: i64 = 100;
@@ -24,7 +20,7 @@ const MEASURE_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Expirer {
     pub(crate) db: Db,
     pub(crate) queue: StockQueue,
-    pub(crate) orders: Orders,
+    pub(crate) orders: OrderClient,
     /// The pause between two rounds.
     pub(crate) every: Duration,
     /// How long a reservation that is still needed is not checked again.
@@ -77,12 +73,13 @@ impl Expirer {
 
     /// Releases or keeps the reservation of one order. Returns the metric's label.
     async fn check(&self, order_id: &OrderId) -> anyhow::Result<&'static str> {
-        match self.orders.hold_status(order_id).await? {
-            HoldStatus::Obsolete => {
+        match self.orders.status(order_id.as_str()).await?.as_deref() {
+            None | Some("cancelled") => {
                 self.queue.release(vec![order_id.clone()]).await?;
                 Ok("released")
             }
-            HoldStatus::Needed => {
+            // Confirmed, or it may still be.
+            Some(_) => {
                 self.queue.extend_hold(order_id.clone(), self.pause).await?;
                 Ok("kept")
             }

@@ -24,14 +24,14 @@ use std::{sync::Arc, time::Duration};
 use auth::{InternalKey, Verifier};
 use bus::{Relay, SqlOutbox};
 use chassis::App;
-use service::{Deps, Service};
+use service::{Deps, OrderClient, Service};
 
 pub use audit::{Facts, LevelFact, LineFact, ReservationFact, TransitFact, audit_facts};
 pub use config::Config;
 pub use seed::{SeedLevel, SeedPlace, seed};
 
 use api::{Api, Cursors};
-use clients::{Catalogue, Orders};
+use clients::Catalogue;
 use consumer::OrderEventConsumer;
 use executor::Executor;
 use expire::Expirer;
@@ -65,8 +65,8 @@ impl Service for Stock {
         let Deps { ctx, bus } = deps;
         let verifier = Verifier::new(&config.common.auth)?;
         let catalogue = Catalogue::new(&config.product_url, &ctx.metrics)?;
-        let orders =
-            Orders::new(&config.order_url, InternalKey::parse(&config.common.auth.internal_key)?, &ctx.metrics)?;
+        let key = InternalKey::parse(&config.common.auth.internal_key)?;
+        let orders = OrderClient::new(&config.order_url, key, NAME, &ctx.metrics)?;
         let db = store::open(&config, Some(&ctx)).await?;
         seed::create_logistics_place(&db, &config).await?;
         upkeep::prune(&ctx, &db, store::prunes(&config));

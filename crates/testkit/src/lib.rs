@@ -19,7 +19,7 @@ use chassis::config::var;
 use db::{Db, Options, query};
 
 #[cfg(feature = "service")]
-pub use service::{Identity, TestService};
+pub use service::{Identity, TestService, serve_routes, with_token};
 
 /// A database of one test.
 #[derive(Debug)]

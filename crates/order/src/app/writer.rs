@@ -68,13 +68,14 @@ impl CommandError for WriteError {
     fn stopped() -> Self {
         Self::Stopped
     }
+}
 
-    fn is_unresponsive(&self) -> bool {
-        matches!(self, Self::Store(error) if matches!(**error, db::Error::Unavailable(_)))
-    }
-
-    fn is_constraint(&self) -> bool {
-        matches!(self, Self::Store(error) if error.constraint().is_some())
+impl db::AsDb for WriteError {
+    fn as_db(&self) -> Option<&db::Error> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Stopped => None,
+        }
     }
 }
 

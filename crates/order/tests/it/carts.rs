@@ -162,8 +162,7 @@ async fn while_it_is_being_checked_out_nothing_in_it_changes() {
     let buyer = service.customer("c1");
     let (_, item) = service.call("POST", "/api/carts/c1/items", &buyer, tea(1)).await;
     service.change_peers(|peers| peers.reserve_delay = Duration::from_millis(600));
-    let request =
-        service.http.post(format!("http://{}/api/carts/c1/checkout", service.replicas[0])).bearer_auth(&buyer);
+    let request = service.http.post(format!("{}/api/carts/c1/checkout", service.replicas[0])).bearer_auth(&buyer);
     let running = request.header("prefer", "respond-async").send().await.expect("answers");
     assert_eq!(running.status(), 202);
     let running: Value = running.json().await.expect("JSON");
@@ -189,7 +188,7 @@ async fn a_key_adds_once_and_an_old_version_changes_nothing() {
     let item = json!({ "product_id": "tea", "quantity": 2 });
     let first = service.keyed("/api/carts/c1/items", &buyer, item.clone(), "k").await;
     assert_eq!(service.keyed("/api/carts/c1/items", &buyer, item, "k").await, first);
-    let request = service.http.delete(format!("http://{}/api/carts/c1", service.replicas[0])).bearer_auth(&buyer);
+    let request = service.http.delete(format!("{}/api/carts/c1", service.replicas[0])).bearer_auth(&buyer);
     assert_eq!(request.header("if-match", "\"7\"").send().await.expect("answers").status(), 412);
     let (_, cart) = service.call("GET", "/api/carts/c1", &buyer, None).await;
     assert_eq!((&cart["items"][0]["quantity"], &cart["version"]), (&json!(2), &json!(1)));

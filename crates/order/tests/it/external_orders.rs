@@ -10,7 +10,7 @@ use crate::test_service::TestService;
 
 async fn publish(service: &TestService, id: &str, body: &Value) {
     let message = Message { topic: "new-order".into(), key: id.into(), payload: body.to_string() };
-    service.bus.publish(vec![message]).await.expect("publishes");
+    service.running.bus.publish(vec![message]).await.expect("publishes");
 }
 
 async fn settled(service: &TestService, id: &str) -> Value {

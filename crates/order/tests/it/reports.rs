@@ -24,7 +24,7 @@ async fn get(service: &TestService, path: &str) -> Value {
 }
 
 async fn equal(service: &TestService, rows: usize) {
-    let compared = order::reports::compare(&service.database).await.expect("compares");
+    let compared = order::reports::compare(service.database()).await.expect("compares");
     assert_eq!((compared.added, compared.differences), (0, Vec::new()));
     assert_eq!(compared.rows, rows);
 }
@@ -133,9 +133,9 @@ async fn what_is_wrong_is_found_and_put_right() {
     equal(&service, 7 + 7 + 3).await;
     service.run("update sales_summary set quantity = quantity + 1 where product_id = 'tea' and grain = 'month'").await;
     service.run("delete from sales_summary where product_id = '' and grain = 'year'").await;
-    let compared = order::reports::compare(&service.database).await.expect("compares");
+    let compared = order::reports::compare(service.database()).await.expect("compares");
     assert_eq!(compared.differences.len(), 3, "{:?}", compared.differences);
-    let rebuilt = order::reports::rebuild(&service.database).await.expect("rebuilds");
+    let rebuilt = order::reports::rebuild(service.database()).await.expect("rebuilds");
     assert_eq!((rebuilt.differences.len(), rebuilt.added), (3, 0));
     equal(&service, compared.rows).await;
     // As a store of a version without summaries: no order is summed, and a cancellation changes no sums.
@@ -143,7 +143,7 @@ async fn what_is_wrong_is_found_and_put_right() {
     service.run("update orders set summed = 0").await;
     let path = format!("/api/orders/{}/cancel", old["id"].as_str().expect("an id"));
     assert_eq!(service.call("POST", &path, &service.user(Role::Admin, &[]), None).await.0, 200);
-    let rebuilt = order::reports::rebuild(&service.database).await.expect("rebuilds");
+    let rebuilt = order::reports::rebuild(service.database()).await.expect("rebuilds");
     assert_eq!((rebuilt.differences.len(), rebuilt.added), (0, 2));
     let report = get(&service, "/api/reports/sales?from=2025-01-01&to=2025-12-31").await;
     assert_eq!(report["total"], json!({ "orders": 2, "quantity": 6, "revenue": 34.5 }));

@@ -7,15 +7,14 @@ use std::{
     time::Duration,
 };
 
-use auth::{AuthConfig, InternalKey, Issuer, NewToken, Role};
+use auth::Role;
 use axum::{
     Json, Router,
     extract::{Path, RawQuery, State},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bus::Bus;
-use chassis::{Context, CrashPoints, Kind, Listeners, Problem};
+use chassis::{Kind, Problem};
 use db::{Db, Options, query};
 use order::{Config, Order};
 use proto::{
@@ -23,9 +22,7 @@ use proto::{
     stock::v1::{self as stock, stock_server::StockServer},
 };
 use serde_json::{Value, json};
-use service::{Common, Deps, Service};
 use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, Response as GrpcResponse, Status};
 
 /// The state of the fake peer services.
@@ -54,14 +51,9 @@ pub(crate) type Shared = Arc<Mutex<FakePeers>>;
 pub(crate) struct TestService {
     pub(crate) http: reqwest::Client,
     pub(crate) peers: Shared,
-    pub(crate) database: String,
-    /// The addresses of the replicas.
-    pub(crate) replicas: Vec<SocketAddr>,
-    pub(crate) bus: Bus,
-    issuer: Issuer,
-    key: InternalKey,
-    _dir: tempfile::TempDir,
-    _stop: DropGuard,
+    /// The URLs of the replicas.
+    pub(crate) replicas: Vec<String>,
+    pub(crate) running: testkit::TestService<Order>,
 }
 
 impl TestService {
@@ -71,9 +63,6 @@ impl TestService {
 
     /// Starts replicas on one store.
     pub(crate) async fn with(count: usize) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let key = InternalKey::generate().expect("a key");
-        let issuer = Issuer::generate("test").expect("a key");
         let peers = Shared::default();
         {
             let mut peers = peers.lock().expect("no panic before");
@@ -85,59 +74,37 @@ impl TestService {
             }
             peers.limit = Some(50_000);
         }
-        let (web, grpc) = (rest_peers(&issuer, peers.clone()).await, grpc_peers(peers.clone()).await);
-        let config = Config {
-            common: Common {
-                database_url: testkit::url(&dir, "orders").await.expect("a database"),
-                auth: AuthConfig {
-                    issuer: "test".into(),
-                    jwks_url: format!("http://{web}/jwks.json"),
-                    internal_key: key.to_secret(),
-                    ..AuthConfig::default()
-                },
-                ..Common::default()
-            },
-            customer_url: format!("http://{web}"),
-            product_url: format!("http://{web}"),
-            stock_url: format!("http://{web}"),
-            stock_grpc_url: format!("http://{grpc}"),
-            payment_grpc_url: format!("http://{grpc}"),
-            ..Config::default()
-        };
-        let shutdown = CancellationToken::new();
-        let first = Context::new(order::NAME, "0", shutdown.clone(), CrashPoints::none());
-        let bus = Bus::open(&format!("embedded:{}", dir.path().join("bus.db").display()), &first).await.expect("opens");
-        let mut addresses = Vec::new();
-        for replica in 0..count {
-            let ctx = Context::new(order::NAME, replica.to_string(), shutdown.clone(), CrashPoints::none());
-            let deps = Deps { ctx: ctx.clone(), bus: bus.clone() };
-            let app = Order::build(config.clone(), deps).await.expect("builds");
-            let http = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            addresses.push(http.local_addr().expect("an address"));
-            tokio::spawn(async move {
-                chassis::serve(app, &ctx, Listeners { http, grpc: None }).await.expect("serves");
-            });
+        let web = testkit::serve_routes(rest_peers(peers.clone())).await.expect("serves");
+        let grpc = format!("http://{}", grpc_peers(peers.clone()).await);
+        let running = testkit::TestService::<Order>::start(|config: &mut Config| {
+            for url in [&mut config.customer_url, &mut config.product_url, &mut config.stock_url] {
+                url.clone_from(&web);
+            }
+            (config.stock_grpc_url, config.payment_grpc_url) = (grpc.clone(), grpc);
+        });
+        let running = running.await.expect("starts");
+        let mut replicas = vec![running.url.clone()];
+        for replica in 1..count {
+            replicas.push(running.add_replica(&replica.to_string()).await.expect("starts"));
         }
-        let (http, database) = (reqwest::Client::new(), config.common.database_url);
-        Self { http, peers, database, replicas: addresses, bus, issuer, key, _dir: dir, _stop: shutdown.drop_guard() }
+        Self { http: reqwest::Client::new(), peers, replicas, running }
+    }
+
+    /// The URL of the store.
+    pub(crate) fn database(&self) -> &str {
+        &self.running.config.common.database_url
     }
 
     pub(crate) fn service(&self) -> String {
-        self.key.mint("test").expect("a token")
+        self.running.identity.of_service("test").expect("a token")
     }
 
     pub(crate) fn user(&self, role: Role, stores: &[&str]) -> String {
-        self.token(&format!("{role:?}"), role, stores, None)
+        self.running.identity.of_user(role, stores, None).expect("a token")
     }
 
     pub(crate) fn customer(&self, id: &str) -> String {
-        self.token(&format!("user of {id}"), Role::Customer, &[], Some(id.into()))
-    }
-
-    fn token(&self, subject: &str, role: Role, stores: &[&str], customer_id: Option<String>) -> String {
-        let stores = stores.iter().map(|store| (*store).to_owned()).collect();
-        let new = NewToken { subject: subject.into(), roles: vec![role], stores, customer_id, ttl_seconds: 60 };
-        self.issuer.issue(new).expect("a token").token
+        self.running.identity.of_user(Role::Customer, &[], Some(id)).expect("a token")
     }
 
     /// Calls the first replica; returns status and body.
@@ -160,20 +127,8 @@ impl TestService {
         body: Option<Value>,
         key: Option<&str>,
     ) -> (u16, Value) {
-        let method = method.parse::<reqwest::Method>().expect("a method");
-        let mut request = self.http.request(method, format!("http://{}{path}", self.replicas[replica]));
-        if !token.is_empty() {
-            request = request.bearer_auth(token);
-        }
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
-        }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.expect("answers");
-        let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or_default())
+        let (url, key) = (&self.replicas[replica], key.unwrap_or_default());
+        self.running.call_at(url, (method, path, token), key, body).await.expect("answers")
     }
 
     pub(crate) fn change_peers(&self, change: impl FnOnce(&mut FakePeers)) {
@@ -182,7 +137,7 @@ impl TestService {
 
     /// Runs a statement on the store without the service.
     pub(crate) async fn run(&self, text: &str) {
-        let db = Db::open(&self.database, &Options::default(), None).await.expect("opens");
+        let db = Db::open(self.database(), &Options::default(), None).await.expect("opens");
         let mut tx = db.write().await.expect("begins");
         query(text).execute(&mut tx).await.expect("runs");
         tx.commit().await.expect("commits");
@@ -191,7 +146,7 @@ impl TestService {
 
     /// All orders of the store.
     pub(crate) async fn orders(&self) -> Vec<order::audit::OrderFact> {
-        order::audit::audit_facts(&self.database).await.expect("reads").orders
+        order::audit::audit_facts(self.database()).await.expect("reads").orders
     }
 }
 
@@ -257,19 +212,13 @@ async fn levels(State(peers): State<Shared>, RawQuery(query): RawQuery) -> Respo
     Json(json!({ "data": chosen.iter().skip(start).take(2).collect::<Vec<_>>(), "next_cursor": next })).into_response()
 }
 
-async fn rest_peers(issuer: &Issuer, peers: Shared) -> SocketAddr {
-    let jwks = json!({ "keys": [issuer.jwk()] });
-    let routes = Router::new()
-        .route("/jwks.json", get(move || async move { Json(jwks) }))
+fn rest_peers(peers: Shared) -> Router {
+    Router::new()
         .route("/graphql", post(graphql))
         .route("/api/customers", get(customers))
         .route("/api/places/{id}", get(place))
         .route("/api/stock/levels", get(levels))
-        .with_state(peers);
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    address
+        .with_state(peers)
 }
 
 struct FakeStock(Shared);

@@ -12,7 +12,6 @@ use super::{
     wire::{self, LEGACY},
 };
 use crate::{
-    clients::OrderProgress,
     commands::ReplyOutcome,
     domain::{Action, Method, OperationRequest, Payment, PaymentKind, PaymentStatus, Terms},
     error::Error,
@@ -51,8 +50,8 @@ impl PaymentService for Api {
         let known = self.find_payment(&request.order_id).await.map_err(Problem::from)?;
         let paid = match known {
             Some(payment) => is_paid(&payment, amount)?,
-            None => match self.order_progress(&request.order_id).await? {
-                OrderProgress::Unknown => self.pay_legacy(&request.order_id, amount, op_id).await?,
+            None => match self.settled_status(&request.order_id).await? {
+                None => self.pay_legacy(&request.order_id, amount, op_id).await?,
                 // The saga has created the payment meanwhile, or ended without one.
                 _ => match self.find_payment(&request.order_id).await.map_err(Problem::from)? {
                     Some(payment) => is_paid(&payment, amount)?,
@@ -66,21 +65,21 @@ impl PaymentService for Api {
 }
 
 impl Api {
-    /// The progress of the order with this id. Waits for a checkout in progress, since that will charge the order.
-    async fn order_progress(&self, order_id: &str) -> Result<OrderProgress, Status> {
+    /// The status of the order with this id, if it exists. Waits for a checkout in progress, since that will charge the order.
+    async fn settled_status(&self, order_id: &str) -> Result<Option<String>, Status> {
         let begun = tokio::time::Instant::now();
         loop {
-            let progress = self.orders.progress(order_id).await.map_err(|error| {
+            let status = self.orders.status(order_id).await.map_err(|error| {
                 tracing::warn!(%error, "the order service did not answer whether an order exists");
                 Status::unavailable("the order service did not answer whether the order exists; try again")
             })?;
-            match progress {
-                OrderProgress::Running if begun.elapsed() > PATIENCE => {
-                    return Err(Status::unavailable("the order is still being placed; try again"));
-                }
-                OrderProgress::Running => tokio::time::sleep(PAUSE).await,
-                progress => return Ok(progress),
+            if status.as_deref() != Some("pending") {
+                return Ok(status);
             }
+            if begun.elapsed() > PATIENCE {
+                return Err(Status::unavailable("the order is still being placed; try again"));
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 

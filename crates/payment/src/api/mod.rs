@@ -10,17 +10,18 @@ use axum::Router;
 use commerce::{Currency, page::CursorKey};
 use db::Db;
 use proto::{legacy::payment_service_server::PaymentServiceServer, payment::v1::payments_server::PaymentsServer};
+use service::OrderClient;
 use tonic::service::Routes;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::{clients::Orders, operations::Operations};
+use crate::operations::Operations;
 
 /// The state of the handlers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) operations: Operations,
-    pub(crate) orders: Orders,
+    pub(crate) orders: OrderClient,
     pub(crate) db: Db,
     pub(crate) cursors: CursorKey,
     /// The currency of payments by the old proto.

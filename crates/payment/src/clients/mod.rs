@@ -1,7 +1,5 @@
-//! Clients of other programs: the payment provider; and the order service, which is asked whether an id that is paid by the old
-//! proto is an order.
+//! The client of the payment provider.
 
-mod orders;
 mod sandbox;
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +8,6 @@ use commerce::CustomerId;
 
 use crate::domain::{Payment, ProviderRequest, Resolution};
 
-pub(crate) use orders::{OrderProgress, Orders};
 pub(crate) use sandbox::{Sandbox, SandboxBalances};
 
 /// A call to a provider, with the key by which it takes effect once.

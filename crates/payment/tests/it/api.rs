@@ -29,7 +29,7 @@ async fn only_services_change_and_admins_may_read() {
         let list = client.list(with(ListRequest::default(), &token)).await;
         assert_eq!(list.err().map(|status| status.code()), reads, "{role:?}");
     }
-    assert!(payment::audit_facts(&service.database).await.expect("reads").payments.is_empty());
+    assert!(payment::audit_facts(service.database()).await.expect("reads").payments.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

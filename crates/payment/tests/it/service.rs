@@ -1,15 +1,12 @@
 //! A running payment service with its own store, tokens to call it, and a fake order service.
 
-use std::net::SocketAddr;
-
-use auth::{AuthConfig, InternalKey, Issuer, NewToken, Role};
+use auth::Role;
 use axum::{
     Json, Router,
     extract::Path,
     response::{IntoResponse, Response},
     routing::get,
 };
-use chassis::{Context, CrashPoints, Listeners};
 use payment::{Config, Payment};
 use proto::{
     legacy::{PaymentRequest, payment_service_client::PaymentServiceClient},
@@ -18,21 +15,11 @@ use proto::{
         payments_client::PaymentsClient,
     },
 };
-use service::Common;
-use tokio::{net::TcpListener, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, transport::Channel};
 
 pub(crate) struct TestService {
-    pub(crate) database: String,
     pub(crate) channel: Channel,
-    pub(crate) http: SocketAddr,
-    dir: tempfile::TempDir,
-    key: InternalKey,
-    issuer: Issuer,
-    config: Config,
-    shutdown: CancellationToken,
-    served: JoinHandle<()>,
+    running: testkit::TestService<Payment>,
 }
 
 /// The answer of the fake order service: an id like `pending-1` names the status of an order; other orders do not exist.
@@ -47,78 +34,38 @@ fn order(id: &str) -> Response {
 
 impl TestService {
     pub(crate) async fn open(change: impl FnOnce(&mut Config)) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let key = InternalKey::generate().expect("a key");
-        let issuer = Issuer::generate("test").expect("a key");
-        let jwks = serde_json::json!({ "keys": [issuer.jwk()] });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let mut config = Config {
-            common: Common {
-                database_url: testkit::url(&dir, "payment").await.expect("a database"),
-                bus_url: format!("embedded:{}", dir.path().join("bus.db").display()),
-                auth: AuthConfig {
-                    issuer: "test".into(),
-                    jwks_url: format!("http://{}/jwks.json", listener.local_addr().expect("an address")),
-                    internal_key: key.to_secret(),
-                    ..AuthConfig::default()
-                },
-                ..Common::default()
-            },
-            ..Config::default()
-        };
-        config.order_url = config.common.auth.jwks_url.replace("/jwks.json", "");
-        change(&mut config);
-        let keys = Router::new()
-            .route("/jwks.json", get(move || async move { Json(jwks) }))
-            .route("/api/orders/{id}", get(async |Path(id): Path<String>| order(&id)));
-        tokio::spawn(async move { axum::serve(listener, keys).await });
-        Self::serve(dir, key, issuer, config).await
+        let orders = Router::new().route("/api/orders/{id}", get(async |Path(id): Path<String>| order(&id)));
+        let order_url = testkit::serve_routes(orders).await.expect("serves");
+        let running = testkit::TestService::start(|config: &mut Config| {
+            config.order_url = order_url;
+            change(config);
+        });
+        Self::of(running.await.expect("starts")).await
     }
 
-    async fn serve(dir: tempfile::TempDir, key: InternalKey, issuer: Issuer, config: Config) -> Self {
-        let shutdown = CancellationToken::new();
-        let ctx = Context::new(payment::NAME, "test", shutdown.clone(), CrashPoints::none());
-        let app = service::start::<Payment>(config.clone(), ctx.clone()).await.expect("starts");
-        let bind = || TcpListener::bind("127.0.0.1:0");
-        let (http, grpc) = (bind().await.expect("a port"), bind().await.expect("a port"));
-        let address = grpc.local_addr().expect("an address");
-        let http_address = http.local_addr().expect("an address");
-        let served = tokio::spawn(async move {
-            let listeners = Listeners { http, grpc: Some(grpc) };
-            chassis::serve(app, &ctx, listeners).await.expect("serves");
-        });
-        let channel = Channel::from_shared(format!("http://{address}")).expect("a URL");
-        Self {
-            database: config.common.database_url.clone(),
-            channel: channel.connect().await.expect("connects"),
-            http: http_address,
-            dir,
-            key,
-            issuer,
-            config,
-            shutdown,
-            served,
-        }
+    async fn of(running: testkit::TestService<Payment>) -> Self {
+        let channel = Channel::from_shared(format!("http://{}", running.grpc)).expect("a URL");
+        Self { channel: channel.connect().await.expect("connects"), running }
     }
 
     /// Stops the service and starts it again on the same store, with another configuration.
     pub(crate) async fn restart(self, change: impl FnOnce(&mut Config)) -> Self {
-        let Self { dir, key, issuer, mut config, shutdown, served, channel, .. } = self;
+        let Self { running, channel } = self;
         drop(channel);
-        shutdown.cancel();
-        served.await.expect("stops");
-        change(&mut config);
-        Self::serve(dir, key, issuer, config).await
+        Self::of(running.restart(change).await.expect("restarts")).await
+    }
+
+    /// The URL of its store.
+    pub(crate) fn database(&self) -> &str {
+        &self.running.config.common.database_url
     }
 
     pub(crate) fn service_token(&self) -> String {
-        self.key.mint("test").expect("a token")
+        self.running.identity.of_service("test").expect("a token")
     }
 
     pub(crate) fn user_token(&self, role: Role) -> String {
-        let new =
-            NewToken { subject: "u".into(), roles: vec![role], stores: Vec::new(), customer_id: None, ttl_seconds: 60 };
-        self.issuer.issue(new).expect("a token").token
+        self.running.identity.of_role(role).expect("a token")
     }
 
     pub(crate) fn client(&self) -> PaymentsClient<Channel> {
@@ -159,7 +106,7 @@ impl TestService {
 
     /// The kinds and sequences of the events about an order.
     pub(crate) async fn events_of(&self, order_id: &str) -> Vec<(String, i64)> {
-        let facts = payment::audit_facts(&self.database).await.expect("reads");
+        let facts = payment::audit_facts(self.database()).await.expect("reads");
         let of_order = facts.outbox.events.iter().filter(|event| event.subject == order_id);
         of_order
             .map(|event| {
@@ -171,18 +118,12 @@ impl TestService {
 
     /// The text of `/metrics`.
     pub(crate) async fn metrics(&self) -> String {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut stream = tokio::net::TcpStream::connect(self.http).await.expect("connects");
-        let request = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-        stream.write_all(request.as_bytes()).await.expect("writes");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("reads");
-        answer
+        self.running.metrics().await.expect("answers")
     }
 
     /// The stored status, captured and refunded amount of an order's payment.
     pub(crate) async fn totals_of(&self, order_id: &str) -> (&'static str, i64, i64) {
-        let facts = payment::audit_facts(&self.database).await.expect("reads");
+        let facts = payment::audit_facts(self.database()).await.expect("reads");
         let mut of_order = facts.payments.iter().filter(|payment| payment.order_id == order_id);
         let fact = of_order.next().expect("a payment");
         assert!(of_order.next().is_none());
@@ -191,10 +132,7 @@ impl TestService {
 }
 
 pub(crate) fn with<T>(message: T, token: &str) -> Request<T> {
-    let mut request = Request::new(message);
-    let value = format!("Bearer {token}").parse().expect("metadata");
-    request.metadata_mut().insert("authorization", value);
-    request
+    testkit::with_token(message, token).expect("a token")
 }
 
 pub(crate) fn card(order_id: &str, amount: i64) -> Authorization {

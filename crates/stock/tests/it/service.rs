@@ -2,12 +2,11 @@
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use auth::{AuthConfig, InternalKey, Issuer, NewToken, Role};
+use auth::Role;
 use axum::{
     Json, Router,
     extract::{Path, State},
@@ -15,17 +14,14 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
-use bus::{Bus, Message};
-use chassis::{Context, CrashPoints, Listeners, Problem};
+use bus::Message;
+use chassis::Problem;
 use proto::stock::v1::{
     CommitRequest, HoldState, Line, OrderLines, ReleaseRequest, ReserveRequest, ReserveResult,
     stock_client::StockClient,
 };
 use serde_json::{Value, json};
-use service::{Common, Deps, Service};
 use stock::{Config, Stock};
-use tokio::net::TcpListener;
-use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{Request, transport::Channel};
 
 /// What the fake order service answers.
@@ -60,65 +56,32 @@ type Peers = Arc<Mutex<FakePeers>>;
 
 pub(crate) struct TestService {
     pub(crate) channel: Channel,
-    pub(crate) http: reqwest::Client,
     peers: Peers,
-    address: SocketAddr,
-    database: String,
-    bus: Bus,
-    key: InternalKey,
-    issuer: Issuer,
-    _dir: tempfile::TempDir,
-    _stop: DropGuard,
+    running: testkit::TestService<Stock>,
 }
 
 impl TestService {
     pub(crate) async fn open(change: impl FnOnce(&mut Config)) -> Self {
-        let dir = tempfile::tempdir().expect("a folder");
-        let key = InternalKey::generate().expect("a key");
-        let issuer = Issuer::generate("test").expect("a key");
         let peers = Peers::default();
-        let peers_address = serve_peers(&issuer, peers.clone()).await;
-        let mut config = Config {
-            common: Common {
-                database_url: testkit::url(&dir, "stock").await.expect("a database"),
-                auth: AuthConfig {
-                    issuer: "test".into(),
-                    jwks_url: format!("http://{peers_address}/jwks.json"),
-                    internal_key: key.to_secret(),
-                    ..AuthConfig::default()
-                },
-                ..Common::default()
-            },
-            order_url: format!("http://{peers_address}"),
-            product_url: format!("http://{peers_address}"),
-            ..Config::default()
-        };
-        change(&mut config);
-        let shutdown = CancellationToken::new();
-        let ctx = Context::new(stock::NAME, "test", shutdown.clone(), CrashPoints::none());
-        let bus_url = format!("embedded:{}", dir.path().join("bus.db").display());
-        let bus = Bus::open(&bus_url, &ctx).await.expect("opens");
-        let deps = Deps { ctx: ctx.clone(), bus: bus.clone() };
-        let app = Stock::build(config.clone(), deps).await.expect("builds");
-        let bind = || TcpListener::bind("127.0.0.1:0");
-        let (http, grpc) = (bind().await.expect("a port"), bind().await.expect("a port"));
-        let address = http.local_addr().expect("an address");
-        let url = format!("http://{}", grpc.local_addr().expect("an address"));
-        tokio::spawn(async move {
-            let listeners = Listeners { http, grpc: Some(grpc) };
-            chassis::serve(app, &ctx, listeners).await.expect("serves");
+        let url = testkit::serve_routes(peer_routes(peers.clone())).await.expect("serves");
+        let running = testkit::TestService::start(|config: &mut Config| {
+            (config.order_url, config.product_url) = (url.clone(), url);
+            change(config);
         });
-        let channel = Channel::from_shared(url).expect("a URL").connect().await.expect("connects");
-        let http = reqwest::Client::new();
-        let database = config.common.database_url;
-        let stop = shutdown.drop_guard();
-        Self { channel, http, peers, address, database, bus, key, issuer, _dir: dir, _stop: stop }
+        let running = running.await.expect("starts");
+        let channel = Channel::from_shared(format!("http://{}", running.grpc)).expect("a URL");
+        Self { channel: channel.connect().await.expect("connects"), peers, running }
+    }
+
+    /// The URL of its store.
+    pub(crate) fn database(&self) -> &str {
+        &self.running.config.common.database_url
     }
 
     /// The default settings, with the store of this service.
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::default();
-        config.common.database_url.clone_from(&self.database);
+        self.database().clone_into(&mut config.common.database_url);
         config
     }
 
@@ -132,18 +95,11 @@ impl TestService {
     }
 
     pub(crate) fn service_token(&self) -> String {
-        self.key.mint("test").expect("a token")
+        self.running.identity.of_service("test").expect("a token")
     }
 
     pub(crate) fn user_token(&self, role: Role, stores: &[&str]) -> String {
-        let new = NewToken {
-            subject: format!("{role:?}"),
-            roles: vec![role],
-            stores: stores.iter().map(|store| (*store).to_owned()).collect(),
-            customer_id: None,
-            ttl_seconds: 60,
-        };
-        self.issuer.issue(new).expect("a token").token
+        self.running.identity.of_user(role, stores, None).expect("a token")
     }
 
     pub(crate) async fn reserve(&self, order_id: &str, lines: &[(&str, u32)]) -> ReserveResult {
@@ -174,20 +130,8 @@ impl TestService {
         body: Option<Value>,
         key: Option<&str>,
     ) -> (u16, Value) {
-        let method = method.parse::<reqwest::Method>().expect("a method");
-        let mut request = self.http.request(method, format!("http://{}{path}", self.address));
-        if !token.is_empty() {
-            request = request.bearer_auth(token);
-        }
-        if let Some(key) = key {
-            request = request.header("idempotency-key", key);
-        }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let answer = request.send().await.expect("answers");
-        let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or_default())
+        let (url, key) = (&self.running.url, key.unwrap_or_default());
+        self.running.call_at(url, (method, path, token), key, body).await.expect("answers")
     }
 
     /// Puts goods into the logistics centre.
@@ -200,7 +144,7 @@ impl TestService {
 
     /// On hand and reserved in the logistics centre, compared with ledger and reservations.
     pub(crate) async fn level(&self, product_id: &str) -> (i64, i64) {
-        let facts = stock::audit_facts(&self.database).await.expect("reads");
+        let facts = stock::audit_facts(self.database()).await.expect("reads");
         for level in &facts.levels {
             let moved = level.adjusted - level.sold + level.restocked - level.sent + level.received;
             assert_eq!(level.on_hand, moved, "{level:?}");
@@ -215,7 +159,7 @@ impl TestService {
 
     /// Kinds and sequences of the events about a subject.
     pub(crate) async fn events_of(&self, subject: &str) -> Vec<(String, i64)> {
-        let facts = stock::audit_facts(&self.database).await.expect("reads");
+        let facts = stock::audit_facts(self.database()).await.expect("reads");
         let events = facts.outbox.events.iter().filter(|event| event.subject == subject);
         events
             .map(|event| {
@@ -233,7 +177,7 @@ impl TestService {
             "sequence": sequence, "datacontenttype": "application/json", "data": data,
         });
         let message = Message { topic: "orders".into(), key: order_id.into(), payload: event.to_string() };
-        self.bus.publish(vec![message]).await.expect("publishes");
+        self.running.bus.publish(vec![message]).await.expect("publishes");
         let subject = ("orders".to_owned(), order_id.to_owned());
         self.wait_until(|facts| facts.inbox.last.get(&subject).is_some_and(|last| *last >= sequence)).await;
     }
@@ -255,7 +199,7 @@ impl TestService {
     /// Waits until the facts show this.
     pub(crate) async fn wait_until(&self, happened: impl Fn(&stock::Facts) -> bool) {
         for _ in 0..200 {
-            if happened(&stock::audit_facts(&self.database).await.expect("reads")) {
+            if happened(&stock::audit_facts(self.database()).await.expect("reads")) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
@@ -296,21 +240,15 @@ fn order(peers: &Peers, id: &str) -> axum::response::Response {
     }
 }
 
-/// Serves the issuer's keys, the order service and the product service.
-async fn serve_peers(issuer: &Issuer, peers: Peers) -> SocketAddr {
-    let jwks = json!({ "keys": [issuer.jwk()] });
-    let routes = Router::new()
-        .route("/jwks.json", get(move || async move { Json(jwks) }))
+/// The order service and the product service.
+fn peer_routes(peers: Peers) -> Router {
+    Router::new()
         .route("/api/orders/{id}", get(async |State(peers): State<Peers>, Path(id): Path<String>| order(&peers, &id)))
         .route(
             "/graphql",
             post(async |State(peers): State<Peers>, Json(question): Json<Value>| products_by_ids(&peers, &question)),
         )
-        .with_state(peers);
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    address
+        .with_state(peers)
 }
 
 pub(crate) fn order_lines(order_id: &str, lines: &[(&str, u32)]) -> OrderLines {
@@ -319,8 +257,5 @@ pub(crate) fn order_lines(order_id: &str, lines: &[(&str, u32)]) -> OrderLines {
 }
 
 pub(crate) fn with<T>(message: T, token: &str) -> Request<T> {
-    let mut request = Request::new(message);
-    let value = format!("Bearer {token}").parse().expect("metadata");
-    request.metadata_mut().insert("authorization", value);
-    request
+    testkit::with_token(message, token).expect("a token")
 }
