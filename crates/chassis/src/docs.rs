@@ -33,7 +33,7 @@ pub fn with_problems(mut api: Value) -> Value {
     }
     api["components"]["schemas"]["Problem"] = problem_schema();
     for kind in Kind::ALL {
-        api["components"]["responses"][kind.code()] = response(kind.title());
+        api["components"]["responses"][kind.code()] = response(shared_description(kind));
     }
     api
 }
@@ -101,7 +101,7 @@ fn describe_problems(path: &str, method: &str, operation: &mut Value) {
             // An error status without content is a problem document, with the operation's own description.
             Some(status) if described.get("$ref").is_none() && described.get("content").is_none() => {
                 let own = described["description"].as_str().filter(|text| !text.is_empty());
-                *described = response(own.unwrap_or_else(|| Kind::from_status(status).title()));
+                *described = response(own.unwrap_or_else(|| shared_description(Kind::from_status(status))));
             }
             // An event stream has no end, so no schema describes the whole of it.
             None => {
@@ -111,6 +111,16 @@ fn describe_problems(path: &str, method: &str, operation: &mut Value) {
             }
             Some(_) => {}
         }
+    }
+}
+
+/// The description of a problem that an operation does not describe itself.
+fn shared_description(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Forbidden => "The caller's role or stores do not allow it",
+        Kind::NotFound => "Not found, or not visible to the caller",
+        Kind::Stale => "`If-Match` names another version",
+        _ => kind.title(),
     }
 }
 

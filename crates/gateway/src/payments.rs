@@ -142,7 +142,7 @@ pub(crate) async fn list(
 
 /// Returns a payment by its id or its order's id.
 #[utoipa::path(get, operation_id = "getPayment", path = "/api/payments/{id}", tag = "payments", params(("id" = String, Path)),
-    responses((status = 200, body = Payment), (status = 404)))]
+    responses((status = 200, body = Payment)))]
 pub(crate) async fn get(
     State(gateway): State<Gateway>,
     caller: Allow<AdminOnly>,

@@ -43,7 +43,7 @@ pub(crate) struct ListActivities {
 
 /// Lists activities in the order of their numbers. For staff and services.
 #[utoipa::path(get, operation_id = "listActivities", path = "/api/activities", tag = "activities", params(ListActivities, PageQuery), security(("bearer" = [])),
-    responses((status = 200, body = Page<ActivityView>), (status = 403)))]
+    responses((status = 200, body = Page<ActivityView>)))]
 pub(super) async fn list_activities(
     State(api): State<Api>,
     _caller: Allow<ServiceOrStaff>,
@@ -75,7 +75,7 @@ pub(super) async fn list_activities(
 /// Creates an activity. For staff.
 #[utoipa::path(post, operation_id = "createActivity", path = "/api/activities", tag = "activities", request_body = Plan, security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = ActivityView), (status = 403), (status = 422)))]
+    responses((status = 201, body = ActivityView)))]
 pub(super) async fn create_activity(
     State(api): State<Api>,
     caller: Allow<Staff>,
@@ -93,7 +93,7 @@ pub(super) async fn create_activity(
 
 /// Returns an activity. For staff and services.
 #[utoipa::path(get, operation_id = "getActivity", path = "/api/activities/{id}", tag = "activities", params(("id" = String, Path)), security(("bearer" = [])),
-    responses((status = 200, body = ActivityView), (status = 404)))]
+    responses((status = 200, body = ActivityView)))]
 pub(super) async fn get_activity(
     State(api): State<Api>,
     _caller: Allow<ServiceOrStaff>,
@@ -106,7 +106,7 @@ pub(super) async fn get_activity(
 /// Changes the fields that are sent: absent fields stay, null removes a field (JSON Merge Patch, RFC 7386).
 #[utoipa::path(patch, operation_id = "changeActivity", path = "/api/activities/{id}", tag = "activities", request_body = Plan, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = ActivityView), (status = 404), (status = 412), (status = 422)))]
+    responses((status = 200, body = ActivityView)))]
 pub(super) async fn change_activity(
     State(api): State<Api>,
     _caller: Allow<Staff>,
@@ -129,7 +129,7 @@ pub(super) async fn change_activity(
 /// Deletes an activity. An activity made from an event is not made again.
 #[utoipa::path(delete, operation_id = "deleteActivity", path = "/api/activities/{id}", tag = "activities", security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 204), (status = 403), (status = 404), (status = 412)))]
+    responses((status = 204)))]
 pub(super) async fn delete_activity(
     State(api): State<Api>,
     _caller: Allow<ManagerOrAdmin>,

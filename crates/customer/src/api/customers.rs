@@ -114,7 +114,7 @@ pub(super) async fn list_customers(
 /// Creates a customer. For staff.
 #[utoipa::path(post, operation_id = "createCustomer", path = "/api/customers", tag = "customers", request_body = CreateCustomer, security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = CustomerView), (status = 200, description = "The customer existed already, created by the same request with the same id", body = CustomerView), (status = 409), (status = 422)))]
+    responses((status = 201, body = CustomerView), (status = 200, description = "The customer existed already, created by the same request with the same id", body = CustomerView)))]
 pub(super) async fn create_customer(
     State(api): State<Api>,
     caller: Allow<Staff>,
@@ -140,7 +140,7 @@ pub(super) async fn create_customer(
 
 /// Returns a customer. For customers, 404 for anyone but themselves.
 #[utoipa::path(get, operation_id = "getCustomer", path = "/api/customers/{id}", tag = "customers", params(("id" = String, Path)), security(("bearer" = [])),
-    responses((status = 200, body = CustomerView), (status = 404)))]
+    responses((status = 200, body = CustomerView)))]
 pub(super) async fn get_customer(
     State(api): State<Api>,
     caller: Allow<Anyone>,
@@ -154,7 +154,7 @@ pub(super) async fn get_customer(
 /// Replaces the profile of a customer; absent fields are removed.
 #[utoipa::path(put, operation_id = "replaceCustomer", path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
+    responses((status = 200, body = CustomerView)))]
 pub(super) async fn replace_customer(
     State(api): State<Api>,
     caller: Allow<AnyUser>,
@@ -168,7 +168,7 @@ pub(super) async fn replace_customer(
 /// Changes the fields that are sent: absent fields stay, null removes a field (JSON Merge Patch, RFC 7386).
 #[utoipa::path(patch, operation_id = "changeCustomer", path = "/api/customers/{id}", tag = "customers", request_body = Profile, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = CustomerView), (status = 404), (status = 409), (status = 412), (status = 422)))]
+    responses((status = 200, body = CustomerView)))]
 pub(super) async fn change_customer(
     State(api): State<Api>,
     caller: Allow<AnyUser>,
@@ -189,7 +189,7 @@ async fn change(api: Api, caller: &Caller, id: &str, headers: &HeaderMap, change
 /// Deletes a customer: removes all personal data of the customer and of the user. Orders stay. For admins.
 #[utoipa::path(delete, operation_id = "deleteCustomer", path = "/api/customers/{id}", tag = "customers", security(("bearer" = [])),
     params(("id" = String, Path), DeleteCustomer, ("If-Match" = Option<String>, Header)),
-    responses((status = 204), (status = 404), (status = 409, description = "An open order cannot be cancelled"), (status = 412)))]
+    responses((status = 204), (status = 409, description = "An open order cannot be cancelled")))]
 pub(super) async fn delete_customer(
     State(api): State<Api>,
     caller: Allow<AdminOnly>,

@@ -57,7 +57,7 @@ pub(crate) struct ListProspects {
 
 /// Lists prospects in the order of their numbers. For staff and services.
 #[utoipa::path(get, operation_id = "listProspects", path = "/api/prospects", tag = "prospects", params(ListProspects, PageQuery), security(("bearer" = [])),
-    responses((status = 200, body = Page<ProspectView>), (status = 403)))]
+    responses((status = 200, body = Page<ProspectView>)))]
 pub(super) async fn list_prospects(
     State(api): State<Api>,
     _caller: Allow<ServiceOrStaff>,
@@ -87,7 +87,7 @@ pub(super) async fn list_prospects(
 /// Creates a prospect in the stage `new`. For staff.
 #[utoipa::path(post, operation_id = "createProspect", path = "/api/prospects", tag = "prospects", request_body = Lead, security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = ProspectView), (status = 403), (status = 422)))]
+    responses((status = 201, body = ProspectView)))]
 pub(super) async fn create_prospect(
     State(api): State<Api>,
     caller: Allow<Staff>,
@@ -105,7 +105,7 @@ pub(super) async fn create_prospect(
 
 /// Returns a prospect. For staff and services.
 #[utoipa::path(get, operation_id = "getProspect", path = "/api/prospects/{id}", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
-    responses((status = 200, body = ProspectView), (status = 404)))]
+    responses((status = 200, body = ProspectView)))]
 pub(super) async fn get_prospect(
     State(api): State<Api>,
     _caller: Allow<ServiceOrStaff>,
@@ -118,7 +118,7 @@ pub(super) async fn get_prospect(
 /// Replaces a prospect; absent fields are removed, except the stage, which stays.
 #[utoipa::path(put, operation_id = "replaceProspect", path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No transition leads from the present stage to the new one"), (status = 412), (status = 422)))]
+    responses((status = 200, body = ProspectView), (status = 409, description = "No transition leads from the present stage to the new one")))]
 pub(super) async fn replace_prospect(
     State(api): State<Api>,
     caller: Allow<Staff>,
@@ -135,7 +135,7 @@ pub(super) async fn replace_prospect(
 /// starts again; `won` is final.
 #[utoipa::path(patch, operation_id = "changeProspect", path = "/api/prospects/{id}", tag = "prospects", request_body = ProspectChange, security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = ProspectView), (status = 404), (status = 409, description = "No transition leads from the present stage to the new one"), (status = 412), (status = 422)))]
+    responses((status = 200, body = ProspectView), (status = 409, description = "No transition leads from the present stage to the new one")))]
 pub(super) async fn change_prospect(
     State(api): State<Api>,
     caller: Allow<Staff>,
@@ -170,7 +170,7 @@ async fn change(
 /// Deletes a prospect and all personal data, also from events and activities. For managers and admins.
 #[utoipa::path(delete, operation_id = "deleteProspect", path = "/api/prospects/{id}", tag = "prospects", security(("bearer" = [])),
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 204), (status = 403), (status = 404), (status = 412)))]
+    responses((status = 204)))]
 pub(super) async fn delete_prospect(
     State(api): State<Api>,
     _caller: Allow<ManagerOrAdmin>,
@@ -193,7 +193,7 @@ pub(super) async fn delete_prospect(
 ///
 /// Returns the prospect. A repeated request changes nothing.
 #[utoipa::path(post, operation_id = "convertProspect", path = "/api/prospects/{id}/convert", tag = "prospects", params(("id" = String, Path)), security(("bearer" = [])),
-    responses((status = 200, description = "The prospect, with `customer_id`", body = ProspectView), (status = 404),
+    responses((status = 200, description = "The prospect, with `customer_id`", body = ProspectView),
         (status = 409, description = "The prospect is lost, or the e-mail address belongs to a user without a customer")))]
 pub(super) async fn convert_prospect(
     State(api): State<Api>,

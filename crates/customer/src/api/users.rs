@@ -126,7 +126,7 @@ fn signed_in(user: &User, issued: Issued) -> SignedIn {
 ///
 /// There is no `Idempotency-Key`: the response holds a token, and the caller is not authenticated yet.
 #[utoipa::path(post, operation_id = "register", path = "/api/users/register", tag = "users", request_body = Register,
-    responses((status = 201, body = SignedIn), (status = 409, description = "Username or e-mail address is taken"), (status = 422)))]
+    responses((status = 201, body = SignedIn), (status = 409, description = "Username or e-mail address is taken")))]
 pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<Register>) -> Result<Response, Problem> {
     let credentials =
         Credentials::checked(&body.username, &body.email, body.name, &body.password).map_err(Error::Invalid)?;
@@ -147,7 +147,7 @@ pub(super) async fn register(State(api): State<Api>, _: Open, Json(body): Json<R
 
 /// Logs in: returns an access token.
 #[utoipa::path(post, operation_id = "login", path = "/api/users/login", tag = "users", request_body = Login,
-    responses((status = 200, body = SignedIn), (status = 401), (status = 422), (status = 429, description = "Too many wrong passwords for this login name")))]
+    responses((status = 200, body = SignedIn), (status = 429, description = "Too many wrong passwords for this login name")))]
 pub(super) async fn login(State(api): State<Api>, _: Open, Json(body): Json<Login>) -> Result<Json<SignedIn>, Problem> {
     let login = match (body.email, body.username) {
         (Some(login), None) | (None, Some(login)) => login,
@@ -209,7 +209,7 @@ pub(super) async fn list_users(
 /// Creates a user with any roles but `service`. For admins.
 #[utoipa::path(post, operation_id = "createUser", path = "/api/users", tag = "users", request_body = CreateUser, security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = UserView), (status = 409), (status = 422), (status = 503)))]
+    responses((status = 201, body = UserView)))]
 pub(super) async fn create_user(
     State(api): State<Api>,
     caller: Allow<AdminOnly>,
@@ -248,7 +248,7 @@ pub(super) async fn create_user(
 
 /// Replaces the roles of a user and revokes the user's tokens. For admins.
 #[utoipa::path(put, operation_id = "setRoles", path = "/api/users/{id}/roles", tag = "users", request_body = SetRoles, security(("bearer" = [])),
-    params(("id" = String, Path)), responses((status = 200, body = UserView), (status = 404), (status = 409), (status = 422), (status = 503)))]
+    params(("id" = String, Path)), responses((status = 200, body = UserView)))]
 pub(super) async fn set_roles(
     State(api): State<Api>,
     _: Allow<AdminOnly>,

@@ -59,7 +59,7 @@ fn unreadable_cursor(problem: Problem) -> Problem {
 
 /// Returns a product by its SKU. Anyone may call it.
 #[utoipa::path(get, operation_id = "getProduct", path = "/api/products/{id}", tag = "products", params(("id" = String, Path)),
-    responses((status = 200, body = Product), (status = 404)))]
+    responses((status = 200, body = Product)))]
 pub(crate) async fn get(
     State(gateway): State<Gateway>,
     headers: HeaderMap,
@@ -78,7 +78,7 @@ pub(crate) async fn get(
 /// 409 if there is or was another product with the id; 400 for a malformed `Idempotency-Key`.
 #[utoipa::path(post, operation_id = "createProduct", path = "/api/products", tag = "products", request_body = NewProduct,
     params(("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 201, body = Product), (status = 409), (status = 422)))]
+    responses((status = 201, body = Product)))]
 pub(crate) async fn create(
     State(gateway): State<Gateway>,
     headers: HeaderMap,
@@ -99,7 +99,7 @@ pub(crate) async fn create(
 /// 412 if `If-Match` is not the current version.
 #[utoipa::path(patch, operation_id = "changeProduct", path = "/api/products/{id}", tag = "products", request_body = ProductPatch,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = Product), (status = 404), (status = 412), (status = 422)))]
+    responses((status = 200, body = Product)))]
 pub(crate) async fn update(
     State(gateway): State<Gateway>,
     headers: HeaderMap,
@@ -114,7 +114,7 @@ pub(crate) async fn update(
 /// Missing optional fields are removed. 412 if `If-Match` is not the current version.
 #[utoipa::path(put, operation_id = "replaceProduct", path = "/api/products/{id}", tag = "products", request_body = NewProduct,
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
-    responses((status = 200, body = Product), (status = 404), (status = 412), (status = 422)))]
+    responses((status = 200, body = Product)))]
 pub(crate) async fn replace(
     State(gateway): State<Gateway>,
     headers: HeaderMap,
@@ -170,7 +170,7 @@ fn with_version(headers: &HeaderMap, mut variables: Value) -> Result<Value, Prob
 /// 412 if `If-Match` is not the current version.
 #[utoipa::path(delete, operation_id = "deleteProduct", path = "/api/products/{id}", tag = "products",
     params(("id" = String, Path), ("If-Match" = Option<String>, Header), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 204), (status = 404), (status = 409), (status = 412)))]
+    responses((status = 204)))]
 pub(crate) async fn delete(
     State(gateway): State<Gateway>,
     headers: HeaderMap,

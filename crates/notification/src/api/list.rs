@@ -50,7 +50,7 @@ pub(super) async fn list(
 
 /// Lists the notifications about a customer, newest first. For the customer, staff and admins.
 #[utoipa::path(get, operation_id = "getCustomerTimeline", path = "/api/customers/{id}/timeline", tag = "notifications", params(("id" = String, Path), PageQuery),
-    responses((status = 200, body = Page<Notice>), (status = 404)))]
+    responses((status = 200, body = Page<Notice>)))]
 pub(super) async fn timeline(
     AxumState(state): AxumState<State>,
     caller: Caller,

@@ -102,8 +102,7 @@ pub(crate) struct ListFilter {
 
 /// Lists carts, last changed first, without refreshing their prices. For staff.
 #[utoipa::path(get, path = "/api/carts", operation_id = "listCarts", tag = "carts", params(ListFilter, PageQuery),
-    responses(
-        (status = 200, body = Page<CartBody>, description = "A page of carts")))]
+    responses((status = 200, body = Page<CartBody>, description = "A page of carts")))]
 pub(super) async fn list(
     State(state): State<ApiState>,
     _caller: Allow<Staff>,
@@ -127,9 +126,7 @@ pub(super) async fn list(
 /// `changes` of an item lists what has changed since it was added or the cart was last read. A customer's cart exists, empty,
 /// before its first item.
 #[utoipa::path(get, path = "/api/carts/{id}", operation_id = "getCart", tag = "carts", params(("id" = String, Path)),
-    responses(
-        (status = 200, body = CartBody, description = "The cart"),
-        (status = 404, description = "Not found, or not visible to the caller")))]
+    responses((status = 200, body = CartBody, description = "The cart")))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     MaybeCaller(caller): MaybeCaller,
@@ -146,9 +143,7 @@ pub(super) async fn get(
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses(
         (status = 204, description = "Cleared"),
-        (status = 404, description = "Not found, or not visible to the caller"),
-        (status = 409, description = "The cart is being checked out"),
-        (status = 412, description = "`If-Match` names another version")))]
+        (status = 409, description = "The cart is being checked out")))]
 pub(super) async fn clear(
     State(state): State<ApiState>,
     MaybeCaller(caller): MaybeCaller,
@@ -181,9 +176,7 @@ async fn edit(
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("If-Match" = Option<String>, Header)),
     responses(
         (status = 201, body = EditedItem, description = "The item"),
-        (status = 404, description = "Not found, or not visible to the caller"),
         (status = 409, description = "The cart is being checked out"),
-        (status = 412, description = "`If-Match` names another version"),
         (status = 422, description = "The quantity is out of range, or the catalogue does not sell the product")))]
 pub(super) async fn add_item(
     State(state): State<ApiState>,
@@ -213,9 +206,7 @@ pub(super) async fn add_item(
     params(("id" = String, Path), ("item_id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses(
         (status = 200, body = EditedItem, description = "The item"),
-        (status = 404, description = "Not found, or not visible to the caller"),
         (status = 409, description = "The cart is being checked out"),
-        (status = 412, description = "`If-Match` names another version"),
         (status = 422, description = "The quantity is out of range")))]
 pub(super) async fn set_quantity(
     State(state): State<ApiState>,
@@ -239,9 +230,7 @@ pub(super) async fn set_quantity(
     params(("id" = String, Path), ("item_id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses(
         (status = 204, description = "Removed"),
-        (status = 404, description = "Not found, or not visible to the caller"),
-        (status = 409, description = "The cart is being checked out"),
-        (status = 412, description = "`If-Match` names another version")))]
+        (status = 409, description = "The cart is being checked out")))]
 pub(super) async fn remove_item(
     State(state): State<ApiState>,
     MaybeCaller(caller): MaybeCaller,
@@ -261,7 +250,6 @@ pub(super) async fn remove_item(
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses(
         (status = 200, body = CartBody, description = "The customer's cart"),
-        (status = 404, description = "Not found, or not visible to the caller"),
         (status = 409, description = "One of the carts is being checked out"),
         (status = 422, description = "The guest's cart does not exist")))]
 pub(super) async fn claim(
@@ -295,10 +283,7 @@ pub(super) async fn claim(
         (status = 201, body = Order, description = "The confirmed order"),
         (status = 202, body = OrderInProgress, description = "The order is still in progress; see `status_url`"),
         (status = 402, description = "The payment was refused; the order is cancelled"),
-        (status = 404, description = "Not found, or not visible to the caller"),
-        (status = 409, description = "The cart is empty, or the stock is short and the order is cancelled"),
-        (status = 412, description = "`If-Match` names another version"),
-        (status = 422, description = "A field is invalid")))]
+        (status = 409, description = "The cart is empty, or the stock is short and the order is cancelled")))]
 pub(super) async fn check_out(
     State(state): State<ApiState>,
     caller: Allow<AnyUser>,

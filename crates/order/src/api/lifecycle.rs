@@ -34,7 +34,6 @@ use crate::{
     params(("id" = String, Path), ("If-Match" = Option<String>, Header)),
     responses(
         (status = 204, description = "Archived"),
-        (status = 404, description = "Not found, or not visible to the caller"),
         (status = 409, description = "The order is pending")))]
 pub(super) async fn archive(
     State(state): State<ApiState>,
@@ -71,7 +70,6 @@ pub(crate) struct StatusUpdate {
         (status = 200, body = Order, description = "The order"),
         (status = 202, body = OrderInProgress, description = "The cancellation is still in progress; see `status_url`"),
         (status = 409, description = "The status cannot follow the present one, or the order was changed meanwhile"),
-        (status = 412, description = "`If-Match` names another version"),
         (status = 422, description = "Unknown status")))]
 pub(super) async fn set_status(
     State(state): State<ApiState>,
@@ -130,10 +128,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<O
     responses(
         (status = 200, body = Order, description = "The amended order"),
         (status = 403, description = "The caller is not staff"),
-        (status = 404, description = "Not found, or not visible to the caller"),
-        (status = 409, description = "The total is final, or the order was changed meanwhile"),
-        (status = 412, description = "`If-Match` names another version"),
-        (status = 422, description = "A field is invalid")))]
+        (status = 409, description = "The total is final, or the order was changed meanwhile")))]
 pub(super) async fn amend(
     State(state): State<ApiState>,
     caller: Allow<Staff>,
@@ -182,9 +177,7 @@ pub(crate) struct CancelRequest {
     responses(
         (status = 200, body = Order, description = "The cancelled order"),
         (status = 202, body = OrderInProgress, description = "The order is still in progress; see `status_url`"),
-        (status = 404, description = "Not found, or not visible to the caller"),
-        (status = 409, description = "The order is shipped or has returns"),
-        (status = 412, description = "`If-Match` names another version")))]
+        (status = 409, description = "The order is shipped or has returns")))]
 pub(super) async fn cancel(
     State(state): State<ApiState>,
     caller: Caller,

@@ -54,8 +54,7 @@ pub(crate) struct OrderInProgress {
         (status = 201, body = Order, description = "The confirmed order"),
         (status = 202, body = OrderInProgress, description = "The order is still in progress; see `status_url`"),
         (status = 402, description = "The payment was refused; the order is cancelled"),
-        (status = 409, description = "The stock is short and the order is cancelled, or an order with this id has other contents"),
-        (status = 422, description = "A field is invalid")))]
+        (status = 409, description = "The stock is short and the order is cancelled, or an order with this id has other contents")))]
 pub(super) async fn create(
     State(state): State<ApiState>,
     caller: Allow<AnyUser>,
@@ -170,8 +169,7 @@ impl ListFilter {
 ///
 /// Customers get their own orders, clerks and managers those of their stores. Archived orders are left out.
 #[utoipa::path(get, path = "/api/orders", operation_id = "listOrders", tag = "orders", params(ListFilter, PageQuery),
-    responses(
-        (status = 200, body = Page<Order>, description = "A page of orders")))]
+    responses((status = 200, body = Page<Order>, description = "A page of orders")))]
 pub(super) async fn list(
     State(state): State<ApiState>,
     caller: Caller,
@@ -188,9 +186,7 @@ pub(super) async fn list(
 /// 404 for orders of other customers, and for staff of other stores.
 #[utoipa::path(get, path = "/api/orders/{id}", operation_id = "getOrder", tag = "orders",
     params(("id" = String, Path)),
-    responses(
-        (status = 200, body = Order, description = "The order"),
-        (status = 404, description = "Not found, or not visible to the caller")))]
+    responses((status = 200, body = Order, description = "The order")))]
 pub(super) async fn get(
     State(state): State<ApiState>,
     caller: Caller,

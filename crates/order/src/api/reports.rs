@@ -207,10 +207,7 @@ async fn product_rows(state: &ApiState, products: Vec<(String, Sums)>) -> Vec<Sa
 ///
 /// For admins and managers of the stores. By day, the range has at most 3,700 days.
 #[utoipa::path(get, path = "/api/reports/sales", operation_id = "getSalesReport", tag = "reports", params(SalesQuery),
-    responses(
-        (status = 200, body = SalesReport, description = "The report"),
-        (status = 400, description = "A query parameter is invalid"),
-        (status = 403, description = "The caller's role or stores do not allow it")))]
+    responses((status = 200, body = SalesReport, description = "The report")))]
 pub(super) async fn sales(
     State(state): State<ApiState>,
     caller: Allow<ManagerOrAdmin>,
@@ -244,10 +241,7 @@ pub(super) async fn sales(
 ///
 /// For admins and managers of the stores.
 #[utoipa::path(get, path = "/api/reports/top-sellers", operation_id = "getTopSellers", tag = "reports",
-    params(TopSellersQuery), responses(
-        (status = 200, body = SalesReport, description = "The report"),
-        (status = 400, description = "A query parameter is invalid"),
-        (status = 403, description = "The caller's role or stores do not allow it")))]
+    params(TopSellersQuery), responses((status = 200, body = SalesReport, description = "The report")))]
 pub(super) async fn top_sellers(
     State(state): State<ApiState>,
     caller: Allow<ManagerOrAdmin>,
@@ -269,10 +263,7 @@ pub(super) async fn top_sellers(
 ///
 /// For admins and managers of the stores. The range has at most 3,700 days.
 #[utoipa::path(get, path = "/api/reports/trends", operation_id = "getSalesTrends", tag = "reports", params(SalesQuery),
-    responses(
-        (status = 200, body = SalesReport, description = "The report"),
-        (status = 400, description = "A query parameter is invalid"),
-        (status = 403, description = "The caller's role or stores do not allow it")))]
+    responses((status = 200, body = SalesReport, description = "The report")))]
 pub(super) async fn trends(
     State(state): State<ApiState>,
     caller: Allow<ManagerOrAdmin>,
@@ -356,7 +347,6 @@ async fn levels(state: &ApiState, bound: AvailabilityBound, places: Places) -> R
 #[utoipa::path(get, path = "/api/reports/shortages", operation_id = "getShortages", tag = "reports",
     params(ShortageQuery), responses(
         (status = 200, body = LevelReport, description = "The report"),
-        (status = 403, description = "The caller's role or stores do not allow it"),
         (status = 503, description = "The stock service does not answer")))]
 pub(super) async fn shortages(
     State(state): State<ApiState>,
@@ -373,7 +363,6 @@ pub(super) async fn shortages(
 #[utoipa::path(get, path = "/api/reports/overstock", operation_id = "getOverstock", tag = "reports",
     params(OverstockQuery), responses(
         (status = 200, body = LevelReport, description = "The report"),
-        (status = 403, description = "The caller's role or stores do not allow it"),
         (status = 503, description = "The stock service does not answer")))]
 pub(super) async fn overstock(
     State(state): State<ApiState>,

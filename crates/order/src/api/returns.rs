@@ -102,9 +102,7 @@ impl NewReturn {
         (status = 200, body = Return, description = "The existing return with this id"),
         (status = 201, body = Return, description = "The new return"),
         (status = 403, description = "The caller is neither a manager of the store nor the buyer"),
-        (status = 404, description = "Not found, or not visible to the caller"),
-        (status = 409, description = "The order's status does not allow returns, or fewer pieces are left"),
-        (status = 422, description = "A field is invalid")))]
+        (status = 409, description = "The order's status does not allow returns, or fewer pieces are left")))]
 pub(super) async fn create(
     State(state): State<ApiState>,
     caller: Caller,
@@ -141,9 +139,7 @@ pub(crate) struct ReturnList {
 /// Lists the returns of an order, oldest first.
 #[utoipa::path(get, path = "/api/orders/{id}/returns", operation_id = "listReturns", tag = "orders",
     params(("id" = String, Path)),
-    responses(
-        (status = 200, body = ReturnList, description = "The returns"),
-        (status = 404, description = "Not found, or not visible to the caller")))]
+    responses((status = 200, body = ReturnList, description = "The returns")))]
 pub(super) async fn list(
     State(state): State<ApiState>,
     caller: Caller,

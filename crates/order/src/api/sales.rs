@@ -78,8 +78,7 @@ impl NewSale {
         (status = 402, description = "The payment was refused; the order is cancelled"),
         (status = 403, description = "The store is not one of the caller's"),
         (status = 404, description = "There is no such store"),
-        (status = 409, description = "The stock is short and the order is cancelled, or an order with this id has other contents"),
-        (status = 422, description = "A field is invalid")))]
+        (status = 409, description = "The stock is short and the order is cancelled, or an order with this id has other contents")))]
 pub(super) async fn create(
     State(state): State<ApiState>,
     caller: Allow<Staff>,

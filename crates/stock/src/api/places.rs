@@ -112,7 +112,7 @@ pub(crate) async fn list_places(
 /// Get a place
 ///
 /// No token is needed.
-#[utoipa::path(get, path = "/api/places/{id}", operation_id = "getPlace", params(("id" = PlaceId, Path)), responses((status = 200, body = PlaceBody), (status = 404)), tag = "places")]
+#[utoipa::path(get, path = "/api/places/{id}", operation_id = "getPlace", params(("id" = PlaceId, Path)), responses((status = 200, body = PlaceBody)), tag = "places")]
 pub(crate) async fn get_place(State(api): State<Api>, Path(id): Path<PlaceId>) -> Result<Json<PlaceBody>, Problem> {
     let place = async {
         let mut tx = api.db.read().await?;

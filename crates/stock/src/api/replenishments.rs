@@ -215,7 +215,7 @@ pub(crate) async fn request_replenishment(
 /// Allowed in stage `requested`; a repeat changes nothing. For admins.
 #[utoipa::path(post, path = "/api/stock/replenishments/{id}/approve", operation_id = "approveReplenishment",
     params(("id" = String, Path)),
-    responses((status = 200, body = ReplenishmentBody), (status = 404), (status = 409, description = "The stage does not allow it")),
+    responses((status = 200, body = ReplenishmentBody), (status = 409, description = "The stage does not allow it")),
     tag = "replenishment")]
 pub(crate) async fn approve_replenishment(
     State(api): State<Api>,
@@ -230,7 +230,7 @@ pub(crate) async fn approve_replenishment(
 /// Allowed in stages `requested` and `approved`; a repeat changes nothing. For admins.
 #[utoipa::path(post, path = "/api/stock/replenishments/{id}/refuse", operation_id = "refuseReplenishment",
     params(("id" = String, Path)), request_body = NewRefusal,
-    responses((status = 200, body = ReplenishmentBody), (status = 404), (status = 409, description = "The stage does not allow it"),
+    responses((status = 200, body = ReplenishmentBody), (status = 409, description = "The stage does not allow it"),
         (status = 422, description = "The reason is malformed")),
     tag = "replenishment")]
 pub(crate) async fn refuse_replenishment(
@@ -251,7 +251,7 @@ pub(crate) async fn refuse_replenishment(
 /// admins, and staff of the place that the goods come from.
 #[utoipa::path(post, path = "/api/stock/replenishments/{id}/dispatch", operation_id = "dispatchReplenishment",
     params(("id" = String, Path)),
-    responses((status = 200, body = ReplenishmentBody), (status = 403), (status = 404),
+    responses((status = 200, body = ReplenishmentBody),
         (status = 409, description = "The stage does not allow it, or too few pieces are available")),
     tag = "replenishment")]
 pub(crate) async fn dispatch_replenishment(
@@ -271,7 +271,7 @@ pub(crate) async fn dispatch_replenishment(
 #[utoipa::path(post, path = "/api/stock/replenishments/{id}/receive", operation_id = "receiveReplenishment",
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 printable ASCII characters; a repeat with the same key is not counted again")),
     request_body = NewReceipt,
-    responses((status = 200, body = ReplenishmentBody), (status = 403), (status = 404),
+    responses((status = 200, body = ReplenishmentBody),
         (status = 409, description = "The stage does not allow it"),
         (status = 422, description = "A field breaks a rule, or more pieces were counted than the limit of `quantity` allows")),
     tag = "replenishment")]
