@@ -3,6 +3,7 @@
 //! It contains only types that more than two services exchange: no entities, no I/O.
 
 mod amount;
+mod compound_key;
 mod currency;
 mod id;
 pub mod page;
@@ -10,6 +11,7 @@ mod quantity;
 mod time;
 
 pub use amount::Amount;
+pub use compound_key::compound_key;
 pub use currency::Currency;
 pub use id::{CustomerId, Id, LineId, OrderId, PaymentId, PlaceId, ProductId, ReturnId, UserId, kind};
 pub use quantity::Quantity;

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chassis::{FieldError, Kind, Problem, conditional};
+use commerce::compound_key;
 use http::header::{CONTENT_TYPE, ETAG, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -47,7 +48,8 @@ impl Key {
 
     /// The name of its lock in the store.
     pub fn lock_name(&self) -> String {
-        format!("key/{}/{}/{}", self.subject, self.route, self.key)
+        // Routes and keys may contain any separator.
+        format!("key/{}", compound_key([self.subject.as_str(), self.route, self.key.as_str()]))
     }
 }
 

@@ -167,10 +167,10 @@ async fn ask(
     let mut sent = sent;
     for _ in 0..TRIES {
         if sent == Sent::Possibly {
-            match provider.lookup(&call.key).await {
+            match provider.lookup(&call).await {
                 Ok(Some(resolution)) => return Some(resolution),
                 Ok(None) if is_obsolete(payment, index) => {
-                    return provider.abandon(&call.key).await.ok();
+                    return provider.abandon(&call).await.ok();
                 }
                 Ok(None) => {}
                 Err(_) => return None,
@@ -181,7 +181,7 @@ async fn ask(
         }
         sent = Sent::Possibly;
     }
-    provider.lookup(&call.key).await.ok().flatten()
+    provider.lookup(&call).await.ok().flatten()
 }
 
 /// A charge need not happen any more if a void waits for it.

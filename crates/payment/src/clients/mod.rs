@@ -4,7 +4,7 @@ mod sandbox;
 
 use std::{sync::Arc, time::Duration};
 
-use commerce::CustomerId;
+use commerce::{Amount, CustomerId};
 
 use crate::domain::{Payment, ProviderRequest, Resolution};
 
@@ -24,12 +24,20 @@ pub(crate) struct ProviderCall {
 impl ProviderCall {
     /// The call for the operation at `index`.
     pub(crate) fn of(payment: &Payment, index: usize, request: ProviderRequest) -> Self {
-        let operation = &payment.operations[index];
-        Self {
-            key: format!("{}:{}:{}", payment.order_id, operation.op.as_str(), operation.op_id),
-            customer_id: payment.customer_id.clone(),
-            request,
-        }
+        let key = payment.operations[index].provider_key.clone();
+        Self { key, customer_id: payment.customer_id.clone(), request }
+    }
+
+    /// Payer and request as a text, by which a provider tells a repeat from another call.
+    pub(crate) fn parameters(&self) -> String {
+        let customer = self.customer_id.as_ref().map_or("", CustomerId::as_str);
+        let (name, amounts) = match self.request {
+            ProviderRequest::Charge(amount) => ("charge", [amount, Amount::ZERO]),
+            ProviderRequest::Capture { amount, rest } => ("capture", [amount, rest]),
+            ProviderRequest::ReleaseHold(amount) => ("release", [amount, Amount::ZERO]),
+            ProviderRequest::Refund(amount) => ("refund", [amount, Amount::ZERO]),
+        };
+        format!("{name} {} {} {customer}", amounts[0].minor(), amounts[1].minor())
     }
 }
 
@@ -38,15 +46,15 @@ impl ProviderCall {
 #[error("the provider did not answer: {0}")]
 pub(crate) struct NoAnswer(pub String);
 
-/// A provider with its own store. Each key takes effect at most once.
+/// A provider with its own store. Each key takes effect at most once; with another payer or request it is refused.
 #[tonic::async_trait]
 pub(crate) trait RemoteProvider: Send + Sync {
     /// Performs the request, or returns the first answer to this key again.
     async fn send(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer>;
-    /// The answer to this key; none if the provider has never received it.
-    async fn lookup(&self, key: &str) -> Result<Option<Resolution>, NoAnswer>;
+    /// The answer to this call; none if the provider has never received its key.
+    async fn lookup(&self, call: &ProviderCall) -> Result<Option<Resolution>, NoAnswer>;
     /// Invalidates the key, so that a late [`RemoteProvider::send`] is refused. Returns the answer if there is one already.
-    async fn abandon(&self, key: &str) -> Result<Resolution, NoAnswer>;
+    async fn abandon(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer>;
 }
 
 /// The provider of card payments.
@@ -67,13 +75,13 @@ impl Provider {
     }
 
     /// [`RemoteProvider::lookup`] within the time-out.
-    pub(crate) async fn lookup(&self, key: &str) -> Result<Option<Resolution>, NoAnswer> {
-        within(self.timeout, self.remote.lookup(key)).await
+    pub(crate) async fn lookup(&self, call: &ProviderCall) -> Result<Option<Resolution>, NoAnswer> {
+        within(self.timeout, self.remote.lookup(call)).await
     }
 
     /// [`RemoteProvider::abandon`] within the time-out.
-    pub(crate) async fn abandon(&self, key: &str) -> Result<Resolution, NoAnswer> {
-        within(self.timeout, self.remote.abandon(key)).await
+    pub(crate) async fn abandon(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer> {
+        within(self.timeout, self.remote.abandon(call)).await
     }
 }
 

@@ -103,23 +103,22 @@ impl Sandbox {
         }
     }
 
-    /// Answers a key once: by deciding the call, or by refusing it where there is none.
-    async fn answer_once(&self, key: &str, call: Option<&ProviderCall>) -> Result<Resolution, Error> {
+    /// Answers a key once: by deciding the call, or by refusing it if it is not to be performed.
+    async fn answer_once(&self, call: &ProviderCall, perform: bool) -> Result<Resolution, Error> {
         let mut tx = self.0.db.write().await?;
-        tx.lock([format!("call/{key}")]).await?;
-        if let Some(resolution) = store::sandbox::find_answer(&mut tx, key).await? {
+        tx.lock([format!("call/{}", call.key)]).await?;
+        if let Some(resolution) = store::sandbox::find_answer(&mut tx, call).await? {
             return Ok(resolution);
         }
-        let resolution = match call {
-            None => Resolution::Refused("voided before it was charged".into()),
-            Some(call) => {
-                let mut balances = self.balances(&mut tx, call.customer_id.iter()).await?;
-                let resolution = self.decide(&mut balances, call.customer_id.as_ref(), call.request);
-                balances.save(&mut tx).await?;
-                resolution
-            }
+        let resolution = if perform {
+            let mut balances = self.balances(&mut tx, call.customer_id.iter()).await?;
+            let resolution = self.decide(&mut balances, call.customer_id.as_ref(), call.request);
+            balances.save(&mut tx).await?;
+            resolution
+        } else {
+            Resolution::Refused("voided before it was charged".into())
         };
-        store::sandbox::store_answer(&mut tx, key, &resolution, Timestamp::now()).await?;
+        store::sandbox::store_answer(&mut tx, call, perform, &resolution, Timestamp::now()).await?;
         tx.commit().await?;
         Ok(resolution)
     }
@@ -137,22 +136,22 @@ impl Sandbox {
 impl RemoteProvider for Sandbox {
     async fn send(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer> {
         self.simulate_network().await?;
-        let resolution = self.answer_once(&call.key, Some(call)).await.map_err(no_answer)?;
+        let resolution = self.answer_once(call, true).await.map_err(no_answer)?;
         if by_chance(self.0.lost_answer_rate) {
             return Err(NoAnswer("connection reset".into()));
         }
         Ok(resolution)
     }
 
-    async fn lookup(&self, key: &str) -> Result<Option<Resolution>, NoAnswer> {
+    async fn lookup(&self, call: &ProviderCall) -> Result<Option<Resolution>, NoAnswer> {
         self.simulate_network().await?;
         let mut tx = self.0.db.read().await.map_err(|err| no_answer(err.into()))?;
-        store::sandbox::find_answer(&mut tx, key).await.map_err(no_answer)
+        store::sandbox::find_answer(&mut tx, call).await.map_err(no_answer)
     }
 
-    async fn abandon(&self, key: &str) -> Result<Resolution, NoAnswer> {
+    async fn abandon(&self, call: &ProviderCall) -> Result<Resolution, NoAnswer> {
         self.simulate_network().await?;
-        self.answer_once(key, None).await.map_err(no_answer)
+        self.answer_once(call, false).await.map_err(no_answer)
     }
 }
 
@@ -175,4 +174,29 @@ fn by_chance(rate: f64) -> bool {
 
 fn no_answer(err: Error) -> NoAnswer {
     NoAnswer(err.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_is_refused_with_another_payer_or_request() {
+        let store = testkit::store().await.expect("a store");
+        let db = store.open(store::MIGRATIONS).await.expect("opens");
+        let sandbox = Sandbox::new(&Config::default(), db);
+        let call = |customer: &str, amount| ProviderCall {
+            key: "k".into(),
+            customer_id: Some(CustomerId::trusted(customer.into())),
+            request: ProviderRequest::Charge(Amount::from_minor(amount)),
+        };
+        for _ in 0..2 {
+            assert_eq!(sandbox.send(&call("c", 100)).await.expect("answers"), Resolution::Done);
+        }
+        for other in [call("c", 200), call("d", 100)] {
+            let refused = |resolution| matches!(resolution, Resolution::Refused(_));
+            assert!(refused(sandbox.send(&other).await.expect("answers")), "{other:?}");
+            assert!(refused(sandbox.lookup(&other).await.expect("answers").expect("known")), "{other:?}");
+        }
+    }
 }

@@ -6,6 +6,6 @@ pub(crate) mod sandbox;
 
 pub(crate) use payment::{
     Action, Method, Op, Operation, OperationOutcome, OperationRequest, Payment, PaymentKind, PaymentStatus,
-    RequestedAmount, Terms,
+    RequestedAmount, Terms, earlier_provider_key,
 };
 pub(crate) use rules::{Decision, PaymentEvent, ProviderRequest, Resolution, decide, decide_recorded, record, resolve};

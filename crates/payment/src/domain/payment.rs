@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use commerce::{Amount, Currency, CustomerId, OrderId, PaymentId, Timestamp};
+use commerce::{Amount, Currency, CustomerId, OrderId, PaymentId, Timestamp, compound_key};
 
 /// Defines an enum whose variants each have one name on the wire and in the store.
 macro_rules! wire_enum {
@@ -187,6 +187,26 @@ pub(crate) struct Operation {
     pub note: String,
     /// When it was requested.
     pub at: Timestamp,
+    /// The idempotency key under which a provider is asked for it.
+    pub provider_key: String,
+}
+
+/// The provider's idempotency key of an operation. Clients choose parts of the ids, and the same key for two operations would make
+/// the provider take the second for a repeat of the first.
+pub(crate) fn provider_key(order_id: &OrderId, op: Op, op_id: &str) -> String {
+    let parts = [order_id.as_str(), op.as_str(), op_id];
+    // Without colons in the parts this key is unambiguous, and the one that earlier versions use, which run beside this one during
+    // an upgrade.
+    if parts.iter().any(|part| part.contains(':')) {
+        compound_key(parts)
+    } else {
+        earlier_provider_key(order_id, op, op_id)
+    }
+}
+
+/// The key under which earlier versions asked for an operation.
+pub(crate) fn earlier_provider_key(order_id: &OrderId, op: Op, op_id: &str) -> String {
+    format!("{order_id}:{}:{op_id}", op.as_str())
 }
 
 /// The payment of one order.

@@ -5,7 +5,7 @@ use commerce::{Amount, PaymentId, Timestamp};
 
 use super::payment::{
     Action, Method, Op, Operation, OperationOutcome, OperationRequest, Payment, PaymentKind, PaymentStatus,
-    RequestedAmount, Terms,
+    RequestedAmount, Terms, provider_key,
 };
 
 /// What has to be done about a request.
@@ -128,6 +128,7 @@ pub(crate) fn record(
         reason: String::new(),
         note: request.note.clone(),
         at,
+        provider_key: provider_key(&request.order_id, request.action.op(), &request.op_id),
     });
     payment.updated_at = at;
     if !payment.is_tombstone() {

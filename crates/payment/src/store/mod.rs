@@ -8,6 +8,7 @@ pub(crate) const MIGRATIONS: &[db::Migration] = &[
     db::Migration { version: 101, name: "payments", sql: include_str!("../../migrations/0001_init.sql") },
     db::Migration { version: 102, name: "refunds up to", sql: include_str!("../../migrations/0002_up_to.sql") },
     db::Migration { version: 103, name: "age", sql: include_str!("../../migrations/0003_age.sql") },
+    db::Migration { version: 104, name: "provider keys", sql: include_str!("../../migrations/0004_provider_key.sql") },
 ];
 
 /// The rows that are deleted after a time.
@@ -59,5 +60,7 @@ mod tests {
         let mut tx = db.snapshot().await.expect("begins");
         let payment = payments::of_orders(&mut tx, &["o"].into()).await.expect("reads").remove("o").expect("is there");
         assert_eq!(payment.operations[0].requested, RequestedAmount { amount: payment.refunded, up_to: false });
+        // A provider knows an operation in doubt by the key of the version that sent it.
+        assert_eq!(payment.operations[0].provider_key, "o:refund:r");
     }
 }

@@ -6,7 +6,10 @@ use commerce::{Amount, CustomerId, OrderId, PaymentId, Timestamp};
 use db::{Row, Tx, Value};
 
 use crate::{
-    domain::{Method, Op, Operation, OperationOutcome, Payment, PaymentKind, PaymentStatus, RequestedAmount},
+    domain::{
+        Method, Op, Operation, OperationOutcome, Payment, PaymentKind, PaymentStatus, RequestedAmount,
+        earlier_provider_key,
+    },
     error::Error,
 };
 
@@ -28,8 +31,20 @@ const COLUMNS: &[&str] = &[
     "created_at",
     "updated_at",
 ];
-const OPERATION_COLUMNS: &[&str] =
-    &["order_id", "op", "op_id", "position", "said", "up_to", "amount", "outcome", "reason", "note", "at"];
+const OPERATION_COLUMNS: &[&str] = &[
+    "order_id",
+    "op",
+    "op_id",
+    "position",
+    "said",
+    "up_to",
+    "amount",
+    "outcome",
+    "reason",
+    "note",
+    "at",
+    "provider_key",
+];
 
 /// By name, never `*`: a statement that a replica has prepared fails on Postgres once the next version has added a column.
 fn columns() -> String {
@@ -201,6 +216,7 @@ fn operation_values(payment: &Payment, index: usize) -> Vec<Value> {
         operation.reason.as_str().into(),
         operation.note.as_str().into(),
         operation.at.micros().into(),
+        operation.provider_key.as_str().into(),
     ]
 }
 
@@ -227,9 +243,17 @@ fn payment(row: &Row) -> Result<Payment, Error> {
 }
 
 fn operation(row: &Row) -> Result<Operation, Error> {
+    let op = Op::parse(&row.get::<String>("op")?).ok_or(Error::Corrupt("operation"))?;
+    let op_id: String = row.get("op_id")?;
+    // Earlier versions store none.
+    let provider_key = match row.get::<Option<String>>("provider_key")? {
+        Some(key) => key,
+        None => earlier_provider_key(&OrderId::trusted(row.get("order_id")?), op, &op_id),
+    };
     Ok(Operation {
-        op: Op::parse(&row.get::<String>("op")?).ok_or(Error::Corrupt("operation"))?,
-        op_id: row.get("op_id")?,
+        op,
+        op_id,
+        provider_key,
         requested: RequestedAmount {
             amount: Amount::from_minor(row.get("said")?),
             up_to: row.get::<i64>("up_to")? != 0,

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use commerce::{Amount, Timestamp};
 use db::Tx;
 
-use crate::{domain::Resolution, error::Error};
+use crate::{clients::ProviderCall, domain::Resolution, error::Error};
 
 /// The balances of these customers, as far as they have ever changed.
 pub(crate) async fn balances(tx: &mut Tx, customers: &[String]) -> Result<HashMap<String, Amount>, Error> {
@@ -26,27 +26,39 @@ pub(crate) async fn save_balances(tx: &mut Tx, balances: &[(&str, Amount)]) -> R
     Ok(())
 }
 
-/// The answer to the call with this idempotency key.
-pub(crate) async fn find_answer(tx: &mut Tx, key: &str) -> Result<Option<Resolution>, Error> {
-    let row = db::query("select done, reason from sandbox_calls where key = $1").bind(key).fetch_optional(tx).await?;
-    row.map(|row| match row.get::<i64>("done")? {
-        0 => Ok(Resolution::Refused(row.get("reason")?)),
-        _ => Ok(Resolution::Done),
-    })
-    .transpose()
+/// The answer to this call, or to any other one with its idempotency key: a refusal if that asked for something else.
+pub(crate) async fn find_answer(tx: &mut Tx, call: &ProviderCall) -> Result<Option<Resolution>, Error> {
+    let row = db::query("select done, reason, request from sandbox_calls where key = $1");
+    let Some(row) = row.bind(call.key.as_str()).fetch_optional(tx).await? else { return Ok(None) };
+    let request: Option<String> = row.get("request")?;
+    if request.is_some_and(|request| request != call.parameters()) {
+        tracing::error!(key = call.key, "a call was refused, since its idempotency key belongs to another call");
+        return Ok(Some(Resolution::Refused("the idempotency key belongs to another call".into())));
+    }
+    Ok(Some(match row.get::<i64>("done")? {
+        0 => Resolution::Refused(row.get("reason")?),
+        _ => Resolution::Done,
+    }))
 }
 
-/// Stores the answer to a call.
-pub(crate) async fn store_answer(tx: &mut Tx, key: &str, resolution: &Resolution, at: Timestamp) -> Result<(), Error> {
+/// Stores the answer to a call; `performed` unless its key was only invalidated.
+pub(crate) async fn store_answer(
+    tx: &mut Tx,
+    call: &ProviderCall,
+    performed: bool,
+    resolution: &Resolution,
+    at: Timestamp,
+) -> Result<(), Error> {
     let (done, reason) = match resolution {
         Resolution::Done => (true, ""),
         Resolution::Refused(reason) => (false, reason.as_str()),
     };
-    db::query("insert into sandbox_calls (key, done, reason, at) values ($1, $2, $3, $4)")
-        .bind(key)
+    db::query("insert into sandbox_calls (key, done, reason, at, request) values ($1, $2, $3, $4, $5)")
+        .bind(call.key.as_str())
         .bind(done)
         .bind(reason)
         .bind(at.micros())
+        .bind(performed.then(|| call.parameters()))
         .execute(tx)
         .await?;
     Ok(())

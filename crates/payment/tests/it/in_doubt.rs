@@ -56,3 +56,18 @@ async fn what_stays_in_doubt_is_resolved_after_a_restart() {
     assert_eq!(outcome(&service.charge("o1", 600).await), Outcome::Done);
     assert_eq!(outcome(&service.charge("o3", 400).await), Outcome::Done);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_that_look_like_a_key_of_another_operation_make_no_repeat_of_it() {
+    let service = TestService::open(|config| {
+        limit_balance(config, "50");
+        config.sandbox_latency_ms = 1;
+    })
+    .await;
+    assert_eq!(outcome(&service.charge("o1", 2_000).await), Outcome::Done);
+    assert_eq!(outcome(&service.refund("o1", "x:authorize:a", 100).await), Outcome::Done);
+    // With colons between the parts, the charge of this order would have the key of that refund, and be taken for done.
+    assert_eq!(outcome(&service.charge("o1:refund:x", 4_000).await), Outcome::Refused, "31.00 are left");
+    assert_eq!(outcome(&service.charge("o1:refund:x:authorize", 3_100).await), Outcome::Done);
+    assert_eq!(outcome(&service.charge("o2", 1).await), Outcome::Refused, "nothing is left");
+}
