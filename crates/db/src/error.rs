@@ -48,6 +48,32 @@ impl Error {
         matches!(self, Self::Unavailable(_) | Self::Conflict(_))
     }
 
+    /// Whether the data of the write is at fault: it violates a constraint, or is no value of its column. The same write would fail
+    /// again, while after any other error it may succeed once the store, its settings or this program are in order.
+    pub fn is_of_data(&self) -> bool {
+        match self {
+            Self::Constraint { .. } => true,
+            Self::Defect(sqlx::Error::Database(error)) => match error.code() {
+                Some(code) if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() => {
+                    code.starts_with(sqlstate::DATA)
+                }
+                Some(code) => primary(&code).is_some_and(|code| code::DATA.contains(&code)),
+                None => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether the disk of an SQLite file is full or fails.
+    pub(crate) fn is_of_disk(&self) -> bool {
+        match self {
+            Self::Unavailable(sqlx::Error::Database(error)) => {
+                error.code().and_then(|code| primary(&code)).is_some_and(|code| code::DISK.contains(&code))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether an immediate retry of the transaction may succeed: it conflicted with another one, or lost its connection.
     /// False for an unreachable server.
     pub fn is_transient(&self) -> bool {
@@ -70,11 +96,13 @@ mod sqlstate {
     pub(super) const INTEGRITY: &str = "23";
     /// Serialization failure, deadlock.
     pub(super) const CONFLICT: [&str; 2] = ["40001", "40P01"];
-    /// Classes of temporary errors: connection exceptions, insufficient resources, operator intervention (also a
-    /// statement's time-out), system error; then lock not available, read-only after a failover, idle in
-    /// transaction for too long.
-    pub(super) const TEMPORARY: [&str; 4] = ["08", "53", "57", "58"];
-    pub(super) const TEMPORARY_CODES: [&str; 3] = ["55P03", "25006", "25P03"];
+    /// Class of data exceptions: a value that its column or an operator does not take.
+    pub(super) const DATA: &str = "22";
+    /// Classes of errors that only an operator or time can end: connection exceptions, role may not log in, no such database,
+    /// insufficient resources, operator intervention (also a statement's time-out), system error, internal error; then
+    /// missing privilege, lock not available, read-only after a failover, idle in transaction for too long.
+    pub(super) const TEMPORARY: [&str; 7] = ["08", "28", "3D", "53", "57", "58", "XX"];
+    pub(super) const TEMPORARY_CODES: [&str; 4] = ["42501", "55P03", "25006", "25P03"];
     /// The server closed this connection: shut down, crashed, starting.
     pub(super) const CLOSED: [&str; 2] = ["57P01", "57P02"];
 }
@@ -88,6 +116,10 @@ mod code {
     pub(super) const FOREIGN_KEY: &str = "787";
     /// Primary codes of temporary errors: BUSY, LOCKED, NOMEM, READONLY, INTERRUPT, IOERR, FULL, CANTOPEN, PROTOCOL.
     pub(super) const TEMPORARY: [i64; 9] = [5, 6, 7, 8, 9, 10, 13, 14, 15];
+    /// Primary codes of a failing disk: IOERR, FULL.
+    pub(super) const DISK: [i64; 2] = [10, 13];
+    /// Primary codes of values that the store does not take: TOOBIG, MISMATCH.
+    pub(super) const DATA: [i64; 2] = [18, 20];
 }
 
 impl From<sqlx::Error> for Error {
@@ -129,8 +161,12 @@ impl From<sqlx::Error> for Error {
 }
 
 fn is_temporary(code: &str) -> bool {
-    // The low byte of an extended code is its primary code.
-    code.parse::<i64>().is_ok_and(|code| code::TEMPORARY.contains(&(code & 0xff)))
+    primary(code).is_some_and(|code| code::TEMPORARY.contains(&code))
+}
+
+/// The primary code of an extended result code of SQLite: its low byte.
+fn primary(code: &str) -> Option<i64> {
+    code.parse::<i64>().ok().map(|code| code & 0xff)
 }
 
 /// The constraint in an SQLite error. SQLite reports the columns, from which the name that Postgres would give is derived.

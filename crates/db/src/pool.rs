@@ -1,6 +1,12 @@
 //! Connections and transactions.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use prometheus::{IntCounter, Registry};
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
@@ -48,7 +54,12 @@ pub struct Db {
 #[derive(Clone, Debug)]
 enum Pools {
     // SQLite allows one writer at a time, so writers wait in the pool's queue and not in SQLite's busy loop.
-    Sqlite { writer: SqlitePool, readers: SqlitePool },
+    Sqlite {
+        writer: SqlitePool,
+        readers: SqlitePool,
+        /// Whether the last write failed because of the disk.
+        disk_failed: Arc<AtomicBool>,
+    },
     // With the client-side time-out of a statement.
     Postgres(PgPool, Duration),
 }
@@ -84,7 +95,7 @@ impl Db {
     pub async fn open(url: &str, options: &Options, registry: Option<&Registry>) -> Result<Self> {
         let pools = if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
             let (writer, readers) = sqlite::open(path, options).await?;
-            Pools::Sqlite { writer, readers }
+            Pools::Sqlite { writer, readers, disk_failed: Arc::default() }
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             let (pool, limit) = postgres::open(url, options)?;
             Pools::Postgres(pool, limit)
@@ -135,11 +146,26 @@ impl Db {
         Ok(self.tx(inner))
     }
 
-    /// Checks that the database responds, for readiness.
+    /// Checks that the database responds and that a write could begin, for readiness. Writes only if the last write failed because
+    /// of the disk, to see whether it can be written again.
     pub async fn ping(&self) -> Result<()> {
-        let mut tx = self.read().await?;
-        crate::query("select 1 as one").fetch_one(&mut tx).await?;
-        Ok(())
+        let mut tx = self.write().await?;
+        match &self.pools {
+            Pools::Sqlite { disk_failed, .. } if disk_failed.load(Ordering::Relaxed) => {
+                // Nothing uses this number, and setting it writes a page.
+                crate::query("pragma user_version = 0").execute(&mut tx).await?;
+                tx.commit().await
+            }
+            Pools::Sqlite { .. } => Ok(()),
+            Pools::Postgres(..) => {
+                // Refused by a server that only reads, as a standby after a failover.
+                let writable = "select current_setting('transaction_read_only') as read_only";
+                match crate::query(writable).fetch_one(&mut tx).await?.get::<String>("read_only")?.as_str() {
+                    "off" => Ok(()),
+                    _ => Err(Error::Unavailable(sqlx::Error::Protocol("the server does not accept writes".into()))),
+                }
+            }
+        }
     }
 
     /// Listens for the notifications of [`Db::notify`], also from other processes; `None` on SQLite, which has none, so that
@@ -173,7 +199,7 @@ impl Db {
     /// Closes the connections; the last one of a SQLite file empties its write-ahead log.
     pub async fn close(&self) {
         match &self.pools {
-            Pools::Sqlite { writer, readers } => {
+            Pools::Sqlite { writer, readers, .. } => {
                 readers.close().await;
                 writer.close().await;
             }
@@ -182,12 +208,20 @@ impl Db {
     }
 
     fn tx(&self, inner: Inner) -> Tx {
-        let limit = match &self.pools {
-            Pools::Sqlite { .. } => Duration::MAX,
-            Pools::Postgres(_, limit) => *limit,
+        let (limit, disk_failed) = match &self.pools {
+            Pools::Sqlite { disk_failed, .. } => (Duration::MAX, Some(Arc::clone(disk_failed))),
+            Pools::Postgres(_, limit) => (*limit, None),
         };
-        Tx { inner, limit, counters: self.counters.clone() }
+        Tx { inner, limit, counters: self.counters.clone(), disk_failed }
     }
+}
+
+fn noting(disk_failed: Option<&AtomicBool>, source: sqlx::Error) -> Error {
+    let error = Error::from(source);
+    if let (Some(disk_failed), true) = (disk_failed, error.is_of_disk()) {
+        disk_failed.store(true, Ordering::Relaxed);
+    }
+    error
 }
 
 fn hide_password(url: &str) -> String {
@@ -205,6 +239,8 @@ pub struct Tx {
     /// The client-side time-out of a statement.
     pub(crate) limit: Duration,
     pub(crate) counters: Counters,
+    /// Where a failure of the disk is noted, on SQLite.
+    disk_failed: Option<Arc<AtomicBool>>,
 }
 
 #[derive(Debug)]
@@ -226,7 +262,12 @@ impl Tx {
     /// Makes the transaction's writes durable, all or none.
     pub async fn commit(self) -> Result<()> {
         match self.inner {
-            Inner::Sqlite(tx) => tx.commit().await?,
+            Inner::Sqlite(tx) => {
+                tx.commit().await.map_err(|source| noting(self.disk_failed.as_deref(), source))?;
+                if let Some(disk_failed) = &self.disk_failed {
+                    disk_failed.store(false, Ordering::Relaxed);
+                }
+            }
             Inner::Postgres(tx) => postgres::within(self.limit, tx.commit()).await?,
             Inner::SqliteRead(_) | Inner::PostgresRead(_) | Inner::PostgresSnapshot(_) => return Ok(()),
         }
@@ -254,6 +295,11 @@ impl Tx {
             .fetch_one(self)
             .await?;
         Ok(())
+    }
+
+    /// The error of a statement. A failure of the disk is noted for readiness.
+    pub(crate) fn failed(&self, source: sqlx::Error) -> Error {
+        noting(self.disk_failed.as_deref(), source)
     }
 
     pub(crate) fn translate(&self, text: &str) -> String {

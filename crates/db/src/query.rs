@@ -39,8 +39,8 @@ macro_rules! on_engine {
         let limit = $tx.limit;
         match $tx.connection() {
             Connection::Sqlite(connection) => {
-                let done = values.into_iter().fold(sqlx::query(text), bind_sqlite).$method(connection).await?;
-                $wrap(done, Inner::Sqlite)
+                let done = values.into_iter().fold(sqlx::query(text), bind_sqlite).$method(connection).await;
+                $wrap(done.map_err(|source| $tx.failed(source))?, Inner::Sqlite)
             }
             Connection::Postgres(connection) => {
                 let work = values.into_iter().fold(sqlx::query(text), bind_postgres).$method(connection);
@@ -147,7 +147,8 @@ impl Query {
         let limit = tx.limit;
         Ok(match tx.connection() {
             Connection::Sqlite(connection) => {
-                values.into_iter().fold(sqlx::query(text), bind_sqlite).execute(connection).await?.rows_affected()
+                let done = values.into_iter().fold(sqlx::query(text), bind_sqlite).execute(connection).await;
+                done.map_err(|source| tx.failed(source))?.rows_affected()
             }
             Connection::Postgres(connection) => {
                 let work = values.into_iter().fold(sqlx::query(text), bind_postgres).execute(connection);

@@ -3,7 +3,7 @@
 use std::{path::Path, str::FromStr};
 
 use sqlx::{
-    ConnectOptions as _, SqlitePool,
+    ConnectOptions as _, Connection as _, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -38,6 +38,17 @@ pub(crate) async fn open(path: &str, options: &Options) -> Result<(SqlitePool, S
             .max_lifetime(None)
             // A file connection cannot be lost, so a ping before each use is useless.
             .test_before_acquire(false)
+            // SQLite rolls a transaction back by itself when the disk is full or fails (<https://sqlite.org/lang_transaction.html>,
+            // section 3.2). sqlx does not notice, and the connection could never begin another one: it is replaced.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    if connection.is_in_transaction() {
+                        // Waits until the rollback of a dropped transaction was tried.
+                        connection.ping().await?;
+                    }
+                    Ok(!connection.is_in_transaction())
+                })
+            })
     };
     // When several processes open a new file at the same time, the first one switches it to WAL mode, and SQLite fails the
     // others instead of letting them wait.

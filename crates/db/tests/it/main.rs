@@ -5,6 +5,7 @@ use std::time::Duration;
 use db::{Db, Error, Filter, Migration, Options, Tx, Value, insert, query, retry};
 use testkit::Store;
 
+mod disk_full;
 mod unresponsive;
 
 const SCHEMA: &[Migration] = &[Migration {
