@@ -4,12 +4,16 @@ use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use chassis::{Context, backoff};
 use commerce::Timestamp;
+use db::Db;
 use futures::FutureExt;
-use prometheus::{HistogramVec, IntCounterVec};
+use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Bus, Error, Event, Message, dead_letters};
+use crate::{
+    Bus, Error, Event, Message, dead_letters,
+    inbox::{self, InboxError},
+};
 
 /// Maximum number of messages in a batch.
 pub(crate) const BATCH: usize = 256;
@@ -29,11 +33,23 @@ pub enum Failure {
     /// An event cannot be handled; after some attempts the one at fault goes to the dead letters.
     #[error("cannot be handled")]
     Bad(#[source] anyhow::Error),
+    /// An earlier event of the same aggregate has not taken effect. The event waits behind it in the dead letters.
+    #[error(transparent)]
+    Ahead(InboxError),
 }
 
 impl From<db::Error> for Failure {
     fn from(error: db::Error) -> Self {
-        if error.is_unavailable() { Self::Later(error.into()) } else { Self::Bad(error.into()) }
+        if error.is_of_data() { Self::Bad(error.into()) } else { Self::Later(error.into()) }
+    }
+}
+
+impl From<InboxError> for Failure {
+    fn from(error: InboxError) -> Self {
+        match error {
+            InboxError::Store(error) => error.into(),
+            ahead @ InboxError::Ahead { .. } => Self::Ahead(ahead),
+        }
     }
 }
 
@@ -48,6 +64,12 @@ pub trait Handler: Send + Sync + 'static {
     /// Handles events in their order, in one transaction; an error must leave no effect. An event that has taken effect
     /// before must change nothing (see [`crate::inbox::fresh`]).
     fn handle(&self, events: &[Event]) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// The store whose inbox the handler uses. When an event of it goes to the dead letters, later ones of the aggregate wait for it.
+    /// `None` if the effects of the events do not depend on their order.
+    fn inbox(&self) -> Option<&Db> {
+        None
+    }
 
     /// Whether messages of this topic that are not CloudEvents are handled too, each as an [`Event`] of the kind
     /// [`crate::PLAIN`]; else they go to the dead letters.
@@ -99,6 +121,8 @@ pub(crate) struct Consumer<H> {
     handler: H,
     consumed: IntCounterVec,
     dead_lettered: IntCounterVec,
+    ahead: IntCounterVec,
+    waiting: IntGaugeVec,
     effect_seconds: HistogramVec,
 }
 
@@ -155,10 +179,22 @@ impl<H: Handler> Consumer<H> {
         let consumed = ctx.metrics.counter("events_consumed_total", "Events handled.", &["group", "topic"]);
         let dead_lettered =
             ctx.metrics.counter("events_dead_total", "Messages sent to the dead letters.", &["group", "topic"]);
+        let ahead = ctx.metrics.counter(
+            "events_ahead_total",
+            "Messages sent to the dead letters because an earlier event of their aggregate has not taken effect.",
+            &["group", "topic"],
+        );
+        let waiting = ctx.metrics.gauge(
+            "events_waiting",
+            "1 while a group retries an event because a dependency does not answer or fails, which delays all later events.",
+            &["group"],
+        );
+        waiting.with_label_values(&[group]).set(0);
         for topic in topics {
             // Exported as zero from the start, so that an alert can distinguish "none" from "missing".
             dead_lettered.with_label_values(&[group, *topic]).reset();
             consumed.with_label_values(&[group, *topic]).reset();
+            ahead.with_label_values(&[group, *topic]).reset();
         }
         let effect_seconds = ctx.metrics.histogram_with(
             "event_effect_seconds",
@@ -170,7 +206,7 @@ impl<H: Handler> Consumer<H> {
             ],
         );
         effect_seconds.with_label_values(&[group]);
-        Self { ctx, bus, group, topics, handler, consumed, dead_lettered, effect_seconds }
+        Self { ctx, bus, group, topics, handler, consumed, dead_lettered, ahead, waiting, effect_seconds }
     }
 
     /// Handles the messages of a session until it fails or the process stops.
@@ -213,7 +249,7 @@ impl<H: Handler> Consumer<H> {
                     events.push((message, Event::plain(message, broker_id, Timestamp::now())));
                 }
                 Err(error) => {
-                    if !self.send_to_dead_letters(message, &format!("no CloudEvent: {error}")).await {
+                    if !self.send_to_dead_letters(message, None, &format!("no CloudEvent: {error}")).await {
                         return false;
                     }
                 }
@@ -236,16 +272,24 @@ impl<H: Handler> Consumer<H> {
         let event = [event];
         let mut pauses = backoff::pauses(LONGEST_PAUSE);
         let (mut attempts, mut logged) = (0, false);
+        let waiting = self.waiting.with_label_values(&[self.group]);
         loop {
-            match self.handle(&event).await {
+            let handled = self.handle(&event).await;
+            waiting.set(0);
+            match handled {
                 Ok(()) => return true,
                 Err(Failure::Bad(error)) => {
                     attempts += 1;
                     if attempts >= MAX_ATTEMPTS {
-                        return self.send_to_dead_letters(message, &format!("{error:#}")).await;
+                        return self.send_to_dead_letters(message, Some(&event[0]), &format!("{error:#}")).await;
                     }
                 }
+                Err(Failure::Ahead(ahead)) => {
+                    self.ahead.with_label_values(&[self.group, &message.topic]).inc();
+                    return self.send_to_dead_letters(message, Some(&event[0]), &ahead.to_string()).await;
+                }
                 Err(Failure::Later(error)) => {
+                    waiting.set(1);
                     if !std::mem::replace(&mut logged, true) {
                         tracing::warn!(
                             error = format!("{error:#}"),
@@ -294,7 +338,7 @@ impl<H: Handler> Consumer<H> {
     /// Publishes a message to the dead letters, with the reason and its key. If the broker refuses a letter of that size it is
     /// truncated, since otherwise the messages after it would never be handled. False when the process stops before it is
     /// published.
-    async fn send_to_dead_letters(&self, message: &Message, reason: &str) -> bool {
+    async fn send_to_dead_letters(&self, message: &Message, event: Option<&Event>, reason: &str) -> bool {
         tracing::error!(topic = message.topic, key = message.key, reason, "a message goes to the dead letters");
         self.dead_lettered.with_label_values(&[self.group, &message.topic]).inc();
         let mut max_bytes = dead_letters::MAX_BYTES;
@@ -302,7 +346,7 @@ impl<H: Handler> Consumer<H> {
         loop {
             let letter = dead_letters::encode(message, self.group, reason, max_bytes);
             let size = letter.payload.len();
-            let Err(error) = self.bus.publish(vec![letter]).await else { return true };
+            let Err(error) = self.bus.publish(vec![letter]).await else { return self.note_dead_letter(event).await };
             tracing::warn!(error = &error as &dyn std::error::Error, size, "cannot publish a dead letter; retrying");
             if error.is_too_large() && size > dead_letters::MIN_BYTES {
                 max_bytes = (size / 2).max(dead_letters::MIN_BYTES);
@@ -312,5 +356,13 @@ impl<H: Handler> Consumer<H> {
                 return false;
             }
         }
+    }
+
+    /// Lets later events of the aggregate wait for one that is in the dead letters; false when the process stops before that is
+    /// stored.
+    async fn note_dead_letter(&self, event: Option<&Event>) -> bool {
+        let (Some(event), Some(db)) = (event, self.handler.inbox()) else { return true };
+        let noted = || inbox::note_dead_letter(db, event);
+        backoff::until_ok("noting a dead letter", &self.ctx.shutdown, noted).await.is_some()
     }
 }

@@ -32,6 +32,8 @@ pub struct DeadLetter {
     pub id: Option<String>,
     /// The type of the event, such as `souk.order.confirmed`, if it is one.
     pub kind: Option<String>,
+    /// Its number among the events of its aggregate, if it is one.
+    pub sequence: Option<i64>,
     /// The text of the message.
     pub payload: String,
     /// Whether it was replayed.
@@ -58,6 +60,8 @@ pub struct DeadLetterFilter {
     pub id: Option<String>,
     /// Includes letters that were replayed before.
     pub replayed: bool,
+    /// A replay takes effect although an earlier event of its aggregate never did.
+    pub skip_missing: bool,
 }
 
 /// A message of a dead letter topic: a letter, or a marker that one was replayed.
@@ -79,6 +83,7 @@ struct Envelope {
     id: String,
     #[serde(rename = "type")]
     kind: String,
+    sequence: Option<i64>,
 }
 
 impl DeadLetterFilter {
@@ -100,14 +105,16 @@ impl Bus {
         Ok(letters)
     }
 
-    /// Publishes dead letters again, each for the group that could not handle it, and marks them as replayed. Returns the
+    /// Publishes dead letters again, the events of an aggregate in their sequence, each for the group that could not handle it, and marks them as replayed. Returns the
     /// replayed letters, and those that cannot be replayed because they are not events. A letter whose marker is lost in a
     /// crash is replayed again the next time, and the inbox drops it.
     pub async fn replay(&self, filter: &DeadLetterFilter) -> Result<(Vec<DeadLetter>, Vec<DeadLetter>), Error> {
-        let (letters, unacked) = self.find(filter).await?;
+        let (mut letters, unacked) = self.find(filter).await?;
+        // One that failed again is behind those that wait for it.
+        letters.sort_by(|a, b| (&a.topic, &a.key, a.sequence).cmp(&(&b.topic, &b.key, b.sequence)));
         let (mut replayed, mut skipped) = (Vec::new(), Vec::new());
         for letter in letters {
-            let Some(message) = letter.replay_message() else {
+            let Some(message) = letter.replay_message(filter.skip_missing) else {
                 skipped.push(letter);
                 continue;
             };
@@ -189,6 +196,7 @@ fn parse(message: &Message, location: Location) -> Option<DeadLetter> {
         None => ("dead-lettered by the broker".into(), String::new(), message.payload.clone()),
     };
     let envelope = serde_json::from_str::<Envelope>(&payload).ok();
+    let sequence = envelope.as_ref().and_then(|envelope| envelope.sequence);
     let (id, kind) = envelope.map(|envelope| (envelope.id, envelope.kind)).unzip();
     Some(DeadLetter {
         topic: topology::original_topic(&message.topic).to_owned(),
@@ -197,6 +205,7 @@ fn parse(message: &Message, location: Location) -> Option<DeadLetter> {
         key: message.key.clone(),
         id,
         kind,
+        sequence,
         payload,
         replayed: false,
         location,
@@ -236,11 +245,14 @@ fn truncate(text: &str, max_bytes: usize) -> &str {
 
 impl DeadLetter {
     /// The event marked as a replay for its group; `None` if the message is not an event.
-    fn replay_message(&self) -> Option<Message> {
+    fn replay_message(&self, skip_missing: bool) -> Option<Message> {
         self.id.as_ref()?;
         // The members are kept as raw JSON, so that amounts do not change.
         let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.payload).ok()?;
         members.insert("replay".into(), serde_json::value::to_raw_value(&true).ok()?);
+        if skip_missing {
+            members.insert("skipmissing".into(), serde_json::value::to_raw_value(&true).ok()?);
+        }
         if !self.group.is_empty() {
             members.insert("replaygroup".into(), serde_json::value::to_raw_value(&self.group).ok()?);
         }
@@ -276,7 +288,7 @@ mod tests {
             let found = parse(&cut, Location::Queue(1)).expect("a letter");
             assert!(payload.starts_with(&found.payload), "{max_bytes}");
             assert!(found.reason.starts_with("why why") && found.reason.contains("18000 bytes"), "{}", found.reason);
-            assert_eq!((found.replay_message(), found.key.as_str(), found.topic.as_str()), (None, "o", "orders"));
+            assert_eq!((found.replay_message(false), found.key.as_str(), found.topic.as_str()), (None, "o", "orders"));
         }
         let found = parse(&whole, Location::Queue(1)).expect("a letter");
         assert_eq!((found.payload, found.reason.as_str(), found.group.as_str()), (payload, "why", "stock"));
@@ -296,7 +308,7 @@ mod tests {
             (letter.topic.as_str(), letter.id.as_deref(), letter.reason.as_str()),
             ("orders", Some("e1"), "why")
         );
-        let replay = letter.replay_message().unwrap();
+        let replay = letter.replay_message(false).unwrap();
         assert!(replay.payload.contains(r#""data":{"total":12.10}"#), "{}", replay.payload);
         let event: crate::Event = serde_json::from_str(&replay.payload).unwrap();
         assert!(event.replay && event.replaygroup.as_deref() == Some("stock") && event.sequence == Some(3));

@@ -89,6 +89,9 @@ pub struct Event {
     /// The group that it is replayed for; all other groups ignore it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaygroup: Option<String>,
+    /// Whether a replay takes effect although an earlier event of its aggregate never did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipmissing: bool,
     datacontenttype: Option<String>,
     /// The payload.
     pub data: Box<RawValue>,
@@ -111,6 +114,7 @@ impl Event {
             traceparent: new.traceparent,
             replay: false,
             replaygroup: None,
+            skipmissing: false,
             datacontenttype: Some("application/json".into()),
             data: new.data,
             topic: new.topic.into(),
@@ -137,6 +141,7 @@ impl Event {
             traceparent: None,
             replay: false,
             replaygroup: None,
+            skipmissing: false,
             datacontenttype: Some("application/json".into()),
             data: json.unwrap_or_else(|_| RawValue::NULL.to_owned()),
             topic: message.topic.clone(),

@@ -6,37 +6,85 @@ use std::{
 };
 
 use commerce::Timestamp;
-use db::{Result, Tx, insert, query};
+use db::{Db, Tx, insert, query};
 
 use crate::Event;
 
-/// Records events in the transaction of their effect, and returns for each whether it is new: later in the sequence of its
-/// aggregate than all before. An event without a sequence, or a replayed one, is new if its id is.
+/// The `event_id` of a row whose next event is in the dead letters.
+const DEAD: &str = "dead letter";
+
+/// Why events cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum InboxError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] db::Error),
+    /// An earlier event of the aggregate has not taken effect.
+    #[error(
+        "event {sequence} of {subject} waits for event {expected}, which is in the dead letters or did not come; replay that one first"
+    )]
+    Ahead {
+        /// The aggregate.
+        subject: String,
+        /// The number of the event.
+        sequence: i64,
+        /// The number of the event before it that is missing.
+        expected: i64,
+    },
+}
+
+/// Records events in the transaction of their effect, and returns for each whether it is new. The events of an aggregate take effect
+/// in their sequence, each once: one that was handled before, or whose letter is in the dead letters, is not new, and one that comes
+/// before an earlier event is refused. An aggregate without a row may begin at any number, since rows and messages are pruned. An
+/// event without a sequence is new if its id is.
 ///
 /// Locks the subjects, so call it before anything else in the transaction: while a group's work moves from one replica to
 /// another, both may have received the same event.
-pub async fn fresh(tx: &mut Tx, events: &[Event]) -> Result<Vec<bool>> {
-    tx.lock(subjects(events).map(|(topic, subject)| format!("inbox/{topic}/{subject}"))).await?;
+pub async fn fresh(tx: &mut Tx, events: &[Event]) -> Result<Vec<bool>, InboxError> {
+    record(tx, events, |last, event, sequence| match last {
+        Some(last) if sequence <= last.sequence => Ok(false),
+        // Delivered again after its letter was stored.
+        Some(last) if last.next_is_dead && sequence == last.sequence + 1 => Ok(event.replay),
+        Some(last) if sequence > last.sequence + 1 && !event.skipmissing => {
+            let (subject, expected) = (event.subject.clone(), last.sequence + 1);
+            Err(InboxError::Ahead { subject, sequence, expected })
+        }
+        _ => Ok(true),
+    })
+    .await
+}
+
+/// The same for a service that only keeps the newest state of an aggregate, so that each event replaces all before it: one is new if
+/// it is later than all that were handled, whatever is missing between them.
+pub async fn newest(tx: &mut Tx, events: &[Event]) -> Result<Vec<bool>, InboxError> {
+    record(tx, events, |last, _, sequence| Ok(last.is_none_or(|last| sequence > last.sequence))).await
+}
+
+/// The last event of an aggregate that took effect.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    sequence: i64,
+    /// Whether the next one is in the dead letters.
+    next_is_dead: bool,
+}
+
+async fn record(
+    tx: &mut Tx,
+    events: &[Event],
+    decide: impl Fn(Option<Last>, &Event, i64) -> Result<bool, InboxError>,
+) -> Result<Vec<bool>, InboxError> {
+    tx.lock(events.iter().map(|event| lock_name(inbox_key(event).0))).await?;
     let mut last = last_sequences(tx, events).await?;
     let mut changed: HashMap<(&str, &str), (i64, &str)> = HashMap::new();
     let mut fresh = Vec::with_capacity(events.len());
     for event in events {
         let (key, sequence) = inbox_key(event);
-        let new = is_later(&last, key, sequence);
+        let owned = (key.0.to_owned(), key.1.to_owned());
+        let new = decide(last.get(&owned).copied(), event, sequence)?;
         fresh.push(new);
-        if !new {
-            continue;
-        }
-        let mut records = vec![(key, sequence)];
-        if let (true, Some(sequence)) = (event.replay, event.sequence) {
-            // The original event may be delivered again, too.
-            records.push(((&event.topic, &event.subject), sequence));
-        }
-        for (key, sequence) in records {
-            if is_later(&last, key, sequence) {
-                last.insert((key.0.to_owned(), key.1.to_owned()), sequence);
-                changed.insert(key, (sequence, event.id.as_str()));
-            }
+        if new {
+            last.insert(owned, Last { sequence, next_is_dead: false });
+            changed.insert(key, (sequence, event.id.as_str()));
         }
     }
     let now = Timestamp::now().micros();
@@ -53,43 +101,62 @@ pub async fn fresh(tx: &mut Tx, events: &[Event]) -> Result<Vec<bool>> {
     Ok(fresh)
 }
 
-fn is_later(last: &HashMap<(String, String), i64>, key: (&str, &str), sequence: i64) -> bool {
-    last.get(&(key.0.to_owned(), key.1.to_owned())).is_none_or(|before| sequence > *before)
+/// Notes that an event is in the dead letters, so that later ones of its aggregate wait for it. An event that waits itself, or has
+/// taken effect, changes nothing.
+pub(crate) async fn note_dead_letter(db: &Db, event: &Event) -> Result<(), db::Error> {
+    let Some(sequence) = event.sequence else { return Ok(()) };
+    let mut tx = db.write().await?;
+    tx.lock([lock_name((&event.topic, &event.subject))]).await?;
+    query(
+        "insert into inbox (topic, subject, sequence, event_id, at) values ($1, $2, $3, $4, $5)
+         on conflict (topic, subject) do update set event_id = excluded.event_id
+         where inbox.sequence = excluded.sequence",
+    )
+    .bind(event.topic.as_str())
+    .bind(event.subject.as_str())
+    .bind(sequence - 1)
+    .bind(DEAD)
+    .bind(Timestamp::now().micros())
+    .execute(&mut tx)
+    .await?;
+    tx.commit().await
 }
 
-/// The key and sequence under which an event is recorded. When a dead letter is replayed, later events of its aggregate may
-/// have been handled, so it is recorded by its id.
+/// Topics are names of this program and contain no slash.
+fn lock_name((topic, subject): (&str, &str)) -> String {
+    format!("inbox/{topic}/{subject}")
+}
+
+/// The key and sequence under which an event is recorded; its id if it has no sequence.
 fn inbox_key(event: &Event) -> ((&str, &str), i64) {
     match event.sequence {
-        Some(sequence) if !event.replay => ((&event.topic, &event.subject), sequence),
-        _ => ((&event.topic, &event.id), 1),
+        Some(sequence) => ((&event.topic, &event.subject), sequence),
+        None => ((&event.topic, &event.id), 1),
     }
 }
 
-/// Every key under which the events are or may be recorded.
-fn subjects(events: &[Event]) -> impl Iterator<Item = (&str, &str)> {
-    events.iter().flat_map(|event| [inbox_key(event).0, (&event.topic, &event.subject)])
-}
-
-async fn last_sequences(tx: &mut Tx, events: &[Event]) -> Result<HashMap<(String, String), i64>> {
-    let subjects: HashSet<(&str, &str)> = subjects(events).collect();
+async fn last_sequences(tx: &mut Tx, events: &[Event]) -> Result<HashMap<(String, String), Last>, db::Error> {
+    let subjects: HashSet<(&str, &str)> = events.iter().map(|event| inbox_key(event).0).collect();
     // A join, so that every planner uses the primary key for each row, whatever its statistics say.
     query(
-        "select i.topic, i.subject, i.sequence from {rows $1} r
+        "select i.topic, i.subject, i.sequence, i.event_id from {rows $1} r
          join inbox i on i.topic = r.value->>0 and i.subject = r.value->>1",
     )
     .rows(subjects.into_iter().map(|(topic, subject)| vec![topic.into(), subject.into()]))
     .fetch_all(tx)
     .await?
     .iter()
-    .map(|row| Ok(((row.get("topic")?, row.get("subject")?), row.get("sequence")?)))
+    .map(|row| {
+        let last = Last { sequence: row.get("sequence")?, next_is_dead: row.get::<String>("event_id")? == DEAD };
+        Ok(((row.get("topic")?, row.get("subject")?), last))
+    })
     .collect()
 }
 
 /// Records a message that did not come over the bus, by the name of its channel and its id. Returns whether it is new: not
 /// recorded before, or longer ago than `new_after`. Call it before anything else in the transaction.
-pub async fn once(tx: &mut Tx, channel: &str, id: &str, new_after: Option<Duration>) -> Result<bool> {
-    tx.lock([format!("inbox/{channel}/{id}")]).await?;
+pub async fn once(tx: &mut Tx, channel: &str, id: &str, new_after: Option<Duration>) -> Result<bool, db::Error> {
+    tx.lock([lock_name((channel, id))]).await?;
     let now = Timestamp::now();
     let expired_before = new_after.map_or(i64::MIN, |age| now.minus(age).micros());
     let written = query(
@@ -115,18 +182,18 @@ pub struct InboxDump {
 }
 
 /// Reads the whole inbox.
-pub async fn dump(tx: &mut Tx) -> Result<InboxDump> {
+pub async fn dump(tx: &mut Tx) -> Result<InboxDump, db::Error> {
     let last = query("select topic, subject, sequence from inbox")
         .fetch_all(tx)
         .await?
         .iter()
         .map(|row| Ok(((row.get("topic")?, row.get("subject")?), row.get("sequence")?)))
-        .collect::<Result<_>>()?;
+        .collect::<Result<_, db::Error>>()?;
     Ok(InboxDump { last, pruned_before: upkeep::pruned_before(tx, "inbox").await? })
 }
 
 /// Prunes aggregates whose last event was handled longer ago than `keep`. An older event that a broker delivers after that
-/// counts as new, so `keep` must be longer than brokers keep messages.
+/// counts as new, so `keep` must be longer than brokers keep messages. Those that wait for a dead letter stay.
 pub fn prune(keep: Duration) -> upkeep::Prune {
-    upkeep::Prune { table: "inbox", key: "topic, subject", old: "at < $1", keep }
+    upkeep::Prune { table: "inbox", key: "topic, subject", old: "at < $1 and event_id <> 'dead letter'", keep }
 }

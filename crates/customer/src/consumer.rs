@@ -11,12 +11,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bus::{Event, Failure, Handler, PLAIN, Relay};
-use commerce::Timestamp;
+use chassis::Kind;
 use commerce::page::PageRequest;
+use commerce::{Timestamp, compound_key};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::domain::{Activity, ActivityId, ProspectEvent, ProspectId};
+use crate::domain::{Activity, ActivityId, ERASED, Prospect, ProspectEvent, ProspectId};
 use crate::error::Error;
 use crate::events;
 use crate::store::{Activities, Edit, Step, Store};
@@ -99,7 +100,11 @@ impl Listener {
             _ => return Ok(false),
         };
         let prospect_data: ProspectData = event.data()?;
-        let name = format!("{} {}", prospect_data.first_name, prospect_data.last_name);
+        // A replayed event must not bring back the name of a prospect that was deleted meanwhile.
+        let name = match self.store.record::<Prospect>(&prospect_data.id).await.map_err(failure)? {
+            Some(_) => format!("{} {}", prospect_data.first_name, prospect_data.last_name),
+            None => ERASED.to_owned(),
+        };
         let prospect = Some(ProspectId::trusted(prospect_data.id));
         self.note(Activity::of_prospect(id, event_kind, name.trim(), prospect, event.time, now)).await
     }
@@ -133,13 +138,39 @@ impl Listener {
     }
 }
 
-/// The id of the activity that an event makes: the same whenever it comes. Ids of events are unique for each source.
+/// The id of the activity that an event makes: the same whenever it comes. Ids of events are unique for each source. A line break
+/// separates the two, unless one of them contains one: another program chooses both.
 pub(crate) fn activity_of(source: &str, event: &str) -> ActivityId {
-    let hash = digest(&SHA256, format!("{source}\n{event}").as_bytes());
-    ActivityId::trusted(format!("event-{}", BASE64_URL_SAFE_NO_PAD.encode(hash)))
+    let hash = if source.contains('\n') || event.contains('\n') {
+        compound_key([source, event])
+    } else {
+        BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, format!("{source}\n{event}").as_bytes()))
+    };
+    ActivityId::trusted(format!("event-{hash}"))
 }
 
-/// Whether it is worth waiting.
+/// Only the data of an event makes it unusable; a failing store is waited for.
 fn failure(error: Error) -> Failure {
-    if error.is_unavailable() { Failure::Later(error.into()) } else { Failure::Bad(error.into()) }
+    let of_data = match &error {
+        Error::Store(store) => store.is_of_data(),
+        Error::Documents(store) => store.is_of_data(),
+        _ => false,
+    };
+    if !of_data && matches!(error.kind(), Kind::Internal | Kind::Unavailable) {
+        Failure::Later(error.into())
+    } else {
+        Failure::Bad(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_two_sources_never_make_the_same_activity() {
+        assert_ne!(activity_of("/a\nb", "c"), activity_of("/a", "b\nc"));
+        // Stored by earlier versions.
+        assert_eq!(activity_of("/a", "b").as_str(), "event-bzDzbA8A9fOvEueXhq-Eg25QK1IUWnmUKpYT7rzuuQo");
+    }
 }

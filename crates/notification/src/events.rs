@@ -19,6 +19,10 @@ pub(crate) struct Listener {
 }
 
 impl Handler for Listener {
+    fn inbox(&self) -> Option<&Db> {
+        Some(&self.db)
+    }
+
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
         let mut tx = self.db.write().await?;
         let fresh = bus::inbox::fresh(&mut tx, events).await?;

@@ -148,8 +148,13 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// An unreachable store or peer is retried; a refused order is not.
+/// A store or peer that fails is retried; a refused order is not.
 fn failure(error: Error) -> Failure {
+    if let Error::Store(store) = &error
+        && store.is_of_data()
+    {
+        return Failure::Bad(error.into());
+    }
     let problem = Problem::from(error);
     let why = anyhow::anyhow!("{problem}");
     if matches!(problem.kind(), Kind::Unavailable | Kind::Timeout | Kind::Internal | Kind::BadGateway) {

@@ -40,6 +40,9 @@ enum Action {
         /// Only that of the event with this id; also if it was replayed before.
         #[arg(long, value_name = "EVENT_ID")]
         id: Option<String>,
+        /// Let them take effect although an earlier event of the same order, level or payment is missing for ever.
+        #[arg(long)]
+        skip_missing: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -67,10 +70,10 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
                 bus.dead_letters(&DeadLetterFilter { topic, replayed: all, ..DeadLetterFilter::default() }).await?;
             print(&letters, place.json)
         }
-        Action::Replay { topic, group, id, place } => {
+        Action::Replay { topic, group, id, skip_missing, place } => {
             let bus = open(&place).await?;
             let replayed = id.is_some();
-            let (replayed, left) = bus.replay(&DeadLetterFilter { topic, group, id, replayed }).await?;
+            let (replayed, left) = bus.replay(&DeadLetterFilter { topic, group, id, replayed, skip_missing }).await?;
             print(&replayed, place.json)?;
             if left.is_empty() {
                 return Ok(());

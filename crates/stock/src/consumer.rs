@@ -3,12 +3,12 @@
 
 use bus::{Event, Failure, Handler};
 use commerce::OrderId;
+use db::Db;
 use prometheus::IntCounterVec;
 
 use crate::{
     commands::{Command, Outcome},
     domain::ReservationState,
-    error::Error,
     events::OrderData,
     executor::Executor,
 };
@@ -26,9 +26,13 @@ pub(crate) struct OrderEventConsumer {
 }
 
 impl Handler for OrderEventConsumer {
+    fn inbox(&self) -> Option<&Db> {
+        Some(&self.executor.db)
+    }
+
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
         let commands = events.iter().map(command).collect::<Result<Vec<_>, _>>()?;
-        let outcomes = self.executor.apply_events(events, &commands).await.map_err(failure)?;
+        let outcomes = self.executor.apply_events(events, &commands).await?;
         for (event, outcome) in events.iter().zip(&outcomes) {
             if let Some(inconsistency) = outcome.as_ref().and_then(inconsistency) {
                 self.report(event, &inconsistency);
@@ -82,11 +86,4 @@ fn command(event: &Event) -> Result<Option<Command>, Failure> {
             .map(|(lines, reason)| Command::Restock { order_id, lines, reason }),
         _ => None,
     })
-}
-
-fn failure(err: Error) -> Failure {
-    match err.kind() {
-        chassis::Kind::Unavailable => Failure::Later(err.into()),
-        _ => Failure::Bad(err.into()),
-    }
 }

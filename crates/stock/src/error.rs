@@ -84,6 +84,19 @@ impl From<db::Error> for Error {
     }
 }
 
+/// Only the data of an event makes it unusable; anything else may be over when the event is handled again.
+impl From<Error> for bus::Failure {
+    fn from(err: Error) -> Self {
+        match &err {
+            Error::Store(store) if !store.is_of_data() => Self::Later(err.into()),
+            Error::Corrupt(_) | Error::UnexpectedOutcome | Error::CatalogueUnreachable(_) | Error::Stopping => {
+                Self::Later(err.into())
+            }
+            _ => Self::Bad(err.into()),
+        }
+    }
+}
+
 impl From<Error> for Problem {
     fn from(err: Error) -> Self {
         let kind = err.kind();

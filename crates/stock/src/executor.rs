@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use batch::CommandExecutor;
-use bus::{Event, Relay};
+use bus::{Event, Failure, Relay};
 use chassis::CrashPoints;
 use commerce::{Id, PlaceId, Timestamp};
 use db::{Db, Tx};
@@ -92,7 +92,7 @@ impl Executor {
         &self,
         events: &[Event],
         commands: &[Option<Command>],
-    ) -> Result<Vec<Option<Outcome>>, Error> {
+    ) -> Result<Vec<Option<Outcome>>, Failure> {
         let mut tx = self.db.write().await?;
         let fresh = bus::inbox::fresh(&mut tx, events).await?;
         let commands: Vec<Option<&Command>> =

@@ -161,6 +161,37 @@ pub async fn a_dead_letter_is_replayed_for_its_group_alone(broker: TestBroker) {
     }
 }
 
+pub async fn events_behind_a_dead_letter_wait_and_take_effect_in_order_after_it(broker: TestBroker) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let counter = Counter::open(&format!("sqlite:{}", folder.path().join("effects.db").display())).await;
+    *counter.poison.lock().expect("no panic before") = Some("order-2".into());
+    let consumer = broker.consumer("first", counter.clone()).await;
+    let publisher = broker.publisher().await;
+    publisher.publish((1..=4).map(|n| event("order", n)).collect()).await.expect("publishes");
+    publisher.publish(vec![event("other", 1), event("other", 2)]).await.expect("publishes");
+    until("the other subject is not held up", || counter.seen.by_subject().get("other").is_some_and(|n| n.len() == 2))
+        .await;
+    let operator = broker.operator().await;
+    let all = DeadLetterFilter::default();
+    while operator.bus.dead_letters(&all).await.expect("letters").len() < 3 {}
+    assert_eq!(counter.effects().await["order"], [1]);
+
+    // A replay of what waits, or one that fails again, changes nothing.
+    operator.bus.replay(&all).await.expect("replays");
+    while operator.bus.dead_letters(&all).await.expect("letters").len() < 3 {}
+    assert_eq!(counter.effects().await["order"], [1]);
+    *counter.poison.lock().expect("no panic before") = None;
+    operator.bus.replay(&all).await.expect("replays");
+    until("all take effect", || counter.seen.by_subject()["order"].len() == 4).await;
+    publisher.publish(vec![event("order", 5)]).await.expect("publishes");
+    until("later ones, too", || counter.seen.by_subject()["order"].len() == 5).await;
+    assert_eq!(counter.effects().await["order"], [1, 2, 3, 4, 5]);
+    assert_eq!(operator.bus.dead_letters(&all).await.expect("letters"), []);
+    for process in [consumer, publisher, operator] {
+        process.stop().await;
+    }
+}
+
 pub async fn two_consumers_of_a_group_double_no_effect_and_stand_in_for_each_other(broker: TestBroker) {
     let url = format!("sqlite:{}", broker.path().join("effects.db").display());
     let (left, right) = (Counter::open(&url).await, Counter::open(&url).await);

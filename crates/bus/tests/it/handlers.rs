@@ -146,11 +146,12 @@ impl Handler for Picky {
     }
 }
 
-/// Records each event's effect in its own store, through the inbox.
+/// Records each event's effect in its own store, through the inbox. Fails with a permanent error for one event until it is cured.
 #[derive(Clone)]
 pub struct Counter {
     pub db: Db,
     pub seen: Seen,
+    pub poison: Arc<Mutex<Option<String>>>,
 }
 
 impl Counter {
@@ -163,7 +164,7 @@ impl Counter {
             .await
             .expect("creates");
         tx.commit().await.expect("commits");
-        Self { db, seen: Seen::default() }
+        Self { db, seen: Seen::default(), poison: Arc::default() }
     }
 
     /// Every effect, in the order of its subject.
@@ -181,7 +182,15 @@ impl Counter {
 }
 
 impl Handler for Counter {
+    fn inbox(&self) -> Option<&Db> {
+        Some(&self.db)
+    }
+
     async fn handle(&self, events: &[Event]) -> Result<(), Failure> {
+        let poison = self.poison.lock().expect("no panic before").clone();
+        if events.iter().any(|event| Some(&event.id) == poison.as_ref()) {
+            return Err(Failure::Bad(anyhow::anyhow!("it is poison")));
+        }
         let mut tx = self.db.write().await?;
         let fresh = bus::inbox::fresh(&mut tx, events).await?;
         for (event, _) in events.iter().zip(fresh).filter(|(_, fresh)| *fresh) {

@@ -1,6 +1,9 @@
 //! Which events the inbox treats as new, on every database engine.
 
-use bus::{Event, inbox};
+use bus::{
+    Event,
+    inbox::{self, InboxError},
+};
 use db::Db;
 use serde_json::json;
 use testkit::Store;
@@ -28,24 +31,35 @@ async fn fresh(db: &Db, events: &[Event]) -> Vec<bool> {
     fresh
 }
 
-#[tokio::test]
-async fn a_replayed_letter_is_new_once_whatever_came_after_it() {
-    let (_store, db) = store().await;
-    assert_eq!(fresh(&db, &[event("a", 1, false), event("c", 3, false)]).await, [true, true]);
-    assert_eq!(fresh(&db, &[event("b", 2, false)]).await, [false], "it is late");
-    assert_eq!(fresh(&db, &[event("b", 2, true), event("b", 2, true)]).await, [true, false]);
-    assert_eq!(
-        fresh(&db, &[event("b", 2, true), event("c", 3, false), event("d", 4, false)]).await,
-        [false, false, true]
-    );
+/// The event that a refused one waits for.
+async fn missing(db: &Db, events: &[Event]) -> i64 {
+    let mut tx = db.write().await.expect("begins");
+    match inbox::fresh(&mut tx, events).await {
+        Err(InboxError::Ahead { expected, .. }) => expected,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]
-async fn the_original_of_a_replayed_letter_is_not_taken_again() {
+async fn events_take_effect_in_their_sequence_and_none_is_skipped() {
     let (_store, db) = store().await;
-    assert_eq!(fresh(&db, &[event("a", 1, false)]).await, [true]);
-    assert_eq!(fresh(&db, &[event("b", 2, true)]).await, [true]);
-    assert_eq!(fresh(&db, &[event("b", 2, false), event("c", 3, false)]).await, [false, true]);
+    // Older ones were pruned before this service was installed.
+    assert_eq!(fresh(&db, &[event("d", 4, false), event("e", 5, false)]).await, [true, true]);
+    assert_eq!(missing(&db, &[event("f", 6, false), event("h", 8, false)]).await, 7);
+    assert_eq!(missing(&db, &[event("g", 7, true)]).await, 6, "the refused batch left no trace; a replay waits, too");
+    assert_eq!(fresh(&db, &[event("f", 6, false), event("e", 5, false)]).await, [true, false]);
+    let mut forced = event("h", 8, true);
+    forced.skipmissing = true;
+    assert_eq!(fresh(&db, &[forced]).await, [true], "an operator may give the missing one up");
+    assert_eq!(fresh(&db, &[event("g", 7, true), event("i", 9, false)]).await, [false, true]);
+}
+
+#[tokio::test]
+async fn the_newest_state_replaces_what_is_missing_and_no_replay_replaces_it() {
+    let (_store, db) = store().await;
+    let mut tx = db.write().await.expect("begins");
+    let events = [event("a", 1, false), event("c", 3, false), event("b", 2, true), event("c", 3, false)];
+    assert_eq!(inbox::newest(&mut tx, &events).await.expect("reads"), [true, true, false, false]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

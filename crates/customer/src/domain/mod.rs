@@ -13,7 +13,7 @@ pub(crate) use activity::{Activity, ActivityId, Day, Plan, Planned, ProspectEven
 pub(crate) use change::Change;
 pub(crate) use customer::{Address, Customer, NewCustomer, Profile, search_text};
 pub(crate) use error::Error;
-pub(crate) use prospect::{Lead, LeadChange, Prospect, ProspectId};
+pub(crate) use prospect::{ERASED, Lead, LeadChange, Prospect, ProspectId};
 pub(crate) use rules::Rules;
 pub(crate) use stage::{Moved, Stage};
 pub(crate) use user::{Credentials, NewUser, User, check_roles};

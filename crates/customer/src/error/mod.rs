@@ -104,11 +104,6 @@ impl Error {
         Self::Invalid(vec![FieldError::new(field, rule, message)])
     }
 
-    /// Whether the same may work later.
-    pub(crate) fn is_unavailable(&self) -> bool {
-        self.kind() == Kind::Unavailable
-    }
-
     /// The code of a problem that has a closer one than its kind; see docs/problems.md.
     fn code(&self) -> Option<&'static str> {
         Some(match self {
@@ -128,7 +123,7 @@ impl Error {
         })
     }
 
-    fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::NotFound(_) => Kind::NotFound,
             Self::Invalid(_) | Self::KeyReused(_) | Self::Page(_) => Kind::Invalid,

@@ -42,6 +42,19 @@ impl MongoError {
         matches!(self, Self::Away(_))
     }
 
+    /// Whether the data of the write is at fault: a unique index or the schema of the collection refused it.
+    pub(crate) fn is_of_data(&self) -> bool {
+        const VALIDATION_FAILED: i32 = 121;
+        match self {
+            Self::Duplicate(_) => true,
+            Self::Defect(error) => match error.kind.as_ref() {
+                ErrorKind::Write(WriteFailure::WriteError(failed)) => failed.code == VALIDATION_FAILED,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     /// The name of the unique index that refused, if one did.
     pub(crate) fn duplicate(&self) -> Option<&str> {
         match self {

@@ -21,7 +21,7 @@ pub(crate) async fn record(app: &App, events: &[Event]) -> Result<(), Failure> {
         return Ok(());
     }
     let mut tx = app.db.write().await?;
-    let fresh = bus::inbox::fresh(&mut tx, events).await?;
+    let fresh = bus::inbox::newest(&mut tx, events).await?;
     // The last of several events of one order has its present status.
     let mut statuses = BTreeMap::new();
     for (event, _) in events.iter().zip(fresh).filter(|(_, fresh)| *fresh) {

@@ -169,17 +169,27 @@ impl TestService {
             .collect()
     }
 
+    /// The bus that the service consumes.
+    pub(crate) fn bus(&self) -> &bus::Bus {
+        &self.running.bus
+    }
+
     /// Publishes an order event, and waits until it has taken effect (or was ignored).
     pub(crate) async fn deliver(&self, kind: &str, order_id: &str, sequence: i64, data: Value) {
+        self.publish(kind, order_id, sequence, data).await;
+        let subject = ("orders".to_owned(), order_id.to_owned());
+        self.wait_until(|facts| facts.inbox.last.get(&subject).is_some_and(|last| *last >= sequence)).await;
+    }
+
+    /// Publishes an order event.
+    pub(crate) async fn publish(&self, kind: &str, order_id: &str, sequence: i64, data: Value) {
         let event = json!({
             "specversion": "1.0", "id": format!("{order_id}/{sequence}"), "source": "/souk/order",
             "type": format!("souk.order.{kind}"), "subject": order_id, "time": "2026-01-01T00:00:00Z",
             "sequence": sequence, "datacontenttype": "application/json", "data": data,
         });
         let message = Message { topic: "orders".into(), key: order_id.into(), payload: event.to_string() };
-        self.running.bus.publish(vec![message]).await.expect("publishes");
-        let subject = ("orders".to_owned(), order_id.to_owned());
-        self.wait_until(|facts| facts.inbox.last.get(&subject).is_some_and(|last| *last >= sequence)).await;
+        self.bus().publish(vec![message]).await.expect("publishes");
     }
 
     /// Waits until the stock service has asked about these orders once more, after a question whose answer it has processed:
