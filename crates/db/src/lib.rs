@@ -7,6 +7,8 @@
 
 mod engine;
 mod error;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod filter;
 mod migrate;
 mod pool;

@@ -49,6 +49,8 @@ impl Options {
 pub struct Db {
     pools: Pools,
     pub(crate) counters: Counters,
+    #[cfg(feature = "faults")]
+    pub(crate) faults: Option<crate::faults::Faults>,
 }
 
 #[derive(Clone, Debug)]
@@ -102,7 +104,12 @@ impl Db {
         } else {
             return Err(Error::Url(hide_password(url)));
         };
-        Ok(Self { pools, counters: Counters::new(registry)? })
+        Ok(Self {
+            pools,
+            counters: Counters::new(registry)?,
+            #[cfg(feature = "faults")]
+            faults: None,
+        })
     }
 
     /// Migrates the schema. Migrations of several crates are passed together and ordered by version. Several processes may
@@ -118,6 +125,10 @@ impl Db {
     /// (READ COMMITTED) others write at the same time, so a transaction whose decision depends on the presence or absence
     /// of rows must take its [`Tx::lock`] first.
     pub async fn write(&self) -> Result<Tx> {
+        #[cfg(feature = "faults")]
+        if let Some(faults) = &self.faults {
+            faults.check(crate::faults::Point::Begin)?;
+        }
         let inner = match &self.pools {
             Pools::Sqlite { writer, .. } => Inner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
             Pools::Postgres(pool, limit) => Inner::Postgres(postgres::begin(pool, *limit, None).await?),
@@ -212,7 +223,14 @@ impl Db {
             Pools::Sqlite { disk_failed, .. } => (Duration::MAX, Some(Arc::clone(disk_failed))),
             Pools::Postgres(_, limit) => (*limit, None),
         };
-        Tx { inner, limit, counters: self.counters.clone(), disk_failed }
+        Tx {
+            inner,
+            limit,
+            counters: self.counters.clone(),
+            disk_failed,
+            #[cfg(feature = "faults")]
+            faults: self.faults.clone(),
+        }
     }
 }
 
@@ -241,6 +259,8 @@ pub struct Tx {
     pub(crate) counters: Counters,
     /// Where a failure of the disk is noted, on SQLite.
     disk_failed: Option<Arc<AtomicBool>>,
+    #[cfg(feature = "faults")]
+    faults: Option<crate::faults::Faults>,
 }
 
 #[derive(Debug)]
@@ -261,6 +281,10 @@ pub(crate) enum Connection<'a> {
 impl Tx {
     /// Makes the transaction's writes durable, all or none.
     pub async fn commit(self) -> Result<()> {
+        #[cfg(feature = "faults")]
+        if let Some(faults) = &self.faults {
+            faults.check(crate::faults::Point::Commit)?;
+        }
         match self.inner {
             Inner::Sqlite(tx) => {
                 tx.commit().await.map_err(|source| noting(self.disk_failed.as_deref(), source))?;
@@ -272,6 +296,10 @@ impl Tx {
             Inner::SqliteRead(_) | Inner::PostgresRead(_) | Inner::PostgresSnapshot(_) => return Ok(()),
         }
         self.counters.commits.inc();
+        #[cfg(feature = "faults")]
+        if let Some(faults) = &self.faults {
+            faults.check(crate::faults::Point::Committed)?;
+        }
         Ok(())
     }
 

@@ -73,6 +73,13 @@ impl KeyedRequest {
         let key = Key::from_headers(headers, subject, route)?;
         Ok(key.map(|key| Self { key, fingerprint: Fingerprint::of(request) }))
     }
+
+    /// A request without a key of its client, under a key that only the tries of this call share: a commit whose answer was lost is
+    /// then found by the next try.
+    pub fn of_this_call(subject: &str, route: &'static str, request: &impl Serialize) -> Self {
+        let key = format!("call {}", uuid::Uuid::now_v7());
+        Self { key: Key { subject: subject.to_owned(), route, key }, fingerprint: Fingerprint::of(request) }
+    }
 }
 
 /// The key in the `Idempotency-Key` header, if there is one; 400 unless it is 1 to 255 printable ASCII characters.

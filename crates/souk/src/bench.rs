@@ -26,17 +26,17 @@ pub struct Command {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Orders of one line through the gateway, each until it is confirmed.
+    /// Send orders with one line through the gateway, and wait for each until it is confirmed.
     Checkout(Checkout),
 }
 
 /// What `souk bench checkout` takes.
 #[derive(Debug, Args)]
 struct Checkout {
-    /// Clients at once.
+    /// Number of concurrent clients.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1024))]
     concurrency: u16,
-    /// Seconds to run.
+    /// Duration in seconds.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=600))]
     seconds: u16,
     #[command(flatten)]

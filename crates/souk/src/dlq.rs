@@ -19,17 +19,17 @@ pub struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show the dead letters that were not replayed yet.
+    /// List the dead letters that are not replayed yet.
     List {
-        /// Only those of this topic, as `orders`.
+        /// Only those of this topic, such as `orders`.
         topic: Option<String>,
-        /// Those that were replayed, too. RabbitMQ forgets them.
+        /// Also those that are replayed. RabbitMQ does not keep them.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
         place: Place,
     },
-    /// Publish dead letters again, each for the service that could not handle it.
+    /// Publish dead letters again, each only for the service that could not handle it.
     Replay {
         /// Only those of this topic.
         #[arg(long)]
@@ -37,10 +37,10 @@ enum Action {
         /// Only those of this group, which is the service's name.
         #[arg(long)]
         group: Option<String>,
-        /// Only that of the event with this id; also if it was replayed before.
+        /// Only that of the event with this id, even if it is already replayed.
         #[arg(long, value_name = "EVENT_ID")]
         id: Option<String>,
-        /// Let them take effect although an earlier event of the same order, level or payment is missing for ever.
+        /// Apply them even if an earlier event of the same order, level or payment is missing.
         #[arg(long)]
         skip_missing: bool,
         #[command(flatten)]
@@ -50,10 +50,10 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Place {
-    /// Data folder of the fleet whose bus it is.
+    /// Data folder of the fleet.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: PathBuf,
-    /// The bus, if it is not that of `SOUK_BUS_URL` or the data folder; behind Dapr the URL of the broker itself.
+    /// URL of the bus, by default `SOUK_BUS_URL` or that of the data folder; with Dapr the URL of the broker itself.
     #[arg(long, value_name = "URL")]
     bus: Option<String>,
     /// Print the letters as JSON.
@@ -79,7 +79,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
                 return Ok(());
             }
             let places: Vec<String> = left.iter().map(|letter| format!("{} {}", letter.topic, letter.key)).collect();
-            bail!("these are no events and cannot be replayed: {}", places.join(", "))
+            bail!("these are not events and cannot be replayed: {}", places.join(", "))
         }
     }
 }
@@ -89,7 +89,7 @@ async fn open(place: &Place) -> anyhow::Result<Bus> {
     if let Some(path) = url.strip_prefix("embedded:")
         && !Path::new(path).exists()
     {
-        bail!("the bus {path} is not there; name the data folder with --data or the bus with --bus URL");
+        bail!("the bus {path} does not exist; set the data folder with --data or the bus with --bus URL");
     }
     let ctx = Context::new("dlq", Context::new_instance(), CancellationToken::new(), CrashPoints::none());
     Bus::open(&url, &ctx).await.context("the bus")

@@ -36,27 +36,27 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the whole fleet in this process (what `souk` does without a command).
+    /// Run the whole fleet in this process (the default command).
     Up(up::Command),
-    /// Feed a retailer's invoices to a running fleet.
+    /// Import a retailer's invoices into a running fleet.
     Import(import::Command),
-    /// Prove that stock, orders, money and events agree; exit status 1 if they do not.
+    /// Check that stock, orders, payments and events are consistent; exit status 1 if they are not.
     Audit(audit::Command),
-    /// Compare the summaries that reports are made of with the orders, or add them up anew.
+    /// Compare the summaries of the reports with the orders, or rebuild them.
     Reports(reports::Command),
-    /// Make up data to try things with.
+    /// Generate test data.
     Generate(reports::Generate),
-    /// Look at messages that a service could not handle, and have them tried again.
+    /// List and replay messages that a service could not handle.
     Dlq(dlq::Command),
-    /// Measure a running fleet.
+    /// Benchmark a running fleet.
     Bench(bench::Command),
-    /// Load the sample data into the stores that a data folder names, for services that run as processes of their own.
+    /// Load the sample data into the stores of a data folder, for services that run as separate processes.
     Sample(sample::Command),
-    /// Print a fresh token of a user of the local fleet.
+    /// Print a new token of a user of the local fleet.
     Token(token::Command),
-    /// Print the OpenAPI description of a service: customer, order, stock, payment or notification.
+    /// Print the API description of a service, or of the gateway.
     Openapi(openapi::Command),
-    /// List the names that SOUK_CRASH_AT takes.
+    /// List the valid names for SOUK_CRASH_AT.
     CrashPoints,
 }
 
@@ -134,7 +134,7 @@ mod openapi {
                 return Ok(());
             }
             other => {
-                anyhow::bail!("{other}: there are customer, product, order, stock, payment, notification and gateway")
+                anyhow::bail!("{other}: must be customer, product, order, stock, payment, notification or gateway")
             }
         };
         let described = chassis::with_problems(serde_json::to_value(&description)?);

@@ -41,18 +41,18 @@ pub(crate) async fn listen(ports: Ports, dialects: &[&Dialect]) -> anyhow::Resul
             Ports::Usual if owner(usual).is_some() => usual.saturating_add(PORT_OFFSET),
             Ports::Usual => usual,
             Ports::From(base) => {
-                base.checked_add(offset).context("--port-base is too high: nine ports are wanted from it on")?
+                base.checked_add(offset).context("--port-base is too high: nine consecutive ports are required")?
             }
             Ports::Free => 0,
         };
         if let Some(dialect) = owner(port) {
             bail!(
-                "port {port} is wanted by the {name} service and by the dialect {}; take others for the services with                  --port-base N",
+                "port {port} is used by the {name} service and by the dialect {}; choose other ports for the services with --port-base N",
                 dialect.name
             );
         }
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.with_context(|| {
-            format!("port {port} of the {name} service cannot be opened; take others with --port-base N or --ephemeral")
+            format!("port {port} of the {name} service cannot be opened; choose other ports with --port-base N or --ephemeral")
         })?;
         listeners.insert(name, listener);
     }
@@ -72,7 +72,7 @@ pub(crate) async fn listen_for(fleet: &FleetOptions<'_>) -> anyhow::Result<BTree
             }
             let listener = opened.with_context(|| {
                 format!(
-                    "port {port} of the dialect {} ({what}) cannot be opened; stop what listens there, or take any free ports with --ephemeral",
+                    "port {port} of the dialect {} ({what}) cannot be opened; stop the process that uses it, or use free ports with --ephemeral",
                     dialect.name
                 )
             })?;

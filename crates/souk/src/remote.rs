@@ -22,10 +22,10 @@ pub struct Target {
     /// Data folder of the local fleet.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     pub data: PathBuf,
-    /// Gateway of any other fleet; wants --token.
+    /// URL of the gateway of another fleet; requires --token.
     #[arg(long, requires = "token")]
     pub gateway: Option<String>,
-    /// An admin's token.
+    /// Token of an admin; requires --gateway.
     #[arg(long, requires = "gateway")]
     pub token: Option<String>,
 }
@@ -56,9 +56,9 @@ impl Remote {
         let health = remote.http.get(format!("{}/health", remote.gateway)).send().await;
         match health {
             Ok(answer) if answer.status().is_success() => Ok(remote),
-            Ok(answer) => bail!("{} answers {}; is it a Souk gateway?", remote.gateway, answer.status()),
+            Ok(answer) => bail!("{} returned {}; is it a Souk gateway?", remote.gateway, answer.status()),
             Err(error) => {
-                Err(error).context(format!("no fleet answers at {}; start one with `souk up`", remote.gateway))
+                Err(error).context(format!("no fleet responds at {}; start one with `souk up`", remote.gateway))
             }
         }
     }
@@ -81,7 +81,7 @@ impl Remote {
     pub(crate) async fn graphql(&self, query: &str, variables: Value) -> anyhow::Result<Value> {
         let (status, mut answer) = self.post("/graphql", &json!({"query": query, "variables": variables})).await?;
         if !status.is_success() || answer["errors"].is_array() {
-            bail!("the catalogue answers {status} {answer}");
+            bail!("the catalogue returned {status} {answer}");
         }
         Ok(answer["data"].take())
     }
@@ -106,7 +106,7 @@ impl Remote {
             };
             if begun.elapsed() > PATIENCE {
                 return Err(error).context(
-                    "the fleet does not answer; start it again and repeat the command, nothing is taken twice",
+                    "the fleet does not respond; start it again and repeat the command, which applies nothing twice",
                 );
             }
             tokio::time::sleep(wait).await;

@@ -17,9 +17,9 @@ pub struct Command {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Add up the summaries of sales anew from the orders, while the fleet runs or not.
+    /// Rebuild the sales summaries from the orders. The fleet may be running.
     Rebuild {
-        /// Change nothing; print the differences. Exit status 1 if there is one.
+        /// Change nothing and print the differences. Exit status 1 if there are any.
         #[arg(long)]
         check: bool,
         #[command(flatten)]
@@ -32,7 +32,7 @@ struct Place {
     /// Data folder of the fleet.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: PathBuf,
-    /// The order store, if it is not that of the data folder.
+    /// URL of the order store, by default that of the data folder.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
 }
@@ -55,7 +55,7 @@ pub async fn run(command: Command) -> anyhow::Result<bool> {
         print(&found)?;
         let equal = found.differences.is_empty() && found.added == 0;
         if found.added > 0 {
-            say!("{} confirmed orders are not summed yet", found.added);
+            say!("{} confirmed orders are not in the summaries", found.added);
         }
         say!("{} rows: {}", found.rows, if equal { "equal to the orders" } else { "NOT equal to the orders" });
         return Ok(equal);
@@ -63,7 +63,7 @@ pub async fn run(command: Command) -> anyhow::Result<bool> {
     let found = order::reports::rebuild(&url).await?;
     print(&found)?;
     let (rows, added, differed) = (found.rows, found.added, found.differences.len());
-    say!("{rows} rows: {added} orders added that were not summed yet, {differed} rows put right");
+    say!("{rows} rows: {added} missing orders added, {differed} rows corrected");
     Ok(true)
 }
 
@@ -86,16 +86,16 @@ pub struct Generate {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Write made-up orders of the last three years straight into the order store, which is then good for trying reports
-    /// and nothing else: they publish no events and take no stock and no money.
+    /// Write generated orders of the last three years directly into the order store. Use such a store only to test reports: the
+    /// orders have no events, stock or payments.
     Orders {
-        /// How many.
+        /// Number of orders.
         #[arg(long, default_value_t = 1_000)]
         count: u64,
-        /// How many products they are of.
+        /// Number of products.
         #[arg(long, default_value_t = 200)]
         products: u64,
-        /// How many stores they are placed in, beside the logistics centre.
+        /// Number of stores, in addition to the logistics centre.
         #[arg(long, default_value_t = 5)]
         stores: u64,
         #[command(flatten)]

@@ -8,7 +8,7 @@ use crate::{data, out::say};
 pub async fn issue(folder: &Path, username: &str) -> anyhow::Result<String> {
     let tokens = issue_all(folder, &[username]).await?;
     tokens.into_values().next().ok_or_else(|| {
-        anyhow::anyhow!("there is no user `{username}`; the sample data makes admin, manager and customer")
+        anyhow::anyhow!("there is no user `{username}`; the sample data has admin, manager and customer")
     })
 }
 
@@ -23,7 +23,7 @@ pub async fn issue_all(folder: &Path, usernames: &[&str]) -> anyhow::Result<BTre
 /// What `souk token` takes.
 #[derive(Debug, clap::Args)]
 pub struct Command {
-    /// User of the local fleet.
+    /// Name of a user of the local fleet.
     #[arg(default_value = "admin")]
     username: String,
     /// Data folder of the fleet.

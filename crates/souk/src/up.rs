@@ -23,20 +23,20 @@ pub struct Command {
     /// Folder of the stores and the bus.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: PathBuf,
-    /// Take nine ports from this one on, instead of the usual ones; 0: whichever are free. Dialects keep theirs.
+    /// First of nine consecutive ports, instead of the default ports; 0: free ports. Dialects keep their ports.
     #[arg(long, value_name = "N")]
     port_base: Option<u16>,
-    /// Temporary data and free ports; gone when it stops.
+    /// Use temporary data, which is deleted at the end, and free ports.
     #[arg(long, conflicts_with_all = ["port_base"])]
     ephemeral: bool,
-    /// Open an older fleet's dialect on the ports that its clients know; may be repeated. A service whose port it claims
-    /// moves up by 10,000.
+    /// Serve an older fleet's dialect on the fixed ports of its clients; may be repeated. The port of a service is increased by
+    /// 10,000 if the dialect uses it.
     #[arg(long = "dialect", value_name = "NAME", env = "SOUK_DIALECT", value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(Dialect::ALL.iter().map(|dialect| dialect.name)))]
     dialects: Vec<String>,
-    /// Sample data of a first start; that of the first dialect, or `souk`.
+    /// Sample data of a first start; by default that of the first dialect, or `souk`.
     #[arg(long, value_name = "NAME", env = "SOUK_SAMPLE", value_parser = clap::builder::PossibleValuesParser::new(sample::names()))]
     sample: Option<String>,
-    /// One line of JSON on stdout when all services are ready.
+    /// Print one line of JSON when all services are ready.
     #[arg(long)]
     json: bool,
 }
@@ -96,7 +96,7 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
 fn wanted_set(folder: &Folder, asked: Option<&str>, dialects: &[&Dialect]) -> anyhow::Result<String> {
     match (folder.sample(), asked) {
         (Some(loaded), Some(asked)) if loaded != asked && asked != sample::NONE => anyhow::bail!(
-            "{} holds the sample data `{loaded}`; take another folder with --data for `{asked}`",
+            "{} contains the sample data `{loaded}`; use another folder with --data for `{asked}`",
             folder.path().display()
         ),
         (Some(loaded), _) => Ok(loaded),

@@ -31,8 +31,8 @@ pub(crate) enum Command {
     ExtendHold { order_id: OrderId, pause: Duration },
     /// Applies all adjustments, or none; under the caller's idempotency key, if there is one.
     Adjust { requests: Vec<AdjustmentRequest>, keyed: Option<KeyedRequest> },
-    /// Adjusts a level so that this quantity is available.
-    SetAvailable { key: StockKey, available: i64, reason: String, actor: String },
+    /// Adjusts a level so that this quantity is available, by the adjustment with this id.
+    SetAvailable { id: String, key: StockKey, available: i64, reason: String, actor: String },
     /// Sets the threshold below which a level is low.
     SetThreshold { key: StockKey, threshold: Option<i64> },
 }
@@ -93,7 +93,11 @@ impl Command {
                     load_set.add_level(&request.key);
                 }
             }
-            Self::SetAvailable { key, .. } | Self::SetThreshold { key, .. } => load_set.add_level(key),
+            Self::SetAvailable { id, key, .. } => {
+                load_set.adjustments.insert(id);
+                load_set.add_level(key);
+            }
+            Self::SetThreshold { key, .. } => load_set.add_level(key),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 use batch::CommandExecutor;
 use bus::{Event, Failure, Relay};
 use chassis::CrashPoints;
-use commerce::{Id, PlaceId, Timestamp};
+use commerce::{PlaceId, Timestamp};
 use db::{Db, Tx};
 use idempotency::KeyedRequest;
 
@@ -169,7 +169,9 @@ async fn apply(tx: &mut Tx, unit: &mut UnitOfWork, command: &Command) -> Result<
         {
             Outcome::Refused(Refusal::UnknownPlace(key.place_id.clone()))
         }
-        Command::SetAvailable { key, available, reason, actor } => set_available(unit, key, *available, reason, actor),
+        Command::SetAvailable { id, key, available, reason, actor } => {
+            set_available(unit, id, key, *available, reason, actor)
+        }
         Command::SetThreshold { key, threshold } => Outcome::LevelSet(unit.set_threshold(key, *threshold)),
     })
 }
@@ -205,11 +207,19 @@ async fn adjust(
     Ok(Outcome::Adjusted(adjustments))
 }
 
-fn set_available(unit: &mut UnitOfWork, key: &StockKey, available: i64, reason: &str, actor: &str) -> Outcome {
+fn set_available(
+    unit: &mut UnitOfWork,
+    id: &str,
+    key: &StockKey,
+    available: i64,
+    reason: &str,
+    actor: &str,
+) -> Outcome {
     let delta = unit.delta_to_available(key, available);
-    if delta != 0 {
+    // An earlier try may have been committed, and others may have changed the level since.
+    if delta != 0 && !unit.adjustments.contains_key(id) {
         let request = AdjustmentRequest {
-            id: Id::<()>::new().to_string(),
+            id: id.to_owned(),
             key: key.clone(),
             delta,
             reason: reason.to_owned(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use batch::CommandQueue;
 use chassis::Context;
-use commerce::OrderId;
+use commerce::{Id, OrderId};
 use idempotency::KeyedRequest;
 
 use crate::{
@@ -85,7 +85,8 @@ impl StockQueue {
         reason: String,
         actor: String,
     ) -> Result<Level, Error> {
-        self.set_level(Command::SetAvailable { key, available, reason, actor }).await
+        let id = Id::<()>::new().to_string();
+        self.set_level(Command::SetAvailable { id, key, available, reason, actor }).await
     }
 
     /// Sets the threshold below which a level is low.

@@ -34,14 +34,12 @@ pub(crate) async fn request(
     request: &ReplenishmentRequest,
     keyed: Option<&KeyedRequest>,
 ) -> Result<Replenishment, Error> {
+    // Before the first try: a commit whose answer was lost is found by the next one.
+    let new_id = &request.id.clone().unwrap_or_else(|| Id::<()>::new().to_string());
     db::retry(|| async move {
         let mut tx = executor.db.write().await?;
-        let mut id = request.id.clone();
-        if let Some(first) = idempotency_keys::find(&mut tx, keyed).await? {
-            id = Some(first);
-        }
+        let id = idempotency_keys::find(&mut tx, keyed).await?.unwrap_or_else(|| new_id.clone());
         let now = Timestamp::now();
-        let id = id.unwrap_or_else(|| Id::<()>::new().to_string());
         if let Some(known) = replenishments::lock(&mut tx, &id).await? {
             let same = (&known.from, &known.to, &known.product_id, known.quantity)
                 == (&request.from, &request.key.place_id, &request.key.product_id, request.quantity);
@@ -74,7 +72,8 @@ pub(crate) async fn request(
     .await
 }
 
-/// Applies a transition to a request and moves its goods. A transition that was applied before changes nothing.
+/// Applies a transition to a request and moves its goods. A transition that was applied before changes nothing. `keyed` tells the
+/// tries and repeats of one receipt from further goods.
 pub(crate) async fn transition(
     executor: &Executor,
     id: &str,
@@ -136,4 +135,103 @@ async fn move_goods(
         GoodsMovement::None => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+
+    use chassis::CrashPoints;
+    use db::faults::Point;
+
+    use super::*;
+    use crate::{commands::Command, domain::AdjustmentRequest, seed, store};
+    use batch::CommandExecutor;
+
+    /// An executor that loses the answer of the next commits, as many as the counter says.
+    async fn executor(lost: Arc<AtomicUsize>) -> (testkit::Store, Executor) {
+        let test_store = testkit::store().await.expect("a store");
+        let db = test_store.open(&[bus::MIGRATIONS, store::MIGRATIONS].concat()).await.expect("opens");
+        for (id, kind) in [("logistics", "logistics"), ("s1", "store")] {
+            let id = PlaceId::trusted(id.into());
+            seed::create_place(&db, &id, id.as_str(), kind, None).await.expect("makes a place");
+        }
+        let db = db.with_faults(move |point| {
+            let take = |left: usize| left.checked_sub(1);
+            point == Point::Committed && lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok()
+        });
+        let hold = Duration::from_secs(60);
+        (test_store, Executor { db, relay: None, crash: CrashPoints::none(), hold, replenish_from: None })
+    }
+
+    async fn on_hand(executor: &Executor, place: &str) -> i64 {
+        let mut tx = executor.db.read().await.expect("reads");
+        let row = db::query("select on_hand from levels where place_id = $1").bind(place);
+        row.fetch_optional(&mut tx).await.expect("reads").map_or(0, |row| row.get("on_hand").expect("a number"))
+    }
+
+    #[tokio::test]
+    async fn a_commit_whose_answer_was_lost_is_not_repeated() {
+        let lost = Arc::new(AtomicUsize::new(0));
+        let (_store, executor) = executor(Arc::clone(&lost)).await;
+        let key = |place: &str| StockKey::new(&PlaceId::trusted(place.into()), &Id::trusted("tea".into()));
+        let put_in = AdjustmentRequest {
+            id: "a".into(),
+            key: key("logistics"),
+            delta: 10,
+            reason: "delivery".into(),
+            actor: "me".into(),
+        };
+        executor.adjust(vec![put_in]).await.expect("adjusts");
+        let lose = || lost.store(1, Ordering::SeqCst);
+
+        lose();
+        let wish = ReplenishmentRequest {
+            id: None,
+            from: PlaceId::trusted("logistics".into()),
+            key: key("s1"),
+            quantity: 8,
+            reason: None,
+            actor: "me".into(),
+        };
+        let made = request(&executor, &wish, None).await.expect("requests");
+        let mut tx = executor.db.read().await.expect("reads");
+        assert_eq!(replenishments::sequences(&mut tx).await.expect("reads").len(), 1, "one request");
+        drop(tx);
+
+        for step in [Transition::Approve, Transition::Dispatch] {
+            lose();
+            transition(&executor, &made.id, &step, "me", None).await.expect("goes on");
+        }
+        assert_eq!(on_hand(&executor, "logistics").await, 2);
+        for counted in 1..=2 {
+            lose();
+            let receipt = Transition::Receive { quantity: 3, last: false, may_differ: false };
+            let keyed = KeyedRequest::of_this_call("me", "receive", &3);
+            let received = transition(&executor, &made.id, &receipt, "me", Some(&keyed)).await.expect("receives");
+            assert_eq!((received.received, on_hand(&executor, "s1").await), (3 * counted, 3 * counted));
+        }
+
+        // Somebody sells one piece between the lost answer and the next try: the count was before that.
+        let count = Command::SetAvailable {
+            id: "count".into(),
+            key: key("s1"),
+            available: 5,
+            reason: "count".into(),
+            actor: "me".into(),
+        };
+        executor.execute(&[&count]).await.expect("counts");
+        let sold =
+            AdjustmentRequest { id: "b".into(), key: key("s1"), delta: -1, reason: "sold".into(), actor: "me".into() };
+        executor.adjust(vec![sold]).await.expect("adjusts");
+        executor.execute(&[&count]).await.expect("counts once");
+        assert_eq!(on_hand(&executor, "s1").await, 4);
+        assert_eq!(lost.load(Ordering::SeqCst), 0, "each answer was lost");
+    }
 }

@@ -29,9 +29,9 @@ fn orders_are_terminal_or_driven(facts: &Facts) -> Check {
         check.pending += usize::from(order.open || order.refunds_pending > 0);
         let pending = order.status == "pending";
         check.saw(if pending && !order.open {
-            Some(format!("order {} is pending and nothing is to be done for it", order.id))
+            Some(format!("order {} is pending although its saga has no next step", order.id))
         } else if facts.is_abandoned(order) {
-            Some(format!("order {} is open and nobody drives it since {}", order.id, order.lease_until))
+            Some(format!("order {} is open but no replica has driven it since {}", order.id, order.lease_until))
         } else {
             None
         });
@@ -121,7 +121,7 @@ fn cancelled_orders_hold_no_money(facts: &Facts) -> Check {
         let open = facts.payments.get(&order.id).is_some_and(|p| p.status == "authorised" || p.status == "in_doubt");
         check.saw(
             (kept != 0 || open)
-                .then(|| format!("order {} is cancelled and {kept} minor units are still charged", order.id)),
+                .then(|| format!("order {} is cancelled but {kept} minor units are still charged", order.id)),
         );
     }
     check
@@ -153,8 +153,8 @@ fn goods_of(facts: &Facts, order: &OrderFact) -> Option<String> {
     if order.status == "cancelled" {
         let kept = lines.iter().any(|(_, (quantity, restocked))| quantity != restocked);
         return match state {
-            "held" => Some(format!("order {} is cancelled and still holds stock", order.id)),
-            "committed" if kept => Some(format!("order {} is cancelled and its goods are not back", order.id)),
+            "held" => Some(format!("order {} is cancelled but still reserves stock", order.id)),
+            "committed" if kept => Some(format!("order {} is cancelled but its stock is not restocked", order.id)),
             _ => None,
         };
     }
@@ -178,7 +178,7 @@ fn goods_of(facts: &Facts, order: &OrderFact) -> Option<String> {
     let returned: BTreeMap<&str, i64> =
         order.restocked.iter().map(|(product, quantity)| (product.as_str(), *quantity)).collect();
     (back != returned)
-        .then(|| format!("order {}: {returned:?} came back, the stock service put {back:?} on the shelf", order.id))
+        .then(|| format!("order {}: {returned:?} were returned, but the stock service restocked {back:?}", order.id))
 }
 
 fn reservations_belong_to_orders(facts: &Facts) -> Check {
@@ -234,12 +234,12 @@ fn transit_is_what_left_and_has_not_come(facts: &Facts) -> Check {
         let pieces = on_their_way.remove(product).unwrap_or(0);
         check.saw(
             (left != pieces).then(|| {
-                format!("{product}: {left} left a place and did not come to another, {pieces} are in transit")
+                format!("{product}: {left} pieces were sent and not received, but {pieces} are in transit")
             }),
         );
     }
     for (product, pieces) in on_their_way {
-        check.fail(Some(format!("{product}: {pieces} are in transit, and never left a place")));
+        check.fail(Some(format!("{product}: {pieces} pieces are in transit but were never sent")));
     }
     check
 }
@@ -263,7 +263,7 @@ fn reserved_is_what_is_held(facts: &Facts) -> Check {
         }));
     }
     for ((product, place), pieces) in held {
-        check.fail((pieces != 0).then(|| format!("{pieces} of {product} are held at {place}, where there is none")));
+        check.fail((pieces != 0).then(|| format!("{pieces} of {product} are reserved at {place}, which has no stock level of it")));
     }
     check
 }

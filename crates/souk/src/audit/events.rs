@@ -70,7 +70,7 @@ fn every_change_has_one_event(facts: &Facts) -> Check {
         let gone = released && forgotten(facts.released_before, last);
         if !gone && !is_moving(facts, &events) {
             let sequences: Vec<i64> = events.iter().map(|event| event.sequence).collect();
-            check.fail(Some(format!("{topic} {subject}: events {sequences:?} of something that is not there")));
+            check.fail(Some(format!("{topic} {subject}: events {sequences:?} of an aggregate that does not exist")));
         }
     }
     check
@@ -190,7 +190,7 @@ fn prospects_have_activities(facts: &Facts) -> Check {
         let late = facts.running && event.published && !facts.is_young(event.created_at);
         check.pending += usize::from(!there && !late);
         check.saw(
-            (!there && late).then(|| format!("prospect {}: event {} made no activity", event.subject, event.sequence)),
+            (!there && late).then(|| format!("prospect {}: event {} has created no activity", event.subject, event.sequence)),
         );
     }
     check

@@ -69,14 +69,14 @@ impl Facts {
             let name = STORES
                 .into_iter()
                 .find(|known| *known == name)
-                .with_context(|| format!("--store {name}: there are {}", STORES.join(", ")))?;
+                .with_context(|| format!("--store {name}: must be one of {}", STORES.join(", ")))?;
             urls.insert(name, url.to_owned());
         }
         for (name, url) in &urls {
             let Some(path) = url.strip_prefix("sqlite:").or_else(|| url.strip_prefix("embedded:")) else { continue };
             if !Path::new(path).exists() {
                 bail!(
-                    "the {name} store {path} is not there; name the data folder with --data or the store with --store {name}=URL"
+                    "the {name} store {path} does not exist; set the data folder with --data or the store with --store {name}=URL"
                 );
             }
         }

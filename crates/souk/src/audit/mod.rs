@@ -23,7 +23,7 @@ pub struct Command {
     /// Data folder of the fleet.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: PathBuf,
-    /// A store that is not in the data folder: customer, product, order, stock, payment, notification or bus.
+    /// URL of a store outside the data folder: customer, product, order, stock, payment, notification or bus.
     #[arg(long = "store", value_name = "NAME=URL")]
     stores: Vec<String>,
     /// Print the findings as JSON.

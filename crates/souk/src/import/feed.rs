@@ -240,7 +240,7 @@ async fn place(remote: &Remote, order: &Order, currency: Currency) -> anyhow::Re
         StatusCode::OK => Ok(Taken::Known),
         StatusCode::ACCEPTED => settled(remote, &order.id).await,
         status if status.is_client_error() => Ok(Taken::Refused(detail(&answer))),
-        status => bail!("order {} is not taken: {status} {answer}", order.id),
+        status => bail!("order {} was refused: {status} {answer}", order.id),
     }
 }
 
@@ -268,7 +268,7 @@ async fn give_back(remote: &Remote, wanted: &Return) -> anyhow::Result<Taken> {
         StatusCode::CREATED => Ok(Taken::New),
         StatusCode::OK => Ok(Taken::Known),
         status if status.is_client_error() => Ok(Taken::Refused(detail(&answer))),
-        status => Err(anyhow::anyhow!("{status} {answer}")).context(format!("return {} is not taken", wanted.id)),
+        status => Err(anyhow::anyhow!("{status} {answer}")).context(format!("return {} was refused", wanted.id)),
     }
 }
 

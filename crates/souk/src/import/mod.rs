@@ -13,19 +13,19 @@ use crate::remote::{Remote, Target};
 /// What `souk import` takes.
 #[derive(Debug, Args)]
 pub struct Command {
-    /// The file's format.
+    /// Format of the file.
     format: Format,
     /// The file, plain or gzipped.
     file: PathBuf,
     #[command(flatten)]
     target: Target,
-    /// Where to write what could not be taken; FILE.report.csv beside the data if not said.
+    /// File for the lines that are refused, by default FILE.report.csv in the data folder (with --gateway in the current folder).
     #[arg(long)]
     report: Option<PathBuf>,
     /// Currency of the file's prices.
     #[arg(long, default_value = "GBP")]
     currency: commerce::Currency,
-    /// Orders that are sent at once.
+    /// Number of concurrent orders.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=64))]
     concurrency: u16,
     /// Print the summary as JSON.

@@ -125,7 +125,7 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<Vec<u8>> {
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(bytes.as_slice())
         .read_to_end(&mut plain)
-        .with_context(|| format!("{} is no whole gzip file", path.display()))?;
+        .with_context(|| format!("{} is not a complete gzip file", path.display()))?;
     Ok(plain)
 }
 

@@ -29,7 +29,7 @@ pub(crate) struct Summary {
 
 /// Opens the report file.
 pub(crate) fn open(path: &Path) -> anyhow::Result<File> {
-    File::create(path).with_context(|| format!("cannot write {}; name another file with --report", path.display()))
+    File::create(path).with_context(|| format!("cannot write {}; choose another file with --report", path.display()))
 }
 
 /// Writes the report file and counts.

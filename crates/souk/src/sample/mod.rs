@@ -45,7 +45,7 @@ pub fn sandbox_limit(name: &str) -> Option<Money> {
 impl Sample {
     /// The set of that name with new passwords.
     pub fn named(name: &str) -> anyhow::Result<Self> {
-        let set = Set::named(name).with_context(|| format!("`{name}` is none of {}", names().join(", ")))?;
+        let set = Set::named(name).with_context(|| format!("`{name}` is not one of {}", names().join(", ")))?;
         let product = |(id, name, description, category, cents): &(&str, &str, &str, &str, i64)| SeedProduct {
             id: ProductId::trusted((*id).to_owned()),
             name: (*name).to_owned(),
@@ -102,13 +102,13 @@ fn user(user: &sets::User) -> SeedUser {
 /// What `souk sample` takes.
 #[derive(Debug, clap::Args)]
 pub struct Command {
-    /// Data folder; its `stores.json` says where the stores are.
+    /// Data folder; its `stores.json` contains the URLs of the stores.
     #[arg(long, env = "SOUK_DATA", default_value = "souk-data")]
     data: std::path::PathBuf,
-    /// Which set: `souk`, or that of a dialect.
+    /// Name of the sample data: `souk`, or that of a dialect.
     #[arg(long, default_value = NAME, env = "SOUK_SAMPLE", value_parser = clap::builder::PossibleValuesParser::new(Set::names()))]
     sample: String,
-    /// Print the passwords that were made as JSON.
+    /// Print the created passwords as JSON.
     #[arg(long)]
     json: bool,
 }

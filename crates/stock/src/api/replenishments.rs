@@ -284,19 +284,16 @@ pub(crate) async fn receive_replenishment(
 ) -> Result<Json<ReplenishmentBody>, Problem> {
     let replenishment = find_visible(&api, &caller, &id).await?;
     require_place_access(&caller, replenishment.to.as_str())?;
-    let keyed = KeyedRequest::from_headers(
-        &headers,
-        &caller.subject,
-        "POST /api/stock/replenishments/{id}/receive",
-        &(&id, &receipt),
-    )?;
+    const ROUTE: &str = "POST /api/stock/replenishments/{id}/receive";
+    let keyed = KeyedRequest::from_headers(&headers, &caller.subject, ROUTE, &(&id, &receipt))?
+        .unwrap_or_else(|| KeyedRequest::of_this_call(&caller.subject, ROUTE, &(&id, &receipt)));
     let NewReceipt { quantity, last } = receipt;
     if !(0..=MAX_PIECES).contains(&quantity) || (quantity == 0 && !last) {
         return Err(Problem::invalid("quantity", "range", "from 1, or 0 with `last`"));
     }
     // A difference to what had left is put in or written off, which a clerk may not do.
     let may_differ = caller.is_admin() || caller.is(Role::Manager);
-    transition(&api, &id, &Transition::Receive { quantity, last, may_differ }, &caller, keyed).await
+    transition(&api, &id, &Transition::Receive { quantity, last, may_differ }, &caller, Some(keyed)).await
 }
 
 async fn transition(

@@ -89,7 +89,7 @@ pub(super) async fn topology(database: &Database) -> Result<Topology, MongoError
     let version = hello.get_i32("maxWireVersion").unwrap_or_default();
     if version < OLDEST {
         return Err(MongoError::Server(format!(
-            "the MongoDB server is too old (wire version {version}); 6.0 is wanted"
+            "the MongoDB server is too old (wire version {version}); version 6.0 or later is required"
         )));
     }
     if !hello.get_bool("isWritablePrimary").unwrap_or(false) {
