@@ -43,6 +43,13 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The latest deadline that can have been set by now for something that lasts `length`, with as much again for clocks that differ.
+    /// A stored deadline beyond it was set before a clock was put right: it is void, since it would hold for as long as the clock was
+    /// ahead.
+    pub fn latest_deadline(self, length: Duration) -> Self {
+        self.plus(length.saturating_mul(2))
+    }
+
     /// Whether the time can be formatted as RFC 3339: an offset or a leap second can move it beyond the years of four
     /// digits.
     fn is_writable(self) -> bool {

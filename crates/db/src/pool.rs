@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -49,6 +49,8 @@ impl Options {
 pub struct Db {
     pools: Pools,
     pub(crate) counters: Counters,
+    /// Microseconds by which the clock of the server is ahead of this machine's.
+    clock_offset: Arc<AtomicI64>,
     #[cfg(feature = "faults")]
     pub(crate) faults: Option<crate::faults::Faults>,
 }
@@ -107,6 +109,7 @@ impl Db {
         Ok(Self {
             pools,
             counters: Counters::new(registry)?,
+            clock_offset: Arc::default(),
             #[cfg(feature = "faults")]
             faults: None,
         })
@@ -179,6 +182,22 @@ impl Db {
         }
     }
 
+    /// The time by the clock of the store, in microseconds since 1970: that of the server, which all replicas share, as it was last
+    /// compared by [`Db::read_clock`]; on SQLite that of this machine.
+    pub fn now_micros(&self) -> i64 {
+        local_micros() + self.clock_offset.load(Ordering::Relaxed)
+    }
+
+    /// Reads the clock of the store, and compares this machine's with it for [`Db::now_micros`].
+    pub async fn read_clock(&self) -> Result<i64> {
+        if let Pools::Postgres(..) = &self.pools {
+            let text = "select cast(extract(epoch from clock_timestamp()) * 1000000 as bigint) as now";
+            let now: i64 = crate::query(text).fetch_one(&mut self.read().await?).await?.get("now")?;
+            self.clock_offset.store(now - local_micros(), Ordering::Relaxed);
+        }
+        Ok(self.now_micros())
+    }
+
     /// Listens for the notifications of [`Db::notify`], also from other processes; `None` on SQLite, which has none, so that
     /// callers must poll.
     pub async fn listen(&self, channel: &str) -> Result<Option<Listener>> {
@@ -232,6 +251,11 @@ impl Db {
             faults: self.faults.clone(),
         }
     }
+}
+
+fn local_micros() -> i64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn noting(disk_failed: Option<&AtomicBool>, source: sqlx::Error) -> Error {

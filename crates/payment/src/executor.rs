@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use batch::CommandExecutor;
 use bus::Relay;
+use commerce::Timestamp;
 use db::Db;
 
 use crate::{
@@ -86,7 +87,9 @@ impl Executor {
             0 => 0,
             count => store::payments::take_numbers(&mut tx, count).await?,
         };
-        let mut unit = UnitOfWork::new(&self.provider, self.lease, self.pause).with(payments, balances, next_number);
+        let now = Timestamp::from_micros(self.db.now_micros());
+        let mut unit =
+            UnitOfWork::new(&self.provider, self.lease, self.pause, now).with(payments, balances, next_number);
         let outcomes: Vec<Outcome> = commands.iter().map(|command| unit.apply(command)).collect();
         if unit.is_clean() {
             return Ok(outcomes);

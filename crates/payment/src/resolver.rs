@@ -139,8 +139,10 @@ impl Resolver {
 
     async fn run_round(&self, resolved: &prometheus::IntCounterVec) -> Result<(), Error> {
         let orders = {
+            let now = Timestamp::from_micros(self.db.read_clock().await?);
+            let latest = now.latest_deadline(lease(&self.provider).max(self.every));
             let mut tx = self.db.read().await?;
-            store::payments::unclaimed(&mut tx, Timestamp::now(), PER_ROUND).await?
+            store::payments::unclaimed(&mut tx, now, latest, PER_ROUND).await?
         };
         let mut tasks = JoinSet::new();
         for order_id in orders {

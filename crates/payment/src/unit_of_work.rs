@@ -36,13 +36,13 @@ pub(crate) struct UnitOfWork<'a> {
 }
 
 impl<'a> UnitOfWork<'a> {
-    /// An empty unit of work at the current time.
-    pub(crate) fn new(provider: &'a Provider, lease: Duration, pause: Duration) -> Self {
+    /// An empty unit of work at this time.
+    pub(crate) fn new(provider: &'a Provider, lease: Duration, pause: Duration, now: Timestamp) -> Self {
         Self {
             provider,
             lease,
             pause,
-            now: Timestamp::now(),
+            now,
             payments: HashMap::new(),
             balances: SandboxBalances::default(),
             next_number: 0,
@@ -115,7 +115,9 @@ impl<'a> UnitOfWork<'a> {
 
     /// Claims a payment in doubt, unless it is claimed already.
     fn claim(&mut self, order_id: &OrderId) -> Claim {
-        let free = |payment: &&mut Payment| payment.first_in_doubt().is_some() && payment.claimed_until <= self.now;
+        let latest = self.now.latest_deadline(self.lease.max(self.pause));
+        let claimed = |until: Timestamp| until > self.now && until <= latest;
+        let free = |payment: &&mut Payment| payment.first_in_doubt().is_some() && !claimed(payment.claimed_until);
         let Some(payment) = self.payments.get_mut(order_id.as_str()).filter(free) else {
             return Claim::NotAcquired;
         };

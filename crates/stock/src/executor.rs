@@ -119,7 +119,8 @@ impl Executor {
         for command in commands {
             command.add_to(&mut load_set);
         }
-        let mut unit = UnitOfWork { now: Timestamp::now(), hold: self.hold, ..UnitOfWork::default() };
+        let mut unit =
+            UnitOfWork { now: Timestamp::from_micros(self.db.now_micros()), hold: self.hold, ..UnitOfWork::default() };
         unit_of_work::load(tx, load_set, &mut unit).await?;
         Ok(unit)
     }

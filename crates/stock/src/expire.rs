@@ -23,6 +23,8 @@ pub(crate) struct Expirer {
     pub(crate) orders: OrderClient,
     /// The pause between two rounds.
     pub(crate) every: Duration,
+    /// How long goods are reserved before the order is checked.
+    pub(crate) hold: Duration,
     /// How long a reservation that is still needed is not checked again.
     pub(crate) pause: Duration,
 }
@@ -54,8 +56,9 @@ impl Expirer {
     /// lasts is logged once.
     async fn run_round(&self, ctx: &Context, expired: &prometheus::IntCounterVec) -> anyhow::Result<()> {
         let orders = {
+            let now = Timestamp::from_micros(self.db.read_clock().await?);
             let mut tx = self.db.read().await?;
-            store::unit_of_work::expired(&mut tx, Timestamp::now(), PER_ROUND).await?
+            store::unit_of_work::expired(&mut tx, now, now.latest_deadline(self.hold), PER_ROUND).await?
         };
         let mut first = Ok(());
         for order_id in orders {

@@ -92,6 +92,7 @@ impl Service for Stock {
             queue: queue.clone(),
             orders,
             every: config.expire_every(),
+            hold: config.hold(),
             pause: config.hold().min(Duration::from_secs(60)),
         };
         ctx.spawn("expirer", expirer.run(ctx.clone()));

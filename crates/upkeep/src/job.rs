@@ -70,7 +70,11 @@ pub fn start(ctx: &Context, leases: Arc<dyn Leases>, jobs: Vec<Job>) {
     let work = async move {
         let mut failing = false;
         loop {
-            match leases.take("upkeep", &ctx.instance, Timestamp::now(), Timestamp::now().plus(LEASE_DURATION)).await {
+            let taken = async {
+                let now = leases.now().await?;
+                leases.take("upkeep", &ctx.instance, now, now.plus(LEASE_DURATION)).await
+            };
+            match taken.await {
                 Ok(true) => {
                     for job in &jobs {
                         match run_batches(&ctx, job).await {

@@ -11,16 +11,18 @@ pub struct Lease {
     pub name: String,
     /// The replica that owns it.
     pub owner: String,
-    /// When it expires. The clocks of replicas are assumed to differ by at most about a second.
+    /// When it expires, by the clock of the store.
     pub until: Timestamp,
 }
 
 /// A store of leases.
 pub trait Leases: Send + Sync + 'static {
+    /// The time by the clock of the store: one for all replicas, if the store has one.
+    fn now(&self) -> BoxFuture<'_, anyhow::Result<Timestamp>>;
     /// All leases, also expired ones.
     fn held(&self) -> BoxFuture<'_, anyhow::Result<Vec<Lease>>>;
-    /// Takes or renews a lease; false if another owner has it. It can be taken if it is free, expired before `now`, or
-    /// belongs to `owner` already.
+    /// Takes or renews a lease; false if another owner has it. It can be taken if it is free, expired before `now`, ends later than
+    /// [`Timestamp::latest_deadline`], or belongs to `owner` already.
     fn take<'a>(
         &'a self,
         name: &'a str,
@@ -55,6 +57,10 @@ pub trait Leases: Send + Sync + 'static {
 pub struct SqlLeases(pub Db);
 
 impl Leases for SqlLeases {
+    fn now(&self) -> BoxFuture<'_, anyhow::Result<Timestamp>> {
+        Box::pin(async move { Ok(Timestamp::from_micros(self.0.read_clock().await?)) })
+    }
+
     fn held(&self) -> BoxFuture<'_, anyhow::Result<Vec<Lease>>> {
         Box::pin(async move {
             let mut tx = self.0.read().await?;
@@ -100,6 +106,7 @@ impl Leases for SqlLeases {
                     "on conflict (name) do update
                        set owner = excluded.owner, since = excluded.since, until = excluded.until
                      where leases.owner = excluded.owner or leases.until < excluded.since
+                        or leases.until > excluded.until + excluded.until - excluded.since
                      returning name",
                 )
                 .fetch_all(&mut tx)

@@ -25,7 +25,10 @@ impl Prune {
     pub fn job(self, db: Db) -> Job {
         Job::new(self.table, move || {
             let db = db.clone();
-            async move { Ok(self.batch(&db, Timestamp::now()).await?) }
+            async move {
+                let now = Timestamp::from_micros(db.read_clock().await?);
+                Ok(self.batch(&db, now).await?)
+            }
         })
     }
 

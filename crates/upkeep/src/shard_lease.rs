@@ -1,6 +1,6 @@
 //! Divides work in shards evenly among the live replicas, by leases.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use commerce::Timestamp;
 
@@ -20,30 +20,27 @@ pub struct ShardLease {
     shards: i64,
     replica: String,
     owned: Vec<i64>,
+    /// The origin of the times below. They do not follow a clock that is set.
+    started: Instant,
     /// When the leases expire.
-    until: Timestamp,
+    until: Duration,
     /// When to renew them.
-    renew_at: Timestamp,
+    renew_at: Duration,
 }
 
 impl ShardLease {
     /// Owns no shards yet, of `shards` in total.
     pub fn new(work: &'static str, shards: i64, replica: impl Into<String>) -> Self {
-        let never = Timestamp::from_micros(0);
-        Self { work, shards, replica: replica.into(), owned: Vec::new(), until: never, renew_at: never }
+        let (started, now) = (Instant::now(), Duration::ZERO);
+        Self { work, shards, replica: replica.into(), owned: Vec::new(), started, until: now, renew_at: now }
     }
 
     /// The shards that this replica owns now. Accesses the store only when the leases are due for renewal.
     pub async fn owned(&mut self, leases: &dyn Leases) -> anyhow::Result<&[i64]> {
-        self.owned_at(leases, Timestamp::now()).await
-    }
-
-    async fn owned_at(&mut self, leases: &dyn Leases, now: Timestamp) -> anyhow::Result<&[i64]> {
-        if now >= self.renew_at {
-            if now >= self.until {
-                self.owned.clear();
-            }
-            self.renew(leases, now).await?;
+        let elapsed = self.started.elapsed();
+        if elapsed >= self.renew_at {
+            let now = leases.now().await?;
+            self.renew(leases, elapsed, now).await?;
         }
         Ok(&self.owned)
     }
@@ -61,7 +58,11 @@ impl ShardLease {
         leases.release(&self.presence_name(), &self.replica).await
     }
 
-    async fn renew(&mut self, leases: &dyn Leases, now: Timestamp) -> anyhow::Result<()> {
+    /// Renews the leases, `elapsed` after the start and `now` by the clock of the store.
+    async fn renew(&mut self, leases: &dyn Leases, elapsed: Duration, now: Timestamp) -> anyhow::Result<()> {
+        if elapsed >= self.until {
+            self.owned.clear();
+        }
         let until = now.plus(LEASE_DURATION);
         let plan = self.plan(&leases.held().await?, now);
         for shard in plan.drop {
@@ -73,13 +74,14 @@ impl ShardLease {
         wanted.sort_unstable();
         let taken = leases.take_some(&wanted, &self.replica, now, until).await?;
         self.owned = plan.take.into_iter().filter(|shard| taken.contains(&self.lease_name(*shard))).collect();
-        self.until = until;
-        self.renew_at = now.plus(RENEW_INTERVAL);
+        self.until = elapsed + LEASE_DURATION;
+        self.renew_at = elapsed + RENEW_INTERVAL;
         Ok(())
     }
 
     fn plan(&self, held: &[Lease], now: Timestamp) -> Plan {
-        let alive: Vec<&Lease> = held.iter().filter(|lease| lease.until >= now).collect();
+        let live = now..=now.latest_deadline(LEASE_DURATION);
+        let alive: Vec<&Lease> = held.iter().filter(|lease| live.contains(&lease.until)).collect();
         let prefix = format!("{}-replica/", self.work);
         let others =
             alive.iter().filter(|lease| lease.name.starts_with(&prefix) && lease.owner != self.replica).count();
@@ -130,15 +132,23 @@ mod tests {
         assert!(one.has_all());
         assert_eq!(two.owned(&leases).await.expect("leases").len(), 0);
         // At its next renewal the first replica sees the second, and releases half.
-        one.renew_at = Timestamp::from_micros(0);
-        two.renew_at = Timestamp::from_micros(0);
+        one.renew_at = Duration::ZERO;
+        two.renew_at = Duration::ZERO;
         assert_eq!(one.owned(&leases).await.expect("leases").len(), 4);
         assert_eq!(two.owned(&leases).await.expect("leases").len(), 4);
         let both: std::collections::BTreeSet<i64> = one.owned.iter().chain(&two.owned).copied().collect();
         assert_eq!(both.len(), 8);
         one.release(&leases).await.expect("releases");
-        two.renew_at = Timestamp::from_micros(0);
+        two.renew_at = Duration::ZERO;
         assert_eq!(two.owned(&leases).await.expect("leases").len(), 8);
+    }
+
+    /// What [`ShardLease::owned`] does at this time.
+    async fn owned_at(lease: &mut ShardLease, leases: &SqlLeases, elapsed: Duration, now: Timestamp) -> usize {
+        if elapsed >= lease.renew_at {
+            lease.renew(leases, elapsed, now).await.expect("leases");
+        }
+        lease.owned.len()
     }
 
     #[tokio::test]
@@ -146,17 +156,42 @@ mod tests {
         for late in [1, 249, 250, 251, 500, 999] {
             let (_dir, leases) = leases().await;
             let died = Timestamp::now();
-            let after = |millis: u64| died.plus(Duration::from_millis(millis));
+            let after = Duration::from_millis;
             let mut one = ShardLease::new("relay", 8, "one");
             let mut two = ShardLease::new("relay", 8, "two");
-            assert_eq!(one.owned_at(&leases, died).await.expect("leases").len(), 8);
+            assert_eq!(owned_at(&mut one, &leases, Duration::ZERO, died).await, 8);
             // As an idle relay does.
             for second in 0..9 {
                 assert!(second > 5 || two.owned.is_empty(), "too early: the first replica may only be late");
-                two.owned_at(&leases, after(second * 1_000 + late)).await.expect("leases");
+                let elapsed = after(second * 1_000 + late);
+                owned_at(&mut two, &leases, elapsed, died.plus(elapsed)).await;
             }
-            two.owned_at(&leases, after(9_000 + late)).await.expect("leases");
+            let elapsed = after(9_000 + late);
+            owned_at(&mut two, &leases, elapsed, died.plus(elapsed)).await;
             assert!(two.has_all(), "{late}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_neither_frees_nor_blocks_shards_for_longer_than_a_lease() {
+        let hours = |count: i64| count * 3_600 * 1_000_000;
+        for step in [hours(2), hours(-2), hours(24 * 400), hours(-24 * 400)] {
+            let (_dir, leases) = leases().await;
+            let before = Timestamp::now();
+            let set = Timestamp::from_micros(before.micros() + step);
+            let mut one = ShardLease::new("relay", 8, "one");
+            assert_eq!(owned_at(&mut one, &leases, Duration::ZERO, before).await, 8);
+            // While it runs: it renews as if nothing had happened.
+            let elapsed = Duration::from_secs(2);
+            assert_eq!(owned_at(&mut one, &leases, elapsed, set.plus(elapsed)).await, 8, "{step}");
+            // Killed; the clock is set right, and the next process starts.
+            let mut two = ShardLease::new("relay", 8, "two");
+            let mut owned = owned_at(&mut two, &leases, Duration::ZERO, before).await;
+            for second in 1..=10 {
+                let elapsed = Duration::from_secs(second);
+                owned = owned_at(&mut two, &leases, elapsed, before.plus(elapsed)).await;
+            }
+            assert_eq!(owned, 8, "{step}");
         }
     }
 
@@ -168,6 +203,10 @@ mod tests {
         assert!(!leases.take("job", "two", at(5), at(15)).await.expect("takes"));
         assert!(leases.take("job", "one", at(9), at(19)).await.expect("renews"));
         assert!(leases.take("job", "two", at(20), at(30)).await.expect("takes"));
+        // Taken by a clock that was hours ahead: void beyond twice its length.
+        assert!(leases.take("far", "one", at(7_000), at(7_010)).await.expect("takes"));
+        assert!(!leases.take("far", "two", at(6_990), at(7_000)).await.expect("takes"));
+        assert!(leases.take("far", "two", at(6_989), at(6_999)).await.expect("takes"));
         assert!(!leases.take("job", "one", at(21), at(31)).await.expect("takes"));
         leases.release("job", "one").await.expect("is not its own");
         assert_eq!(leases.held().await.expect("reads")[0].owner, "two");

@@ -100,10 +100,11 @@ pub(crate) async fn run(app: App) {
 async fn sweep(app: &App, takeover: Takeover) -> Result<bool, db::Error> {
     let active = app.active.all();
     app.meters.active.with_label_values::<&str>(&[]).set(i64::try_from(active.len()).unwrap_or(i64::MAX));
-    let now = Timestamp::now();
-    let until = app.new_lease(0).until;
+    app.db.read_clock().await?;
+    let now = app.store_time();
+    let (until, latest) = (app.new_lease(0).until, now.latest_deadline(app.lease_duration()));
     let mut tx = app.db.read().await?;
-    let open = store::has_takeover(&mut tx, now, takeover).await?;
+    let open = store::has_takeover(&mut tx, now..=latest, takeover).await?;
     drop(tx);
     if active.is_empty() && !open {
         return Ok(false);
@@ -113,7 +114,7 @@ async fn sweep(app: &App, takeover: Takeover) -> Result<bool, db::Error> {
     // Committed by itself, so that a failed takeover costs no renewal.
     tx.commit().await?;
     let mut tx = app.db.write().await?;
-    let taken = store::take_over(&mut tx, &app.ctx.instance, now, until, takeover, MAX_TAKEOVER).await?;
+    let taken = store::take_over(&mut tx, &app.ctx.instance, now..=latest, until, takeover, MAX_TAKEOVER).await?;
     tx.commit().await?;
     let count = taken.len();
     if count > 0 {

@@ -61,8 +61,16 @@ impl App {
     /// A fresh lease of this replica. It lasts three quarters of `lease_seconds`: other replicas look for expired leases
     /// four times in that span, so an order is taken over within `lease_seconds` of its owner's end.
     fn new_lease(&self, epoch: i64) -> Lease {
-        let span = Duration::from_secs(self.config.lease_seconds) * 3 / 4;
-        Lease { owner: self.ctx.instance.clone(), epoch, until: Timestamp::now().plus(span) }
+        Lease { owner: self.ctx.instance.clone(), epoch, until: self.store_time().plus(self.lease_duration()) }
+    }
+
+    fn lease_duration(&self) -> Duration {
+        Duration::from_secs(self.config.lease_seconds) * 3 / 4
+    }
+
+    /// The time by the clock of the store, which decides about leases.
+    fn store_time(&self) -> Timestamp {
+        Timestamp::from_micros(self.db.now_micros())
     }
 }
 

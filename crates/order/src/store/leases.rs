@@ -1,5 +1,7 @@
 //! Leases of orders with pending work.
 
+use std::ops::RangeInclusive;
+
 use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, query};
 
@@ -20,18 +22,19 @@ impl Takeover {
     }
 }
 
-/// Takes over orders with pending work: `owner` gets their leases until `until`, under the next epoch.
+/// Takes over orders with pending work: `owner` gets their leases until `until`, under the next epoch. A lease is live if its end is in
+/// `live`.
 pub(crate) async fn take_over(
     tx: &mut Tx,
     owner: &str,
-    now: Timestamp,
+    live: RangeInclusive<Timestamp>,
     until: Timestamp,
     takeover: Takeover,
     limit: i64,
 ) -> Result<Vec<StoredOrder>> {
     let rows = query(format!(
         "update orders set lease_owner = $1, lease_epoch = lease_epoch + 1, lease_until = $2
-         where id in (select id from orders where work is not null and (lease_until < $3 or $4 = 1)
+         where id in (select id from orders where work is not null and (lease_until < $3 or lease_until > $6 or $4 = 1)
                         and not (lease_owner = $1 and lease_until >= $3)
                       order by lease_until limit $5 {{skip locked}})
          returning {}",
@@ -39,21 +42,25 @@ pub(crate) async fn take_over(
     ))
     .bind(owner)
     .bind(until.micros())
-    .bind(now.micros())
+    .bind(live.start().micros())
     .bind(takeover.ignores_leases())
     .bind(limit)
+    .bind(live.end().micros())
     .fetch_all(tx)
     .await?;
     order_row::read_readable_orders(tx, &rows).await
 }
 
 /// Whether there is an order to take over, so that an idle replica does not write.
-pub(crate) async fn has_takeover(tx: &mut Tx, now: Timestamp, takeover: Takeover) -> Result<bool> {
-    let found = query("select 1 as one from orders where work is not null and (lease_until < $1 or $2 = 1) limit 1")
-        .bind(now.micros())
-        .bind(takeover.ignores_leases())
-        .fetch_optional(tx)
-        .await?;
+pub(crate) async fn has_takeover(tx: &mut Tx, live: RangeInclusive<Timestamp>, takeover: Takeover) -> Result<bool> {
+    let found = query(
+        "select 1 as one from orders where work is not null and (lease_until < $1 or lease_until > $3 or $2 = 1) limit 1",
+    )
+    .bind(live.start().micros())
+    .bind(takeover.ignores_leases())
+    .bind(live.end().micros())
+    .fetch_optional(tx)
+    .await?;
     Ok(found.is_some())
 }
 

@@ -57,6 +57,11 @@ fn order(id: &str) -> Order {
     }
 }
 
+/// The ends of live leases at this time.
+fn live(now: i64) -> std::ops::RangeInclusive<Timestamp> {
+    Timestamp::from_micros(now)..=Timestamp::from_micros(now + 200)
+}
+
 fn lease(owner: &str, until: i64) -> Lease {
     Lease { owner: owner.into(), epoch: 1, until: Timestamp::from_micros(until) }
 }
@@ -164,8 +169,7 @@ async fn a_replica_that_lost_its_lease_writes_nothing() {
     let (_dir, db) = fresh().await;
     inserted(&db, vec![order_insert("a", "h", Some("k")), order_insert("b", "h", None)]).await;
     let mut tx = db.write().await.expect("begins");
-    let now = Timestamp::from_micros(200);
-    let taken = take_over(&mut tx, "other", now, Timestamp::from_micros(300), Takeover::ExpiredLeases, 1)
+    let taken = take_over(&mut tx, "other", live(200), Timestamp::from_micros(300), Takeover::ExpiredLeases, 1)
         .await
         .expect("takes over");
     tx.commit().await.expect("commits");
@@ -200,8 +204,8 @@ async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_writes() {
     let first = inserted(&db, vec![order_insert("a", "h", Some("k"))]).await;
     let InsertOutcome::Inserted(order) = &first[0] else { panic!("new") };
     let mut tx = db.write().await.expect("begins");
-    let (now, until) = (Timestamp::from_micros(200), Timestamp::from_micros(300));
-    take_over(&mut tx, "other", now, until, Takeover::ExpiredLeases, 1).await.expect("takes over");
+    let until = Timestamp::from_micros(300);
+    take_over(&mut tx, "other", live(200), until, Takeover::ExpiredLeases, 1).await.expect("takes over");
     let mut late = confirmation(order, 1);
     if let UpdateKind::Terminal { response, .. } = &mut late.kind {
         response.body = "late".into();
@@ -220,23 +224,33 @@ async fn of_two_writers_in_one_batch_only_the_holder_of_the_lease_writes() {
 async fn leases_that_run_are_left_alone_unless_no_other_replica_can_be() {
     let (_dir, db) = fresh().await;
     inserted(&db, vec![order_insert("a", "h", None)]).await;
-    let (now, until) = (Timestamp::from_micros(50), Timestamp::from_micros(300));
+    let until = Timestamp::from_micros(300);
     let mut tx = db.write().await.expect("begins");
-    assert!(!has_takeover(&mut tx, now, Takeover::ExpiredLeases).await.expect("reads"));
-    assert!(take_over(&mut tx, "other", now, until, Takeover::ExpiredLeases, 10).await.expect("takes over").is_empty());
+    assert!(!has_takeover(&mut tx, live(50), Takeover::ExpiredLeases).await.expect("reads"));
+    assert!(
+        take_over(&mut tx, "other", live(50), until, Takeover::ExpiredLeases, 10).await.expect("takes over").is_empty()
+    );
     assert_eq!(
-        take_over(&mut tx, "other", now, until, Takeover::EveryOpenOrder, 10).await.expect("takes over").len(),
+        take_over(&mut tx, "other", live(50), until, Takeover::EveryOpenOrder, 10).await.expect("takes over").len(),
         1
     );
     assert!(
-        take_over(&mut tx, "other", now, until, Takeover::EveryOpenOrder, 10).await.expect("takes over").is_empty(),
+        take_over(&mut tx, "other", live(50), until, Takeover::EveryOpenOrder, 10)
+            .await
+            .expect("takes over")
+            .is_empty(),
         "not from itself"
     );
     assert_eq!(release_leases(&mut tx, "other").await.expect("releases"), 1);
     assert_eq!(
-        take_over(&mut tx, "third", now, until, Takeover::ExpiredLeases, 10).await.expect("takes over").len(),
+        take_over(&mut tx, "third", live(50), until, Takeover::ExpiredLeases, 10).await.expect("takes over").len(),
         1
     );
+    // Taken until 300 by a clock that was ahead: at 99, no lease can last for more than 200.
+    assert!(!has_takeover(&mut tx, live(100), Takeover::ExpiredLeases).await.expect("reads"));
+    assert!(has_takeover(&mut tx, live(99), Takeover::ExpiredLeases).await.expect("reads"));
+    let taken = take_over(&mut tx, "fourth", live(99), until, Takeover::ExpiredLeases, 10).await.expect("takes over");
+    assert_eq!(taken.len(), 1);
 }
 
 #[tokio::test]

@@ -105,14 +105,20 @@ pub(crate) async fn list(tx: &mut Tx, filter: &Filter, limit: i64) -> Result<Vec
     with_operations(tx, &rows).await
 }
 
-/// Orders whose payment is in doubt and not claimed.
-pub(crate) async fn unclaimed(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
+/// Orders whose payment is in doubt and not claimed; a claim beyond `latest` is void.
+pub(crate) async fn unclaimed(
+    tx: &mut Tx,
+    now: Timestamp,
+    latest: Timestamp,
+    limit: i64,
+) -> Result<Vec<OrderId>, Error> {
     let rows = db::query(
-        "select order_id from payments where status = 'in_doubt' and claimed_until <= $1
+        "select order_id from payments where status = 'in_doubt' and (claimed_until <= $1 or claimed_until > $3)
          order by claimed_until limit $2",
     )
     .bind(now.micros())
     .bind(limit)
+    .bind(latest.micros())
     .fetch_all(tx)
     .await?;
     rows.iter().map(|row| Ok(OrderId::trusted(row.get("order_id")?))).collect()

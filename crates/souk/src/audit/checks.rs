@@ -233,9 +233,8 @@ fn transit_is_what_left_and_has_not_come(facts: &Facts) -> Check {
     for (product, left) in left {
         let pieces = on_their_way.remove(product).unwrap_or(0);
         check.saw(
-            (left != pieces).then(|| {
-                format!("{product}: {left} pieces were sent and not received, but {pieces} are in transit")
-            }),
+            (left != pieces)
+                .then(|| format!("{product}: {left} pieces were sent and not received, but {pieces} are in transit")),
         );
     }
     for (product, pieces) in on_their_way {
@@ -263,7 +262,10 @@ fn reserved_is_what_is_held(facts: &Facts) -> Check {
         }));
     }
     for ((product, place), pieces) in held {
-        check.fail((pieces != 0).then(|| format!("{pieces} of {product} are reserved at {place}, which has no stock level of it")));
+        check.fail(
+            (pieces != 0)
+                .then(|| format!("{pieces} of {product} are reserved at {place}, which has no stock level of it")),
+        );
     }
     check
 }

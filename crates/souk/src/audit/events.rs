@@ -190,7 +190,8 @@ fn prospects_have_activities(facts: &Facts) -> Check {
         let late = facts.running && event.published && !facts.is_young(event.created_at);
         check.pending += usize::from(!there && !late);
         check.saw(
-            (!there && late).then(|| format!("prospect {}: event {} has created no activity", event.subject, event.sequence)),
+            (!there && late)
+                .then(|| format!("prospect {}: event {} has created no activity", event.subject, event.sequence)),
         );
     }
     check

@@ -295,14 +295,15 @@ async fn save_movements(tx: &mut Tx, movements: &[Movement], now: Timestamp) -> 
     Ok(())
 }
 
-/// Orders whose reservation has expired.
-pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
+/// Orders whose reservation has expired; one that would expire after `latest` has.
+pub(crate) async fn expired(tx: &mut Tx, now: Timestamp, latest: Timestamp, limit: i64) -> Result<Vec<OrderId>, Error> {
     let rows = db::query(
-        "select order_id from reservations where state = 'held' and expires_at <= $1
+        "select order_id from reservations where state = 'held' and (expires_at <= $1 or expires_at > $3)
          order by expires_at limit $2",
     )
     .bind(now.micros())
     .bind(limit)
+    .bind(latest.micros())
     .fetch_all(tx)
     .await?;
     rows.iter().map(|row| Ok(OrderId::trusted(row.get("order_id")?))).collect()

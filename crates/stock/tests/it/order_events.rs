@@ -135,3 +135,20 @@ async fn a_404_that_is_not_the_order_services_releases_nothing_and_stops_no_othe
         .await;
     assert_eq!(service.level("g").await, (10, 2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reservation_of_a_clock_that_was_ahead_is_checked_all_the_same() {
+    let service = TestService::open(|config| config.expire_every_ms = 20).await;
+    service.put_in("g", 10).await;
+    service.peers().orders.insert("o1".into(), OrderAnswer::Status("cancelled"));
+    service.reserve("o1", &[("g", 4)]).await;
+    assert_eq!(service.level("g").await, (10, 4), "held for a quarter of an hour");
+    let db = db::Db::open(service.database(), &db::Options::default(), None).await.expect("opens");
+    let mut tx = db.write().await.expect("begins");
+    let ahead = db::query("update reservations set expires_at = expires_at + 7200000000");
+    assert_eq!(ahead.execute(&mut tx).await.expect("updates"), 1);
+    tx.commit().await.expect("commits");
+    db.close().await;
+    service.wait_until(|facts| facts.reservations.iter().all(|reservation| reservation.state == "released")).await;
+    assert_eq!(service.level("g").await, (10, 0));
+}

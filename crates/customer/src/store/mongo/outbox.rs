@@ -11,6 +11,10 @@ use upkeep::{Lease, Leases};
 use super::{MongoStore, relay};
 
 impl Leases for MongoStore {
+    fn now(&self) -> BoxFuture<'_, Result<Timestamp>> {
+        Box::pin(async move { Ok(relay::server_time(self).await?) })
+    }
+
     fn held(&self) -> BoxFuture<'_, Result<Vec<Lease>>> {
         Box::pin(async move { Ok(relay::held(self).await?) })
     }

@@ -177,7 +177,14 @@ pub(super) async fn held(store: &MongoStore) -> Result<Vec<Lease>, MongoError> {
     Ok(found.into_iter().map(lease).collect())
 }
 
-/// Takes a lease that is free, expired, or the owner's already.
+/// The time by the clock of the server.
+pub(super) async fn server_time(store: &MongoStore) -> Result<Timestamp, MongoError> {
+    let hello = within(store.database.run_command(doc! { "hello": 1 })).await?;
+    let millis = hello.get_datetime("localTime").map_or_else(|_| DateTime::now(), |time| *time).timestamp_millis();
+    Ok(Timestamp::from_micros(millis * 1_000))
+}
+
+/// Takes a lease that is free, expired, void, or the owner's already.
 pub(super) async fn take(
     store: &MongoStore,
     name: &str,
@@ -185,7 +192,9 @@ pub(super) async fn take(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<bool, MongoError> {
-    let free = doc! { "_id": name, "$or": [{ "owner": owner }, { "until": { "$lte": now.micros() } }] };
+    let latest = until.micros() + until.micros() - now.micros();
+    let over = [doc! { "until": { "$lte": now.micros() } }, doc! { "until": { "$gt": latest } }];
+    let free = doc! { "_id": name, "$or": [{ "owner": owner }, { "$or": over.to_vec() }] };
     // Also as a date, by which the server forgets the leases of replicas that come no more.
     let expires = DateTime::from_millis(until.micros() / 1_000);
     let taken = doc! { "$set": { "owner": owner, "until": until.micros(), "expires": expires } };

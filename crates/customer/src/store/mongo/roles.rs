@@ -73,7 +73,7 @@ pub(super) async fn mark(store: &MongoStore, user: &User) -> Result<Option<Strin
     let mark = UserId::new().as_str().to_owned();
     let free = doc! { "$or": [
         { "stepping_down": { "$exists": false } },
-        { "stepping_down.at": { "$lt": now.minus(MARK_LASTS).micros() } },
+        { "stepping_down.at": { "$not": lasting(now) } },
     ] };
     let filter = doc! { "_id": user.id.as_str(), "version": user.version, "$and": [free] };
     let update = doc! { "$set": { "stepping_down": { "mark": &mark, "at": now.micros() } } };
@@ -83,6 +83,11 @@ pub(super) async fn mark(store: &MongoStore, user: &User) -> Result<Option<Strin
     }
     customers::pause(20).await;
     Ok(None)
+}
+
+/// The times of marks that last. One from the future was made before a clock was put right.
+fn lasting(now: Timestamp) -> Document {
+    doc! { "$gte": now.minus(MARK_LASTS).micros(), "$lte": now.latest_deadline(MARK_LASTS).micros() }
 }
 
 async fn unmark(store: &MongoStore, id: &UserId, mark: &str) -> Result<(), MongoError> {
@@ -98,7 +103,8 @@ fn other_admins(id: &UserId) -> Document {
 /// Whether another user is admin and not about to lose the role.
 async fn another_admin(store: &MongoStore, id: &UserId) -> Result<bool, MongoError> {
     let mut old = other_admins(id);
-    old.insert("stepping_down.at", doc! { "$lt": Timestamp::now().minus(MARK_LASTS).micros() });
+    old.insert("stepping_down", doc! { "$exists": true });
+    old.insert("stepping_down.at", doc! { "$not": lasting(Timestamp::now()) });
     within(store.users.update_many(old, doc! { "$unset": { "stepping_down": "" } })).await?;
     let mut staying = other_admins(id);
     staying.insert("stepping_down", doc! { "$exists": false });
