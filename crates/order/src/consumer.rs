@@ -124,6 +124,7 @@ impl ExternalOrder {
             cart: None,
             payload_hash: format!("{NEW_ORDER_TOPIC}:{user}"),
             key: None,
+            acknowledge_by: None,
             actor: NEW_ORDER_TOPIC.into(),
         })
     }

@@ -127,6 +127,7 @@ fn generate(random: &mut Random, wanted: &GenerateOptions, n: u64) -> OrderInser
         id_chosen: false,
         payload_hash: String::new(),
         key: None,
+        acknowledge_by: None,
         lease: Lease { owner: "generate".into(), epoch: 1, until: at },
         traceparent: None,
         cart_version: None,

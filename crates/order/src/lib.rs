@@ -78,6 +78,7 @@ impl Service for Order {
         let app = app::App::new(db.clone(), ctx.clone(), Arc::new(config), clients, relay.clone());
         bus.subscribe(&ctx, NAME, consumer::Consumer { app: app.clone() })?;
         ctx.spawn("leases", app::leases::run(app.clone()));
+        ctx.spawn("withdrawals", app::withdraw::run(app.clone()));
         ctx.spawn("open sagas", app::leases::count_open(app.clone()));
         let state = api::ApiState { app, verifier, order_cursors, cart_cursors };
         Ok(App {

@@ -10,6 +10,7 @@ mod request;
 mod response;
 mod returns;
 mod sales;
+mod withdrawals;
 
 use auth::{Caller, Role, Verifier};
 use axum::extract::FromRef;
@@ -54,6 +55,8 @@ pub(crate) fn router() -> OpenApiRouter<ApiState> {
         .routes(routes!(orders::get, lifecycle::archive, lifecycle::amend))
         .routes(routes!(lifecycle::set_status))
         .routes(routes!(lifecycle::cancel))
+        .routes(routes!(withdrawals::create))
+        .routes(routes!(withdrawals::acknowledge))
         .routes(routes!(returns::create, returns::list))
         .routes(routes!(carts::create, carts::list))
         .routes(routes!(carts::get, carts::clear))

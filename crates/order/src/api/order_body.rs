@@ -147,6 +147,7 @@ impl NewOrder {
             cart: None,
             payload_hash,
             key,
+            acknowledge_by: None,
             actor: caller.actor(),
         })
     }

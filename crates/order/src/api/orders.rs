@@ -23,6 +23,7 @@ use super::{
     order_body::NewOrder,
     request::{self, bad_query},
     require_own_place, require_visible, response,
+    withdrawals::acknowledge_by,
 };
 use crate::{
     app::{OrderFilter, outcome::Outcome, place_order::place_order, queries},
@@ -48,7 +49,8 @@ pub(crate) struct OrderInProgress {
 /// name the cancelled order. Answers with 202 when the checkout takes longer than the request waits, or with
 /// `Prefer: respond-async`. A repeat under the same `Idempotency-Key` or id gets the outcome of the first request.
 #[utoipa::path(post, path = "/api/orders", operation_id = "createOrder", tag = "orders", request_body = NewOrder,
-    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header),
+        ("Acknowledge-By" = Option<Timestamp>, Header)),
     responses(
         (status = 200, body = Order, description = "The order that the same request made before"),
         (status = 201, body = Order, description = "The confirmed order"),
@@ -61,7 +63,8 @@ pub(super) async fn create(
     headers: HeaderMap,
     Json(new): Json<NewOrder>,
 ) -> Result<Response, Problem> {
-    let request = new.check(&caller, &headers, Channel::Web)?;
+    let mut request = new.check(&caller, &headers, Channel::Web)?;
+    request.acknowledge_by = acknowledge_by(&state, &headers)?;
     let place = request.place_id.as_ref().map_or(state.app.config.default_place.as_str(), |id| id.as_str());
     require_own_place(&caller, place)?;
     outcome_response(place_order(&state.app, request, deadline(&state, &headers)).await?)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use auth::{Allow, Caller, Staff};
 use axum::{extract::State, response::Response};
 use chassis::{Json, Path, Problem};
-use commerce::{CustomerId, OrderId, PlaceId};
+use commerce::{CustomerId, OrderId, PlaceId, Timestamp};
 use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use super::{
     order_body::{NewLine, NewOrder, PaymentChoice},
     orders::{OrderInProgress, deadline, outcome_response},
     require_own_place,
+    withdrawals::acknowledge_by,
 };
 use crate::{
     app::{
@@ -70,7 +71,8 @@ impl NewSale {
 ///
 /// The order is delivered as soon as it is confirmed. For clerks and managers of the store, and admins.
 #[utoipa::path(post, path = "/api/stores/{id}/sales", operation_id = "createSale", tag = "sales", request_body = NewSale,
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header),
+        ("Acknowledge-By" = Option<Timestamp>, Header)),
     responses(
         (status = 200, body = Order, description = "The order that the same request made before"),
         (status = 201, body = Order, description = "The delivered order"),
@@ -91,6 +93,7 @@ pub(super) async fn create(
     if !queries::store_exists(&state.app, place.as_str()).await? {
         return Err(Problem::not_found("store"));
     }
-    let request = new.check(place, &caller, &headers)?;
+    let mut request = new.check(place, &caller, &headers)?;
+    request.acknowledge_by = acknowledge_by(&state, &headers)?;
     outcome_response(place_order(&state.app, request, deadline(&state, &headers)).await?)
 }

@@ -121,6 +121,7 @@ fn order_request(cart: &Cart, request: &CheckoutRequest) -> OrderRequest {
         cart: Some((cart.id.clone(), cart.version)),
         payload_hash: request.payload_hash.clone(),
         key: request.key.clone(),
+        acknowledge_by: None,
         actor: request.actor.clone(),
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod queries;
 pub(crate) mod returns;
 mod saga_driver;
 pub(crate) mod sales_reports;
+pub(crate) mod withdraw;
 mod writer;
 
 use std::{sync::Arc, time::Duration};

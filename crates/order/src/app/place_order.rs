@@ -47,6 +47,8 @@ pub(crate) struct OrderRequest {
     pub(crate) cart: Option<(CartId, i64)>,
     pub(crate) payload_hash: String,
     pub(crate) key: Option<Key>,
+    /// When the order is withdrawn unless it is acknowledged.
+    pub(crate) acknowledge_by: Option<Timestamp>,
     pub(crate) actor: String,
 }
 
@@ -93,6 +95,7 @@ pub(crate) async fn place_order(app: &App, request: OrderRequest, deadline: Inst
         id_chosen: request.id.is_some(),
         payload_hash: request.payload_hash.clone(),
         key: request.key.clone(),
+        acknowledge_by: request.acknowledge_by,
         lease: app.new_lease(FIRST_EPOCH),
         traceparent: chassis::trace::current_traceparent(),
         cart_version: request.cart.as_ref().map(|(_, version)| *version),
@@ -108,6 +111,7 @@ pub(crate) async fn place_order(app: &App, request: OrderRequest, deadline: Inst
                 Err(_) => Ok(Outcome::InProgress { id, state: SagaState::Created, status: Status::Pending }),
             };
         }
+        InsertOutcome::Withdrawn => return Err(super::withdraw::withdrawn().into()),
         InsertOutcome::CartChanged => return Ok(Outcome::CartChanged),
         InsertOutcome::ExistingKey { order_id, payload_hash } => {
             ExistingOrder { id: order_id, payload_hash, found_by: FoundBy::Key }

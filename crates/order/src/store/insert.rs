@@ -1,15 +1,16 @@
 //! Inserting new orders.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bus::{Message, NewEvent};
-use commerce::OrderId;
+use commerce::{OrderId, Timestamp};
 use db::{Result, Tx, insert, query};
 
 use super::{
     Lease, carts,
     idempotency_keys::{known_keys, put_keys},
     order_row::{INSERT_COLUMNS, LINE_COLUMNS, OrderRow, line_cells},
+    withdrawals,
 };
 use idempotency::Key;
 
@@ -24,6 +25,8 @@ pub(crate) struct OrderInsert {
     pub(crate) id_chosen: bool,
     pub(crate) payload_hash: String,
     pub(crate) key: Option<Key>,
+    /// When the order is withdrawn unless it is acknowledged.
+    pub(crate) acknowledge_by: Option<Timestamp>,
     pub(crate) lease: Lease,
     /// The trace of the request.
     pub(crate) traceparent: Option<String>,
@@ -40,6 +43,8 @@ pub(crate) enum InsertOutcome {
     ExistingKey { order_id: OrderId, payload_hash: String },
     /// The id exists, with this payload.
     ExistingId { order_id: OrderId, payload_hash: String },
+    /// The order was withdrawn before it came.
+    Withdrawn,
     /// The order's cart was changed, or is being checked out by another request.
     CartChanged,
 }
@@ -55,7 +60,7 @@ pub(crate) async fn insert_orders(
     let names = inserts.iter().flat_map(|new| {
         let key = new.key.as_ref().map(Key::lock_name);
         let cart = new.order.cart_id.as_ref().map(|cart| carts::lock_name(cart.as_str()));
-        key.into_iter().chain(new.id_chosen.then(|| format!("order/{}", new.order.id))).chain(cart)
+        key.into_iter().chain(new.id_chosen.then(|| withdrawals::lock_name(&new.order.id))).chain(cart)
     });
     tx.lock(names).await?;
     let mut outcomes = classify(tx, inserts).await?;
@@ -74,6 +79,7 @@ pub(crate) async fn insert_orders(
     let new_inserts: Vec<&OrderInsert> = new_orders.iter().map(|new| new.insert).collect();
     insert_rows(tx, &new_orders, Some(&PendingWork::Checkout)).await?;
     put_keys(tx, &new_inserts).await?;
+    withdrawals::put_deadlines(tx, &new_inserts).await?;
     carts::begin_checkouts(tx, &new_inserts).await?;
     let events = new_orders.iter().map(|new| event(new.order).traced(new.insert.traceparent.clone())).collect();
     bus::outbox::append(tx, crate::NAME, events).await?;
@@ -84,7 +90,10 @@ pub(crate) async fn insert_orders(
 /// The outcome of each insert, before it is written.
 async fn classify(tx: &mut Tx, inserts: &[&OrderInsert]) -> Result<Vec<InsertOutcome>> {
     let mut keys = known_keys(tx, inserts.iter().filter_map(|new| new.key.as_ref())).await?;
-    let mut ids = known_ids(tx, inserts.iter().filter(|new| new.id_chosen).map(|new| &new.order.id)).await?;
+    let chosen = || inserts.iter().filter(|new| new.id_chosen).map(|new| &new.order.id);
+    let mut ids = known_ids(tx, chosen()).await?;
+    let withdrawn =
+        if chosen().next().is_some() { withdrawals::withdrawn(tx, chosen()).await? } else { HashSet::new() };
     let cart_states = carts::cart_states(tx, inserts).await?;
     let mut outcomes = Vec::with_capacity(inserts.len());
     for new in inserts {
@@ -92,6 +101,8 @@ async fn classify(tx: &mut Tx, inserts: &[&OrderInsert]) -> Result<Vec<InsertOut
         outcomes.push(
             if let Some((order_id, payload_hash)) = new.key.as_ref().and_then(|key| keys.get(key)).cloned() {
                 InsertOutcome::ExistingKey { order_id, payload_hash }
+            } else if withdrawn.contains(id) {
+                InsertOutcome::Withdrawn
             } else if let Some(payload_hash) = ids.get(id).cloned() {
                 InsertOutcome::ExistingId { order_id: id.clone(), payload_hash }
             } else if !is_cart_as_read(new, &cart_states) {

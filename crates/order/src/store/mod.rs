@@ -12,6 +12,7 @@ mod orders;
 mod returns;
 pub(crate) mod sales;
 mod updates;
+pub(crate) mod withdrawals;
 
 use commerce::Timestamp;
 use db::Migration;
@@ -36,6 +37,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { version: 103, name: "channel", sql: include_str!("../../migrations/0004_channel.sql") },
     Migration { version: 104, name: "sales", sql: include_str!("../../migrations/0005_sales.sql") },
     Migration { version: 105, name: "metadata", sql: include_str!("../../migrations/0006_metadata.sql") },
+    Migration { version: 106, name: "withdrawals", sql: include_str!("../../migrations/0007_withdrawals.sql") },
 ];
 
 /// Rows that are deleted by age. Orders are kept for the accounts.
@@ -43,6 +45,7 @@ pub(crate) fn prunes(config: &crate::Config) -> Vec<upkeep::Prune> {
     vec![
         bus::outbox::prune(upkeep::days(config.outbox_days)),
         bus::inbox::prune(upkeep::days(config.inbox_days)),
+        withdrawals::prune(upkeep::days(config.inbox_days)),
         upkeep::Prune {
             table: "idempotency",
             key: "subject, route, key",

@@ -72,6 +72,7 @@ pub(super) fn order_insert(id: &str, hash: &str, key: Option<&str>) -> OrderInse
         order: order(id),
         id_chosen: true,
         payload_hash: hash.into(),
+        acknowledge_by: None,
         key,
         lease: lease("a", 100),
         traceparent: None,

@@ -6,3 +6,4 @@ mod external_orders;
 mod reports;
 mod sales;
 mod test_service;
+mod withdrawals;
