@@ -16,15 +16,12 @@ use http_body_util::{BodyExt, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::{proxy, state::Gateway, upstream::Upstream};
 
 /// Largest response body in bytes; no response of the API reaches it.
 const RESPONSE_LIMIT: usize = 16 * 1024 * 1024;
-/// Most withdrawals of orders at the same time.
-const WITHDRAWALS: usize = 1_000;
 /// Everything that has a meaning in a URI (RFC 3986, section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -37,8 +34,6 @@ pub(crate) struct ApiClient {
     pub(crate) own: Metrics,
     /// The context of the gateway process.
     pub(crate) ctx: Context,
-    /// Limits the concurrent withdrawals of orders that were reported as failed.
-    pub(crate) withdrawals: Arc<Semaphore>,
     dialect: &'static str,
     /// The routes of the public API.
     routes: Router,
@@ -67,8 +62,7 @@ pub(crate) struct ApiResponse {
 
 impl ApiClient {
     pub(crate) fn new(dialect: &'static str, gateway: Gateway, routes: Router, ctx: &Context) -> Self {
-        let withdrawals = Arc::new(Semaphore::new(WITHDRAWALS));
-        Self { gateway, own: Metrics::new(), ctx: ctx.clone(), withdrawals, dialect, routes, user: None }
+        Self { gateway, own: Metrics::new(), ctx: ctx.clone(), dialect, routes, user: None }
     }
 
     /// The same client with a user's token: the user's permissions apply, and audits name the user.

@@ -6,9 +6,8 @@ use std::{
 };
 
 use chassis::backoff;
-use commerce::OrderId;
-use http::StatusCode;
-use serde_json::{Value, json};
+use commerce::{OrderId, Timestamp};
+use http::{HeaderName, StatusCode};
 use tokio::time::Instant;
 
 use super::{
@@ -24,12 +23,9 @@ const POLL_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 /// Longest pause between two attempts to reach a service.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// How long a request that timed out may still create its order.
-const LATE_ORDER: Duration = Duration::from_secs(15);
-/// How long a withdrawal is repeated.
-const WITHDRAWAL_TIMEOUT: Duration = Duration::from_secs(600);
-/// Longest pause between two attempts to withdraw an order.
-const WITHDRAWAL_PAUSE: Duration = Duration::from_secs(5);
+/// How long an order waits for its acknowledgement: longer than its client can wait for the response. The order service withdraws it
+/// then, whatever became of this process.
+const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Until when a request that starts now is repeated while a service is unreachable.
 pub(crate) fn retry_deadline() -> Instant {
@@ -52,30 +48,54 @@ pub(crate) async fn retry_while_unavailable<T, F: Future<Output = Result<T, ApiR
     }
 }
 
-/// Withdraws an order when it is dropped, unless it was disarmed. A client that disconnects or gets an error sends another order, so
-/// the first one must not stand.
-pub(crate) struct CancelOnDrop<'a> {
+/// An order that is withdrawn unless it is acknowledged. A client that disconnects or gets an error sends another order, so the first
+/// one must not stand. When this is dropped the order is withdrawn at once; if that fails, or this process dies, the order service
+/// withdraws it after [`ACKNOWLEDGE_WITHIN`].
+pub(crate) struct PendingOrder<'a> {
     api: &'a ApiClient,
     id: &'a OrderId,
-    is_disarmed: bool,
+    acknowledge_by: String,
+    /// Whether there is no order to withdraw, or it stays.
+    is_settled: bool,
 }
 
-impl<'a> CancelOnDrop<'a> {
-    /// Guards an order that has not been sent yet.
+impl<'a> PendingOrder<'a> {
+    /// An order that has not been sent yet.
     pub(crate) fn new(api: &'a ApiClient, id: &'a OrderId) -> Self {
-        Self { api, id, is_disarmed: false }
+        let acknowledge_by = Timestamp::now().plus(ACKNOWLEDGE_WITHIN).to_string();
+        Self { api, id, acknowledge_by, is_settled: false }
     }
 
-    /// Keeps the order: the client gets its outcome.
-    pub(crate) fn disarm(mut self) {
-        self.is_disarmed = true;
+    /// Its id.
+    pub(crate) fn id(&self) -> &'a OrderId {
+        self.id
+    }
+
+    /// The request that places the order, with the time until which it must be acknowledged.
+    pub(crate) fn request<'b>(&self, request: ApiRequest<'b>) -> ApiRequest<'b> {
+        request.header(HeaderName::from_static("acknowledge-by"), &self.acknowledge_by)
+    }
+
+    /// Leaves the order as it is: it was refused, or its end is known.
+    pub(crate) fn settle(mut self) {
+        self.is_settled = true;
+    }
+
+    /// Keeps the order: the client gets its outcome. Fails if that cannot be stored, so that the client must get an error.
+    pub(crate) async fn acknowledge(mut self) -> Result<(), ApiResponse> {
+        let acknowledged = retry_while_unavailable(retry_deadline(), async || {
+            self.api.post(&["api", "orders", self.id.as_str(), "acknowledgement"]).send().await.check()
+        });
+        acknowledged.await?;
+        self.is_settled = true;
+        Ok(())
     }
 
     /// Sends the order, again while no service answers; the id prevents a second order.
     async fn send(&mut self, request: impl Fn() -> ApiRequest<'a>) -> Result<Order, ApiResponse> {
         let failed = AtomicBool::new(false);
         let placed = retry_while_unavailable(retry_deadline(), async || {
-            let placed = request().send().await.ok();
+            let placed = self.request(request()).send().await.ok();
             // A success that cannot be read is a failure too: the order may exist.
             let has_failed = placed.as_ref().is_err_and(|refusal: &ApiResponse| refusal.status.is_server_error());
             failed.fetch_or(has_failed, Ordering::Relaxed);
@@ -83,16 +103,21 @@ impl<'a> CancelOnDrop<'a> {
         });
         let placed = placed.await;
         // After a refusal there is no order; after a failure the refusal may concern the second attempt only.
-        self.is_disarmed = placed.is_err() && !failed.into_inner();
+        self.is_settled = placed.is_err() && !failed.into_inner();
         placed
     }
 }
 
-impl Drop for CancelOnDrop<'_> {
+impl Drop for PendingOrder<'_> {
     fn drop(&mut self) {
-        if !self.is_disarmed {
-            withdraw(self.api, self.id);
+        if self.is_settled {
+            return;
         }
+        let (api, id) = (self.api.of_dialect(), self.id.clone());
+        api.ctx.clone().spawn("withdrawal", async move {
+            let withdrawn = api.post(&["api", "orders", id.as_str(), "withdrawal"]).send().await.status;
+            tracing::info!(order = %id, status = withdrawn.as_u16(), "withdrew an order that was reported as failed");
+        });
     }
 }
 
@@ -102,10 +127,9 @@ pub(crate) async fn place<'a>(
     id: &'a OrderId,
     request: impl Fn() -> ApiRequest<'a>,
 ) -> Result<(), ApiResponse> {
-    let mut guard = CancelOnDrop::new(api, id);
-    guard.send(request).await?;
-    guard.disarm();
-    Ok(())
+    let mut pending = PendingOrder::new(api, id);
+    pending.send(request).await?;
+    pending.acknowledge().await
 }
 
 /// Places the order with this id and reads it.
@@ -114,10 +138,10 @@ pub(crate) async fn place_and_get<'a>(
     id: &'a OrderId,
     request: impl Fn() -> ApiRequest<'a>,
 ) -> Result<Order, ApiResponse> {
-    let mut guard = CancelOnDrop::new(api, id);
-    guard.send(request).await?;
+    let mut pending = PendingOrder::new(api, id);
+    pending.send(request).await?;
     let order = retry_while_unavailable(retry_deadline(), || get(api, id.as_str())).await?;
-    guard.disarm();
+    pending.acknowledge().await?;
     Ok(order)
 }
 
@@ -129,14 +153,14 @@ pub(crate) async fn place_and_settle<'a, T, E: From<ApiResponse>>(
     request: impl Fn() -> ApiRequest<'a>,
     finish: impl AsyncFnOnce(Order) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut guard = CancelOnDrop::new(api, id);
-    let mut order = guard.send(request).await?;
+    let mut pending = PendingOrder::new(api, id);
+    let mut order = pending.send(request).await?;
     if order.status == OrderStatus::Pending {
         order = wait_until_settled(api, id.as_str()).await?;
     }
     match order.status {
         OrderStatus::Cancelled => {
-            guard.disarm();
+            pending.settle();
             let detail = order.reason.unwrap_or_default();
             return Err(ApiResponse::refusal(StatusCode::CONFLICT, &detail).into());
         }
@@ -147,56 +171,8 @@ pub(crate) async fn place_and_settle<'a, T, E: From<ApiResponse>>(
         _ => {}
     }
     let finished = finish(order).await?;
-    guard.disarm();
+    pending.acknowledge().await?;
     Ok(finished)
-}
-
-/// Cancels an order that was reported as failed, whatever its status, as soon as the order service answers; shipped goods are
-/// returned.
-fn withdraw(api: &ApiClient, id: &OrderId) {
-    let Ok(permit) = api.withdrawals.clone().try_acquire_owned() else {
-        tracing::error!(order = %id, "too many withdrawals: an order that was reported as failed may stand");
-        return;
-    };
-    let (api, id) = (api.of_dialect(), id.clone());
-    api.ctx.clone().spawn("withdrawal", async move {
-        let (begin, mut pauses) = (Instant::now(), backoff::pauses(WITHDRAWAL_PAUSE));
-        while begin.elapsed() < WITHDRAWAL_TIMEOUT {
-            match cancel_or_return(&api, &id).await {
-                StatusCode::NOT_FOUND if begin.elapsed() < LATE_ORDER => {}
-                StatusCode::NOT_FOUND => return,
-                status if status.is_success() => {
-                    tracing::info!(order = %id, "withdrew an order that was reported as failed");
-                    return;
-                }
-                _ => {}
-            }
-            tokio::select! {
-                () = api.ctx.shutdown.cancelled() => break,
-                () = tokio::time::sleep(pauses.next().unwrap_or(WITHDRAWAL_PAUSE)) => {}
-            }
-        }
-        tracing::error!(order = %id, "could not withdraw an order that was reported as failed; it may stand");
-        drop(permit);
-    });
-}
-
-/// Cancels an order, or returns all goods of a shipped one.
-async fn cancel_or_return(api: &ApiClient, id: &OrderId) -> StatusCode {
-    let reason = "its client was told that it failed";
-    let cancel = api.post(&["api", "orders", id.as_str(), "cancel"]).json(json!({ "reason": reason }));
-    let cancelled = cancel.send().await.status;
-    if cancelled != StatusCode::CONFLICT {
-        return cancelled;
-    }
-    let Ok(order) = api.get(&["api", "orders", id.as_str()]).send().await.ok::<Order>() else { return cancelled };
-    if !matches!(order.status, OrderStatus::Shipped | OrderStatus::Delivered) {
-        return cancelled;
-    }
-    let lines: Vec<Value> =
-        order.lines.iter().map(|line| json!({"line_id": line.line_id, "quantity": line.quantity})).collect();
-    let body = json!({"id": format!("withdrawn-{id}"), "lines": lines, "restock": true, "reason": reason});
-    api.post(&["api", "orders", id.as_str(), "returns"]).json(body).send().await.status
 }
 
 /// An order that is not archived.
@@ -247,6 +223,8 @@ mod tests {
         extract::{Path, State},
         routing::{get, post},
     };
+    use http::HeaderMap;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -255,6 +233,7 @@ mod tests {
     struct FakeFleet {
         orders: Arc<Mutex<HashMap<String, &'static str>>>,
         silent: Arc<Mutex<u32>>,
+        acknowledged: Arc<Mutex<Vec<String>>>,
         begins: &'static str,
         /// Whether the response to an order has an unknown shape.
         is_unreadable: bool,
@@ -269,13 +248,18 @@ mod tests {
             let api = Router::new()
                 .route("/api/orders", post(Self::place))
                 .route("/api/orders/{id}", get(Self::show))
-                .route("/api/orders/{id}/cancel", post(Self::cancel))
-                .route("/api/orders/{id}/returns", post(Self::take_back))
+                .route("/api/orders/{id}/withdrawal", post(Self::withdraw))
+                .route("/api/orders/{id}/acknowledgement", post(Self::acknowledge))
                 .with_state(self.clone());
             ApiClient::of_routes(api, crate::Config::default())
         }
 
-        async fn place(State(fleet): State<Self>, Json(body): Json<Value>) -> (StatusCode, Json<Value>) {
+        async fn place(
+            State(fleet): State<Self>,
+            headers: HeaderMap,
+            Json(body): Json<Value>,
+        ) -> (StatusCode, Json<Value>) {
+            assert!(headers.contains_key("acknowledge-by"), "it would stand if this process died");
             let id = body["id"].as_str().expect("an id").to_owned();
             let mut orders = fleet.orders.lock().expect("a lock");
             let status = *orders.entry(id.clone()).or_insert(fleet.begins);
@@ -297,20 +281,21 @@ mod tests {
             }
         }
 
-        async fn cancel(State(fleet): State<Self>, Path(id): Path<String>) -> StatusCode {
+        async fn withdraw(State(fleet): State<Self>, Path(id): Path<String>) -> StatusCode {
+            fleet.orders.lock().expect("a lock").insert(id, "withdrawn");
+            StatusCode::NO_CONTENT
+        }
+
+        async fn acknowledge(State(fleet): State<Self>, Path(id): Path<String>) -> StatusCode {
             match fleet.orders.lock().expect("a lock").get_mut(&id) {
-                Some(&mut "delivered") => StatusCode::CONFLICT,
+                Some(&mut "withdrawn") => StatusCode::CONFLICT,
                 Some(status) => {
-                    *status = "cancelled";
-                    StatusCode::OK
+                    fleet.acknowledged.lock().expect("a lock").push(id.clone());
+                    *status = "confirmed";
+                    StatusCode::NO_CONTENT
                 }
                 None => StatusCode::NOT_FOUND,
             }
-        }
-
-        async fn take_back(State(fleet): State<Self>, Path(id): Path<String>) -> StatusCode {
-            fleet.orders.lock().expect("a lock").insert(id, "returned");
-            StatusCode::CREATED
         }
 
         fn statuses(&self) -> Vec<&'static str> {
@@ -334,13 +319,13 @@ mod tests {
         false
     }
 
-    async fn all_cancelled(fleet: &FakeFleet) -> bool {
-        becomes(fleet, "cancelled").await
+    async fn is_withdrawn(fleet: &FakeFleet) -> bool {
+        becomes(fleet, "withdrawn").await && fleet.acknowledged.lock().expect("a lock").is_empty()
     }
 
     #[tokio::test]
     async fn an_order_of_which_its_client_cannot_be_told_does_not_stand() {
-        for (begins, ends) in [("confirmed", "cancelled"), ("delivered", "returned")] {
+        for begins in ["confirmed", "delivered"] {
             let fleet = FakeFleet::new(begins, 0);
             let (api, id) = (fleet.api(), OrderId::new());
             let body = json!({ "id": id });
@@ -349,7 +334,7 @@ mod tests {
             let result: Result<Order, ApiResponse> =
                 place_and_settle(&api, &id, request, async |_| Err(unavailable())).await;
             assert!(result.is_err());
-            assert!(becomes(&fleet, ends).await, "{:?}", fleet.statuses());
+            assert!(is_withdrawn(&fleet).await, "{:?}", fleet.statuses());
         }
     }
 
@@ -358,14 +343,14 @@ mod tests {
         let fleet = FakeFleet::new("pending", 0);
         let hung_up = tokio::time::timeout(Duration::from_millis(50), fleet.sell()).await;
         assert!(hung_up.is_err(), "it is still waited for");
-        assert!(all_cancelled(&fleet).await, "{:?}", fleet.statuses());
+        assert!(is_withdrawn(&fleet).await, "{:?}", fleet.statuses());
     }
 
     #[tokio::test]
     async fn an_order_that_nobody_answered_for_is_sent_again_and_is_one() {
         let fleet = FakeFleet::new("confirmed", 2);
         assert_eq!(fleet.sell().await.expect("it is sold").status, OrderStatus::Confirmed);
-        assert_eq!(fleet.statuses(), ["confirmed"]);
+        assert_eq!((fleet.statuses(), fleet.acknowledged.lock().expect("a lock").len()), (vec!["confirmed"], 1));
     }
 
     #[tokio::test]
@@ -373,7 +358,7 @@ mod tests {
         let fleet = FakeFleet::new("confirmed", u32::MAX);
         let response = fleet.sell().await.expect_err("nobody answers");
         assert_eq!(response.status, StatusCode::GATEWAY_TIMEOUT);
-        assert!(all_cancelled(&fleet).await, "{:?}", fleet.statuses());
+        assert!(is_withdrawn(&fleet).await, "{:?}", fleet.statuses());
     }
 
     #[tokio::test]
@@ -381,7 +366,7 @@ mod tests {
         let fleet = FakeFleet { is_unreadable: true, ..FakeFleet::new("confirmed", 0) };
         let response = fleet.sell().await.expect_err("it cannot be read");
         assert_eq!(response.status, StatusCode::BAD_GATEWAY);
-        assert!(all_cancelled(&fleet).await, "{:?}", fleet.statuses());
+        assert!(is_withdrawn(&fleet).await, "{:?}", fleet.statuses());
     }
 
     #[tokio::test]
@@ -389,7 +374,7 @@ mod tests {
         let fleet = FakeFleet::new("pending", 0);
         let response = fleet.sell().await.expect_err("it has no end");
         assert_eq!(response.status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(all_cancelled(&fleet).await, "{:?}", fleet.statuses());
+        assert!(is_withdrawn(&fleet).await, "{:?}", fleet.statuses());
 
         let fleet = FakeFleet::new("pending", 0);
         let (selling, cancelling) = tokio::join!(fleet.sell(), async {

@@ -18,7 +18,7 @@ use crate::dialects::{
     api_client::{ApiClient, ApiResponse},
     lists,
     model::{Order, OrderLine, OrderStatus, SagaState},
-    orders::{CancelOnDrop, retry_deadline, retry_while_unavailable},
+    orders::{PendingOrder, retry_deadline, retry_while_unavailable},
     routes::AnyJson,
     values::text,
 };
@@ -64,14 +64,14 @@ pub(super) fn etats(order: &Order) -> Vec<&'static str> {
 pub(super) async fn checkout(
     shop: &Shop,
     deadline: Instant,
-    id: &OrderId,
+    pending: &PendingOrder<'_>,
     customer: Option<&str>,
     lines: &[CatalogueLine],
 ) -> Result<Order, ApiResponse> {
     let lines: Vec<Value> =
         lines.iter().map(|line| json!({"product_id": line.product_id, "quantity": line.quantity})).collect();
     let mut body = json!({
-        "id": id,
+        "id": pending.id(),
         "place_id": retry_while_unavailable(deadline, || shop.online()).await?,
         "lines": lines,
         "payment": {"method": "card"},
@@ -81,7 +81,7 @@ pub(super) async fn checkout(
     }
     let (mut pauses, mut may_exist) = (backoff::pauses(RETRY_PAUSE), false);
     loop {
-        let placed = shop.api.post(&["api", "orders"]).json(&body).send().await;
+        let placed = pending.request(shop.api.post(&["api", "orders"]).json(&body)).send().await;
         may_exist |= matches!(placed.status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT);
         match placed.status {
             StatusCode::CREATED | StatusCode::OK => return placed.ok(),
@@ -90,7 +90,7 @@ pub(super) async fn checkout(
             _ => return Err(placed),
         }
         // Without a response the order may exist; its id shows that.
-        let order = wait_until_ended(&shop.api, id.as_str()).await;
+        let order = wait_until_ended(&shop.api, pending.id().as_str()).await;
         let failure = match order {
             Ok(order) => return Ok(order),
             Err(failure) => failure,
@@ -127,10 +127,12 @@ pub(super) async fn place(State(shop): State<Shop>, AnyJson(body): AnyJson) -> R
     let (number, customer) = clients::named(&shop, &body).await?;
     let lines = lines::resolve(&shop, lines).await??;
     let id = OrderId::new();
-    let guard = CancelOnDrop::new(&shop.api, &id);
-    let placed = checkout(&shop, retry_deadline(), &id, Some(&customer), &lines).await;
-    if placed.as_ref().err().is_none_or(|response| !response.status.is_server_error()) {
-        guard.disarm();
+    let pending = PendingOrder::new(&shop.api, &id);
+    let placed = checkout(&shop, retry_deadline(), &pending, Some(&customer), &lines).await;
+    match &placed {
+        Ok(_) => pending.acknowledge().await?,
+        Err(response) if !response.status.is_server_error() => pending.settle(),
+        Err(_) => {}
     }
     let order = placed?;
     Ok(Json(json!({"client_id": number, "id": order.id, "statut": etat(order.state)})))

@@ -17,7 +17,7 @@ use super::{
 use crate::dialects::{
     api_client::ApiResponse,
     model::{Order, OrderStatus, SagaState},
-    orders::{CancelOnDrop, retry_deadline, retry_while_unavailable},
+    orders::{PendingOrder, retry_deadline, retry_while_unavailable},
 };
 
 const NO_PRICE: &str = "Erreur de calcul du prix.";
@@ -66,9 +66,7 @@ pub(super) async fn order(
     let begin = Instant::now();
     let lines = lines::read(&body, false)?;
     let id = OrderId::new();
-    let guard = CancelOnDrop::new(&shop.api, &id);
     let outcome = run(&shop, &id, lines).await?;
-    guard.disarm();
     shop.meters.ended(outcome.message.is_none(), &outcome.etats, begin.elapsed());
     Ok(Json(match outcome.message {
         None => json!({"status": "ok", "commande_id": id, "etat": CONFIRMEE, "etats": outcome.etats}),
@@ -84,13 +82,25 @@ async fn run(shop: &Shop, id: &OrderId, lines: Vec<Line>) -> Result<Outcome, Ref
         Ok(Ok(lines)) => lines,
         Ok(Err(_)) | Err(_) => return Ok(Outcome::not_placed(NO_PRICE)),
     };
-    match checkout(shop, deadline, id, None, &lines).await {
-        Ok(order) if order.status == OrderStatus::Pending => give_up(shop, id).await,
-        Ok(order) => Ok(Outcome::of(&order)),
-        Err(response) if response.status == StatusCode::NOT_FOUND => Ok(Outcome::not_placed(NO_ORDER)),
-        Err(response) if may_exist(&response) => give_up(shop, id).await,
-        Err(response) => Ok(Outcome::not_placed(refusal(&response))),
+    let pending = PendingOrder::new(&shop.api, id);
+    let mut is_refused = false;
+    let outcome = match checkout(shop, deadline, &pending, None, &lines).await {
+        Ok(order) if order.status == OrderStatus::Pending => give_up(shop, id).await?,
+        Ok(order) => Outcome::of(&order),
+        Err(response) if response.status == StatusCode::NOT_FOUND => Outcome::not_placed(NO_ORDER),
+        Err(response) if may_exist(&response) => give_up(shop, id).await?,
+        Err(response) => {
+            is_refused = response.status.is_client_error();
+            Outcome::not_placed(refusal(&response))
+        }
+    };
+    // Unless its client is told that it is confirmed, the order is withdrawn: it may still come late.
+    if outcome.message.is_none() {
+        pending.acknowledge().await?;
+    } else if is_refused {
+        pending.settle();
     }
+    Ok(outcome)
 }
 
 /// Whether an order may exist although the request failed.
