@@ -105,6 +105,12 @@ impl Embedded {
         rows.iter().map(logged).collect()
     }
 
+    /// The position of the last message.
+    pub(crate) async fn end(&self) -> Result<i64, db::Error> {
+        let mut tx = self.db.read().await?;
+        query("select coalesce(max(position), 0) as position from log").fetch_one(&mut tx).await?.get("position")
+    }
+
     /// Stores the offsets of a group.
     pub(crate) async fn store_offsets(&self, group: &str, offsets: &HashMap<String, i64>) -> Result<(), db::Error> {
         let mut tx = self.db.write().await?;

@@ -19,6 +19,7 @@ mod per_key_order;
 mod rabbit;
 mod relay;
 mod sidecar;
+mod stale_store;
 pub mod topology;
 
 use std::sync::Arc;

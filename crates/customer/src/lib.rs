@@ -50,6 +50,9 @@ impl Service for Customer {
     async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         let Deps { ctx, bus } = deps;
         let Opened { store, outbox } = store::open(&config.common.database_url, Some(&ctx)).await?;
+        if let store::Store::Sql(sql) = store.as_ref() {
+            bus.check_store(&sql.db, NAME).await?;
+        }
         seed::first_admin(&config, store.as_ref()).await?;
         let tokens =
             tokens::Tokens::open(Arc::clone(&store), &config.common.auth.issuer, config.token_ttl_seconds).await?;

@@ -16,7 +16,7 @@ use crate::{
     },
     domain::Channel,
     error::Error,
-    events::{EXTERNAL_USER, NEW_ORDER_TOPIC},
+    events::{EXTERNAL_USER, NEW_ORDER_TOPIC, ORIGIN},
 };
 
 /// The prefix of ids that are payments of an older fleet and never orders.
@@ -42,6 +42,9 @@ struct ExternalOrder {
     products: Vec<ExternalLine>,
     #[serde(default)]
     status: Option<String>,
+    /// Which program the order is of, if it says so.
+    #[serde(default)]
+    origin: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -70,12 +73,12 @@ impl Handler for Consumer {
 }
 
 impl Consumer {
-    /// Places the order of another program, once by its id. The messages of this service's own orders find the order, since
-    /// they are published after it is stored.
+    /// Places the order of another program, once by its id. Messages about this service's own orders are marked; those of earlier
+    /// versions are not, and find the order, since they are published after it is stored.
     async fn import(&self, event: &Event) -> Result<(), Failure> {
         let external: ExternalOrder = event.data()?;
         // Other statuses report what became of an order elsewhere.
-        if !matches!(external.status.as_deref(), None | Some("pending")) {
+        if !matches!(external.status.as_deref(), None | Some("pending")) || external.origin.as_deref() == Some(ORIGIN) {
             return Ok(());
         }
         let id = OrderId::parse(&text(&external.id)).map_err(|why| Failure::Bad(anyhow::anyhow!("id: {why}")))?;

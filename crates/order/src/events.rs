@@ -62,6 +62,9 @@ pub(crate) fn returned(order: &Order, created: &Return, actor: &str) -> NewEvent
     event("souk.order.returned", order, Data { returned: Some(created), actor: Some(actor), ..data(order) })
 }
 
+/// The origin of the plain messages of this service.
+pub(crate) const ORIGIN: &str = "souk";
+
 /// An order on `new-order` and `order-processed`, with the field names of their contract.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -76,6 +79,8 @@ struct PlainOrder<'a> {
     products: Vec<PlainProduct<'a>>,
     status: &'static str,
     created_at: Timestamp,
+    /// That it is no order of another program.
+    origin: &'static str,
 }
 
 #[derive(Serialize)]
@@ -105,6 +110,7 @@ fn plain_message(topic: &str, order: &Order, status: &'static str) -> Message {
         },
         status,
         created_at: order.created_at,
+        origin: ORIGIN,
     };
     // A struct of texts and numbers always serialises.
     let payload = serde_json::to_string(&plain).unwrap_or_default();

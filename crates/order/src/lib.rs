@@ -70,6 +70,7 @@ impl Service for Order {
         let verifier = auth::Verifier::new(&config.common.auth)?;
         let key = auth::InternalKey::parse(&config.common.auth.internal_key)?.for_service(NAME);
         let db = service::open_db(NAME, &config.common.database_url, store::MIGRATIONS, Some(&ctx)).await?;
+        bus.check_store(&db, NAME).await?;
         let jobs = store::prunes(&config).into_iter().map(|prune| prune.job(db.clone()));
         upkeep::start(&ctx, Arc::new(upkeep::SqlLeases(db.clone())), jobs.chain([reports::job(db.clone())]).collect());
         let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());

@@ -61,6 +61,7 @@ impl Service for Payment {
         config.check()?;
         let verifier = Verifier::new(&config.common.auth)?;
         let db = service::open_db(NAME, &config.common.database_url, store::MIGRATIONS, Some(&ctx)).await?;
+        bus.check_store(&db, NAME).await?;
         upkeep::prune(&ctx, &db, store::prunes(&config));
         let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus);
         let sandbox = Sandbox::new(&config, db.clone());

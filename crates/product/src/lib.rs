@@ -40,6 +40,7 @@ impl Service for Product {
         let Deps { ctx, bus } = deps;
         let verifier = Verifier::new(&config.common.auth)?;
         let db = service::open_db(NAME, &config.common.database_url, store::MIGRATIONS, Some(&ctx)).await?;
+        bus.check_store(&db, NAME).await?;
         upkeep::prune(&ctx, &db, store::prunes(&config));
         let store = Store::new(db.clone());
         let api = api::Api {

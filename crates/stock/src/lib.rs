@@ -68,6 +68,7 @@ impl Service for Stock {
         let key = InternalKey::parse(&config.common.auth.internal_key)?;
         let orders = OrderClient::new(&config.order_url, key, NAME, &ctx.metrics)?;
         let db = store::open(&config, Some(&ctx)).await?;
+        bus.check_store(&db, NAME).await?;
         seed::create_logistics_place(&db, &config).await?;
         upkeep::prune(&ctx, &db, store::prunes(&config));
         let relay = Relay::start(&ctx, Arc::new(SqlOutbox::new(db.clone())), bus.clone());

@@ -28,7 +28,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{Error, Topology, topology};
 
-pub(crate) use read::{dump, read};
+pub(crate) use read::{dump, read, tail};
 
 /// Time-out of operations on the cluster.
 const TIMEOUT: Duration = Duration::from_secs(10);

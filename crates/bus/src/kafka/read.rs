@@ -32,29 +32,35 @@ struct Topic {
 /// All messages of these topics up to their current ends, each partition in its order. Topics that do not exist are left
 /// out.
 pub(crate) async fn read(settings: &Settings, topics: Vec<String>) -> Result<Vec<StoredMessage>, Error> {
-    let found = read_topics(settings, topics).await?;
+    let found = read_topics(settings, topics, i64::MAX).await?;
+    Ok(found.into_iter().flat_map(|(_, topic)| topic.messages).collect())
+}
+
+/// As [`read`], but only the last `most` of each partition.
+pub(crate) async fn tail(settings: &Settings, topics: Vec<String>, most: i64) -> Result<Vec<StoredMessage>, Error> {
+    let found = read_topics(settings, topics, most).await?;
     Ok(found.into_iter().flat_map(|(_, topic)| topic.messages).collect())
 }
 
 /// As [`read`], with the time since which each topic is complete, for the audit.
 pub(crate) async fn dump(settings: &Settings, topics: Vec<String>) -> Result<Dump, Error> {
     let mut dump = Dump::default();
-    for (name, topic) in read_topics(settings, topics).await? {
+    for (name, topic) in read_topics(settings, topics, i64::MAX).await? {
         dump.messages.extend(topic.messages.into_iter().map(|found| found.message));
         dump.whole_since.extend(topic.whole_since.map(|since| (name, since)));
     }
     Ok(dump)
 }
 
-async fn read_topics(settings: &Settings, topics: Vec<String>) -> Result<Vec<(String, Topic)>, Error> {
+async fn read_topics(settings: &Settings, topics: Vec<String>, most: i64) -> Result<Vec<(String, Topic)>, Error> {
     let settings = settings.clone();
     let (done, outcome) = tokio::sync::oneshot::channel();
     // On a thread of its own, since these calls of librdkafka block.
-    std::thread::spawn(move || done.send(read_blocking(&settings, topics)).is_ok());
+    std::thread::spawn(move || done.send(read_blocking(&settings, topics, most)).is_ok());
     outcome.await.map_err(|_| Error::Stopped)?
 }
 
-fn read_blocking(settings: &Settings, topics: Vec<String>) -> Result<Vec<(String, Topic)>, Error> {
+fn read_blocking(settings: &Settings, topics: Vec<String>, most: i64) -> Result<Vec<(String, Topic)>, Error> {
     let mut config = settings.client();
     config
         // Required by librdkafka; the group is never joined, and nothing is committed.
@@ -65,14 +71,14 @@ fn read_blocking(settings: &Settings, topics: Vec<String>) -> Result<Vec<(String
     let consumer: BaseConsumer<ClientObserver> = config.create_with_context(ClientObserver::silent())?;
     let mut found = Vec::with_capacity(topics.len());
     for name in topics {
-        let topic = read_topic(&consumer, &settings.topic(&name), settings.prefix.len())?;
+        let topic = read_topic(&consumer, &settings.topic(&name), settings.prefix.len(), most)?;
         found.push((name, topic));
     }
     Ok(found)
 }
 
 /// Reads one topic at a time, since an end-of-partition event has no topic.
-fn read_topic(consumer: &BaseConsumer<ClientObserver>, topic: &str, prefix: usize) -> Result<Topic, Error> {
+fn read_topic(consumer: &BaseConsumer<ClientObserver>, topic: &str, prefix: usize, most: i64) -> Result<Topic, Error> {
     let mut unread = BTreeMap::new();
     // Partitions whose beginning was deleted, each with the time of its first message now. For an empty one it is not
     // known.
@@ -86,7 +92,7 @@ fn read_topic(consumer: &BaseConsumer<ClientObserver>, topic: &str, prefix: usiz
         }
         if low < high {
             unread.insert(partition.id(), high);
-            from.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+            from.add_partition_offset(topic, partition.id(), Offset::Offset(low.max(high.saturating_sub(most))))?;
         }
     }
     consumer.assign(&from)?;

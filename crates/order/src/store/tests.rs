@@ -131,7 +131,7 @@ async fn plain_messages_of_an_order_keep_their_contract() {
     none.order.lines[0].product_id = None;
     inserted(&db, vec![order_insert("a", "h", None), several, none, external]).await;
     let payloads: Vec<String> = messages(&db, "new-order").await.into_iter().map(|(_, text)| text).collect();
-    let at = r#""status":"pending","createdAt":"1970-01-01T00:00:01.000000Z"}"#;
+    let at = r#""status":"pending","createdAt":"1970-01-01T00:00:01.000000Z","origin":"souk"}"#;
     assert_eq!(
         payloads,
         [

@@ -41,6 +41,8 @@ async fn an_order_of_another_program_is_placed_once_and_our_own_are_skipped() {
     publish(&service, "42", &several).await;
     let order = settled(&service, "42").await;
     assert_eq!((&order["customer_id"], &order["metadata"]), (&Value::Null, &json!({"user_id": "5"})), "{order}");
+    // An order of this service that the store has lost is not placed again, with other prices, place and payment.
+    publish(&service, "own", &json!({"id": "own", "productId": "tea", "quantity": 1, "origin": "souk"})).await;
     // What cannot be sold goes to the dead letters and does not hold up later messages.
     for (id, bad) in [
         ("b1", json!({"id": "b1", "productId": "none", "quantity": 1})),
@@ -53,4 +55,19 @@ async fn an_order_of_another_program_is_placed_once_and_our_own_are_skipped() {
     publish(&service, "x-2", &json!({"id": "x-2", "productId": "cup", "quantity": 1})).await;
     settled(&service, "x-2").await;
     assert_eq!(service.orders().await.len(), 3, "our own orders on the same topic are not placed again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_older_than_the_bus_is_not_started() {
+    let service = TestService::open().await;
+    let admin = service.user(Role::Admin, &[]);
+    let tea = json!({"id": "o-1", "lines": [{"product_id": "tea", "quantity": 1}]});
+    assert_eq!(service.call("POST", "/api/orders", &admin, Some(tea)).await.0, 201);
+    let TestService { running, .. } = service;
+    let running = running.restart(|_| {}).await.expect("the same store");
+    let folder = tempfile::tempdir().expect("a folder");
+    let earlier = testkit::url(&folder, "earlier").await.expect("a database");
+    let refused = running.restart(|config| config.common.database_url = earlier).await.expect_err("an empty store");
+    let refused = format!("{refused:#}");
+    assert!(refused.contains("older than the bus") && refused.contains("o-1 on orders"), "{refused}");
 }

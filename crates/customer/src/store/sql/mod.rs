@@ -31,7 +31,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
 /// The SQL store.
 #[derive(Clone, Debug)]
 pub(crate) struct SqlStore {
-    pub(super) db: Db,
+    pub(crate) db: Db,
 }
 
 impl SqlStore {
