@@ -1,5 +1,5 @@
-//! The dialects as the clients of the older fleets know them: on their ports, in their words. One test a dialect, since they
-//! take fixed ports; run with `--test-threads 1`.
+//! The APIs of the older fleets (dialects), on the ports that their clients use. There is one test per dialect, since the ports are
+//! fixed; run with `--test-threads 1`.
 
 mod clash;
 mod crm;
@@ -7,6 +7,7 @@ mod event_prospect;
 mod ms_client;
 mod multi_magasins;
 mod quartet;
+mod withdrawals;
 
 use anyhow::{Result, ensure};
 use fleet_tests::Client;
@@ -17,12 +18,12 @@ fn port(port: u16) -> Client {
     Client::new(&format!("http://127.0.0.1:{port}"), None)
 }
 
-/// Whether an object has exactly these members, whatever their values.
-fn has_members(value: &Value, wanted: &[&str]) -> Result<()> {
+/// Checks that an object has exactly these members, with any values.
+fn has_members(value: &Value, expected: &[&str]) -> Result<()> {
     let mut found: Vec<&str> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    let mut wanted = wanted.to_vec();
+    let mut expected = expected.to_vec();
     found.sort_unstable();
-    wanted.sort_unstable();
-    ensure!(found == wanted, "members {found:?} instead of {wanted:?} in {value}");
+    expected.sort_unstable();
+    ensure!(found == expected, "members {found:?} instead of {expected:?} in {value}");
     Ok(())
 }

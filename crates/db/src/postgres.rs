@@ -37,6 +37,8 @@ pub(crate) fn open(url: &str, options: &Options) -> Result<(PgPool, Duration)> {
             ("statement_timeout", settings.statement_timeout_ms.to_string()),
             ("idle_in_transaction_session_timeout", IDLE_TIMEOUT_MS.to_string()),
             ("default_transaction_read_only", if options.read_only { "on" } else { "off" }.to_owned()),
+            // A commit that was answered must not be lost, whatever the role or database says.
+            ("synchronous_commit", "on".to_owned()),
             // Lets the server choose between generic and custom plans of the prepared statements.
             ("plan_cache_mode", "auto".to_owned()),
         ])

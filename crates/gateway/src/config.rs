@@ -57,6 +57,9 @@ pub struct Config {
     pub event_prospect_issuer: Vec<auth::TrustedIssuer>,
     /// The limit that `multi-magasins` names in the refusal of a payment above it; the provider decides; 500.
     pub multi_magasins_limit: f64,
+    /// Seconds within which the client of a dialect must get to know of its order, else the order service withdraws it; 60. At least as
+    /// long as a client waits for a response.
+    pub acknowledge_seconds: u64,
     /// Seconds between health checks of a replica; 5. An unreachable one is checked every second.
     pub health_seconds: u64,
 }
@@ -97,6 +100,7 @@ impl Default for Config {
             quartet_jwt_algorithm: JwtAlgorithm::Hs256,
             event_prospect_issuer: Vec::new(),
             multi_magasins_limit: 500.0,
+            acknowledge_seconds: 60,
             health_seconds: 5,
         }
     }

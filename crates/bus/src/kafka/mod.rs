@@ -113,7 +113,9 @@ impl Settings {
     /// The definition of a topic to create.
     fn new_topic<'a>(&self, name: &'a str, max_bytes: &'a str) -> NewTopic<'a> {
         let topic = NewTopic::new(name, self.partitions, TopicReplication::Fixed(self.replication));
-        let topic = topic.set(TOPIC_MAX_BYTES, max_bytes);
+        // A message that was acknowledged survives the loss of a broker, as far as there are replicas to spare.
+        let in_sync = if self.replication >= 3 { "2" } else { "1" };
+        let topic = topic.set(TOPIC_MAX_BYTES, max_bytes).set("min.insync.replicas", in_sync);
         // Dead letters are kept until an operator replays them.
         if name.ends_with(topology::DEAD_LETTER_SUFFIX) { topic.set("retention.ms", "-1") } else { topic }
     }

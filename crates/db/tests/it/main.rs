@@ -275,3 +275,19 @@ async fn an_unreachable_server_is_unavailable() {
     let error = db.ping().await.expect_err("is unreachable");
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
 }
+
+#[tokio::test]
+async fn a_commit_is_durable_although_the_database_says_otherwise() {
+    let (store, db) = fresh().await;
+    if !store.url.starts_with("postgres:") {
+        return;
+    }
+    let name = store.url.rsplit('/').next().and_then(|rest| rest.split('?').next()).expect("a name");
+    let mut tx = db.write().await.expect("begins");
+    query(format!("alter database {name} set synchronous_commit = off")).execute(&mut tx).await.expect("sets");
+    tx.commit().await.expect("commits");
+    let db = Db::open(&store.url, &Options::default(), None).await.expect("opens");
+    let row = query("select current_setting('synchronous_commit') as level");
+    let row = row.fetch_one(&mut db.read().await.expect("reads")).await.expect("reads");
+    assert_eq!(row.get::<String>("level").expect("a text"), "on");
+}

@@ -23,9 +23,6 @@ const POLL_PAUSE: Duration = Duration::from_millis(200);
 const RETRY_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(300) } else { Duration::from_secs(10) };
 /// Longest pause between two attempts to reach a service.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-/// How long an order waits for its acknowledgement: longer than its client can wait for the response. The order service withdraws it
-/// then, whatever became of this process.
-const ACKNOWLEDGE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Until when a request that starts now is repeated while a service is unreachable.
 pub(crate) fn retry_deadline() -> Instant {
@@ -50,7 +47,7 @@ pub(crate) async fn retry_while_unavailable<T, F: Future<Output = Result<T, ApiR
 
 /// An order that is withdrawn unless it is acknowledged. A client that disconnects or gets an error sends another order, so the first
 /// one must not stand. When this is dropped the order is withdrawn at once; if that fails, or this process dies, the order service
-/// withdraws it after [`ACKNOWLEDGE_WITHIN`].
+/// withdraws it after `acknowledge_seconds`.
 pub(crate) struct PendingOrder<'a> {
     api: &'a ApiClient,
     id: &'a OrderId,
@@ -62,7 +59,8 @@ pub(crate) struct PendingOrder<'a> {
 impl<'a> PendingOrder<'a> {
     /// An order that has not been sent yet.
     pub(crate) fn new(api: &'a ApiClient, id: &'a OrderId) -> Self {
-        let acknowledge_by = Timestamp::now().plus(ACKNOWLEDGE_WITHIN).to_string();
+        let within = Duration::from_secs(api.gateway.config.acknowledge_seconds);
+        let acknowledge_by = Timestamp::now().plus(within).to_string();
         Self { api, id, acknowledge_by, is_settled: false }
     }
 
