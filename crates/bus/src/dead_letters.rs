@@ -169,6 +169,12 @@ impl Bus {
     }
 }
 
+/// The letters of a log that were not replayed; other messages are passed over.
+pub(crate) fn unreplayed(found: impl Iterator<Item = (String, Message)>) -> Vec<DeadLetter> {
+    let letters = found.filter(|(_, message)| message.topic.ends_with(topology::DEAD_LETTER_SUFFIX));
+    parse_log(letters).into_iter().filter(|letter| !letter.replayed).collect()
+}
+
 /// Parses the letters and markers of a log.
 fn parse_log(found: impl Iterator<Item = (String, Message)>) -> Vec<DeadLetter> {
     let mut letters = Vec::new();

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 
 use commerce::Timestamp;
 
-use crate::{Bus, Embedded, Error, Message, Topology, address::Address, kafka};
+use crate::{Bus, DeadLetter, Embedded, Error, Message, Topology, address::Address, dead_letters, kafka};
 
 /// The messages that a broker stores.
 #[derive(Debug, Clone, Default)]
 pub struct Dump {
     /// Every message, those of one key in their order.
     pub messages: Vec<Message>,
+    /// The dead letters among them that were not replayed.
+    pub dead_letters: Vec<DeadLetter>,
     /// Topics whose old messages were deleted, each with the time since which it is complete.
     pub whole_since: HashMap<String, Timestamp>,
 }
@@ -23,7 +25,9 @@ impl Bus {
                 let (logged, pruned_before) = Embedded::dump(&path).await?;
                 let topics = Topology::SOUK.topics.iter().map(|topic| (*topic).to_owned());
                 let whole_since = pruned_before.map(|before| topics.map(|topic| (topic, before)).collect());
+                let positions = logged.iter().map(|logged| (logged.position.to_string(), logged.message.clone()));
                 Ok(Dump {
+                    dead_letters: dead_letters::unreplayed(positions),
                     messages: logged.into_iter().map(|logged| logged.message).collect(),
                     whole_since: whole_since.unwrap_or_default(),
                 })

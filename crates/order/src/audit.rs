@@ -23,6 +23,8 @@ pub struct OrderFact {
     pub payment_method: String,
     /// The total.
     pub total: Amount,
+    /// The sum of its lines and adjustments, in minor units.
+    pub sum: i64,
     /// Whether the order has pending work.
     pub open: bool,
     /// The end of its lease.
@@ -50,6 +52,8 @@ pub struct OrderFact {
 pub struct Facts {
     /// The orders.
     pub orders: Vec<OrderFact>,
+    /// The highest number of an order, and the last number that was given.
+    pub numbers: (i64, i64),
     /// The outbox.
     pub outbox: bus::outbox::OutboxDump,
     /// The summaries of sales, compared with the orders.
@@ -73,6 +77,8 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
             was_confirmed: order.states.iter().any(|s| s.state == crate::domain::SagaState::Confirmed),
             payment_method: order.payment.method.as_str().into(),
             total: order.total,
+            sum: order.lines.iter().map(|line| line.subtotal.minor()).sum::<i64>()
+                + order.adjustments.iter().map(|adjustment| adjustment.amount.minor()).sum::<i64>(),
             open: stored.work.is_some() || order.status == Status::Pending,
             lease_until: stored.lease.until,
             created_at: order.created_at,
@@ -93,9 +99,10 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     }
     let outbox = bus::outbox::dump(&mut tx).await?;
     let reports = crate::reports::compare_in(&mut tx).await?;
+    let numbers = store::numbers(&mut tx).await?;
     drop(tx);
     db.close().await;
-    Ok(Facts { orders, outbox, reports })
+    Ok(Facts { orders, numbers, outbox, reports })
 }
 
 #[derive(Debug, Default)]

@@ -11,6 +11,8 @@ const PAGE_SIZE: i64 = 1_000;
 pub struct Facts {
     /// Every payment, tombstones included.
     pub payments: Vec<PaymentFact>,
+    /// The highest number of a payment, and the last number that was given.
+    pub numbers: (i64, i64),
     /// The events in the outbox.
     pub outbox: bus::outbox::OutboxDump,
 }
@@ -38,6 +40,8 @@ pub struct PaymentFact {
     pub created_at: i64,
     /// The time of the last change, in microseconds since 1970.
     pub updated_at: i64,
+    /// How its amounts or status contradict its operations, if they do.
+    pub inconsistency: Option<String>,
 }
 
 /// Reads the facts from the store at this URL; the service need not run.
@@ -61,8 +65,10 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
             last_sequence: payment.sequence,
             created_at: payment.created_at.micros(),
             updated_at: payment.updated_at.micros(),
+            inconsistency: crate::domain::inconsistency(payment),
         }));
     }
+    facts.numbers = store::payments::numbers(&mut tx).await?;
     facts.outbox = bus::outbox::dump(&mut tx).await?;
     Ok(facts)
 }

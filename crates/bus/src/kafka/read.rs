@@ -13,7 +13,7 @@ use rdkafka::{
 };
 
 use super::{ClientObserver, Settings, TIMEOUT, consume::to_message};
-use crate::{Dump, Error, Message};
+use crate::{Dump, Error, Message, dead_letters};
 
 /// A message and its position.
 pub(crate) struct StoredMessage {
@@ -46,6 +46,9 @@ pub(crate) async fn tail(settings: &Settings, topics: Vec<String>, most: i64) ->
 pub(crate) async fn dump(settings: &Settings, topics: Vec<String>) -> Result<Dump, Error> {
     let mut dump = Dump::default();
     for (name, topic) in read_topics(settings, topics, i64::MAX).await? {
+        let position = |found: &StoredMessage| format!("{}/{}", found.partition, found.offset);
+        let positions = topic.messages.iter().map(|found| (position(found), found.message.clone()));
+        dump.dead_letters.extend(dead_letters::unreplayed(positions));
         dump.messages.extend(topic.messages.into_iter().map(|found| found.message));
         dump.whole_since.extend(topic.whole_since.map(|since| (name, since)));
     }

@@ -23,7 +23,7 @@ pub(crate) use idempotency_keys::{StoredResponse, find_key, put_key, put_key_wit
 pub(crate) use insert::{InsertOutcome, OrderInsert, insert_orders, insert_terminal};
 pub(crate) use leases::{Takeover, count_open_by_age, has_takeover, release_leases, renew, take_over};
 pub(crate) use order_row::line_id;
-pub(crate) use orders::{OrderFilter, all_orders, count, find, get, get_locked, list};
+pub(crate) use orders::{OrderFilter, all_orders, count, find, get, get_locked, list, numbers};
 pub(crate) use returns::{all_returns, find_return, insert_return, refunded, returns_of, set_refund};
 pub(crate) use updates::{
     OrderUpdate, ReadVersion, UpdateKind, amend, apply_updates, archive, set_payment_status, update,

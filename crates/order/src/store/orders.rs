@@ -108,3 +108,11 @@ pub(crate) async fn all_orders(tx: &mut Tx) -> Result<Vec<StoredOrder>> {
         all.extend(read_orders(tx, &found).await?);
     }
 }
+
+/// The highest number of an order, and the last number that was given, for the audit.
+pub(crate) async fn numbers(tx: &mut Tx) -> Result<(i64, i64)> {
+    let text =
+        "select coalesce((select max(number) from orders), 0) as highest, last from counters where kind = 'order'";
+    let row = query(text).fetch_one(tx).await?;
+    Ok((row.get("highest")?, row.get("last")?))
+}

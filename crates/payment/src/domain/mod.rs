@@ -8,4 +8,6 @@ pub(crate) use payment::{
     Action, Method, Op, Operation, OperationOutcome, OperationRequest, Payment, PaymentKind, PaymentStatus,
     RequestedAmount, Terms, earlier_provider_key,
 };
-pub(crate) use rules::{Decision, PaymentEvent, ProviderRequest, Resolution, decide, decide_recorded, record, resolve};
+pub(crate) use rules::{
+    Decision, PaymentEvent, ProviderRequest, Resolution, decide, decide_recorded, inconsistency, record, resolve,
+};

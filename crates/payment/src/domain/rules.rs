@@ -319,6 +319,32 @@ fn status_of(payment: &Payment) -> PaymentStatus {
     }
 }
 
+/// What contradicts in a stored payment: its amounts and status follow from its operations, and it is charged once.
+pub(crate) fn inconsistency(payment: &Payment) -> Option<String> {
+    let done = || payment.operations.iter().filter(|known| known.outcome == OperationOutcome::Done);
+    let charges = done().filter(|known| known.op == Op::Authorize).count();
+    if charges > 1 {
+        return Some(format!("charged {charges} times"));
+    }
+    let (mut captured, mut refunded) = (Amount::ZERO, Amount::ZERO);
+    for known in done() {
+        match known.op {
+            Op::Authorize if payment.capture => captured = payment.amount,
+            Op::Authorize => {}
+            Op::Capture => captured = known.amount,
+            Op::Void => refunded = captured,
+            Op::Refund => refunded = Amount::from_minor(refunded.minor() + known.amount.minor()),
+        }
+    }
+    if (captured, refunded) != (payment.captured, payment.refunded) {
+        let (kept, returned) = (payment.captured, payment.refunded);
+        return Some(format!("captured {kept}, refunded {returned}, its operations say {captured} and {refunded}"));
+    }
+    let status = status_of(payment);
+    (!payment.is_tombstone() && status != payment.status)
+        .then(|| format!("is {}, its operations say {}", payment.status.as_str(), status.as_str()))
+}
+
 fn mismatch(payment: &Payment, index: usize, action: &Action) -> Option<String> {
     let known = &payment.operations[index];
     let what = format!("{} {}", known.op.as_str(), known.op_id);

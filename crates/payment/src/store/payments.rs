@@ -162,7 +162,16 @@ pub(crate) async fn audit_page(tx: &mut Tx, after: &str, limit: i64) -> Result<V
         .bind(limit)
         .fetch_all(tx)
         .await?;
-    rows.iter().map(payment).collect()
+    with_operations(tx, &rows).await
+}
+
+/// The highest number of a payment, and the last number that was given.
+pub(crate) async fn numbers(tx: &mut Tx) -> Result<(i64, i64), Error> {
+    let row = db::query(
+        "select coalesce((select max(number) from payments), 0) as highest, value from counters where name = 'payment'",
+    );
+    let row = row.fetch_one(tx).await?;
+    Ok((row.get("highest")?, row.get("value")?))
 }
 
 async fn with_operations(tx: &mut Tx, rows: &[Row]) -> Result<Vec<Payment>, Error> {

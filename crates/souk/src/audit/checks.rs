@@ -20,6 +20,10 @@ pub(crate) fn all(facts: &Facts) -> Vec<Check> {
         transit_is_what_left_and_has_not_come(facts),
         reserved_is_what_is_held(facts),
         reports_equal_the_orders(facts),
+        totals_are_sums(facts),
+        payments_follow_their_operations(facts),
+        sales_in_the_ledger_are_those_of_orders(facts),
+        numbers_are_given_once(facts),
     ]
 }
 
@@ -179,6 +183,70 @@ fn goods_of(facts: &Facts, order: &OrderFact) -> Option<String> {
         order.restocked.iter().map(|(product, quantity)| (product.as_str(), *quantity)).collect();
     (back != returned)
         .then(|| format!("order {}: {returned:?} were returned, but the stock service restocked {back:?}", order.id))
+}
+
+/// The total of an order is what it is made of, and the goods come from its place.
+fn totals_are_sums(facts: &Facts) -> Check {
+    let mut check = Check::new("an order's total = its lines + its adjustments, and its goods are of its place");
+    for order in facts.orders.values() {
+        let (total, sum) = (order.total.minor(), order.sum);
+        check.saw((total != sum).then(|| {
+            format!("order {}: its total is {total}, its lines and adjustments make {sum} (minor units)", order.id)
+        }));
+        let place = facts.reservations.get(&order.id).and_then(|reservation| reservation.place_id.as_ref());
+        check.fail(
+            place
+                .filter(|place| **place != order.place_id)
+                .map(|place| format!("order {}: sold at {}, its goods are of {place}", order.id, order.place_id)),
+        );
+    }
+    check
+}
+
+fn payments_follow_their_operations(facts: &Facts) -> Check {
+    let mut check = Check::new("a payment's amounts and status follow from its operations, and it is charged once");
+    for payment in facts.payments.values() {
+        let wrong = payment.inconsistency.as_ref();
+        check.saw(wrong.map(|wrong| format!("payment of {}: {wrong}", payment.order_id)));
+    }
+    check
+}
+
+/// What the ledger says was sold and put back is what reservations say, so that nothing is sold twice or to nobody.
+fn sales_in_the_ledger_are_those_of_orders(facts: &Facts) -> Check {
+    let mut check = Check::new("sold and returned in the ledger = committed reservations");
+    let mut sold: HashMap<(&str, &str), (i64, i64)> = HashMap::new();
+    for reservation in facts.reservations.values().filter(|reservation| reservation.state == "committed") {
+        let place = reservation.place_id.as_deref().unwrap_or_default();
+        for line in &reservation.lines {
+            let (quantity, restocked) = sold.entry((line.product_id.as_str(), place)).or_default();
+            (*quantity, *restocked) = (*quantity + line.quantity, *restocked + line.restocked);
+        }
+    }
+    for level in &facts.levels {
+        let orders = sold.remove(&(level.product_id.as_str(), level.place_id.as_str())).unwrap_or_default();
+        let ledger = (level.sold, level.restocked);
+        check.saw((ledger != orders).then(|| {
+            format!(
+                "{} at {}: the ledger says {} sold and {} returned, the reservations {} and {}",
+                level.product_id, level.place_id, ledger.0, ledger.1, orders.0, orders.1
+            )
+        }));
+    }
+    for ((product, place), (pieces, _)) in sold {
+        check.fail(
+            (pieces != 0).then(|| format!("{pieces} of {product} were sold at {place}, which has no level of it")),
+        );
+    }
+    check
+}
+
+fn numbers_are_given_once(facts: &Facts) -> Check {
+    let mut check = Check::new("no number of an order or payment is given twice");
+    for (kind, (highest, last)) in facts.numbers {
+        check.saw((highest > last).then(|| format!("{kind} {highest} exists, and {last} was the last number given")));
+    }
+    check
 }
 
 fn reservations_belong_to_orders(facts: &Facts) -> Check {

@@ -38,6 +38,8 @@ pub(crate) fn all(facts: &Facts) -> Vec<Check> {
         notifications_follow(facts),
         order_events_match_states(facts),
         prospects_have_activities(facts),
+        dead_letters_are_replayed(facts),
+        stock_is_not_ahead(facts),
     ]
 }
 
@@ -95,11 +97,13 @@ fn published_events_are_on_the_bus(facts: &Facts) -> Check {
     };
     // The first and the last of each.
     let mut published: BTreeMap<Subject<'_>, (i64, i64)> = BTreeMap::new();
+    let mut payloads: BTreeMap<(&str, &str, i64), &String> = BTreeMap::new();
     for message in &log.messages {
         // A dead letter that was brought back may be older than what stands around it.
         let Ok(envelope) = serde_json::from_str::<Envelope>(&message.payload) else { continue };
         let (Some(sequence), false) = (envelope.sequence, envelope.replay || envelope.is_foreign()) else { continue };
         let (topic, key) = (message.topic.as_str(), message.key.as_str());
+        payloads.entry((topic, key, sequence)).or_insert(&message.payload);
         let begins = if log.whole_since.contains_key(topic) { sequence } else { 1 };
         let (_, last) = published.entry((topic, key)).or_insert((begins, begins - 1));
         check
@@ -115,6 +119,14 @@ fn published_events_are_on_the_bus(facts: &Facts) -> Check {
             }));
             continue;
         }
+        let on_bus = payloads.get(&(event.topic.as_str(), event.subject.as_str(), event.sequence));
+        // Personal data is removed from the outbox; the bus forgets it by itself.
+        if let (Some(payload), "orders" | "payments" | "stock" | "products") = (on_bus, event.topic.as_str())
+            && **payload != event.payload
+        {
+            let (topic, subject, sequence) = (&event.topic, &event.subject, event.sequence);
+            check.fail(Some(format!("{topic} {subject}: event {sequence} on the bus is not as the outbox has it")));
+        }
         let there = published
             .get(&(event.topic.as_str(), event.subject.as_str()))
             .is_some_and(|(first, last)| (*first..=*last).contains(&event.sequence));
@@ -122,6 +134,33 @@ fn published_events_are_on_the_bus(facts: &Facts) -> Check {
         check.saw(
             (!there && !gone)
                 .then(|| format!("{} {}: event {} is not on the bus", event.topic, event.subject, event.sequence)),
+        );
+    }
+    check
+}
+
+/// What a service could not handle was replayed.
+fn dead_letters_are_replayed(facts: &Facts) -> Check {
+    let mut check = Check::new("dead letters were replayed");
+    let Some(log) = &facts.log else {
+        return check.left_out("this broker keeps no log");
+    };
+    for letter in &log.dead_letters {
+        let id = letter.id.as_deref().unwrap_or("no event");
+        check.saw(Some(format!("{} {} ({id}) for {}: {}", letter.topic, letter.key, letter.group, letter.reason)));
+    }
+    check
+}
+
+/// The stock service has consumed no event of an order that was never published.
+fn stock_is_not_ahead(facts: &Facts) -> Check {
+    let mut check = Check::new("the stock service has consumed only what orders published");
+    for ((topic, subject), consumed) in facts.stock_inbox.last.iter().filter(|((topic, _), _)| topic == "orders") {
+        let last = facts.aggregates.get(&(topic.clone(), subject.clone())).map_or(0, |aggregate| aggregate.last);
+        let young = facts.running && facts.orders.get(subject).is_none_or(|order| facts.is_young(order.updated_at));
+        check.saw(
+            (*consumed > last && !young)
+                .then(|| format!("order {subject}: event {consumed} was consumed, the last one is {last}")),
         );
     }
     check

@@ -33,6 +33,8 @@ pub(crate) struct Facts {
     /// When the reading began.
     pub(crate) now: Timestamp,
     pub(crate) orders: BTreeMap<String, order::audit::OrderFact>,
+    /// Of orders and of payments: the highest number, and the last one that was given.
+    pub(crate) numbers: [(&'static str, (i64, i64)); 2],
     /// The summaries of sales beside the orders.
     pub(crate) reports: order::reports::SalesComparison,
     pub(crate) payments: BTreeMap<String, payment::PaymentFact>,
@@ -102,6 +104,7 @@ impl Facts {
         Ok(Self {
             running,
             now,
+            numbers: [("order", orders.numbers), ("payment", payments.numbers)],
             reports: orders.reports,
             orders: orders.orders.into_iter().map(|order| (order.id.clone(), order)).collect(),
             payments: payments.payments.into_iter().map(|payment| (payment.order_id.clone(), payment)).collect(),

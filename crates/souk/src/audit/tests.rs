@@ -12,7 +12,7 @@ use order::audit::OrderFact;
 use serde_json::json;
 
 use super::{
-    Check, events,
+    Check, checks, events,
     facts::{Aggregate, Facts},
 };
 
@@ -42,6 +42,7 @@ fn order(id: &str) -> OrderFact {
         was_confirmed: true,
         payment_method: "card".into(),
         total: Amount::from_minor(100),
+        sum: 100,
         open: false,
         lease_until: at(1),
         created_at: at(1),
@@ -56,7 +57,7 @@ fn order(id: &str) -> OrderFact {
 }
 
 /// An order with its four events, one a day, all of them published and on the bus.
-fn house() -> Facts {
+fn clean() -> Facts {
     let order = order("o1");
     let events: Vec<OutboxEvent> = (1..).zip(KINDS).map(|(sequence, kind)| event("o1", sequence, kind)).collect();
     let message = |event: &OutboxEvent| Message {
@@ -71,6 +72,7 @@ fn house() -> Facts {
         running: false,
         now: at(20),
         orders: BTreeMap::from([(order.id.clone(), order)]),
+        numbers: [("order", (1, 1)), ("payment", (0, 0))],
         reports: order::reports::SalesComparison { rows: 0, added: 0, differences: Vec::new() },
         payments: BTreeMap::new(),
         levels: Vec::new(),
@@ -82,7 +84,7 @@ fn house() -> Facts {
         notification_inbox: InboxDump::default(),
         outboxes: BTreeMap::from([("orders", OutboxDump { events, pruned_before: None })]),
         aggregates: BTreeMap::from([(("orders".into(), "o1".into()), aggregate)]),
-        log: Some(Dump { messages, whole_since: HashMap::new() }),
+        log: Some(Dump { messages, ..Dump::default() }),
     }
 }
 
@@ -101,17 +103,17 @@ fn failing(facts: &Facts) -> Vec<usize> {
 }
 
 #[test]
-fn a_house_in_order_is_clean() {
-    assert!(failing(&house()).is_empty());
+fn facts_in_order_are_clean() {
+    assert!(failing(&clean()).is_empty());
 }
 
 #[test]
 fn an_event_that_is_lost_is_found_wherever_it_was() {
     for lost in 0..4 {
-        let mut facts = house();
+        let mut facts = clean();
         outbox(&mut facts).events.remove(lost);
         assert!(failing(&facts).contains(&CHANGES), "the outbox lost event {}", lost + 1);
-        let mut facts = house();
+        let mut facts = clean();
         log(&mut facts).messages.remove(lost);
         assert_eq!(failing(&facts), [BUS], "the bus lost event {}", lost + 1);
     }
@@ -120,14 +122,14 @@ fn an_event_that_is_lost_is_found_wherever_it_was() {
 #[test]
 fn old_events_may_be_forgotten_and_only_the_oldest() {
     for gone in 1..=4 {
-        let mut facts = house();
+        let mut facts = clean();
         outbox(&mut facts).events.drain(..gone);
         assert!(failing(&facts).contains(&CHANGES), "nothing was ever forgotten, and {gone} are gone");
         outbox(&mut facts).pruned_before = Some(at(5));
         assert!(failing(&facts).is_empty(), "{gone} were forgotten");
     }
     for lost in 1..4 {
-        let mut facts = house();
+        let mut facts = clean();
         outbox(&mut facts).pruned_before = Some(at(5));
         outbox(&mut facts).events.remove(lost);
         assert!(failing(&facts).contains(&CHANGES), "event {} is lost among those that are kept", lost + 1);
@@ -136,11 +138,11 @@ fn old_events_may_be_forgotten_and_only_the_oldest() {
 
 #[test]
 fn what_came_after_what_was_forgotten_must_be_there() {
-    let mut facts = house();
+    let mut facts = clean();
     outbox(&mut facts).pruned_before = Some(at(1));
     outbox(&mut facts).events.remove(0);
     assert_eq!(failing(&facts), [CHANGES, STATES], "the order is younger than what was forgotten");
-    let mut facts = house();
+    let mut facts = clean();
     outbox(&mut facts).pruned_before = Some(at(3));
     outbox(&mut facts).events.clear();
     assert_eq!(failing(&facts), [CHANGES, STATES], "its last event is younger than that");
@@ -148,11 +150,13 @@ fn what_came_after_what_was_forgotten_must_be_there() {
 
 #[test]
 fn a_cancelled_order_has_its_event_unless_all_are_pruned() {
-    let mut facts = house();
+    let mut facts = clean();
     let order = facts.orders.get_mut("o1").expect("the order");
     (order.status, order.last_sequence) = ("cancelled".into(), 4);
     assert_eq!(failing(&facts), [STATES]);
-    outbox(&mut facts).events[3] = event("o1", 4, "souk.order.cancelled");
+    let cancelled = event("o1", 4, "souk.order.cancelled");
+    log(&mut facts).messages[3].payload.clone_from(&cancelled.payload);
+    outbox(&mut facts).events[3] = cancelled;
     assert!(failing(&facts).is_empty());
     outbox(&mut facts).pruned_before = Some(at(5));
     outbox(&mut facts).events.drain(..3);
@@ -163,14 +167,14 @@ fn a_cancelled_order_has_its_event_unless_all_are_pruned() {
 
 #[test]
 fn a_bus_may_have_forgotten_what_is_older_than_what_it_has() {
-    let mut facts = house();
+    let mut facts = clean();
     log(&mut facts).messages.drain(..2);
     assert_eq!(failing(&facts), [BUS]);
     log(&mut facts).whole_since.insert("orders".into(), at(3));
     assert!(failing(&facts).is_empty());
     log(&mut facts).messages.remove(0);
     assert_eq!(failing(&facts), [BUS], "event 3 is not older");
-    let mut facts = house();
+    let mut facts = clean();
     log(&mut facts).whole_since.insert("orders".into(), at(1));
     log(&mut facts).messages.remove(2);
     assert_eq!(failing(&facts), [BUS], "a gap is a gap");
@@ -178,7 +182,7 @@ fn a_bus_may_have_forgotten_what_is_older_than_what_it_has() {
 
 #[test]
 fn a_dead_letter_that_was_brought_back_is_no_gap() {
-    let mut facts = house();
+    let mut facts = clean();
     let mut again = log(&mut facts).messages[1].clone();
     let mut event: serde_json::Value = serde_json::from_str(&again.payload).expect("an event");
     event["replay"] = json!(true);
@@ -196,7 +200,7 @@ fn only_a_released_reservation_is_forgotten_while_its_events_are_not() {
         facts.outboxes.insert("stock", OutboxDump { events: vec![event], pruned_before: None });
         facts.log = None;
     };
-    let mut facts = house();
+    let mut facts = clean();
     of_stock(&mut facts, "o9");
     assert_eq!(failing(&facts), [CHANGES]);
     facts.released_before = Some(at(1));
@@ -209,7 +213,7 @@ fn only_a_released_reservation_is_forgotten_while_its_events_are_not() {
 
 #[test]
 fn events_pruned_from_the_inbox_of_stock_count_as_consumed() {
-    let mut facts = house();
+    let mut facts = clean();
     assert!(!facts.stock_is_behind(&order("o1")));
     facts.stock_inbox.last.clear();
     assert!(facts.stock_is_behind(&order("o1")));
@@ -221,7 +225,7 @@ fn events_pruned_from_the_inbox_of_stock_count_as_consumed() {
 
 #[test]
 fn events_published_during_the_audit_are_pending() {
-    let mut facts = house();
+    let mut facts = clean();
     outbox(&mut facts).events.push(OutboxEvent {
         created_at: at(21),
         published: false,
@@ -234,7 +238,7 @@ fn events_published_during_the_audit_are_pending() {
 
 #[test]
 fn a_word_about_a_prospect_that_made_no_activity_is_found_on_a_running_fleet() {
-    let mut facts = house();
+    let mut facts = clean();
     let kind = "souk.prospect.created";
     let payload = json!({"type": kind, "id": "e1", "source": "/souk/customer", "sequence": 1}).to_string();
     let (topic, subject) = ("prospect-events".to_owned(), "p1".to_owned());
@@ -254,4 +258,103 @@ fn a_word_about_a_prospect_that_made_no_activity_is_found_on_a_running_fleet() {
     assert_eq!(failing(&facts), [ACTIVITIES]);
     facts.activities.extend(customer::activity_of(kind, "e1"));
     assert!(failing(&facts).is_empty());
+}
+
+/// The names of the checks that fail.
+fn found(facts: &Facts) -> Vec<&'static str> {
+    let all = checks::all(facts).into_iter().chain(events::all(facts));
+    all.filter(|check| !check.ok).map(|check| check.name).collect()
+}
+
+/// The order with its goods sold and its payment captured, in stores that agree.
+fn sold() -> Facts {
+    let mut facts = clean();
+    let order = facts.orders.get_mut("o1").expect("the order");
+    order.goods = BTreeMap::from([("tea".into(), 2)]);
+    let line = stock::LineFact { product_id: "tea".into(), quantity: 2, restocked: 0 };
+    let reservation = stock::ReservationFact {
+        order_id: "o1".into(),
+        place_id: Some("logistics".into()),
+        state: "committed",
+        lines: vec![line],
+        last_sequence: 0,
+        created_at: 0,
+        updated_at: 0,
+    };
+    facts.reservations = BTreeMap::from([("o1".into(), reservation)]);
+    facts.levels = vec![stock::LevelFact {
+        product_id: "tea".into(),
+        place_id: "logistics".into(),
+        on_hand: 8,
+        reserved: 0,
+        adjusted: 10,
+        sold: 2,
+        restocked: 0,
+        sent: 0,
+        received: 0,
+        last_sequence: 0,
+    }];
+    let payment = payment::PaymentFact {
+        order_id: "o1".into(),
+        kind: "order",
+        amount: 100,
+        captured: 100,
+        refunded: 0,
+        method: "card",
+        status: "captured",
+        last_sequence: 0,
+        created_at: 0,
+        updated_at: 0,
+        inconsistency: None,
+    };
+    facts.payments = BTreeMap::from([("o1".into(), payment)]);
+    facts
+}
+
+#[test]
+fn what_contradicts_an_order_in_another_store_is_found() {
+    type Plant = fn(&mut Facts);
+    assert_eq!(found(&sold()), [""; 0]);
+    let plants: [(Plant, &str); 8] = [
+        (
+            |facts| {
+                // Total and payment altered together, against the lines.
+                facts.orders.get_mut("o1").expect("the order").total = Amount::from_minor(50);
+                let payment = facts.payments.get_mut("o1").expect("the payment");
+                (payment.amount, payment.captured) = (50, 50);
+            },
+            "an order's total = its lines + its adjustments, and its goods are of its place",
+        ),
+        (
+            |facts| facts.orders.get_mut("o1").expect("the order").place_id = "s1".into(),
+            "an order's total = its lines + its adjustments, and its goods are of its place",
+        ),
+        (
+            |facts| facts.payments.get_mut("o1").expect("the payment").inconsistency = Some("charged 2 times".into()),
+            "a payment's amounts and status follow from its operations, and it is charged once",
+        ),
+        (
+            // A doubled sale, with the goods gone.
+            |facts| (facts.levels[0].sold, facts.levels[0].on_hand) = (4, 6),
+            "sold and returned in the ledger = committed reservations",
+        ),
+        (|facts| facts.numbers[0].1 = (2, 1), "no number of an order or payment is given twice"),
+        (
+            |facts| log(facts).messages[1].payload = log(facts).messages[1].payload.replace("confirmed", "cancelled"),
+            "events are on the bus in order, without gaps",
+        ),
+        (
+            |facts| facts.stock_inbox.last.extend([(("orders".into(), "o1".into()), 9)]),
+            "the stock service has consumed only what orders published",
+        ),
+        (
+            |facts| facts.orders.get_mut("o1").expect("the order").restocked = BTreeMap::from([("tea".into(), 1)]),
+            "confirmed orders have their goods, cancelled orders hold none",
+        ),
+    ];
+    for (plant, check) in plants {
+        let mut facts = sold();
+        plant(&mut facts);
+        assert!(found(&facts).contains(&check), "{check}: {:?}", found(&facts));
+    }
 }
