@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The saga of the dialect multi-magasins (POST :8002/saga/commande/) beside the house's own POST /api/orders: the same order of
-# the same fleet by the same clients, one after the other.
+# Compares the saga of the dialect multi-magasins (POST :8002/saga/commande/) with the native POST /api/orders: the same order on
+# the same fleet from the same clients, one run after the other.
 #
-#   tests/bench/dialects.sh [SECONDS [CLIENTS...]]     10 seconds each for 1, 8 and 32 clients by default
+#   tests/bench/dialects.sh [SECONDS [CLIENTS...]]     default: 10 seconds each for 1, 8 and 32 clients
 #
-# The fleet is one process of target/release/souk (or $SOUK) on a temporary folder, on loopback; the dialect has its own ports.
-# Orders a second, milliseconds, and the resident memory of the fleet after each run. Both share this machine's cores with their
-# clients. A process of the older fleet can be measured in the same way: burst takes any URL.
+# The fleet is one process of target/release/souk (or $SOUK) on a temporary folder, on loopback; the dialect has its fixed ports.
+# Prints orders per second, latencies in milliseconds, and the resident memory of the fleet after each run. The fleet shares the
+# cores of this machine with the clients. A process of the older fleet can be measured in the same way: burst takes any URL.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -37,7 +37,7 @@ gateway=$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["gate
 token=$("$souk" token --data "$folder/data")
 memory() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$fleet/status"; }
 
-# More than can be sold meanwhile; product 3 costs 30.00, so that no order is above the limit of 500.00.
+# More stock than the benchmark can sell; product 3 costs 30.00, so that no order exceeds the limit of 500.00.
 curl -sf -o "$folder/stocked" "$gateway/api/stock/adjustments" -H "Authorization: Bearer $token" -H 'Content-Type: application/json' \
   -d '{"product_id": "3", "place_id": "en-ligne", "delta": 1000000, "reason": "bench"}'
 

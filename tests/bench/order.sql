@@ -1,4 +1,4 @@
--- What one order costs a shop that writes it by hand: its row, its line and the row that tells of it, in one commit.
+-- The minimum writes of one order: its row, its line and its outbox row, in one commit.
 \set id random(1, 1000000000000)
 begin;
 insert into bench_orders (customer_id, state, total, body) values (:id, 'CONFIRMED', 100, repeat('x', 600));

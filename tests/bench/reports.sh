@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# How long reports take over many orders, beside sums by hand over the orders themselves, which must be equal.
+# Measures reports over many orders, and compares each with the equivalent query over the orders, which must return the same rows.
 #
-#   tests/bench/reports.sh [COUNT]     1,000,000 made-up orders of three years, once on SQLite and once on PostgreSQL
+#   tests/bench/reports.sh [COUNT]     default: 1,000,000 generated orders of three years, once on SQLite and once on PostgreSQL
 #
-# The fleet is one process of target/release/souk. Each report is asked for ten times by HTTP at the order service; what is
-# shown is the middle and the slowest of them, and none may take 100 ms.
+# The fleet is one process of target/release/souk. Each report is requested ten times over HTTP from the order service; the script
+# prints the median and the maximum of the times, which must be below 100 ms.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
@@ -57,21 +57,21 @@ url, fleet, token = sys.argv[1:]
 address = urllib.parse.urlparse(json.load(open(fleet))["services"]["order"])
 service = http.client.HTTPConnection(address.hostname, address.port)
 
-def ask(path):
+def request(path):
     begun = time.monotonic()
     service.request("GET", path, headers={"Authorization": "Bearer " + token})
-    answer = service.getresponse()
-    body = answer.read()
+    response = service.getresponse()
+    body = response.read()
     took = (time.monotonic() - begun) * 1000
-    assert answer.status == 200, body
+    assert response.status == 200, body
     return took, json.loads(body)
 
 if url.startswith("sqlite:"):
     base = sqlite3.connect(url.removeprefix("sqlite:"))
-    def by_hand(sql):
+    def direct_query(sql):
         return [tuple(row) for row in base.execute(sql)]
 else:
-    def by_hand(sql):
+    def direct_query(sql):
         out = subprocess.run(["psql", "-qAt", "-F", "\t", url, "-c", sql], check=True, capture_output=True, text=True).stdout
         return [tuple(int(cell) if cell.lstrip("-").isdigit() else cell for cell in line.split("\t")) for line in out.splitlines()]
 
@@ -97,7 +97,7 @@ def cells(rows, *names):
     return sorted(tuple(row[name] for name in names) + (row["orders"], row["quantity"], round(row["revenue"] * 100)) for row in rows)
 
 failed = False
-print(f"{'report':44} {'middle':>9} {'slowest':>9} {'by hand':>10}  {'rows':>6}  equal")
+print(f"{'report':44} {'median':>9} {'maximum':>9} {'direct':>10}  {'rows':>6}  equal")
 for title, (first, last) in ranges.items():
     begin, end = (first - epoch).days * 86400000000, ((last - epoch).days + 1) * 86400000000
     where = f"placed_at >= {begin} and placed_at < {end}"
@@ -121,18 +121,18 @@ for title, (first, last) in ranges.items():
         (f"trends by month, {title}", f"trends?by=month&{span}", whole("place_id, day", where), grouped, ["day", "place_id"]),
     ]
     for name, path, sql, shape, keys in cases:
-        answers = [ask("/api/reports/" + path) for _ in range(10)]
-        took = sorted(took for took, _ in answers)
+        responses = [request("/api/reports/" + path) for _ in range(10)]
+        took = sorted(took for took, _ in responses)
         begun = time.monotonic()
-        rows = by_hand(sql)
-        hand = (time.monotonic() - begun) * 1000
-        mine, theirs = cells(answers[0][1]["rows"], *keys), shape(rows)
+        rows = direct_query(sql)
+        direct = (time.monotonic() - begun) * 1000
+        mine, theirs = cells(responses[0][1]["rows"], *keys), shape(rows)
         equal = [tuple(row) for row in theirs] == mine
         wrong = not equal or took[-1] >= 100
         failed |= wrong
-        print(f"{name:44} {took[5]:6.1f} ms {took[-1]:6.1f} ms {hand:7.0f} ms  {len(mine):6}  {'yes' if equal else 'NO'}{'   <-- FAILED' if wrong else ''}")
+        print(f"{name:44} {took[5]:6.1f} ms {took[-1]:6.1f} ms {direct:7.0f} ms  {len(mine):6}  {'yes' if equal else 'NO'}{'   <-- FAILED' if wrong else ''}")
 for name in ["shortages", "overstock"]:
-    took = sorted(ask("/api/reports/" + name)[0] for _ in range(10))
+    took = sorted(request("/api/reports/" + name)[0] for _ in range(10))
     failed |= took[-1] >= 100
     print(f"{name:44} {took[5]:6.1f} ms {took[-1]:6.1f} ms")
 sys.exit(failed)

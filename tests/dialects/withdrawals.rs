@@ -1,4 +1,4 @@
-//! Orders of which their client is told that they failed, or of whose end it never hears: it sends them again, so they must not stand.
+//! Orders whose client gets an error or no response: the client repeats them, so the first attempt must be withdrawn.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ fn order() -> Value {
     json!({"produits": [{"produit_id": 1, "quantite": 1}]})
 }
 
-/// Waits until each order is confirmed or cancelled, and no withdrawal is due; returns how many are confirmed.
-async fn confirmed(admin: &Client) -> Result<usize> {
+/// Waits until each order is confirmed or cancelled and no withdrawal is due; returns the number of confirmed orders.
+async fn count_confirmed(admin: &Client) -> Result<usize> {
     tokio::time::sleep(Duration::from_secs(8)).await;
     eventually("every order has ended", || async {
         let page = admin.get("/api/orders?limit=100").await?.expect(200)?;
@@ -35,34 +35,37 @@ async fn confirmed(admin: &Client) -> Result<usize> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gateway_that_dies_leaves_no_order_that_its_client_sends_again() -> Result<()> {
+async fn a_killed_gateway_leaves_no_order_that_its_client_repeats() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut fleet = Processes::start(folder.path(), Stores::embedded(), &ENV, &[]).await?;
     let admin = fleet.client("admin").await?;
 
-    // Killed during a checkout.
+    // The gateway is killed during a checkout.
     let first = tokio::spawn(async move { port(8002).post("/saga/commande", &order()).await });
     tokio::time::sleep(Duration::from_millis(700)).await;
     fleet.kill("gateway", 0).await?;
-    ensure!(first.await?.is_err(), "it was killed before it could answer");
+    ensure!(first.await?.is_err(), "the gateway responded before it was killed");
     fleet.run("gateway", 0)?;
     fleet.wait_until_ready("gateway", 0).await?;
     let again = port(8002).post("/saga/commande", &order()).await?.expect(200)?;
     ensure!(again["status"] == "ok", "{again}");
-    ensure!(confirmed(&admin).await? == 1, "the first order stands beside the second");
+    ensure!(count_confirmed(&admin).await? == 1, "the first order is not withdrawn");
 
-    // Stopped while the order service is paused: the client is told that there is no order, which comes afterwards.
+    // The gateway is stopped while the order service is paused: the client gets an error, and the order is placed afterwards.
     fleet.signal("order", 0, "STOP").await?;
-    let told = tokio::spawn(async move { port(8002).post("/saga/commande", &order()).await });
+    let request = tokio::spawn(async move { port(8002).post("/saga/commande", &order()).await });
     tokio::time::sleep(Duration::from_secs(1)).await;
     fleet.signal("gateway", 0, "TERM").await?;
-    let told = told.await?;
-    ensure!(!told.is_ok_and(|told| told.text().contains("\"ok\"")), "it cannot know of an order");
+    let response = request.await?;
+    ensure!(
+        !response.is_ok_and(|response| response.text().contains("\"ok\"")),
+        "a success while the order service was paused"
+    );
     fleet.signal("order", 0, "CONT").await?;
     fleet.kill("gateway", 0).await.ok();
     fleet.run("gateway", 0)?;
     fleet.wait_until_ready("gateway", 0).await?;
-    ensure!(confirmed(&admin).await? == 1, "an order stands of which its client was told that it failed");
+    ensure!(count_confirmed(&admin).await? == 1, "an order is not withdrawn although its client got an error");
     fleet.terminate().await?;
     let found = audit(folder.path()).await?;
     ensure!(found.is_clean(), "{:#}", found.report);

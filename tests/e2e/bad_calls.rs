@@ -1,4 +1,4 @@
-//! What cannot be taken over GraphQL and gRPC: the right code, nothing written.
+//! Invalid requests over GraphQL and gRPC get the right error code, and change nothing.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use auth::InternalKey;
 use bytes::Bytes;
 use chassis::Secret;
-use fleet_tests::{Fleet, drained};
+use fleet_tests::{Fleet, drain_and_audit};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{client::legacy, rt::TokioExecutor};
 use proto::{
@@ -45,10 +45,10 @@ async fn graphql_refuses_with_a_code() -> Result<()> {
         ("mutation{updateProduct(id:\"no-such\",price:1){id}}", "NOT_FOUND"),
         ("mutation{deleteProduct(id:\"no-such\"){id}}", "NOT_FOUND"),
     ] {
-        let answer = admin.post("/graphql", &json!({"query": query})).await?.expect(200)?;
-        let told = &answer["errors"][0]["extensions"]["code"];
-        let shown: String = query.chars().take(60).collect();
-        ensure!(told == code, "{shown}: {answer}");
+        let response = admin.post("/graphql", &json!({"query": query})).await?.expect(200)?;
+        let found = &response["errors"][0]["extensions"]["code"];
+        let excerpt: String = query.chars().take(60).collect();
+        ensure!(found == code, "{excerpt}: {response}");
     }
     for body in [json!({}), json!({"query": 7}), json!([]), json!({"query": "{products{id}}", "variables": 7})] {
         admin.post("/graphql", &body).await?.problem(400)?;
@@ -57,13 +57,13 @@ async fn graphql_refuses_with_a_code() -> Result<()> {
     Ok(())
 }
 
-/// A token as services give each other.
-fn internal(fleet: &Fleet) -> Result<String> {
+/// An internal token, as services use it among each other.
+fn internal_token(fleet: &Fleet) -> Result<String> {
     let key = std::fs::read_to_string(fleet.data().join("internal.key"))?;
     Ok(InternalKey::parse(&Secret::new(key))?.mint("test")?)
 }
 
-fn called<T>(message: T, token: &str) -> Result<Request<T>> {
+fn request_with_token<T>(message: T, token: &str) -> Result<Request<T>> {
     let mut request = Request::new(message);
     request.set_timeout(Duration::from_secs(10));
     if !token.is_empty() {
@@ -72,7 +72,7 @@ fn called<T>(message: T, token: &str) -> Result<Request<T>> {
     Ok(request)
 }
 
-fn lines(order: &str, place: &str, product: &str, quantity: u32) -> stock::ReserveRequest {
+fn reserve_request(order: &str, place: &str, product: &str, quantity: u32) -> stock::ReserveRequest {
     let lines = vec![stock::Line { product_id: product.into(), quantity }];
     stock::ReserveRequest { orders: vec![stock::OrderLines { order_id: order.into(), place_id: place.into(), lines }] }
 }
@@ -83,39 +83,41 @@ async fn grpc_of_stock_refuses_with_a_status_or_an_outcome() -> Result<()> {
     let fleet = Fleet::start(folder.path()).await?;
     let admin = fleet.client("admin");
     let before = counts(&admin).await?;
-    let service = internal(&fleet)?;
-    let mut goods = stock::stock_client::StockClient::connect(fleet.grpc("stock")).await?;
-    let mut money = payment::payments_client::PaymentsClient::connect(fleet.grpc("payment")).await?;
-    let (clerk, customer) = (fleet.client("manager"), fleet.client("customer"));
+    let token = internal_token(&fleet)?;
+    let mut stock_client = stock::stock_client::StockClient::connect(fleet.grpc("stock")).await?;
+    let mut payment_client = payment::payments_client::PaymentsClient::connect(fleet.grpc("payment")).await?;
+    let (manager, customer) = (fleet.client("manager"), fleet.client("customer"));
     for (token, code) in [
         ("", Code::Unauthenticated),
         ("abc", Code::Unauthenticated),
         (customer.token(), Code::PermissionDenied),
-        (clerk.token(), Code::PermissionDenied),
+        (manager.token(), Code::PermissionDenied),
         (admin.token(), Code::PermissionDenied),
     ] {
-        let refused =
-            goods.reserve(called(lines("o", "logistics", "1", 1), token)?).await.map_err(|status| status.code());
+        let refused = stock_client
+            .reserve(request_with_token(reserve_request("o", "logistics", "1", 1), token)?)
+            .await
+            .map_err(|status| status.code());
         assert_eq!(refused.err(), Some(code), "{token}");
-        let wanted = payment::OperateRequest { items: Vec::new() };
-        let refused = money.refund(called(wanted, token)?).await.map_err(|status| status.code());
+        let request = payment::OperateRequest { items: Vec::new() };
+        let refused = payment_client.refund(request_with_token(request, token)?).await.map_err(|status| status.code());
         assert_eq!(refused.err(), Some(code), "{token}");
     }
-    money.list(called(payment::ListRequest::default(), admin.token())?).await?;
+    payment_client.list(request_with_token(payment::ListRequest::default(), admin.token())?).await?;
     let bad = [
-        lines("", "logistics", "1", 1),
-        lines("o1", "logistics", "1", 0),
-        lines("o2", "nowhere", "1", 1),
-        lines("o3", "a b", "1", 1),
+        reserve_request("", "logistics", "1", 1),
+        reserve_request("o1", "logistics", "1", 0),
+        reserve_request("o2", "nowhere", "1", 1),
+        reserve_request("o3", "a b", "1", 1),
     ];
-    for wanted in bad {
-        let shown = format!("{wanted:?}");
-        match goods.reserve(called(wanted, &service)?).await {
-            Ok(answer) => {
-                let outcomes: Vec<_> = answer.get_ref().results.iter().map(|result| result.outcome()).collect();
-                ensure!(outcomes == [stock::ReserveOutcome::Invalid], "{shown}: {answer:?}");
+    for request in bad {
+        let excerpt = format!("{request:?}");
+        match stock_client.reserve(request_with_token(request, &token)?).await {
+            Ok(response) => {
+                let outcomes: Vec<_> = response.get_ref().results.iter().map(|result| result.outcome()).collect();
+                ensure!(outcomes == [stock::ReserveOutcome::Invalid], "{excerpt}: {response:?}");
             }
-            Err(status) => ensure!(status.code() == Code::InvalidArgument, "{shown}: {status}"),
+            Err(status) => ensure!(status.code() == Code::InvalidArgument, "{excerpt}: {status}"),
         }
     }
     assert_eq!(counts(&admin).await?, before, "something was written");
@@ -128,8 +130,8 @@ async fn grpc_of_payments_refuses_with_a_status_or_an_outcome() -> Result<()> {
     let fleet = Fleet::start(folder.path()).await?;
     let admin = fleet.client("admin");
     let before = counts(&admin).await?;
-    let service = internal(&fleet)?;
-    let mut money = payment::payments_client::PaymentsClient::connect(fleet.grpc("payment")).await?;
+    let token = internal_token(&fleet)?;
+    let mut payment_client = payment::payments_client::PaymentsClient::connect(fleet.grpc("payment")).await?;
     for (order_id, amount, currency, method) in
         [("", 1, "EUR", "card"), ("p1", -1, "EUR", "card"), ("p2", 1, "euro", "card"), ("p3", 1, "EUR", "shells")]
     {
@@ -142,10 +144,16 @@ async fn grpc_of_payments_refuses_with_a_status_or_an_outcome() -> Result<()> {
             method: method.into(),
             capture: true,
         };
-        match money.authorize(called(payment::AuthorizeRequest { items: vec![item] }, &service)?).await {
-            Ok(answer) => {
-                let outcomes: Vec<_> = answer.get_ref().results.iter().map(|result| result.outcome()).collect();
-                ensure!(outcomes == [payment::Outcome::Invalid], "{order_id} {amount} {currency} {method}: {answer:?}");
+        match payment_client
+            .authorize(request_with_token(payment::AuthorizeRequest { items: vec![item] }, &token)?)
+            .await
+        {
+            Ok(response) => {
+                let outcomes: Vec<_> = response.get_ref().results.iter().map(|result| result.outcome()).collect();
+                ensure!(
+                    outcomes == [payment::Outcome::Invalid],
+                    "{order_id} {amount} {currency} {method}: {response:?}"
+                );
             }
             Err(status) => {
                 ensure!(status.code() == Code::InvalidArgument, "{order_id} {amount} {currency} {method}: {status}")
@@ -170,8 +178,8 @@ async fn bytes_that_are_no_grpc_message_are_refused_with_a_status() -> Result<()
     let fleet = Fleet::start(folder.path()).await?;
     let admin = fleet.client("admin");
     let before = counts(&admin).await?;
-    let service = internal(&fleet)?;
-    let mut goods = stock::stock_client::StockClient::connect(fleet.grpc("stock")).await?;
+    let token = internal_token(&fleet)?;
+    let mut stock_client = stock::stock_client::StockClient::connect(fleet.grpc("stock")).await?;
     for (port, path) in [
         ("stock", "/souk.stock.v1.Stock/Reserve"),
         ("payment", "/souk.payment.v1.Payments/Authorize"),
@@ -179,24 +187,25 @@ async fn bytes_that_are_no_grpc_message_are_refused_with_a_status() -> Result<()
     ] {
         for (what, body) in [
             ("no message", b"\0\0\0\0\x08\xff\xff\xff\xff\xff\xff\xff\xff".to_vec()),
-            ("a length that is a lie", b"\0\0\0\0\xff\x0a".to_vec()),
-            ("a length beyond all limits", b"\0\xff\xff\xff\xff\x0a".to_vec()),
-            ("a compression that nobody knows", b"\x07\0\0\0\x01\x0a".to_vec()),
+            ("a length beyond the end", b"\0\0\0\0\xff\x0a".to_vec()),
+            ("a length beyond the limit", b"\0\xff\xff\xff\xff\x0a".to_vec()),
+            ("an unknown compression", b"\x07\0\0\0\x01\x0a".to_vec()),
         ] {
-            let code = raw_call(&format!("{}{path}", fleet.grpc(port)), &service, body).await?;
-            // INVALID_ARGUMENT, RESOURCE_EXHAUSTED, OUT_OF_RANGE, UNIMPLEMENTED: the caller's fault, never ours.
+            let code = raw_call(&format!("{}{path}", fleet.grpc(port)), &token, body).await?;
+            // INVALID_ARGUMENT, RESOURCE_EXHAUSTED, OUT_OF_RANGE, UNIMPLEMENTED: client errors, never server errors.
             ensure!([3, 8, 11, 12].contains(&code), "{what} to {path}: {code}");
         }
     }
-    let wanted = stock::CheckRequest { orders: lines("check", "logistics", "1", 1).orders };
-    let answer = goods.check(called(wanted, &service)?).await.context("it still answers")?;
-    assert_eq!(answer.get_ref().results[0].outcome(), stock::ReserveOutcome::Reserved);
+    let request = stock::CheckRequest { orders: reserve_request("check", "logistics", "1", 1).orders };
+    let response =
+        stock_client.check(request_with_token(request, &token)?).await.context("the service no longer responds")?;
+    assert_eq!(response.get_ref().results[0].outcome(), stock::ReserveOutcome::Reserved);
     assert_eq!(counts(&admin).await?, before, "something was written");
-    drained(fleet).await?;
+    drain_and_audit(fleet).await?;
     Ok(())
 }
 
-/// Sends bytes where a gRPC message should be; the gRPC status that comes back.
+/// Sends bytes instead of a gRPC message; returns the gRPC status of the response.
 async fn raw_call(url: &str, token: &str, body: Vec<u8>) -> Result<i32> {
     let client = legacy::Client::builder(TokioExecutor::new()).http2_only(true).build_http::<Full<Bytes>>();
     let request = http::Request::post(url)
@@ -204,13 +213,13 @@ async fn raw_call(url: &str, token: &str, body: Vec<u8>) -> Result<i32> {
         .header("te", "trailers")
         .header("authorization", format!("Bearer {token}"))
         .body(Full::new(Bytes::from(body)))?;
-    let answer = tokio::time::timeout(Duration::from_secs(10), client.request(request)).await??;
-    ensure!(answer.status() == 200, "{url}: {}", answer.status());
+    let response = tokio::time::timeout(Duration::from_secs(10), client.request(request)).await??;
+    ensure!(response.status() == 200, "{url}: {}", response.status());
     let code =
         |headers: &http::HeaderMap| headers.get("grpc-status").and_then(|code| code.to_str().ok()?.parse::<i32>().ok());
-    if let Some(code) = code(answer.headers()) {
+    if let Some(code) = code(response.headers()) {
         return Ok(code);
     }
-    let rest = answer.into_body().collect().await?;
+    let rest = response.into_body().collect().await?;
     rest.trailers().and_then(code).with_context(|| format!("{url}: no grpc-status"))
 }

@@ -1,11 +1,11 @@
-//! What cannot be taken, over REST: the right refusal, nothing written, never a failure of ours.
+//! Invalid requests over REST get the right client error, change nothing, and never cause a server error.
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Client, Fleet, drained};
+use fleet_tests::{Client, Fleet, drain_and_audit};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// What must not change.
+/// The numbers of rows that must not change.
 pub(crate) async fn counts(admin: &Client) -> Result<Vec<u64>> {
     let mut counts = Vec::new();
     for path in [
@@ -35,7 +35,7 @@ fn with(base: Value, member: &str, value: Value) -> Value {
     body
 }
 
-/// Bodies that are JSON and wrong: method, path, body, status.
+/// Invalid JSON bodies: method, path, body, status.
 fn bodies() -> Vec<(Method, &'static str, Value, u16)> {
     let order = || json!({"lines": [{"product_id": "TEA-ASSAM-250", "quantity": 1}]});
     let product = || json!({"name": "Thing", "price": 1});
@@ -110,7 +110,7 @@ fn bodies() -> Vec<(Method, &'static str, Value, u16)> {
     ]
 }
 
-/// Queries of lists that make no sense, and paths that lead nowhere.
+/// Invalid list queries and unknown paths.
 const QUERIES: &[(&str, u16)] = &[
     ("/api/orders?limit=0", 400),
     ("/api/orders?limit=101", 400),
@@ -144,7 +144,7 @@ const QUERIES: &[(&str, u16)] = &[
     ("/api/orders/a/b/c", 404),
 ];
 
-/// Bodies that are no JSON, or not as they say.
+/// Bodies that are not JSON, or do not match their content type.
 fn raw() -> Vec<(&'static str, &'static str, Vec<u8>, u16)> {
     let json = "application/json";
     let valid = br#"{"lines":[{"product_id":"1","quantity":1}]}"#.to_vec();
@@ -171,17 +171,17 @@ async fn rest_refuses_what_it_cannot_take_and_writes_nothing() -> Result<()> {
     let mut wrong = Vec::new();
     let mut note = |what: String, result: Result<Value>| {
         if let Err(error) = result {
-            let told: String = format!("{error:#}").chars().take(400).collect();
-            wrong.push(format!("{what}: {told}"));
+            let message: String = format!("{error:#}").chars().take(400).collect();
+            wrong.push(format!("{what}: {message}"));
         }
     };
     for (method, path, body, status) in bodies() {
-        let shown: String = body.to_string().chars().take(100).collect();
-        let answer = admin.send(admin.request(method.clone(), path).json(&body)).await?;
-        let problem = answer.problem(status);
+        let excerpt: String = body.to_string().chars().take(100).collect();
+        let response = admin.send(admin.request(method.clone(), path).json(&body)).await?;
+        let problem = response.problem(status);
         let named = status != 422 || problem.as_ref().is_ok_and(|p| p["errors"][0]["field"].is_string());
-        note(format!("{method} {path} {shown}"), problem);
-        ensure!(named, "{method} {path} {shown}: no field is named: {}", answer.text());
+        note(format!("{method} {path} {excerpt}"), problem);
+        ensure!(named, "{method} {path} {excerpt}: the problem names no field: {}", response.text());
     }
     for (path, status) in QUERIES {
         note((*path).to_owned(), admin.get(path).await?.problem(*status));
@@ -198,8 +198,8 @@ async fn rest_refuses_what_it_cannot_take_and_writes_nothing() -> Result<()> {
         for (what, kind, body, status) in raw() {
             let request = admin.request(Method::POST, path).header("content-type", kind).body(body);
             match admin.send(request).await {
-                Ok(answer) => note(format!("{what} to {path}"), answer.problem(status)),
-                // Whoever still sends when he is refused may lose the connection before he reads.
+                Ok(response) => note(format!("{what} to {path}"), response.problem(status)),
+                // The server may close the connection before the client has sent the whole body.
                 Err(_) if status == 413 => {}
                 Err(error) => note(format!("{what} to {path}"), Err(error)),
             }
@@ -214,15 +214,15 @@ async fn rest_refuses_what_it_cannot_take_and_writes_nothing() -> Result<()> {
         (Method::POST, "/api/stock/levels"),
         (Method::POST, "/api/notifications"),
     ] {
-        let answer = admin.send(admin.request(method.clone(), path)).await?;
-        note(format!("{method} {path}"), answer.problem(405));
+        let response = admin.send(admin.request(method.clone(), path)).await?;
+        note(format!("{method} {path}"), response.problem(405));
     }
     let huge = admin.request(Method::GET, "/api/orders").header("x-huge", "x".repeat(600_000));
-    if let Ok(answer) = admin.send(huge).await {
-        ensure!((400..500).contains(&answer.status), "a huge header: {}", answer.status);
+    if let Ok(response) = admin.send(huge).await {
+        ensure!((400..500).contains(&response.status), "a huge header: {}", response.status);
     }
-    ensure!(wrong.is_empty(), "{} answers are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    ensure!(wrong.is_empty(), "{} wrong responses:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(counts(&admin).await?, before, "something was written");
-    drained(fleet).await?;
+    drain_and_audit(fleet).await?;
     Ok(())
 }

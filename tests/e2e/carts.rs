@@ -1,27 +1,27 @@
-//! A cart that many buy at once.
+//! Concurrent checkouts of one cart.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Client, Fleet, drained, eventually};
+use fleet_tests::{Client, Fleet, drain_and_audit, eventually};
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-const PRESSES: usize = 50;
+const CHECKOUTS: usize = 50;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_clients_that_buy_one_cart_at_once_buy_it_once_and_all_hear_of_that_order() -> Result<()> {
+async fn fifty_concurrent_checkouts_of_one_cart_make_one_order_and_all_return_its_id() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     let admin = fleet.client("admin");
     admin.add_product("WANTED", 12.5, 1_000).await?;
-    let (customer, id) = fleet.nobody().register("hasty").await?;
+    let (customer, id) = fleet.anonymous().register("hasty").await?;
     let items = format!("/api/carts/{id}/items");
     customer.post(&items, &json!({"product_id": "WANTED", "quantity": 3})).await?.expect(201)?;
 
     let path = format!("/api/carts/{id}/checkout");
-    // Each has a connection of its own, as fifty browsers do; every second one also sends a key, each another.
-    let presses = (0..PRESSES).map(|n| {
+    // Each client has its own connection, like a browser; every second one also sends a key, each a different one.
+    let checkouts = (0..CHECKOUTS).map(|n| {
         let (client, path) = (Client::new(fleet.gateway(), Some(customer.token())), &path);
         async move {
             match n % 2 {
@@ -30,30 +30,30 @@ async fn fifty_clients_that_buy_one_cart_at_once_buy_it_once_and_all_hear_of_tha
             }
         }
     });
-    let answers = try_join_all(presses).await?;
-    let (mut named, mut in_time) = (BTreeSet::new(), 0);
-    for answer in &answers {
-        let body = answer.json()?;
-        // Who comes when the cart is empty again is refused, and still hears which order it became.
-        let order = match answer.status {
+    let responses = try_join_all(checkouts).await?;
+    let (mut order_ids, mut confirmed) = (BTreeSet::new(), 0);
+    for response in &responses {
+        let body = response.json()?;
+        // A checkout of the already empty cart is refused; the problem contains the id of the order.
+        let order = match response.status {
             201 => {
                 ensure!(body["state"] == "CONFIRMED", "{body}");
-                in_time += 1;
+                confirmed += 1;
                 &body["id"]
             }
-            409 => &answer.problem(409)?["order_id"],
-            status => anyhow::bail!("{status}: {}", answer.text()),
+            409 => &response.problem(409)?["order_id"],
+            status => anyhow::bail!("{status}: {}", response.text()),
         };
-        named.insert(order.as_str().with_context(|| format!("it names no order: {body}"))?.to_owned());
+        order_ids.insert(order.as_str().with_context(|| format!("the response has no order id: {body}"))?.to_owned());
     }
-    ensure!(in_time > 1, "only {in_time} came in time, so that nothing met");
-    let order = named.first().context("an order")?;
-    ensure!(named.len() == 1, "one cart became {named:?}");
+    ensure!(confirmed > 1, "only {confirmed} succeeded, so the checkouts were not concurrent");
+    let order = order_ids.first().context("an order")?;
+    ensure!(order_ids.len() == 1, "one cart became {order_ids:?}");
 
     let orders = customer.all("/api/orders").await?;
     ensure!(orders.len() == 1 && orders[0]["id"] == json!(order), "{orders:?}");
     ensure!(orders[0]["total"] == json!(37.5) && orders[0]["lines"][0]["quantity"] == 3, "{orders:?}");
-    eventually("three are sold, once", || async {
+    eventually("three pieces are sold once", || async {
         Ok((admin.level("WANTED", "logistics").await? == (997, 0)).then_some(()))
     })
     .await?;
@@ -61,11 +61,11 @@ async fn fifty_clients_that_buy_one_cart_at_once_buy_it_once_and_all_hear_of_tha
     let of_order: Vec<&Value> = payments.iter().filter(|payment| payment["order_id"] == json!(order)).collect();
     ensure!(of_order.len() == 1 && payments.len() == 1, "charged more than once: {payments:?}");
     ensure!(of_order[0]["status"] == "captured" && of_order[0]["amount"] == json!(37.5), "{of_order:?}");
-    ensure!(of_order[0]["operations"].as_array().is_some_and(|done| done.len() == 1), "{of_order:?}");
+    ensure!(of_order[0]["operations"].as_array().is_some_and(|operations| operations.len() == 1), "{of_order:?}");
     let cart = customer.get(&format!("/api/carts/{id}")).await?.expect(200)?;
-    ensure!(cart["items"] == json!([]), "it was bought, and is still in the cart: {cart}");
+    ensure!(cart["items"] == json!([]), "the cart is not empty after its checkout: {cart}");
 
-    let found = drained(fleet).await?;
+    let found = drain_and_audit(fleet).await?;
     assert_eq!(found.count("orders are terminal"), 1);
     assert_eq!(found.count("confirmed orders have one"), 1);
     Ok(())

@@ -1,7 +1,7 @@
-//! Bodies that are nearly right: whatever comes of them, it is no failure of ours.
+//! Mutated request bodies: none may cause a server error.
 
 use anyhow::{Result, ensure};
-use fleet_tests::{Client, Fleet, drained};
+use fleet_tests::{Client, Fleet, drain_and_audit};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestCaseError, TestRunner},
@@ -9,8 +9,8 @@ use proptest::{
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-/// Any JSON of a few levels, with the values at the edges of their ranges.
-fn anything() -> impl Strategy<Value = Value> {
+/// Arbitrary JSON with a few levels, including boundary values.
+fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -45,40 +45,40 @@ fn anything() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What is done to a body.
+/// A change of a body.
 #[derive(Debug, Clone)]
 enum Mutation {
-    /// The value at that place becomes another.
+    /// Replaces the value at this position.
     Replace(prop::sample::Index, Value),
-    /// The member or element at that place goes.
+    /// Removes the member or element at this position.
     Remove(prop::sample::Index),
-    /// The object at that place gets a member.
+    /// Adds a member to the object at this position.
     Add(prop::sample::Index, String, Value),
-    /// The text ends early.
-    Cut(prop::sample::Index),
-    /// A byte of the text becomes another.
+    /// Truncates the text.
+    Truncate(prop::sample::Index),
+    /// Replaces a byte of the text.
     Byte(prop::sample::Index, u8),
 }
 
 fn mutation() -> impl Strategy<Value = Mutation> {
     prop_oneof![
-        6 => (any::<prop::sample::Index>(), anything()).prop_map(|(at, value)| Mutation::Replace(at, value)),
+        6 => (any::<prop::sample::Index>(), any_json()).prop_map(|(at, value)| Mutation::Replace(at, value)),
         2 => any::<prop::sample::Index>().prop_map(Mutation::Remove),
-        1 => (any::<prop::sample::Index>(), "[a-z_]{1,8}", anything()).prop_map(|(at, name, value)| Mutation::Add(at, name, value)),
-        1 => any::<prop::sample::Index>().prop_map(Mutation::Cut),
+        1 => (any::<prop::sample::Index>(), "[a-z_]{1,8}", any_json()).prop_map(|(at, name, value)| Mutation::Add(at, name, value)),
+        1 => any::<prop::sample::Index>().prop_map(Mutation::Truncate),
         1 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(|(at, byte)| Mutation::Byte(at, byte)),
     ]
 }
 
-/// Pointers to everything in a body.
-fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+/// Collects JSON pointers to all values in a body.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
     found.push(at.to_owned());
     match value {
         Value::Object(members) => {
-            members.iter().for_each(|(name, value)| places(value, &format!("{at}/{name}"), found))
+            members.iter().for_each(|(name, value)| pointers(value, &format!("{at}/{name}"), found))
         }
         Value::Array(values) => {
-            values.iter().enumerate().for_each(|(n, value)| places(value, &format!("{at}/{n}"), found))
+            values.iter().enumerate().for_each(|(n, value)| pointers(value, &format!("{at}/{n}"), found))
         }
         _ => {}
     }
@@ -89,11 +89,11 @@ fn mutate(body: &Value, mutations: &[Mutation]) -> Vec<u8> {
     let mut found: Vec<String> = Vec::new();
     for mutation in mutations {
         found.clear();
-        places(&body, "", &mut found);
+        pointers(&body, "", &mut found);
         match mutation {
             Mutation::Replace(at, value) => {
-                if let Some(place) = body.pointer_mut(&found[at.index(found.len())]) {
-                    *place = value.clone();
+                if let Some(target) = body.pointer_mut(&found[at.index(found.len())]) {
+                    *target = value.clone();
                 }
             }
             Mutation::Remove(at) => {
@@ -109,13 +109,13 @@ fn mutate(body: &Value, mutations: &[Mutation]) -> Vec<u8> {
                     members.insert(name.clone(), value.clone());
                 }
             }
-            Mutation::Cut(_) | Mutation::Byte(..) => {}
+            Mutation::Truncate(_) | Mutation::Byte(..) => {}
         }
     }
     let mut text = body.to_string().into_bytes();
     for mutation in mutations {
         match mutation {
-            Mutation::Cut(at) => text.truncate(at.index(text.len().max(1))),
+            Mutation::Truncate(at) => text.truncate(at.index(text.len().max(1))),
             Mutation::Byte(at, byte) if !text.is_empty() => {
                 let at = at.index(text.len());
                 text[at] = *byte;
@@ -126,7 +126,7 @@ fn mutate(body: &Value, mutations: &[Mutation]) -> Vec<u8> {
     text
 }
 
-/// Sends mutations of a body; any answer below 500 will do, and a refusal must be a complete problem.
+/// Sends mutations of a body. Every status must be below 500, and every error response a complete problem document.
 fn fuzz(runtime: &Runtime, client: &Client, path: &str, body: &Value) -> Result<()> {
     let mut runner =
         TestRunner::new(Config { cases: 200, max_shrink_iters: 60, failure_persistence: None, ..Config::default() });
@@ -134,23 +134,25 @@ fn fuzz(runtime: &Runtime, client: &Client, path: &str, body: &Value) -> Result<
     runner
         .run(&mutations, |mutations| {
             let text = mutate(body, &mutations);
-            let shown = String::from_utf8_lossy(&text).into_owned();
+            let excerpt = String::from_utf8_lossy(&text).into_owned();
             let request =
                 client.request(reqwest::Method::POST, path).header("content-type", "application/json").body(text);
-            let answer = runtime
+            let response = runtime
                 .block_on(client.send(request))
-                .map_err(|error| TestCaseError::fail(format!("{shown}: {error:#}")))?;
-            if answer.status >= 400 {
-                answer.problem(answer.status).map_err(|error| TestCaseError::fail(format!("{shown}: {error:#}")))?;
+                .map_err(|error| TestCaseError::fail(format!("{excerpt}: {error:#}")))?;
+            if response.status >= 400 {
+                response
+                    .problem(response.status)
+                    .map_err(|error| TestCaseError::fail(format!("{excerpt}: {error:#}")))?;
             }
-            prop_assert!(answer.status < 500, "{}: {} {}", shown, answer.status, answer.text());
+            prop_assert!(response.status < 500, "{}: {} {}", excerpt, response.status, response.text());
             Ok(())
         })
         .map_err(|error| anyhow::anyhow!("POST {path}: {error}"))
 }
 
 #[test]
-fn no_mutation_of_a_valid_body_is_answered_with_a_failure_of_ours() -> Result<()> {
+fn no_mutation_of_a_valid_body_causes_a_server_error() -> Result<()> {
     let runtime = Runtime::new()?;
     let folder = tempfile::tempdir()?;
     let fleet = runtime.block_on(Fleet::start(folder.path()))?;
@@ -167,9 +169,9 @@ fn no_mutation_of_a_valid_body_is_answered_with_a_failure_of_ours() -> Result<()
         "address": {"line1": "Main Street 1", "line2": "2nd floor", "city": "Town", "state": "HH", "postal_code": "1", "country": "DE"},
     });
     let sent = runtime.block_on(admin.post("/api/orders", &order))?;
-    ensure!(sent.status == 201, "the order itself: {}", sent.text());
+    ensure!(sent.status == 201, "the unchanged order: {}", sent.text());
     let sent = runtime.block_on(admin.post("/api/customers", &customer))?;
-    ensure!(sent.status == 201, "the customer himself: {}", sent.text());
+    ensure!(sent.status == 201, "the unchanged customer: {}", sent.text());
     fuzz(&runtime, &admin, "/api/orders", &order)?;
     fuzz(&runtime, &admin, "/api/customers", &customer)?;
     fuzz(
@@ -180,7 +182,7 @@ fn no_mutation_of_a_valid_body_is_answered_with_a_failure_of_ours() -> Result<()
     )?;
     let adjustment = json!({"product_id": "TEA-ASSAM-250", "place_id": "logistics", "delta": 5, "reason": "found"});
     fuzz(&runtime, &admin, "/api/stock/adjustments", &adjustment)?;
-    // What was taken of it all still agrees.
-    runtime.block_on(drained(fleet))?;
+    // The stores are still consistent after the accepted requests.
+    runtime.block_on(drain_and_audit(fleet))?;
     Ok(())
 }

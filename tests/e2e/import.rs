@@ -1,12 +1,12 @@
-//! A retailer's invoices through `souk import`: counted to the line, and never taken twice.
+//! Imports a retailer's invoices with `souk import`: every line is counted, and none is imported twice.
 
 use std::{ffi::OsString, fmt::Write as _, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Fleet, drained, eventually, given, souk};
+use fleet_tests::{Fleet, drain_and_audit, eventually, path_from_env, souk};
 use serde_json::{Value, json};
 
-use crate::chaos::tell;
+use crate::chaos::print_result;
 
 const HEAD: &str = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n";
 
@@ -26,7 +26,7 @@ async fn import(file: &Path, data: &Path) -> Result<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_line_of_a_file_is_sold_returned_or_told_and_a_second_run_changes_nothing() -> Result<()> {
+async fn every_line_of_a_file_is_sold_returned_or_reported_and_a_second_run_changes_nothing() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("invoices.csv");
     let lines = "536365,85123A,WHITE LANTERN,6,01/12/2010 08:26,2.55,17850,United Kingdom\n\
@@ -54,8 +54,9 @@ async fn every_line_of_a_file_is_sold_returned_or_told_and_a_second_run_changes_
     for (line, reason) in
         [(5, "the code is no goods"), (8, "price"), (11, "without a matching sale"), (12, "no quantity")]
     {
-        let told = report.lines().find(|told| told.starts_with(&format!("{line},"))).with_context(|| report.clone())?;
-        assert!(told.contains(reason), "{told}");
+        let entry =
+            report.lines().find(|entry| entry.starts_with(&format!("{line},"))).with_context(|| report.clone())?;
+        assert!(entry.contains(reason), "{entry}");
     }
     let admin = fleet.client("admin");
     let order = admin.get("/api/orders/online-retail-536365").await?.expect(200)?;
@@ -70,18 +71,18 @@ async fn every_line_of_a_file_is_sold_returned_or_told_and_a_second_run_changes_
     let second = import(&file, &data).await?;
     assert_eq!(counts(&second), counts(&first));
     assert_eq!((&second["orders_new"], &second["returns_new"]), (&json!(0), &json!(0)), "{second}");
-    eventually("the stock is what was sold less what came back", || async {
+    eventually("the stock is what was sold less what was returned", || async {
         let found = (admin.level("71053", "logistics").await?, admin.level("85123A", "logistics").await?);
         Ok((found == ((2, 0), (7, 0))).then_some(()))
     })
     .await?;
     assert_eq!(admin.total("/api/orders").await?, 3);
-    drained(fleet).await?;
+    drain_and_audit(fleet).await?;
     Ok(())
 }
 
-/// Invoices of 20 products and 25 customers, a tenth of them given back in part.
-fn many(invoices: usize) -> String {
+/// Generates invoices of 20 products and 25 customers, a tenth of them with a partial return.
+fn generate_invoices(invoices: usize) -> String {
     let mut text = HEAD.to_owned();
     for n in 0..invoices {
         let (customer, day, minute) = (12_000 + n % 25, 1 + n / 60 % 28, n % 60);
@@ -107,11 +108,11 @@ fn many(invoices: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_in_the_middle_of_an_import_loses_no_invoice_and_takes_none_twice() -> Result<()> {
+async fn a_kill_during_an_import_loses_no_invoice_and_imports_none_twice() -> Result<()> {
     const INVOICES: usize = 300;
     let folder = tempfile::tempdir()?;
     let (file, data) = (folder.path().join("invoices.csv"), folder.path().join("data"));
-    std::fs::write(&file, many(INVOICES))?;
+    std::fs::write(&file, generate_invoices(INVOICES))?;
     let fleet = Fleet::start(&data).await?;
     let admin = fleet.client("admin");
     let interrupted = tokio::spawn({
@@ -119,13 +120,13 @@ async fn a_kill_in_the_middle_of_an_import_loses_no_invoice_and_takes_none_twice
         async move { import(&file, &data).await }
     });
     let before = eventually("some invoices", || async {
-        let taken = admin.total("/api/orders").await?;
-        Ok((taken >= 50).then_some(taken))
+        let imported = admin.total("/api/orders").await?;
+        Ok((imported >= 50).then_some(imported))
     })
     .await?;
     fleet.kill().await?;
-    ensure!(!interrupted.is_finished(), "the import was over before the kill, after {before} orders");
-    // Dropping the task kills the command, which would ask for its fleet for another while.
+    ensure!(!interrupted.is_finished(), "the import ended before the kill, after {before} orders");
+    // Dropping the task kills the command, which otherwise would keep calling the stopped fleet.
     interrupted.abort();
 
     let fleet = Fleet::start(&data).await?;
@@ -133,13 +134,13 @@ async fn a_kill_in_the_middle_of_an_import_loses_no_invoice_and_takes_none_twice
     assert_eq!((&second["orders"], &second["returns"]), (&json!(INVOICES), &json!(INVOICES / 10)), "{second}");
     assert_eq!(second["refused_lines"], 0, "{second}");
     let new = second["orders_new"].as_u64().context("orders_new")?;
-    assert!(new <= INVOICES as u64 - 50, "{new} of {INVOICES} are new, though {before} had been taken");
+    assert!(new <= INVOICES as u64 - 50, "{new} of {INVOICES} are new, though {before} had been imported");
     let orders = fleet.client("admin").all("/api/orders").await?;
     assert_eq!(orders.len(), INVOICES);
     assert!(orders.iter().all(|order| order["state"] == "CONFIRMED"));
     let third = import(&file, &data).await?;
     assert_eq!((&third["orders_new"], &third["returns_new"]), (&json!(0), &json!(0)), "{third}");
-    let found = drained(fleet).await?;
+    let found = drain_and_audit(fleet).await?;
     assert_eq!(found.count("confirmed orders have one"), INVOICES as u64);
     Ok(())
 }
@@ -147,28 +148,28 @@ async fn a_kill_in_the_middle_of_an_import_loses_no_invoice_and_takes_none_twice
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs servers, and a file of invoices by SOUK_TEST_INVOICES"]
 async fn a_real_file_comes_to_the_same_on_servers_and_on_embedded_stores() -> Result<()> {
-    let file = given("SOUK_TEST_INVOICES")?;
+    let file = path_from_env("SOUK_TEST_INVOICES")?;
     let file = file.as_path();
     let folder = tempfile::tempdir()?;
     let (embedded, servers) = (folder.path().join("embedded"), folder.path().join("servers"));
-    let mut seen = Vec::new();
+    let mut results = Vec::new();
     for (data, fleet) in
         [(&embedded, Fleet::embedded(&embedded, &[]).await?), (&servers, Fleet::start(&servers).await?)]
     {
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         let mut summary = import(file, data).await?;
-        let seconds = begun.elapsed().as_secs_f64();
-        for told in ["report", "seconds", "orders_per_second"] {
-            summary.as_object_mut().context("a summary")?.remove(told);
+        let seconds = started.elapsed().as_secs_f64();
+        for member in ["report", "seconds", "orders_per_second"] {
+            summary.as_object_mut().context("a summary")?.remove(member);
         }
-        let found = drained(fleet).await?;
-        tell(&format!("import: {} orders in {seconds:.0} s, audit clean: {summary}", summary["orders"]));
+        let found = drain_and_audit(fleet).await?;
+        print_result(&format!("import: {} orders in {seconds:.0} s, audit clean: {summary}", summary["orders"]));
         let checks = found.report["checks"].as_array().context("checks")?.clone();
         let counts: Vec<Value> = checks.iter().map(|check| json!([check["name"], check["count"]])).collect();
-        seen.push((summary, counts));
+        results.push((summary, counts));
     }
-    ensure!(seen[0].0 == seen[1].0, "{} and {}", seen[0].0, seen[1].0);
-    // A notification is heard by topic and subject, whatever the store: the audits saw the same things.
-    ensure!(seen[0].1 == seen[1].1, "{:?} and {:?}", seen[0].1, seen[1].1);
+    ensure!(results[0].0 == results[1].0, "{} and {}", results[0].0, results[1].0);
+    // Notifications are identified by topic and subject, independent of the store, so the audits have the same counts.
+    ensure!(results[0].1 == results[1].1, "{:?} and {:?}", results[0].1, results[1].1);
     Ok(())
 }

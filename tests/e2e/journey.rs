@@ -1,14 +1,14 @@
-//! What a customer, a shop and head office do in a day.
+//! The main use cases of customers, stores and head office.
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Client, Fleet, drained, eventually};
+use fleet_tests::{Client, Fleet, drain_and_audit, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 const TEA: &str = "TEA-ASSAM-250";
 const BOWL: &str = "BOWL-OAK-L";
 
-fn of(product: &str, quantity: u32) -> Value {
+fn order_of(product: &str, quantity: u32) -> Value {
     json!({"lines": [{"product_id": product, "quantity": quantity}]})
 }
 
@@ -16,7 +16,7 @@ fn id(value: &Value) -> Result<&str> {
     value["id"].as_str().with_context(|| format!("no id: {value}"))
 }
 
-async fn stands(admin: &Client, product: &str, level: (i64, i64)) -> Result<()> {
+async fn wait_for_level(admin: &Client, product: &str, level: (i64, i64)) -> Result<()> {
     eventually(&format!("{product} at {level:?}"), || async {
         Ok((admin.level(product, "logistics").await? == level).then_some(()))
     })
@@ -24,7 +24,7 @@ async fn stands(admin: &Client, product: &str, level: (i64, i64)) -> Result<()> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_ready_line_tells_all_that_a_script_needs() -> Result<()> {
+async fn the_ready_line_contains_all_that_a_script_needs() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     let line = &fleet.ready;
@@ -44,25 +44,25 @@ async fn the_ready_line_tells_all_that_a_script_needs() -> Result<()> {
         let me = fleet.client(user).get("/api/users/me").await?.expect(200)?;
         assert_eq!((&me["username"], &me["roles"]), (&json!(user), &json!([role])));
         let login = json!({"username": user, "password": line["passwords"][user]});
-        assert_eq!(fleet.nobody().post("/api/users/login", &login).await?.expect(200)?["user"]["id"], me["id"]);
+        assert_eq!(fleet.anonymous().post("/api/users/login", &login).await?.expect(200)?["user"]["id"], me["id"]);
     }
-    // A second start has tokens too, but the passwords are told once.
+    // A second start returns tokens too, but the passwords only once.
     fleet.terminate().await?;
     let again = Fleet::start(folder.path()).await?;
     assert!(again.ready["passwords"].is_null(), "{}", again.ready);
-    again.client("customer").post("/api/orders", &of(TEA, 1)).await?.expect(201)?;
+    again.client("customer").post("/api/orders", &order_of(TEA, 1)).await?.expect(201)?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_order_is_confirmed_moved_along_its_life_and_told_of() -> Result<()> {
+async fn an_order_is_confirmed_and_each_status_change_has_a_notification() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     let (admin, customer) = (fleet.client("admin"), fleet.client("customer"));
-    let answer = customer.post("/api/orders", &of(TEA, 2)).await?;
-    let order = answer.expect(201)?;
+    let response = customer.post("/api/orders", &order_of(TEA, 2)).await?;
+    let order = response.expect(201)?;
     let path = format!("/api/orders/{}", id(&order)?);
-    assert_eq!(answer.header("location"), path);
+    assert_eq!(response.header("location"), path);
     let states: Vec<&str> =
         order["states"].as_array().into_iter().flatten().filter_map(|s| s["state"].as_str()).collect();
     assert_eq!(states, ["CREATED", "STOCK_CHECKED", "STOCK_RESERVED", "PAID", "CONFIRMED"]);
@@ -72,7 +72,7 @@ async fn an_order_is_confirmed_moved_along_its_life_and_told_of() -> Result<()> 
     assert_eq!(order["payment"]["status"], "captured");
     assert_eq!(order["lines"][0]["subtotal"], json!(17.8));
     assert_eq!(customer.get(&path).await?.expect(200)?["states"], order["states"]);
-    stands(&admin, TEA, (998, 0)).await?;
+    wait_for_level(&admin, TEA, (998, 0)).await?;
 
     let status = format!("{path}/status");
     for (to, expected) in [
@@ -87,13 +87,13 @@ async fn an_order_is_confirmed_moved_along_its_life_and_told_of() -> Result<()> 
         ("pending", 409),
         ("lost", 422),
     ] {
-        let answer = admin.put(&status, &json!({"status": to})).await?;
-        assert_eq!(answer.status, expected, "to {to}: {}", answer.text());
+        let response = admin.put(&status, &json!({"status": to})).await?;
+        assert_eq!(response.status, expected, "to {to}: {}", response.text());
         if expected == 200 {
-            assert_eq!(answer.json()?["status"], to);
-            assert_eq!(answer.header("etag"), format!("\"{}\"", answer.json()?["version"]));
+            assert_eq!(response.json()?["status"], to);
+            assert_eq!(response.header("etag"), format!("\"{}\"", response.json()?["version"]));
         } else {
-            answer.problem(expected)?;
+            response.problem(expected)?;
         }
     }
     let stale = admin.request(Method::PUT, &status).header("if-match", "\"1\"").json(&json!({"status": "delivered"}));
@@ -108,10 +108,10 @@ async fn an_order_is_confirmed_moved_along_its_life_and_told_of() -> Result<()> 
     assert_eq!((&history[1]["actor"], &history[4]["actor"]), (&Value::Null, &me["id"]));
     customer.put(&status, &json!({"status": "processing"})).await?.problem(403)?;
 
-    let (other, other_id) = fleet.nobody().register("stranger").await?;
+    let (other, other_id) = fleet.anonymous().register("stranger").await?;
     other.get(&path).await?.problem(404)?;
     let own = order["customer_id"].as_str().context("a customer")?;
-    let kinds = eventually("the whole life on the timeline", || async {
+    let kinds = eventually("all status changes are on the timeline", || async {
         let page = customer.get(&format!("/api/customers/{own}/timeline")).await?.expect(200)?;
         let mut kinds: Vec<String> = page["data"]
             .as_array()
@@ -124,111 +124,112 @@ async fn an_order_is_confirmed_moved_along_its_life_and_told_of() -> Result<()> 
     })
     .await?;
     for kind in ["customer.created", "order.placed", "order.confirmed", "payment.captured"] {
-        assert_eq!(kinds.iter().filter(|told| *told == kind).count(), 1, "{kind} in {kinds:?}");
+        assert_eq!(kinds.iter().filter(|found| *found == kind).count(), 1, "{kind} in {kinds:?}");
     }
     other.get(&format!("/api/customers/{own}/timeline")).await?.problem(404)?;
-    for notice in other.all("/api/notifications").await? {
-        assert_eq!(notice["customer_id"], json!(other_id), "another's notification: {notice}");
+    for notification in other.all("/api/notifications").await? {
+        assert_eq!(notification["customer_id"], json!(other_id), "another customer's notification: {notification}");
     }
-    drained(fleet).await?;
+    drain_and_audit(fleet).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_order_says_why_and_leaves_no_trace_on_stock_or_money() -> Result<()> {
+async fn a_refused_order_has_a_reason_and_changes_neither_stock_nor_payments() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start_with(folder.path(), &[("SOUK_PAYMENT_SANDBOX_LIMIT", "500")]).await?;
     let (admin, customer) = (fleet.client("admin"), fleet.client("customer"));
-    // Two lines of one product count together.
+    // The quantities of two lines with the same product are added.
     let body = json!({"lines": [{"product_id": TEA, "quantity": 600}, {"product_id": TEA, "quantity": 600}, {"product_id": BOWL, "quantity": 1}]});
-    let short = customer.post("/api/orders", &body).await?.problem(409)?;
-    assert_eq!(short["shortages"], json!([{"product_id": TEA, "requested": 1200, "available": 1000}]));
-    let dear = customer.post("/api/orders", &of("2", 1)).await?.problem(402)?;
-    assert!(dear["reason"].as_str().is_some_and(|reason| reason.contains("payment refused")), "{dear}");
+    let shortage = customer.post("/api/orders", &body).await?.problem(409)?;
+    assert_eq!(shortage["shortages"], json!([{"product_id": TEA, "requested": 1200, "available": 1000}]));
+    let expensive = customer.post("/api/orders", &order_of("2", 1)).await?.problem(402)?;
+    assert!(expensive["reason"].as_str().is_some_and(|reason| reason.contains("payment refused")), "{expensive}");
     for (refusal, states) in [
-        (&short, &["CREATED", "STOCK_CHECKED", "CANCELLED"][..]),
-        (&dear, &["CREATED", "STOCK_CHECKED", "STOCK_RESERVED", "CANCELLED"]),
+        (&shortage, &["CREATED", "STOCK_CHECKED", "CANCELLED"][..]),
+        (&expensive, &["CREATED", "STOCK_CHECKED", "STOCK_RESERVED", "CANCELLED"]),
     ] {
         let order =
             customer.get(&format!("/api/orders/{}", refusal["order_id"].as_str().unwrap_or("?"))).await?.expect(200)?;
         assert_eq!((&order["state"], &order["status"]), (&json!("CANCELLED"), &json!("cancelled")));
         assert_eq!(order["reason"], refusal["reason"]);
-        let told: Vec<&str> =
+        let found: Vec<&str> =
             order["states"].as_array().into_iter().flatten().filter_map(|s| s["state"].as_str()).collect();
-        assert_eq!(told, states);
+        assert_eq!(found, states);
     }
     for product in [TEA, BOWL, "2"] {
-        stands(&admin, product, (1_000, 0)).await?;
+        wait_for_level(&admin, product, (1_000, 0)).await?;
     }
     for payment in admin.all("/api/payments").await? {
         assert!(["refused", "voided"].contains(&payment["status"].as_str().unwrap_or_default()), "{payment}");
     }
-    drained(fleet).await?;
+    drain_and_audit(fleet).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cancelling_and_returning_give_goods_and_money_back() -> Result<()> {
+async fn cancelling_and_returning_restock_and_refund() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     let (admin, customer) = (fleet.client("admin"), fleet.client("customer"));
-    let first = customer.post("/api/orders", &of(TEA, 5)).await?.expect(201)?;
+    let first = customer.post("/api/orders", &order_of(TEA, 5)).await?.expect(201)?;
     let path = format!("/api/orders/{}", id(&first)?);
-    stands(&admin, TEA, (995, 0)).await?;
+    wait_for_level(&admin, TEA, (995, 0)).await?;
     let cancelled =
         customer.post(&format!("{path}/cancel"), &json!({"reason": "changed my mind"})).await?.expect(200)?;
     assert_eq!((&cancelled["status"], &cancelled["reason"]), (&json!("cancelled"), &json!("changed my mind")));
     customer.post(&format!("{path}/cancel"), &json!({})).await?.expect(200)?;
-    stands(&admin, TEA, (1_000, 0)).await?;
+    wait_for_level(&admin, TEA, (1_000, 0)).await?;
     let payment = admin.get(&format!("/api/payments/{}", id(&first)?)).await?.expect(200)?;
     assert!(["voided", "refunded"].contains(&payment["status"].as_str().unwrap_or_default()), "{payment}");
 
     let body = json!({"lines": [{"product_id": TEA, "quantity": 4}, {"product_id": BOWL, "quantity": 1}]});
     let second = customer.post("/api/orders", &body).await?.expect(201)?;
     let path = format!("/api/orders/{}", id(&second)?);
-    let back =
+    let return_request =
         |quantity: u32, restock: bool| json!({"lines": [{"line_id": "1", "quantity": quantity}], "restock": restock});
-    let made = customer.post(&format!("{path}/returns"), &back(1, true)).await?.expect(201)?;
+    let made = customer.post(&format!("{path}/returns"), &return_request(1, true)).await?.expect(201)?;
     assert_eq!(made["refund"], json!({"amount": 8.9, "status": "done"}));
     assert_eq!(made["lines"], json!([{"line_id": "1", "product_id": TEA, "quantity": 1}]));
-    stands(&admin, TEA, (997, 0)).await?;
-    customer.post(&format!("{path}/returns"), &back(4, true)).await?.problem(409)?;
-    let broken = customer.post(&format!("{path}/returns"), &back(3, false)).await?.expect(201)?;
-    assert_eq!(broken["refund"]["amount"], json!(26.7));
+    wait_for_level(&admin, TEA, (997, 0)).await?;
+    customer.post(&format!("{path}/returns"), &return_request(4, true)).await?.problem(409)?;
+    let not_restocked = customer.post(&format!("{path}/returns"), &return_request(3, false)).await?.expect(201)?;
+    assert_eq!(not_restocked["refund"]["amount"], json!(26.7));
     let unknown = json!({"lines": [{"line_id": "9", "quantity": 1}]});
     customer.post(&format!("{path}/returns"), &unknown).await?.problem(422)?;
-    let told = customer.post(&format!("{path}/cancel"), &json!({})).await?.problem(409)?;
-    assert!(told["detail"].as_str().is_some_and(|detail| detail.contains("return")), "{told}");
+    let refused = customer.post(&format!("{path}/cancel"), &json!({})).await?.problem(409)?;
+    assert!(refused["detail"].as_str().is_some_and(|detail| detail.contains("return")), "{refused}");
     let order = customer.get(&path).await?.expect(200)?;
     assert_eq!((&order["lines"][0]["returned"], &order["lines"][1]["returned"]), (&json!(4), &json!(0)));
     assert_eq!(order["payment"]["status"], "partly_refunded");
-    let hand =
+    let manual =
         admin.post(&format!("/api/payments/{}/refunds", id(&second)?), &json!({"amount": 54})).await?.expect(201)?;
-    assert_eq!(hand["status"], "refunded");
-    // Thrown away, not restocked.
-    stands(&admin, TEA, (997, 0)).await?;
-    drained(fleet).await?;
+    assert_eq!(manual["status"], "refunded");
+    // The second return was not restocked.
+    wait_for_level(&admin, TEA, (997, 0)).await?;
+    drain_and_audit(fleet).await?;
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_does_not_want_to_wait_gets_202_and_an_url_that_tells() -> Result<()> {
+async fn respond_async_gets_202_and_a_status_url() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     let customer = fleet.client("customer");
-    let request = customer.request(Method::POST, "/api/orders").header("prefer", "respond-async").json(&of(TEA, 1));
-    let answer = customer.send(request).await?;
-    let running = answer.expect(202)?;
+    let request =
+        customer.request(Method::POST, "/api/orders").header("prefer", "respond-async").json(&order_of(TEA, 1));
+    let response = customer.send(request).await?;
+    let running = response.expect(202)?;
     let url = running["status_url"].as_str().context("a status_url")?;
-    assert_eq!(answer.header("location"), url);
-    assert_eq!(answer.header("retry-after"), "1");
+    assert_eq!(response.header("location"), url);
+    assert_eq!(response.header("retry-after"), "1");
     let order = eventually("the order is confirmed", || async {
         let order = customer.get(url).await?.expect(200)?;
         Ok((order["state"] == "CONFIRMED").then_some(order))
     })
     .await?;
     assert_eq!(order["id"], running["id"]);
-    // Staff: cash, on account, a walk-in, a line without a product, an adjustment, an earlier day.
+    // Only for staff: cash, on account, no customer, a line without a product, an adjustment, an earlier date.
     let admin = fleet.client("admin");
     let body = json!({
         "placed_at": "2020-02-29T12:00:00Z", "payment": {"method": "on_account"},
@@ -244,24 +245,24 @@ async fn who_does_not_want_to_wait_gets_202_and_an_url_that_tells() -> Result<()
     let body = json!({"payment": {"method": "cash"}, "lines": [{"product_id": TEA, "quantity": 1}]});
     let order = admin.post("/api/orders", &body).await?.expect(201)?;
     assert_eq!(order["payment"]["status"], "captured");
-    // A customer's word is no cash, and credit is for the shop to give.
+    // A customer can pay neither with cash nor on account.
     for method in ["cash", "on_account"] {
         let body = json!({"payment": {"method": method}, "lines": [{"product_id": TEA, "quantity": 1}]});
         customer.post("/api/orders", &body).await?.problem(403)?;
     }
-    drained(fleet).await?;
+    drain_and_audit(fleet).await?;
     Ok(())
 }
 
-/// Reads a stream of server-sent events until one of that kind comes.
+/// Reads a stream of server-sent events up to the next event of a kind; returns its data.
 async fn next_of_kind(stream: &mut reqwest::Response, kind: &str) -> Result<Value> {
     let mut text = String::new();
     let read = async {
         loop {
             while let Some((event, rest)) = text.split_once("\n\n") {
                 let line = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                let (told, data) = (line("event:"), line("data:").map(ToOwned::to_owned));
-                let found = told == Some(kind);
+                let (event_kind, data) = (line("event:"), line("data:").map(ToOwned::to_owned));
+                let found = event_kind == Some(kind);
                 text = rest.to_owned();
                 if let (true, Some(data)) = (found, data) {
                     return Ok(serde_json::from_str(&data)?);
@@ -271,15 +272,15 @@ async fn next_of_kind(stream: &mut reqwest::Response, kind: &str) -> Result<Valu
             text.push_str(std::str::from_utf8(&chunk)?);
         }
     };
-    tokio::time::timeout(fleet_tests::PATIENCE, read).await.with_context(|| format!("no {kind} came"))?
+    tokio::time::timeout(fleet_tests::TIMEOUT, read).await.with_context(|| format!("no event {kind}"))?
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_live_stream_tells_each_customer_of_his_own_and_of_nothing_else() -> Result<()> {
+async fn a_live_stream_has_only_the_customers_own_notifications() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     let customer = fleet.client("customer");
-    let (other, _) = fleet.nobody().register("stranger").await?;
+    let (other, _) = fleet.anonymous().register("stranger").await?;
     let open = |client: &Client| {
         let request = client.request(Method::GET, "/api/notifications/stream");
         async move {
@@ -290,19 +291,19 @@ async fn a_live_stream_tells_each_customer_of_his_own_and_of_nothing_else() -> R
         }
     };
     let (mut own, mut others) = (open(&customer).await?, open(&other).await?);
-    let first = customer.post("/api/orders", &of(TEA, 1)).await?.expect(201)?;
-    let told = next_of_kind(&mut own, "order.confirmed").await?;
-    assert_eq!((&told["order_id"], &told["customer_id"]), (&first["id"], &first["customer_id"]));
-    // The stranger's first order event is of his own order, though the other came before it.
-    let second = other.post("/api/orders", &of(TEA, 1)).await?.expect(201)?;
-    let told = next_of_kind(&mut others, "order.placed").await?;
-    assert_eq!(told["order_id"], second["id"]);
-    // A stream goes on where another ended.
-    let number = told["number"].as_i64().context("a number")?;
+    let first = customer.post("/api/orders", &order_of(TEA, 1)).await?.expect(201)?;
+    let event = next_of_kind(&mut own, "order.confirmed").await?;
+    assert_eq!((&event["order_id"], &event["customer_id"]), (&first["id"], &first["customer_id"]));
+    // The first order event of the other customer is of that customer's own order, though the first order was placed earlier.
+    let second = other.post("/api/orders", &order_of(TEA, 1)).await?.expect(201)?;
+    let event = next_of_kind(&mut others, "order.placed").await?;
+    assert_eq!(event["order_id"], second["id"]);
+    // A stream with Last-Event-ID continues after that event.
+    let number = event["number"].as_i64().context("a number")?;
     let request =
         other.request(Method::GET, "/api/notifications/stream").header("last-event-id", (number - 1).to_string());
     let again = next_of_kind(&mut request.send().await?, "order.placed").await?;
-    assert_eq!(again["id"], told["id"]);
+    assert_eq!(again["id"], event["id"]);
     Ok(())
 }
 
@@ -310,19 +311,19 @@ async fn a_live_stream_tells_each_customer_of_his_own_and_of_nothing_else() -> R
 async fn the_catalogue_is_changed_by_rest_and_read_by_graphql() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
-    let (admin, nobody) = (fleet.client("admin"), fleet.nobody());
+    let (admin, anonymous) = (fleet.client("admin"), fleet.anonymous());
     let new =
         json!({"id": "Teapot", "name": "Teapot", "price": 49.9, "category": "kitchen", "description": "Cast iron"});
     let made = admin.post_once("/api/products", "pot", &new).await?;
     assert_eq!(made.header("location"), "/api/products/Teapot");
-    let pot = made.expect(201)?;
-    assert_eq!((&pot["price"], &pot["currency"], &pot["version"]), (&json!(49.9), &json!("EUR"), &json!(1)));
-    assert_eq!(admin.post_once("/api/products", "pot", &new).await?.expect(201)?, pot);
+    let teapot = made.expect(201)?;
+    assert_eq!((&teapot["price"], &teapot["currency"], &teapot["version"]), (&json!(49.9), &json!("EUR"), &json!(1)));
+    assert_eq!(admin.post_once("/api/products", "pot", &new).await?.expect(201)?, teapot);
     let other = json!({"id": "Teapot", "name": "Another", "price": 1});
     admin.post("/api/products", &other).await?.problem(409)?;
-    nobody.get("/api/products/TEAPOT").await?.problem(404)?;
-    let read = nobody.get("/api/products/Teapot").await?;
-    assert_eq!((read.header("etag"), read.expect(200)?), ("\"1\"", pot.clone()));
+    anonymous.get("/api/products/TEAPOT").await?.problem(404)?;
+    let read = anonymous.get("/api/products/Teapot").await?;
+    assert_eq!((read.header("etag"), read.expect(200)?), ("\"1\"", teapot.clone()));
     let change = |tag: &str, body: Value| {
         admin.request(Method::PATCH, "/api/products/Teapot").header("if-match", tag).json(&body)
     };
@@ -332,23 +333,23 @@ async fn the_catalogue_is_changed_by_rest_and_read_by_graphql() -> Result<()> {
     let replaced = admin.put("/api/products/Teapot", &json!({"name": "Pot", "price": 44.5})).await?.expect(200)?;
     assert_eq!((&replaced["name"], &replaced["category"]), (&json!("Pot"), &Value::Null), "{replaced}");
 
-    let ask = async |query: &str| nobody.post("/graphql", &json!({"query": query})).await?.expect(200);
-    let answer = ask("{product(id:\"Teapot\"){id name price version}}").await?;
-    assert_eq!(answer["data"]["product"], json!({"id": "Teapot", "name": "Pot", "price": 44.5, "version": 3}));
-    let answer =
-        ask("{catalog(category:\"pantry\",first:3){edges{node{id}} pageInfo{hasNextPage} totalCount}}").await?;
-    assert_eq!(answer["data"]["catalog"]["edges"].as_array().map(Vec::len), Some(3), "{answer}");
-    assert_eq!(answer["data"]["catalog"]["totalCount"], 6, "{answer}");
-    let refused = ask("mutation{deleteProduct(id:\"Teapot\"){id}}").await?;
+    let graphql = async |query: &str| anonymous.post("/graphql", &json!({"query": query})).await?.expect(200);
+    let response = graphql("{product(id:\"Teapot\"){id name price version}}").await?;
+    assert_eq!(response["data"]["product"], json!({"id": "Teapot", "name": "Pot", "price": 44.5, "version": 3}));
+    let response =
+        graphql("{catalog(category:\"pantry\",first:3){edges{node{id}} pageInfo{hasNextPage} totalCount}}").await?;
+    assert_eq!(response["data"]["catalog"]["edges"].as_array().map(Vec::len), Some(3), "{response}");
+    assert_eq!(response["data"]["catalog"]["totalCount"], 6, "{response}");
+    let refused = graphql("mutation{deleteProduct(id:\"Teapot\"){id}}").await?;
     assert_eq!(refused["errors"][0]["extensions"]["code"], "UNAUTHENTICATED", "{refused}");
 
-    let gone = admin.delete("/api/products/Teapot").await?;
-    assert!([200, 204].contains(&gone.status), "{}", gone.text());
-    nobody.get("/api/products/Teapot").await?.problem(404)?;
-    let listed = nobody.all("/api/products").await?;
-    assert_eq!(listed.len(), 24, "the sample catalogue is as it was");
+    let deleted = admin.delete("/api/products/Teapot").await?;
+    assert!([200, 204].contains(&deleted.status), "{}", deleted.text());
+    anonymous.get("/api/products/Teapot").await?.problem(404)?;
+    let listed = anonymous.all("/api/products").await?;
+    assert_eq!(listed.len(), 24, "the sample catalogue is unchanged");
 
-    let merged = nobody.get("/openapi.json").await?.expect(200)?;
+    let merged = anonymous.get("/openapi.json").await?.expect(200)?;
     for path in [
         "/api/orders",
         "/api/customers/{id}",
@@ -360,9 +361,9 @@ async fn the_catalogue_is_changed_by_rest_and_read_by_graphql() -> Result<()> {
         assert!(merged["paths"][path].is_object(), "{path}");
     }
     assert!(merged["x-missing"].is_null());
-    let page = nobody.get("/docs/").await?;
+    let page = anonymous.get("/docs/").await?;
     assert!(page.status == 200 && page.text().contains("swagger"), "{} {}", page.status, page.text());
-    assert!(nobody.get("/graphql").await?.text().contains("graphiql"));
-    drained(fleet).await?;
+    assert!(anonymous.get("/graphql").await?.text().contains("graphiql"));
+    drain_and_audit(fleet).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! End-to-end tests: each starts a fleet of its own, on a data folder of its own.
+//! End-to-end tests. Each starts a separate fleet on a separate data folder.
 
 mod bad_calls;
 mod bad_input;

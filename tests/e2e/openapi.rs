@@ -1,4 +1,4 @@
-//! The merged description of the REST APIs, as a program that generates a client from it reads it.
+//! The merged OpenAPI document of the REST APIs is correct for client generators.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +7,19 @@ use fleet_tests::{Client, Fleet, on_servers};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// An operation of the description.
+/// An operation of the OpenAPI document.
 #[derive(Debug)]
 struct Operation {
     id: String,
     method: Method,
-    /// With `{…}` for parameters.
+    /// The path, with `{…}` for parameters.
     path: String,
     has_body: bool,
 }
 
-fn operations(description: &Value) -> Result<Vec<Operation>> {
+fn operations(document: &Value) -> Result<Vec<Operation>> {
     let mut found = Vec::new();
-    for (path, item) in description["paths"].as_object().context("paths")? {
+    for (path, item) in document["paths"].as_object().context("paths")? {
         for (method, operation) in item.as_object().context("an item")? {
             found.push(Operation {
                 id: operation["operationId"]
@@ -35,13 +35,13 @@ fn operations(description: &Value) -> Result<Vec<Operation>> {
     Ok(found)
 }
 
-/// The path with a value for each parameter; none that a fixed part of another path could be.
-fn filled(path: &str) -> String {
+/// The path with a value for each parameter, which equals no fixed segment of another path.
+fn fill_parameters(path: &str) -> String {
     path.split('/').map(|part| if part.starts_with('{') { "x-1" } else { part }).collect::<Vec<_>>().join("/")
 }
 
-/// How often each route has answered each method, over all services.
-async fn answered(fleet: &Fleet) -> Result<BTreeMap<(String, String), u64>> {
+/// The number of requests by method and route, over all services.
+async fn request_counts(fleet: &Fleet) -> Result<BTreeMap<(String, String), u64>> {
     let mut counts = BTreeMap::new();
     let services = fleet.ready["services"].as_object().context("services")?.values();
     for url in services.chain([&fleet.ready["gateway"]]).filter_map(Value::as_str) {
@@ -65,41 +65,41 @@ async fn every_operation_has_an_id_of_its_own_and_reaches_the_route_that_it_name
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     let admin = fleet.client("admin");
-    let description = admin.get("/openapi.json").await?.expect(200)?;
-    let operations = operations(&description)?;
+    let document = admin.get("/openapi.json").await?.expect(200)?;
+    let operations = operations(&document)?;
     let ids: BTreeSet<&str> = operations.iter().map(|operation| operation.id.as_str()).collect();
     ensure!(ids.len() == operations.len(), "{} ids for {} operations: {operations:#?}", ids.len(), operations.len());
     ensure!(operations.len() >= 60, "only {} operations", operations.len());
-    // One that ends the token comes last, and a stream never ends.
+    // Logout revokes the token, so it comes last. Streams never end, so they are left out.
     let (last, first): (Vec<_>, Vec<_>) = operations.iter().partition(|operation| operation.id == "logout");
     for operation in first.into_iter().chain(last).filter(|operation| !operation.path.ends_with("/stream")) {
-        let before = answered(&fleet).await?;
-        let mut request = admin.request(operation.method.clone(), &filled(&operation.path));
+        let before = request_counts(&fleet).await?;
+        let mut request = admin.request(operation.method.clone(), &fill_parameters(&operation.path));
         if operation.has_body {
             request = request.json(&json!({}));
         }
-        let answer = admin.send(request).await.with_context(|| operation.id.clone())?;
-        ensure!(answer.status < 500, "{}: {}", operation.id, answer.text());
-        let after = answered(&fleet).await?;
+        let response = admin.send(request).await.with_context(|| operation.id.clone())?;
+        ensure!(response.status < 500, "{}: {}", operation.id, response.text());
+        let after = request_counts(&fleet).await?;
         let key = (operation.method.to_string(), operation.path.clone());
         let count = |counts: &BTreeMap<_, u64>| counts.get(&key).copied().unwrap_or(0);
-        ensure!(count(&after) > count(&before), "{}: {} {} is not answered by its route", operation.id, key.0, key.1);
-        let described = &description["paths"][&operation.path][operation.method.as_str().to_lowercase()]["responses"];
+        ensure!(count(&after) > count(&before), "{}: {} {} did not reach its route", operation.id, key.0, key.1);
+        let described = &document["paths"][&operation.path][operation.method.as_str().to_lowercase()]["responses"];
         ensure!(
-            described.get(answer.status.to_string()).is_some(),
-            "{} answers {}, which it does not describe",
+            described.get(response.status.to_string()).is_some(),
+            "{} returns {}, which its description does not contain",
             operation.id,
-            answer.status
+            response.status
         );
     }
     Ok(())
 }
 
-/// The schema of a request body, wherever it is kept.
-fn schema<'a>(description: &'a Value, method: &str, path: &str) -> Result<&'a Value> {
-    let schema = &description["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"];
+/// The schema of a request body, inline or by reference.
+fn schema<'a>(document: &'a Value, method: &str, path: &str) -> Result<&'a Value> {
+    let schema = &document["paths"][path][method]["requestBody"]["content"]["application/json"]["schema"];
     match schema["$ref"].as_str() {
-        Some(reference) => description.pointer(reference.trim_start_matches('#')).context("a schema"),
+        Some(reference) => document.pointer(reference.trim_start_matches('#')).context("a schema"),
         None => Ok(schema),
     }
 }
@@ -109,7 +109,7 @@ async fn a_schema_requires_the_fields_without_which_the_request_is_refused() -> 
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     let admin = fleet.client("admin");
-    let description = admin.get("/openapi.json").await?.expect(200)?;
+    let document = admin.get("/openapi.json").await?.expect(200)?;
     let mut refused = 0;
     for (method, path) in [
         ("post", "/api/users"),
@@ -128,18 +128,18 @@ async fn a_schema_requires_the_fields_without_which_the_request_is_refused() -> 
         ("post", "/api/products"),
     ] {
         let required: BTreeSet<String> =
-            serde_json::from_value(schema(&description, method, path)?["required"].clone()).unwrap_or_default();
-        let request = admin.request(Method::POST, &filled(path)).json(&json!({}));
-        let answer = admin.send(request).await?;
-        // A field that is missing stops the parsing, and is named.
-        let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            serde_json::from_value(schema(&document, method, path)?["required"].clone()).unwrap_or_default();
+        let request = admin.request(Method::POST, &fill_parameters(path)).json(&json!({}));
+        let response = admin.send(request).await?;
+        // A missing field ends the parsing; the problem names it.
+        let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let detail = body["detail"].as_str().unwrap_or_default();
-        if answer.status == 400 && detail.starts_with("missing field") {
+        if response.status == 400 && detail.starts_with("missing field") {
             let field = body["field"].as_str().with_context(|| format!("{method} {path}: {body}"))?;
             ensure!(required.contains(field), "{method} {path}: {field} is not in {required:?}");
             refused += 1;
         }
-        // Others are checked together. A customer has a name, or a first or last name, which no list of fields says.
+        // Other fields are validated together. A customer needs a name, or a first or last name, which `required` cannot express.
         if path != "/api/customers" {
             for error in body["errors"].as_array().into_iter().flatten().filter(|error| error["rule"] == "required") {
                 let field = error["field"].as_str().with_context(|| format!("{method} {path}: {body}"))?;

@@ -1,4 +1,4 @@
-//! Servers that are away: before the fleet starts, and while it serves.
+//! Unavailable servers: at the start of a service, and while the fleet is running.
 
 use std::time::Duration;
 
@@ -6,73 +6,73 @@ use anyhow::{Context, Result, ensure};
 use fleet_tests::{Client, Processes, Server, eventually};
 use serde_json::json;
 
-use crate::chaos::{own_servers, settled, terminal};
+use crate::chaos::{own_servers, settle_and_audit, wait_until_terminal};
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs servers: ./test starts them"]
-async fn servers_may_come_late_go_and_come_back() -> Result<()> {
+async fn a_fleet_survives_outages_of_its_servers() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (servers, urls) = own_servers(folder.path()).await?;
     let data = folder.path().join("data");
-    let fleet = Processes::start(&data, urls.stores().await?, &[], &[]).await?;
-    Box::pin(away(fleet, &data, &servers)).await
+    let fleet = Processes::start(&data, urls.create_stores().await?, &[], &[]).await?;
+    Box::pin(stop_servers_in_turn(fleet, &data, &servers)).await
 }
 
-/// What a replica says of itself.
-async fn says(url: &str, path: &str) -> Result<u16> {
+/// The status of a GET request.
+async fn status(url: &str, path: &str) -> Result<u16> {
     Ok(Client::new(url, None).get(path).await?.status)
 }
 
-async fn away(mut fleet: Processes, data: &std::path::Path, servers: &[Server]) -> Result<()> {
+async fn stop_servers_in_turn(mut fleet: Processes, data: &std::path::Path, servers: &[Server]) -> Result<()> {
     let [postgres, mongodb, kafka] = servers else { anyhow::bail!("three servers") };
     let admin = fleet.client("admin").await?;
     admin.add_product("LAMP", 12.5, 100).await?;
     let order = |id: &str| json!({"id": id, "lines": [{"product_id": "LAMP", "quantity": 1}]});
 
-    // Without Kafka orders are taken and confirmed; what they tell waits, and comes when Kafka does.
+    // Without Kafka orders are accepted and confirmed; their events wait in the outbox and are published when Kafka is back.
     kafka.stop().await?;
     ensure!(admin.post("/api/orders", &order("no-kafka")).await?.expect(201)?["state"] == "CONFIRMED");
-    ensure!(says(&fleet.url("order"), "/ready").await? == 200, "a bus that is away is no reason to take a service out");
+    ensure!(status(&fleet.url("order"), "/ready").await? == 200, "a service must stay ready without the bus");
     tokio::time::sleep(Duration::from_secs(1)).await;
-    ensure!(fleet.metric("order", 0, "outbox_depth").await > 0.0, "events wait in the outbox");
-    kafka.again().await?;
-    eventually("the events of the time without Kafka have their effect", || async {
-        let told = admin.get("/api/notifications?order_id=no-kafka").await?.expect(200)?;
+    ensure!(fleet.metric("order", 0, "outbox_depth").await > 0.0, "no event waits in the outbox");
+    kafka.restart().await?;
+    eventually("the events from the outage of Kafka are processed", || async {
+        let page = admin.get("/api/notifications?order_id=no-kafka").await?.expect(200)?;
         let sold = admin.level("LAMP", "logistics").await? == (99, 0);
-        Ok((sold && told["data"].as_array().is_some_and(|told| told.len() >= 2)).then_some(()))
+        Ok((sold && page["data"].as_array().is_some_and(|notifications| notifications.len() >= 2)).then_some(()))
     })
     .await
     .with_context(|| fleet.log())?;
 
-    // Without its database a service lives, is not ready, and says when to come again.
+    // Without its database a service is alive but not ready, and its error responses have Retry-After.
     postgres.stop().await?;
     for service in ["order", "stock", "payment", "product", "notification"] {
-        ensure!(says(&fleet.url(service), "/health").await? == 200, "{service} lives");
+        ensure!(status(&fleet.url(service), "/health").await? == 200, "{service} is not alive");
         eventually(&format!("{service} is not ready"), || async {
-            Ok((says(&fleet.url(service), "/ready").await? == 503).then_some(()))
+            Ok((status(&fleet.url(service), "/ready").await? == 503).then_some(()))
         })
         .await?;
     }
     let refused = admin.post("/api/orders", &order("no-postgres")).await?;
     refused.problem(503)?;
-    ensure!(!refused.header("retry-after").is_empty(), "it says when to come again");
+    ensure!(!refused.header("retry-after").is_empty(), "no Retry-After");
     let refused = Client::new(&fleet.url("stock"), None).get("/api/places").await?;
     refused.problem(503)?;
-    ensure!(!refused.header("retry-after").is_empty(), "it says when to come again");
+    ensure!(!refused.header("retry-after").is_empty(), "no Retry-After");
 
-    // A service that starts meanwhile waits for its store, alive and not ready.
+    // A service that starts without its store is alive but not ready.
     fleet.kill("stock", 0).await?;
     fleet.run("stock", 0)?;
-    eventually("stock lives", || async {
-        Ok((says(&fleet.replica_url("stock", 0), "/health").await.ok() == Some(200)).then_some(()))
+    eventually("stock is alive", || async {
+        Ok((status(&fleet.replica_url("stock", 0), "/health").await.ok() == Some(200)).then_some(()))
     })
     .await?;
-    ensure!(says(&fleet.replica_url("stock", 0), "/ready").await? == 503);
-    postgres.again().await?;
+    ensure!(status(&fleet.replica_url("stock", 0), "/ready").await? == 503);
+    postgres.restart().await?;
     for service in ["order", "stock", "payment", "product", "notification"] {
-        fleet.ready(service, 0).await?;
+        fleet.wait_until_ready(service, 0).await?;
     }
-    eventually("orders are taken again", || async {
+    eventually("orders are accepted again", || async {
         Ok((admin.post("/api/orders", &order("no-postgres")).await?.status == 201).then_some(()))
     })
     .await?;
@@ -80,13 +80,14 @@ async fn away(mut fleet: Processes, data: &std::path::Path, servers: &[Server]) 
     // The same for MongoDB.
     mongodb.stop().await?;
     eventually("customer is not ready", || async {
-        Ok((says(&fleet.url("customer"), "/ready").await? == 503).then_some(()))
+        Ok((status(&fleet.url("customer"), "/ready").await? == 503).then_some(()))
     })
     .await?;
-    ensure!(says(&fleet.url("customer"), "/health").await? == 200);
-    mongodb.again().await?;
-    fleet.ready("customer", 0).await?;
-    eventually("people register again", || async { Ok(admin.register("late").await.is_ok().then_some(())) }).await?;
-    terminal(&admin, Duration::from_secs(20)).await?;
-    settled(&mut fleet, data).await
+    ensure!(status(&fleet.url("customer"), "/health").await? == 200);
+    mongodb.restart().await?;
+    fleet.wait_until_ready("customer", 0).await?;
+    eventually("customers can register again", || async { Ok(admin.register("late").await.is_ok().then_some(())) })
+        .await?;
+    wait_until_terminal(&admin, Duration::from_secs(20)).await?;
+    settle_and_audit(&mut fleet, data).await
 }

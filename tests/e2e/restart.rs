@@ -1,4 +1,4 @@
-//! Stops and kills under load: what was answered holds, what was not is found or made, once.
+//! Stops and kills under load: completed requests keep their outcome, and repeats of the others create exactly one order.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use fleet_tests::{Answer, Client, Fleet, drained, eventually};
+use fleet_tests::{Client, Fleet, Response, drain_and_audit, eventually};
 use futures::{StreamExt, TryStreamExt, future::join_all, stream};
 use serde_json::{Value, json};
 
@@ -18,33 +18,33 @@ const CLIENTS: usize = 16;
 /// Orders that are confirmed before the stop.
 const BEFORE: usize = 120;
 
-fn body() -> Value {
+fn order_body() -> Value {
     json!({"lines": [{"product_id": "TEA-ASSAM-250", "quantity": 1}]})
 }
 
-/// What the clients sent, by key, and what they heard.
-type Sent = HashMap<String, Option<Answer>>;
+/// The idempotency keys of the requests, each with its response, if there was one.
+type Sent = HashMap<String, Option<Response>>;
 
-/// One client: an order after the other, each with a key of its own, until the fleet does not answer.
-async fn client(client: Client, number: usize, confirmed: Arc<AtomicUsize>) -> Sent {
+/// Sends orders one after the other, each with a new key, until the fleet does not respond.
+async fn run_client(client: Client, number: usize, confirmed: Arc<AtomicUsize>) -> Sent {
     let mut sent = Sent::new();
     for order in 0.. {
         let key = format!("client-{number}-order-{order}");
-        let answer = client.post_once("/api/orders", &key, &body()).await.ok();
-        let going = answer.as_ref().is_some_and(|answer| answer.status < 500);
-        if answer.as_ref().is_some_and(|answer| answer.status == 201) {
+        let response = client.post_once("/api/orders", &key, &order_body()).await.ok();
+        let responding = response.as_ref().is_some_and(|response| response.status < 500);
+        if response.as_ref().is_some_and(|response| response.status == 201) {
             confirmed.fetch_add(1, Ordering::Relaxed);
         }
-        sent.insert(key, answer);
-        if !going {
+        sent.insert(key, response);
+        if !responding {
             break;
         }
     }
     sent
 }
 
-/// Puts load on a fleet, ends it in the middle by `end`, starts it again and looks at what it promised.
-async fn ends_under_load<F>(folder: &Path, end: impl FnOnce(Fleet) -> F) -> Result<()>
+/// Puts load on a fleet, stops it under load with `end`, starts it again and checks all orders.
+async fn end_under_load<F>(folder: &Path, end: impl FnOnce(Fleet) -> F) -> Result<()>
 where
     F: Future<Output = Result<()>>,
 {
@@ -55,14 +55,14 @@ where
     let confirmed = Arc::new(AtomicUsize::new(0));
     let customer = fleet.client("customer");
     let clients: Vec<_> =
-        (0..CLIENTS).map(|number| tokio::spawn(client(customer.clone(), number, Arc::clone(&confirmed)))).collect();
+        (0..CLIENTS).map(|number| tokio::spawn(run_client(customer.clone(), number, Arc::clone(&confirmed)))).collect();
     eventually("a load", || async { Ok((confirmed.load(Ordering::Relaxed) >= BEFORE).then_some(())) }).await?;
     end(fleet).await?;
     let mut sent = Sent::new();
-    for heard in join_all(clients).await {
-        sent.extend(heard?);
+    for responses in join_all(clients).await {
+        sent.extend(responses?);
     }
-    let confirmed = sent.values().flatten().filter(|answer| answer.status == 201).count();
+    let confirmed = sent.values().flatten().filter(|response| response.status == 201).count();
     ensure!(confirmed >= BEFORE, "only {confirmed} of {} were confirmed", sent.len());
 
     let fleet = Fleet::start(folder).await?;
@@ -72,11 +72,11 @@ where
         Ok(open["data"].as_array().is_some_and(Vec::is_empty).then_some(()))
     })
     .await?;
-    // Every request comes again: the answered ones to the same answer, the others to their one order.
+    // Repeats every request: completed ones return the same response, the others the one order of their key.
     let customer = &customer;
-    let again: Vec<(String, Option<Answer>, Answer)> = stream::iter(sent.clone())
+    let again: Vec<(String, Option<Response>, Response)> = stream::iter(sent.clone())
         .map(|(key, before)| async move {
-            let again = customer.post_once("/api/orders", &key, &body()).await?;
+            let again = customer.post_once("/api/orders", &key, &order_body()).await?;
             Ok::<_, anyhow::Error>((key, before, again))
         })
         .buffer_unordered(CLIENTS)
@@ -97,21 +97,21 @@ where
     let orders = customer.all("/api/orders").await?;
     ensure!(orders.len() == sent.len(), "{} orders of {} requests", orders.len(), sent.len());
     ensure!(orders.iter().all(|order| order["state"] == "CONFIRMED"), "an order is not confirmed");
-    let found = drained(fleet).await?;
+    let found = drain_and_audit(fleet).await?;
     assert_eq!(found.count("confirmed orders have one"), sent.len() as u64);
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_under_load_breaks_no_promise() -> Result<()> {
+async fn a_stop_under_load_loses_no_order_and_doubles_none() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    ends_under_load(folder.path(), Fleet::terminate).await
+    end_under_load(folder.path(), Fleet::terminate).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kill_under_load_breaks_no_promise() -> Result<()> {
+async fn a_kill_under_load_loses_no_order_and_doubles_none() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    ends_under_load(folder.path(), Fleet::kill).await
+    end_under_load(folder.path(), Fleet::kill).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,8 +119,8 @@ async fn two_fleets_on_one_folder_are_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let fleet = Fleet::start(folder.path()).await?;
     let second = Fleet::start(folder.path()).await;
-    let told = format!("{:#}", second.err().unwrap_or_else(|| anyhow::anyhow!("it started")));
-    ensure!(told.contains("another fleet runs on") && told.contains("--data"), "{told}");
-    fleet.client("customer").post("/api/orders", &body()).await?.expect(201)?;
+    let error = format!("{:#}", second.err().unwrap_or_else(|| anyhow::anyhow!("it started")));
+    ensure!(error.contains("another fleet runs on") && error.contains("--data"), "{error}");
+    fleet.client("customer").post("/api/orders", &order_body()).await?.expect(201)?;
     fleet.terminate().await
 }

@@ -1,5 +1,5 @@
-//! One trace from the gateway over HTTP, gRPC and events to the consumers, told to a collector by OTLP or in Zipkin's format;
-//! read back from real collectors where there are some.
+//! One trace from the gateway over HTTP, gRPC and events to the consumers, exported over OTLP or in Zipkin's format, and read back
+//! from real collectors if they are available.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,19 +23,19 @@ use tokio::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{chaos::tell, separate::stores};
+use crate::{chaos::print_result, separate::create_stores};
 
-/// The client's own ids, where the collector is this test's alone.
+/// The trace and span id of the client, for tests with a collector of their own.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-const CALLER: &str = "00f067aa0ba902b7";
+const CLIENT_SPAN: &str = "00f067aa0ba902b7";
 const SERVICES: [&str; 7] = ["gateway", "order", "product", "customer", "stock", "payment", "notification"];
 
-/// Services by trace id.
+/// A collector that stores the services of each trace, by trace id.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>);
+struct Collector(Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>);
 
-impl Seen {
-    fn note(&self, trace: String, service: String) {
+impl Collector {
+    fn record(&self, trace: String, service: String) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(trace).or_default().insert(service);
     }
 
@@ -45,7 +45,7 @@ impl Seen {
 }
 
 #[tonic::async_trait]
-impl TraceService for Seen {
+impl TraceService for Collector {
     async fn export(
         &self,
         request: Request<ExportTraceServiceRequest>,
@@ -59,16 +59,16 @@ impl TraceService for Seen {
             });
             for span in of_service.scope_spans.iter().flat_map(|scope| &scope.spans) {
                 let id = span.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
-                self.note(id, name.clone().unwrap_or_default());
+                self.record(id, name.clone().unwrap_or_default());
             }
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
     }
 }
 
-impl Seen {
-    /// Takes what is posted on a connection, as Zipkin does.
-    async fn zipkin(self, stream: TcpStream) -> Result<()> {
+impl Collector {
+    /// Receives the spans posted on a connection, like Zipkin.
+    async fn serve_zipkin(self, stream: TcpStream) -> Result<()> {
         let mut stream = BufReader::new(stream);
         loop {
             let (mut line, mut length) = (String::new(), 0);
@@ -85,97 +85,99 @@ impl Seen {
             stream.read_exact(&mut body).await?;
             for span in serde_json::from_slice::<Vec<Value>>(&body)? {
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                self.note(text(&span["traceId"]), text(&span["localEndpoint"]["serviceName"]));
+                self.record(text(&span["traceId"]), text(&span["localEndpoint"]["serviceName"]));
             }
             stream.write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n").await?;
         }
     }
 }
 
-async fn order(customer: &Client, trace: &str) -> Result<()> {
+async fn place_order(customer: &Client, trace: &str) -> Result<()> {
     let order = json!({"lines": [{"product_id": "TEA-ASSAM-250", "quantity": 1}]});
     let request = customer
         .request(reqwest::Method::POST, "/api/orders")
-        .header("traceparent", format!("00-{trace}-{CALLER}-01"))
+        .header("traceparent", format!("00-{trace}-{CLIENT_SPAN}-01"))
         .json(&order);
     customer.send(request).await?.expect(201).map(drop)
 }
 
-/// Places an order in a fleet that is told of its collector so, and waits until that has seen all seven services.
-async fn seen_whole(seen: &Seen, env: &[(&str, &str)]) -> Result<()> {
+/// Places an order in a fleet with these exporter settings, and waits until the collector has spans of all seven services.
+async fn check_complete_trace(collector: &Collector, env: &[(&str, &str)]) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let env = [env, &[("OTEL_BSP_SCHEDULE_DELAY", "200")]].concat();
     let fleet = Fleet::start_with(folder.path(), &env).await?;
-    order(&fleet.client("customer"), TRACE).await?;
-    let wanted: BTreeSet<String> = SERVICES.map(str::to_owned).into();
-    eventually("one trace of seven services", || async { Ok(seen.services().is_superset(&wanted).then_some(())) })
-        .await
-        .map_err(|error| error.context(format!("of {wanted:?} there were {:?}", seen.services())))?;
+    place_order(&fleet.client("customer"), TRACE).await?;
+    let expected: BTreeSet<String> = SERVICES.map(str::to_owned).into();
+    eventually("one trace of seven services", || async {
+        Ok(collector.services().is_superset(&expected).then_some(()))
+    })
+    .await
+    .map_err(|error| error.context(format!("expected {expected:?}, found {:?}", collector.services())))?;
     fleet.terminate().await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_is_one_trace_through_all_services_that_it_touches() -> Result<()> {
-    let seen = Seen::default();
+    let collector = Collector::default();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
     tokio::spawn(
         tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(seen.clone()))
+            .add_service(TraceServiceServer::new(collector.clone()))
             .serve_with_incoming(incoming),
     );
-    seen_whole(&seen, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await
+    check_complete_trace(&collector, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn zipkin_is_told_of_each_span_under_the_name_of_its_service() -> Result<()> {
-    let seen = Seen::default();
+async fn zipkin_receives_each_span_with_the_name_of_its_service() -> Result<()> {
+    let collector = Collector::default();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}/api/v2/spans", listener.local_addr()?);
-    let taking = seen.clone();
+    let server = collector.clone();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(taking.clone().zipkin(stream));
+            tokio::spawn(server.clone().serve_zipkin(stream));
         }
     });
-    seen_whole(&seen, &[("OTEL_EXPORTER_ZIPKIN_ENDPOINT", &endpoint)]).await
+    check_complete_trace(&collector, &[("OTEL_EXPORTER_ZIPKIN_ENDPOINT", &endpoint)]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_away_is_told_once_and_hurts_nobody() -> Result<()> {
+async fn an_unreachable_collector_is_logged_once_and_does_not_affect_requests() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let nobody = format!("http://127.0.0.1:{}", testkit::free_port()?);
-    let spans = format!("{nobody}/api/v2/spans");
+    let closed_port = format!("http://127.0.0.1:{}", testkit::free_port()?);
+    let spans = format!("{closed_port}/api/v2/spans");
     let env = [
         ("OTEL_TRACES_EXPORTER", "otlp,zipkin,pigeon"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", nobody.as_str()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", closed_port.as_str()),
         ("OTEL_EXPORTER_ZIPKIN_ENDPOINT", &spans),
         ("OTEL_BSP_SCHEDULE_DELAY", "50"),
     ];
     let fleet = Fleet::embedded(folder.path(), &env).await?;
     for _ in 0..5 {
-        order(&fleet.client("customer"), TRACE).await?;
+        place_order(&fleet.client("customer"), TRACE).await?;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let log = fleet.log();
-    ensure!(log.matches("accepts no spans").count() == 2, "not once for each:\n{log}");
-    ensure!(log.contains("pigeon"), "an exporter that nobody knows is told:\n{log}");
-    ensure!(!log.contains("BatchSpanProcessor"), "the SDK tells it too:\n{log}");
+    ensure!(log.matches("accepts no spans").count() == 2, "not logged once for each collector:\n{log}");
+    ensure!(log.contains("pigeon"), "an unknown exporter is not logged:\n{log}");
+    ensure!(!log.contains("BatchSpanProcessor"), "the SDK logs it too:\n{log}");
     fleet.terminate().await
 }
 
-/// A span as a collector gives it back: its id, its parent's, its service.
-type Told = (String, Option<String>, String);
+/// A span in a collector: its id, the id of its parent, and its service.
+type Span = (String, Option<String>, String);
 
-/// The trace in Zipkin; nothing while it is not there.
-async fn in_zipkin(url: &str, trace: &str) -> Result<Vec<Told>> {
-    let answer = Client::new(url, None).get(&format!("/api/v2/trace/{trace}")).await?;
-    if answer.status != 200 {
+/// Reads a trace from Zipkin; empty if it does not exist yet.
+async fn read_from_zipkin(url: &str, trace: &str) -> Result<Vec<Span>> {
+    let response = Client::new(url, None).get(&format!("/api/v2/trace/{trace}")).await?;
+    if response.status != 200 {
         return Ok(Vec::new());
     }
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let spans = answer.json()?.as_array().cloned().unwrap_or_default();
+    let spans = response.json()?.as_array().cloned().unwrap_or_default();
     spans
         .iter()
         .map(|span| {
@@ -185,13 +187,13 @@ async fn in_zipkin(url: &str, trace: &str) -> Result<Vec<Told>> {
         .collect()
 }
 
-/// The trace in Jaeger; nothing while it is not there.
-async fn in_jaeger(url: &str, id: &str) -> Result<Vec<Told>> {
-    let answer = Client::new(url, None).get(&format!("/api/traces/{id}")).await?;
-    if answer.status != 200 {
+/// Reads a trace from Jaeger; empty if it does not exist yet.
+async fn read_from_jaeger(url: &str, id: &str) -> Result<Vec<Span>> {
+    let response = Client::new(url, None).get(&format!("/api/traces/{id}")).await?;
+    if response.status != 200 {
         return Ok(Vec::new());
     }
-    let trace = &answer.json()?["data"][0];
+    let trace = &response.json()?["data"][0];
     let text = |value: &Value| value.as_str().map(str::to_owned);
     trace["spans"]
         .as_array()
@@ -206,15 +208,17 @@ async fn in_jaeger(url: &str, id: &str) -> Result<Vec<Told>> {
         .collect()
 }
 
-/// Whether a trace is whole: all services, and no span whose parent is missing but for the client's own.
-fn is_whole(spans: &[Told]) -> bool {
+/// Whether a trace is complete: it has spans of all services, and each span's parent is in the trace or is the client's span.
+fn is_complete(spans: &[Span]) -> bool {
     let ids: BTreeSet<&str> = spans.iter().map(|(id, _, _)| id.as_str()).collect();
     let services: BTreeSet<&str> = spans.iter().map(|(_, _, service)| service.as_str()).collect();
     services == BTreeSet::from(SERVICES)
-        && spans.iter().all(|(_, parent, _)| parent.as_ref().is_some_and(|p| p == CALLER || ids.contains(p.as_str())))
+        && spans
+            .iter()
+            .all(|(_, parent, _)| parent.as_ref().is_some_and(|p| p == CLIENT_SPAN || ids.contains(p.as_str())))
 }
 
-fn counts(spans: &[Told]) -> String {
+fn summary(spans: &[Span]) -> String {
     let mut by_service: BTreeMap<&str, usize> = BTreeMap::new();
     for (_, _, service) in spans {
         *by_service.entry(service).or_default() += 1;
@@ -229,7 +233,7 @@ async fn a_checkout_comes_back_whole_from_real_collectors() -> Result<()> {
     let zipkin = testkit::server("SOUK_TEST_ZIPKIN_URL");
     let jaeger = testkit::server("SOUK_TEST_JAEGER_URL");
     let (otlp, jaeger) =
-        jaeger.split_once(' ').context("SOUK_TEST_JAEGER_URL is two addresses: of OTLP, and of the queries")?;
+        jaeger.split_once(' ').context("SOUK_TEST_JAEGER_URL must be two addresses: of OTLP and of the query API")?;
     let spans = format!("{zipkin}/api/v2/spans");
     let env = [
         ("OTEL_TRACES_EXPORTER", "otlp,zipkin"),
@@ -238,40 +242,42 @@ async fn a_checkout_comes_back_whole_from_real_collectors() -> Result<()> {
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
     ];
     let folder = tempfile::tempdir()?;
-    let mut fleet = Processes::start(folder.path(), stores().await?, &env, &[]).await?;
+    let mut fleet = Processes::start(folder.path(), create_stores().await?, &env, &[]).await?;
     let fresh = chassis::trace::fresh();
     let trace = chassis::trace::trace_id(&fresh).context("a fresh trace")?;
     let customer = fleet.client("customer").await?;
-    // The first call of all may find a machine that is still busy with starting seven programs.
+    // The first order may fail or be slow while the seven processes are still starting.
     let other = chassis::trace::fresh();
     let other = chassis::trace::trace_id(&other).context("a fresh trace")?;
-    eventually("the shop sells", || async { Ok(order(&customer, other).await.ok()) }).await?;
-    order(&customer, trace).await?;
-    let mut told: Vec<BTreeSet<String>> = Vec::new();
+    eventually("an order is accepted", || async { Ok(place_order(&customer, other).await.ok()) }).await?;
+    place_order(&customer, trace).await?;
+    let mut span_ids: Vec<BTreeSet<String>> = Vec::new();
     for (name, url) in [("Zipkin", zipkin.as_str()), ("Jaeger", jaeger)] {
-        let ask = async || if name == "Zipkin" { in_zipkin(url, trace).await } else { in_jaeger(url, trace).await };
+        let read = async || {
+            if name == "Zipkin" { read_from_zipkin(url, trace).await } else { read_from_jaeger(url, trace).await }
+        };
         let before = Mutex::new(0);
-        let whole = async || {
-            let spans = ask().await?;
-            // Whole, and nothing has come any more for a while.
+        let complete = async || {
+            let spans = read().await?;
+            // Complete, and without new spans since the previous poll.
             let count = std::mem::replace(&mut *before.lock().unwrap_or_else(PoisonError::into_inner), spans.len());
-            let whole = count == spans.len() && is_whole(&spans);
-            if !whole {
+            let complete = count == spans.len() && is_complete(&spans);
+            if !complete {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            Ok(whole.then_some(spans))
+            Ok(complete.then_some(spans))
         };
-        match eventually(&format!("the whole trace is in {name}"), whole).await {
+        match eventually(&format!("the complete trace is in {name}"), complete).await {
             Ok(spans) => {
-                tell(&format!("{name}: trace {trace}: {}", counts(&spans)));
-                told.push(spans.into_iter().map(|(id, _, _)| id).collect());
+                print_result(&format!("{name}: trace {trace}: {}", summary(&spans)));
+                span_ids.push(spans.into_iter().map(|(id, _, _)| id).collect());
             }
             Err(error) => {
-                let spans = ask().await?;
-                return Err(error.context(format!("{}: {spans:?}", counts(&spans))));
+                let spans = read().await?;
+                return Err(error.context(format!("{}: {spans:?}", summary(&spans))));
             }
         }
     }
-    ensure!(told.windows(2).all(|pair| pair[0] == pair[1]), "the collectors have different spans: {told:?}");
+    ensure!(span_ids.windows(2).all(|pair| pair[0] == pair[1]), "the collectors have different spans: {span_ids:?}");
     fleet.terminate().await
 }

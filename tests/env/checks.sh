@@ -1,8 +1,8 @@
-# What the journeys of tests/env/compose and tests/env/kubernetes share. They run from the root of the repository and set $work.
+# Functions shared by tests/env/compose/journey and tests/env/kubernetes/journey. They run in the root of the repository and set $work.
 
 passed=0 failed=0
 
-# check WHAT COMMAND...: counts it, and shows what came out if it fails.
+# check WHAT COMMAND...: runs and counts a check; prints the output if it fails.
 check() {
   local what=$1 out=$work/out begun=$SECONDS
   shift
@@ -23,8 +23,8 @@ report() {
   exit
 }
 
-# under_load GATEWAY ADMIN CLIENTS SECONDS COMMAND...: runs the command while orders come in, from before it begins until after
-# it has ended, and for so many seconds at least; all must be answered in the end.
+# under_load GATEWAY ADMIN CLIENTS SECONDS COMMAND...: runs the command under a load of orders, which starts before it, ends after it,
+# and takes at least SECONDS; every order must get a response in the end.
 under_load() {
   local gateway=$1 admin=$2 clients=$3 until=$((SECONDS + $4)) pid code=0
   shift 4
@@ -32,25 +32,25 @@ under_load() {
   pid=$!
   sleep 3
   "$@" || code=$?
-  # What it leaves behind shows in requests that come after it.
+  # Requests after the command show its later effects.
   sleep 3
   while [ $SECONDS -lt $until ]; do sleep 1; done
-  # A load that has ended before has failed, and says why.
+  # A load that has exited before this has failed; its error is printed.
   kill $pid 2>/dev/null
   wait $pid || { cat "$work/load.err"; return 1; }
   cat "$work/load"
   [ "$code" = 0 ] && grep -q '"201":' "$work/load"
 }
 
-# What the last load has told.
-told() { sed 's/^/                /' "$work/load"; }
+# Prints the summary of the last load.
+load_summary() { sed 's/^/                /' "$work/load"; }
 
 no_repeats() {
   cat "$work/load"
   grep -q '"repeats":0[,}]' "$work/load"
 }
 
-# targets PROMETHEUS MANY: whether so many are up, and none is down.
+# targets PROMETHEUS COUNT: whether at least COUNT targets are up, and none is down.
 targets() {
   local _ up
   for _ in $(seq 20); do
@@ -77,7 +77,7 @@ def panels(board):
         yield panel
         yield from panels(panel)
 
-asked, empty = 0, []
+queries, empty = 0, []
 for file in files:
     board = json.load(open(file))
     for panel in panels(board):
@@ -87,16 +87,16 @@ for file in files:
                 continue
             query = query.replace("$__rate_interval", "2m").replace("$__interval", "30s").replace("$__range", "10m")
             query = re.sub(r"\$\{?[a-z_]+\}?", ".*", query)
-            answer = urllib.request.urlopen(prometheus + "/api/v1/query?" + urllib.parse.urlencode({"query": query}))
-            asked += 1
-            if not json.load(answer)["data"]["result"]:
+            response = urllib.request.urlopen(prometheus + "/api/v1/query?" + urllib.parse.urlencode({"query": query}))
+            queries += 1
+            if not json.load(response)["data"]["result"]:
                 empty.append(f"{file}: {panel['title']}: {query}")
-print(asked, "queries", *empty, sep="\n")
-sys.exit(bool(empty) or not asked)
+print(queries, "queries", *empty, sep="\n")
+sys.exit(bool(empty) or not queries)
 PY
 }
 
-# traced ZIPKIN COMMAND...: gives the command a traceparent, and looks for spans of all seven services under it.
+# traced ZIPKIN COMMAND...: runs the command with a traceparent, and checks that the trace has spans of all seven services.
 traced() {
   local zipkin=$1 id _
   shift

@@ -1,4 +1,4 @@
-//! Facts taken from the code: the settings of each service, and so which peers it calls.
+//! Facts read from the code: the settings of each service, and thereby the services that it calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ pub fn fields(service: &str) -> BTreeSet<String> {
     settings(service).into_iter().map(|(field, _)| field).collect()
 }
 
-/// The ports of a service by the names that they have in its manifests.
+/// The ports of a service, by their names in the manifests.
 pub fn ports(service: &str) -> BTreeMap<&'static str, u64> {
     let settings = settings(service);
     let port = |field: &str| settings.get(field).and_then(Value::as_u64);
@@ -44,12 +44,12 @@ pub fn topics() -> BTreeSet<String> {
     body.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// The services that publish or hear events.
-pub fn on_the_bus() -> BTreeSet<&'static str> {
+/// The services that publish or consume events.
+pub fn bus_services() -> BTreeSet<&'static str> {
     SERVICES.iter().copied().filter(|service| fields(service).contains("bus_url")).collect()
 }
 
-/// The variable of the environment that sets a field of a service with a process of its own.
+/// The environment variable that sets a field of a service in a separate process.
 pub fn variable(field: &str) -> String {
     if field == "database_url" { "DATABASE_URL".into() } else { format!("SOUK_{}", field.to_ascii_uppercase()) }
 }

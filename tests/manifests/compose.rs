@@ -1,4 +1,4 @@
-//! docker compose runs what kustomize runs: the same images of the same versions, under the same names.
+//! docker compose uses the same images, versions and names as kustomize.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,19 +9,19 @@ use crate::{
     rendered::{Rendered, documents, file, list, pod, text},
 };
 
-/// The file with anchors and merges resolved, variables at their defaults.
+/// docker-compose.yml with anchors and merges resolved.
 fn compose() -> Value {
     let text = file("docker-compose.yml");
     let mut value: serde_yaml_ng::Value = serde_yaml_ng::from_str(&text).expect("YAML");
-    // What is merged in may merge something in.
+    // Merges may be nested.
     for _ in 0..3 {
         value.apply_merge().expect("anchors");
     }
     serde_json::to_value(value).expect("JSON")
 }
 
-/// `${NAME:-default}` as it is when nobody sets anything.
-fn by_default(value: &str) -> String {
+/// Replaces `${NAME:-default}` by the default.
+fn with_defaults(value: &str) -> String {
     let mut out = String::new();
     let mut rest = value;
     while let Some((before, after)) = rest.split_once("${") {
@@ -45,7 +45,7 @@ fn images_are_those_of_kustomize() {
     let images: BTreeMap<&String, String> = services
         .iter()
         .filter(|(_, service)| service["image"].is_string() && service["profiles"].as_array().is_none_or(Vec::is_empty))
-        .map(|(name, service)| (name, by_default(text(&service["image"]))))
+        .map(|(name, service)| (name, with_defaults(text(&service["image"]))))
         .collect();
     assert_eq!(images.values().map(String::as_str).collect::<BTreeSet<_>>(), local);
 }
@@ -57,7 +57,7 @@ fn the_version_is_that_of_the_workspace() {
         manifest.lines().find_map(|line| line.strip_prefix("version = ")).expect("a version").trim_matches('"');
     for service in SERVICES {
         let image = format!("souk.local/{service}:{version}");
-        let found = by_default(text(&compose()["services"][*service]["image"]));
+        let found = with_defaults(text(&compose()["services"][*service]["image"]));
         assert_eq!(found, image);
     }
     assert!(file(".env.example").contains(&format!("SOUK_VERSION={version}\n")));
@@ -65,17 +65,17 @@ fn the_version_is_that_of_the_workspace() {
 }
 
 #[test]
-fn a_replica_is_found_by_the_name_that_prometheus_asks_for() {
+fn every_replica_has_the_dns_name_that_prometheus_queries() {
     let compose = compose();
     let prometheus = &documents(&file("prometheus/prometheus.yml"))[0];
-    let asked: BTreeSet<(String, u64)> = list(&prometheus["scrape_configs"])
+    let queried: BTreeSet<(String, u64)> = list(&prometheus["scrape_configs"])
         .iter()
         .flat_map(|job| list(&job["dns_sd_configs"]))
         .map(|dns| (text(&dns["names"][0]).to_owned(), dns["port"].as_u64().expect("a port")))
         .collect();
-    let open: BTreeSet<(String, u64)> =
+    let served: BTreeSet<(String, u64)> =
         SERVICES.iter().map(|service| (format!("{service}-replicas"), ports(service)["http"])).collect();
-    assert_eq!(asked, open);
+    assert_eq!(queried, served);
     for service in SERVICES {
         for name in [(*service).to_owned(), format!("{service}-2")] {
             let aliases = list(&compose["services"][&name]["networks"]["default"]["aliases"]);
@@ -85,7 +85,7 @@ fn a_replica_is_found_by_the_name_that_prometheus_asks_for() {
 }
 
 #[test]
-fn every_container_is_limited_and_has_no_rights() {
+fn every_container_has_a_memory_limit_and_no_privileges() {
     for (name, service) in compose()["services"].as_object().expect("services") {
         if service["extends"].is_object() {
             continue;
@@ -94,7 +94,7 @@ fn every_container_is_limited_and_has_no_rights() {
         assert_eq!(service["cap_drop"], serde_json::json!(["ALL"]), "{name}");
         assert_eq!(service["security_opt"], serde_json::json!(["no-new-privileges:true"]), "{name}");
         for port in list(&service["ports"]) {
-            assert!(text(port).starts_with("127.0.0.1:"), "{name} is open to others: {port}");
+            assert!(text(port).starts_with("127.0.0.1:"), "{name} is reachable from other machines: {port}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! What the overlay of Dapr says.
+//! The Dapr overlay.
 
 use std::collections::BTreeSet;
 
 use serde_json::json;
 
 use crate::{
-    code::{on_the_bus, ports, topics},
+    code::{bus_services, ports, topics},
     rendered::{Rendered, documents, file, labels, list, name, pod, text},
 };
 
 #[test]
-fn who_uses_the_bus_has_a_sidecar_with_the_name_of_its_group() {
+fn every_service_on_the_bus_has_a_sidecar_with_the_name_of_its_group() {
     let overlay = Rendered::overlay("dapr");
     let mut sidecars = BTreeSet::new();
     for deployment in overlay.services() {
@@ -30,24 +30,24 @@ fn who_uses_the_bus_has_a_sidecar_with_the_name_of_its_group() {
         assert_eq!(token.expect("a token")["valueFrom"]["secretKeyRef"], json!({"name": secret, "key": "token"}));
         assert!(overlay.find("Secret", text(secret)).is_some() && labels(pod(deployment)).contains_key("souk/track"));
     }
-    assert_eq!(sidecars, on_the_bus());
+    assert_eq!(sidecars, bus_services());
     assert_eq!(overlay.fleet()["SOUK_BUS_URL"], "dapr://127.0.0.1:3500");
 }
 
 #[test]
-fn components_are_for_those_who_use_the_bus() {
+fn components_are_scoped_to_the_services_on_the_bus() {
     for path in ["kafka/pubsub", "rabbitmq/pubsub", "redis/pubsub", "resiliency/resiliency"] {
         let [component] = documents(&file(&format!("components/{path}.yaml"))).try_into().expect("one document");
         let scopes: BTreeSet<&str> = list(&component["scopes"]).iter().map(text).collect();
-        assert_eq!(scopes, on_the_bus(), "{path}");
-        let wanted = if component["kind"] == "Component" { "pubsub" } else { "souk" };
-        assert_eq!(name(&component), wanted, "{path}");
+        assert_eq!(scopes, bus_services(), "{path}");
+        let expected = if component["kind"] == "Component" { "pubsub" } else { "souk" };
+        assert_eq!(name(&component), expected, "{path}");
     }
 }
 
-/// The services ask for their topics themselves; a Subscription to one of these would bring every message twice.
+/// The services subscribe to their topics themselves; a Subscription to one of them would deliver every message twice.
 #[test]
-fn no_subscription_repeats_what_the_services_ask_for() {
+fn no_subscription_repeats_one_of_the_services() {
     let overlay = Rendered::overlay("dapr");
     for subscription in overlay.of_kind("Subscription") {
         assert!(!topics().contains(text(&subscription["spec"]["topic"])), "{}", name(subscription));

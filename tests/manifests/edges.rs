@@ -1,7 +1,7 @@
-//! Who may call whom: what the NetworkPolicies allow is what the code uses, no more and no less.
+//! The calls between pods: the NetworkPolicies allow exactly the calls that the code makes.
 //!
-//! What the code uses comes from each service's settings: every field `…_url` is somebody who is called. The value that the
-//! manifests give to it names the Service and port, and the Service's selector the pods.
+//! The calls of the code are derived from each service's settings: every field `…_url` is the URL of a called service. Its value in
+//! the manifests contains the Service and port, and the selector of the Service selects the pods.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +12,11 @@ use crate::{
     rendered::{Rendered, file, labels, list, name, pod, selects, text},
 };
 
-/// Who calls whom on which port.
+/// Caller, callee and port.
 pub type Edges = BTreeSet<(String, String, u64)>;
 
-/// Whom nobody but these calls, beside the services: monitoring, and the jobs of the command line.
-fn of_helpers() -> Edges {
+/// The calls of pods that are not services: monitoring, and the jobs of the command line.
+fn helper_edges() -> Edges {
     let metrics = SERVICES.iter().map(|service| ("prometheus", *service, ports(service)["http"]));
     metrics
         .chain([
@@ -30,8 +30,8 @@ fn of_helpers() -> Edges {
         .collect()
 }
 
-/// The calls that the services' settings lead to, as the overlay sets them.
-pub fn of_the_code(overlay: &Rendered) -> Edges {
+/// The calls of the services, according to their settings in the overlay.
+pub fn code_edges(overlay: &Rendered) -> Edges {
     let fleet = overlay.fleet();
     let stores = variables(&file("deploy/overlays/local/stores.env"));
     let mut edges = Edges::new();
@@ -44,17 +44,20 @@ pub fn of_the_code(overlay: &Rendered) -> Edges {
             };
             urls.push(url.unwrap_or_else(|| panic!("nothing sets {field} of {service}")).clone());
         }
-        // Spans of every service.
+        // Every service exports spans.
         urls.extend(fleet.iter().filter(|(name, _)| name.starts_with("OTEL_EXPORTER_")).map(|(_, url)| url.clone()));
         for url in urls {
             let (host, port) = address(&url);
-            // A sidecar is in the same pod, and a service does not call itself.
+            // 127.0.0.1 is a sidecar in the same pod, and a service does not call itself.
             if host == "127.0.0.1" || host == *service {
                 continue;
             }
             let target = overlay.find("Service", &host).unwrap_or_else(|| panic!("{service}: no Service for {url}"));
             let ports = list(&target["spec"]["ports"]);
-            assert!(ports.iter().any(|open| open["port"].as_u64() == Some(port)), "{service}: {url} is not open");
+            assert!(
+                ports.iter().any(|open| open["port"].as_u64() == Some(port)),
+                "{service}: the Service has no port for {url}"
+            );
             edges.insert((
                 (*service).to_owned(),
                 text(&target["spec"]["selector"]["app.kubernetes.io/name"]).to_owned(),
@@ -86,17 +89,17 @@ pub fn variables(text: &str) -> BTreeMap<String, String> {
 fn network_policies_allow_what_the_code_uses_and_nothing_else() {
     let overlay = Rendered::overlay("local");
     let network = Network::of(overlay);
-    let wanted: Edges = of_the_code(overlay).into_iter().chain(of_helpers()).collect();
-    let front_door: Edges = network
+    let expected: Edges = code_edges(overlay).into_iter().chain(helper_edges()).collect();
+    let gateway_edges: Edges = network
         .pods
         .keys()
         .filter(|from| **from != "gateway")
         .map(|from| ((*from).to_owned(), "gateway".to_owned(), ports("gateway")["http"]))
         .collect();
-    assert_eq!(differences(&network.allowed("egress", "to"), &wanted), [""; 0], "going out");
-    // Whoever reaches the namespace may knock at the front door.
-    let arriving: Edges = wanted.union(&front_door).cloned().collect();
-    assert_eq!(differences(&network.allowed("ingress", "from"), &arriving), [""; 0], "coming in");
+    assert_eq!(differences(&network.allowed("egress", "to"), &expected), [""; 0], "egress");
+    // Every pod in the namespace may call the gateway.
+    let ingress: Edges = expected.union(&gateway_edges).cloned().collect();
+    assert_eq!(differences(&network.allowed("ingress", "from"), &ingress), [""; 0], "ingress");
 }
 
 #[test]
@@ -106,12 +109,12 @@ fn every_overlay_keeps_the_edges_between_services() {
         edges.into_iter().filter(|(from, to, _)| is_service(from) && is_service(to)).collect()
     };
     for overlay in Rendered::all() {
-        let wanted: Edges = SERVICES
+        let expected: Edges = SERVICES
             .iter()
             .flat_map(|service| fields(service).into_iter().map(|field| ((*service).to_owned(), field)))
             .filter_map(|(service, field)| {
-                let neighbour = field.strip_suffix("_url")?;
-                let (to, port) = match neighbour {
+                let callee = field.strip_suffix("_url")?;
+                let (to, port) = match callee {
                     "database" | "bus" => return None,
                     "jwks" => ("customer", "http"),
                     other => other.strip_suffix("_grpc").map_or((other, "http"), |to| (to, "grpc")),
@@ -121,28 +124,28 @@ fn every_overlay_keeps_the_edges_between_services() {
             .filter(|(from, to, _)| from != to)
             .collect();
         let network = Network::of(overlay);
-        assert_eq!(differences(&between(network.allowed("egress", "to")), &wanted), [""; 0], "{}", overlay.name);
+        assert_eq!(differences(&between(network.allowed("egress", "to")), &expected), [""; 0], "{}", overlay.name);
     }
 }
 
 #[test]
-fn nothing_is_allowed_that_no_policy_names() {
+fn everything_that_no_policy_allows_is_denied() {
     for overlay in Rendered::all() {
         let policy = overlay.of_kind("NetworkPolicy").find(|policy| name(policy) == "default-deny").expect("one");
         assert_eq!(policy["spec"], serde_json::json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}));
     }
 }
 
-/// What is there only, and what is wanted only, as sentences.
-pub fn differences(found: &Edges, wanted: &Edges) -> Vec<String> {
-    let tell = |verb: &str, (from, to, port): &(String, String, u64)| format!("{verb}: {from} to {to}:{port}");
-    let more = found.difference(wanted).map(|edge| tell("allowed, but not used", edge));
-    more.chain(wanted.difference(found).map(|edge| tell("used, but not allowed", edge))).collect()
+/// The edges that are only in one of the two sets, as sentences.
+pub fn differences(found: &Edges, expected: &Edges) -> Vec<String> {
+    let sentence = |verb: &str, (from, to, port): &(String, String, u64)| format!("{verb}: {from} to {to}:{port}");
+    let unused = found.difference(expected).map(|edge| sentence("allowed, but not used", edge));
+    unused.chain(expected.difference(found).map(|edge| sentence("used, but not allowed", edge))).collect()
 }
 
-/// The pods of an overlay and what may pass between them.
+/// The pods of an overlay, and the network policies between them.
 struct Network<'a> {
-    /// By `app.kubernetes.io/name`.
+    /// The pods by `app.kubernetes.io/name`.
     pods: BTreeMap<&'a str, &'a Value>,
     policies: Vec<&'a Value>,
 }
@@ -154,16 +157,16 @@ impl<'a> Network<'a> {
     }
 
     /// The edges that the policies of one direction allow between pods of the overlay.
-    fn allowed(&self, direction: &str, peers: &str) -> Edges {
+    fn allowed(&self, direction: &str, peer_field: &str) -> Edges {
         let mut edges = Edges::new();
         for policy in &self.policies {
-            for (near, own) in self.chosen(&policy["spec"]["podSelector"]) {
+            for (own_name, own_pod) in self.selected(&policy["spec"]["podSelector"]) {
                 for rule in list(&policy["spec"][direction]) {
-                    for (far, other) in self.far_ends(&rule[peers]) {
+                    for (peer_name, peer_pod) in self.peers(&rule[peer_field]) {
                         let ((from, _), (to, target)) = if direction == "egress" {
-                            ((near, own), (far, other))
+                            ((own_name, own_pod), (peer_name, peer_pod))
                         } else {
-                            ((far, other), (near, own))
+                            ((peer_name, peer_pod), (own_name, own_pod))
                         };
                         let open = list(&rule["ports"]).iter().filter_map(|port| number(&port["port"], target));
                         edges.extend(open.filter(|_| from != to).map(|port| (from.to_owned(), to.to_owned(), port)));
@@ -174,23 +177,23 @@ impl<'a> Network<'a> {
         edges
     }
 
-    fn chosen(&self, selector: &Value) -> Vec<(&'a str, &'a Value)> {
+    fn selected(&self, selector: &Value) -> Vec<(&'a str, &'a Value)> {
         self.pods.iter().filter(|(_, pod)| selects(selector, &labels(pod))).map(|(name, pod)| (*name, *pod)).collect()
     }
 
-    fn far_ends(&self, peers: &Value) -> Vec<(&'a str, &'a Value)> {
+    fn peers(&self, peers: &Value) -> Vec<(&'a str, &'a Value)> {
         if peers.is_null() {
             return self.pods.iter().map(|(name, pod)| (*name, *pod)).collect();
         }
-        // Other namespaces are not of this overlay.
+        // Peers in other namespaces are not part of this overlay.
         let here = list(peers).iter().filter(|peer| peer["namespaceSelector"].is_null());
-        here.flat_map(|peer| self.chosen(&peer["podSelector"])).collect()
+        here.flat_map(|peer| self.selected(&peer["podSelector"])).collect()
     }
 }
 
 /// A port by its number or name, if the pod has it.
 fn number(port: &Value, pod: &Value) -> Option<u64> {
     let open = list(&pod["spec"]["containers"][0]["ports"]).iter();
-    let own = open.clone().find(|own| own["name"] == *port || own["containerPort"] == *port);
-    own.and_then(|own| own["containerPort"].as_u64())
+    let found = open.clone().find(|open| open["name"] == *port || open["containerPort"] == *port);
+    found.and_then(|open| open["containerPort"].as_u64())
 }

@@ -1,4 +1,4 @@
-//! What the overlay of Istio says.
+//! The Istio overlay.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     code::SERVICES,
-    edges::{Edges, differences, of_the_code},
+    edges::{Edges, code_edges, differences},
     rendered::{Rendered, file, list, name, pod, text},
 };
 
@@ -35,18 +35,18 @@ fn authorization_policies_allow_what_the_code_uses_and_nothing_else() {
         edge("tools", "mongodb", 27017),
         edge("tools", "kafka", 9092),
     ];
-    let wanted: Edges = of_the_code(overlay).into_iter().chain(helpers).collect();
-    assert_eq!(differences(&found, &wanted), [""; 0]);
+    let expected: Edges = code_edges(overlay).into_iter().chain(helpers).collect();
+    assert_eq!(differences(&found, &expected), [""; 0]);
 
-    let deny = overlay.find("AuthorizationPolicy", "default-deny").expect("one that denies");
+    let deny = overlay.find("AuthorizationPolicy", "default-deny").expect("a default-deny policy");
     assert_eq!(deny["spec"], json!({}));
-    let metrics = &overlay.find("AuthorizationPolicy", "metrics").expect("one for Prometheus")["spec"]["rules"];
+    let metrics = &overlay.find("AuthorizationPolicy", "metrics").expect("a policy for Prometheus")["spec"]["rules"];
     assert_eq!(metrics[0]["from"][0]["source"]["principals"], json!(["cluster.local/ns/souk/sa/prometheus"]));
     assert_eq!(metrics[0]["to"][0]["operation"], json!({"methods": ["GET"], "paths": ["/metrics"]}));
 }
 
 #[test]
-fn the_mesh_repeats_nothing_that_a_saga_repeats() {
+fn the_mesh_retries_no_calls_that_a_saga_retries() {
     let overlay = Rendered::overlay("istio");
     for service in ["order", "stock", "payment", "gateway"] {
         let routes = list(&overlay.find("VirtualService", service).expect("one")["spec"]["http"]);
@@ -55,10 +55,10 @@ fn the_mesh_repeats_nothing_that_a_saga_repeats() {
 }
 
 #[test]
-fn every_service_is_balanced_and_spares_replicas_that_fail() {
+fn every_service_has_load_balancing_and_outlier_detection() {
     let overlay = Rendered::overlay("istio");
-    let ruled: BTreeSet<&str> = overlay.of_kind("DestinationRule").map(name).collect();
-    assert_eq!(ruled, SERVICES.iter().copied().collect());
+    let with_rule: BTreeSet<&str> = overlay.of_kind("DestinationRule").map(name).collect();
+    assert_eq!(with_rule, SERVICES.iter().copied().collect());
     for rule in overlay.of_kind("DestinationRule") {
         let policy = &rule["spec"]["trafficPolicy"];
         assert!(["ROUND_ROBIN", "LEAST_REQUEST"].contains(&text(&policy["loadBalancer"]["simple"])), "{}", name(rule));
@@ -66,7 +66,7 @@ fn every_service_is_balanced_and_spares_replicas_that_fail() {
     }
 }
 
-/// A Job is complete when all its containers have ended, and only a native sidecar ends with them.
+/// A Job is complete when all its containers have ended; only a native sidecar ends with the other containers.
 #[test]
 fn jobs_have_a_sidecar_that_ends_with_them() {
     let overlay = Rendered::overlay("istio");
@@ -77,7 +77,7 @@ fn jobs_have_a_sidecar_that_ends_with_them() {
     }
 }
 
-/// A route's weights make a hundred, and each subset that a route names is there and chooses the pods of one Deployment.
+/// The weights of the routes sum to 100, and each subset of a route exists and selects the pods of one Deployment.
 #[test]
 fn a_canary_has_its_route_and_its_pods() {
     let overlay = Rendered::overlay("istio");
@@ -87,15 +87,15 @@ fn a_canary_has_its_route_and_its_pods() {
     for route in list(weights) {
         let subset = &route["destination"]["subset"];
         let subset = list(subsets).iter().find(|known| known["name"] == *subset).expect("a subset");
-        let chosen = overlay.of_kind("Deployment").filter(|deployment| {
+        let selected = overlay.of_kind("Deployment").filter(|deployment| {
             let labels = &deployment["spec"]["template"]["metadata"]["labels"];
             labels["app.kubernetes.io/name"] == "order" && labels["souk/track"] == subset["labels"]["souk/track"]
         });
-        assert_eq!(chosen.count(), 1, "{subset}");
+        assert_eq!(selected.count(), 1, "{subset}");
     }
 }
 
-/// Only the gateway sees users' tokens alone: behind it services show tokens of an issuer that Istio does not know.
+/// Only the gateway gets only users' tokens: behind it services use internal tokens, whose issuer Istio does not know.
 #[test]
 fn tokens_are_checked_at_the_gateway_by_our_issuer() {
     let overlay = Rendered::overlay("istio");

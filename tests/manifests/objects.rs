@@ -1,4 +1,4 @@
-//! What belongs to a service's Deployment.
+//! The objects that each service's Deployment needs.
 
 use serde_json::{Value, json};
 
@@ -8,27 +8,27 @@ use crate::{
 };
 
 #[test]
-fn every_service_has_its_deployment_and_all_that_belongs_to_it() {
+fn every_service_has_its_deployment_and_the_objects_that_it_needs() {
     for overlay in Rendered::all() {
         let mut found: Vec<&str> = overlay.services().map(name).collect();
         found.sort_unstable();
-        let mut wanted = SERVICES.to_vec();
-        wanted.sort_unstable();
-        assert_eq!(found, wanted, "{}", overlay.name);
+        let mut expected = SERVICES.to_vec();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{}", overlay.name);
         for deployment in overlay.services() {
-            belongings(overlay, deployment);
+            check_objects_of(overlay, deployment);
         }
     }
 }
 
-fn belongings(overlay: &Rendered, deployment: &Value) {
+fn check_objects_of(overlay: &Rendered, deployment: &Value) {
     let name = name(deployment);
     let at = format!("{}: {name}", overlay.name);
     let find = |kind: &str, name: &str| overlay.find(kind, name).unwrap_or_else(|| panic!("{at}: no {kind} {name}"));
     let pod = pod(deployment);
     let labels = labels(pod);
     assert!(selects(&deployment["spec"]["selector"], &labels), "{at}");
-    assert!(deployment["spec"]["replicas"].is_null(), "{at}: how many there are is the autoscaler's");
+    assert!(deployment["spec"]["replicas"].is_null(), "{at}: the autoscaler sets the number of replicas");
 
     let replicas = format!("{name}-replicas");
     let (service, headless) = (find("Service", name), find("Service", &replicas));
@@ -37,7 +37,7 @@ fn belongings(overlay: &Rendered, deployment: &Value) {
     for service in [service, headless] {
         let selector = pairs(&service["spec"]["selector"]);
         assert!(!selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value)), "{at}");
-        ports_are_those_of_the_code(&at, name, service, pod);
+        check_ports(&at, name, service, pod);
     }
 
     let budget = find("PodDisruptionBudget", name);
@@ -46,7 +46,7 @@ fn belongings(overlay: &Rendered, deployment: &Value) {
     let scaler = &find("HorizontalPodAutoscaler", name)["spec"];
     assert_eq!(scaler["scaleTargetRef"], json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name}), "{at}");
     let kinds: Vec<&str> = list(&scaler["metrics"]).iter().map(|metric| text(&metric["type"])).collect();
-    assert_eq!(kinds, ["Resource", "Pods"], "{at}: processor time, and a figure of the trade");
+    assert_eq!(kinds, ["Resource", "Pods"], "{at}: processor time, and an application metric");
     assert!(scaler["minReplicas"].as_u64() >= Some(if overlay.name == "production" { 3 } else { 1 }), "{at}");
 
     let policy = &find("NetworkPolicy", name)["spec"];
@@ -54,12 +54,12 @@ fn belongings(overlay: &Rendered, deployment: &Value) {
     assert_eq!(policy["policyTypes"], json!(["Ingress", "Egress"]), "{at}");
 }
 
-fn ports_are_those_of_the_code(at: &str, name: &str, service: &Value, pod: &Value) {
-    let wanted = ports(name);
+fn check_ports(at: &str, name: &str, service: &Value, pod: &Value) {
+    let expected = ports(name);
     let published = list(&service["spec"]["ports"]);
-    assert_eq!(published.len(), wanted.len(), "{at}");
+    assert_eq!(published.len(), expected.len(), "{at}");
     for port in published {
-        let number = wanted.get(text(&port["name"])).copied();
+        let number = expected.get(text(&port["name"])).copied();
         assert!(number.is_some() && port["port"].as_u64() == number, "{at}: {port}");
         let target = list(&pod["spec"]["containers"][0]["ports"]).iter().find(|own| own["name"] == port["targetPort"]);
         assert_eq!(target.and_then(|own| own["containerPort"].as_u64()), number, "{at}: {port}");
@@ -68,9 +68,9 @@ fn ports_are_those_of_the_code(at: &str, name: &str, service: &Value, pod: &Valu
     }
 }
 
-/// The autoscalers' figures are metrics that the code has, and that the adapter's rules make.
+/// The autoscalers use metrics that the code defines and that the adapter's rules provide.
 #[test]
-fn autoscalers_look_at_metrics_that_there_are() {
+fn autoscalers_use_existing_metrics() {
     let sources: String = ["bus/src/broker.rs", "chassis/src/http.rs", "chassis/src/grpc.rs", "order/src/metrics.rs"]
         .iter()
         .map(|path| crate::rendered::file(&format!("crates/{path}")))

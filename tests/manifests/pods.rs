@@ -1,4 +1,4 @@
-//! What holds for every pod.
+//! Rules for every pod.
 
 use std::collections::BTreeSet;
 
@@ -15,15 +15,15 @@ fn every_container_is_probed_limited_and_restricted() {
             let containers = list(&spec["containers"]).iter().chain(list(&spec["initContainers"]));
             for container in containers {
                 seen += 1;
-                let wrong = wrong_with(workload, &spec["securityContext"], container);
-                assert_eq!(wrong, [""; 0], "{}: {}, {}", overlay.name, title(workload), container["name"]);
+                let violations = violations_of(workload, &spec["securityContext"], container);
+                assert_eq!(violations, [""; 0], "{}: {}, {}", overlay.name, title(workload), container["name"]);
             }
         }
         assert!(seen >= 7, "{}: {seen}", overlay.name);
     }
 }
 
-fn wrong_with(workload: &Value, pod: &Value, container: &Value) -> Vec<&'static str> {
+fn violations_of(workload: &Value, pod: &Value, container: &Value) -> Vec<&'static str> {
     let own = &container["securityContext"];
     let either = |field: &str| if own[field].is_null() { pod[field].clone() } else { own[field].clone() };
     let is_job = workload["kind"] == "Job" || workload["kind"] == "CronJob";
@@ -43,13 +43,13 @@ fn wrong_with(workload: &Value, pod: &Value, container: &Value) -> Vec<&'static 
         (own["readOnlyRootFilesystem"] == json!(true), "a root file system that is read only"),
         (own["allowPrivilegeEscalation"] == json!(false), "no escalation of privileges"),
         (own["capabilities"] == json!({"drop": ["ALL"]}), "no capabilities"),
-        (!["", "latest"].contains(&tag), "an image with a tag that stays"),
+        (!["", "latest"].contains(&tag), "an image with a fixed tag"),
     ];
     rules.into_iter().filter(|(holds, _)| !holds).map(|(_, rule)| rule).collect()
 }
 
 #[test]
-fn no_pod_has_a_token_of_kubernetes() {
+fn no_pod_has_a_kubernetes_api_token() {
     for overlay in Rendered::all() {
         for workload in overlay.workloads() {
             let spec = &pod(workload)["spec"];
@@ -68,7 +68,8 @@ fn a_service_drains_before_it_is_killed() {
     for overlay in Rendered::all() {
         for deployment in overlay.services() {
             let spec = &pod(deployment)["spec"];
-            let pause = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().expect("a pause");
+            let pause =
+                spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().expect("a preStop sleep");
             // The process drains for ten seconds at most.
             assert!(spec["terminationGracePeriodSeconds"].as_u64() >= Some(pause + 15), "{}", title(deployment));
             assert_eq!(deployment["spec"]["strategy"]["rollingUpdate"], json!({"maxUnavailable": 0, "maxSurge": 1}));
@@ -77,7 +78,7 @@ fn a_service_drains_before_it_is_killed() {
 }
 
 #[test]
-fn secrets_come_by_reference_and_each_service_has_its_own_store_only() {
+fn secrets_are_referenced_and_each_service_has_only_its_own_store() {
     for overlay in Rendered::all() {
         for deployment in overlay.services() {
             let name = text(&deployment["metadata"]["name"]);
@@ -90,8 +91,8 @@ fn secrets_come_by_reference_and_each_service_has_its_own_store_only() {
                 .map(|key| text(&key["key"]))
                 .collect();
             let own = format!("SOUK_{}_DATABASE_URL", name.to_ascii_uppercase());
-            let wanted = if name == "gateway" { BTreeSet::new() } else { BTreeSet::from([own.as_str()]) };
-            assert_eq!(keys, wanted, "{}: {name}", overlay.name);
+            let expected = if name == "gateway" { BTreeSet::new() } else { BTreeSet::from([own.as_str()]) };
+            assert_eq!(keys, expected, "{}: {name}", overlay.name);
         }
     }
 }

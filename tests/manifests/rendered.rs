@@ -1,15 +1,15 @@
-//! An overlay as it would be applied.
+//! Rendered overlays.
 
 use std::{collections::BTreeMap, env, io::ErrorKind, path::PathBuf, process::Command, sync::LazyLock};
 
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// All that can be applied: overlays, and `deploy` itself, which is the mesh with the dialect `crm`.
+/// All overlays, and `deploy` itself, which is the mesh with the dialect `crm`.
 const ALL: &[&str] = &["local", "istio", "dapr", "production", CRM];
 const CRM: &str = "crm";
 
-/// The kinds that make pods.
+/// The kinds that create pods.
 const WORKLOADS: &[&str] = &["Deployment", "StatefulSet", "Job", "CronJob"];
 
 /// The root of the repository.
@@ -30,13 +30,13 @@ pub fn documents(text: &str) -> Vec<Value> {
         .collect()
 }
 
-/// What an overlay makes.
+/// An overlay and its objects.
 pub struct Rendered {
     pub name: &'static str,
     pub objects: Vec<Value>,
 }
 
-/// Rendering takes a second or two, and every test wants it.
+/// Rendered once, since it takes a second or two and every test needs it.
 static RENDERED: LazyLock<Vec<Rendered>> = LazyLock::new(|| ALL.iter().map(|name| Rendered::render(name)).collect());
 
 impl Rendered {
@@ -56,8 +56,8 @@ impl Rendered {
         let out = Command::new(&kubectl).arg("kustomize").arg(folder).output();
         let out = match out {
             Err(error) if error.kind() == ErrorKind::NotFound => panic!(
-                "there is no {kubectl}, which renders the manifests: install it \
-                 (https://kubernetes.io/docs/tasks/tools/, or apt-get install kubernetes-client), or name it by KUBECTL"
+                "{kubectl}, which renders the manifests, is missing: install it \
+                 (https://kubernetes.io/docs/tasks/tools/, or apt-get install kubernetes-client), or set KUBECTL to its path"
             ),
             other => other.expect("kubectl runs"),
         };
@@ -75,7 +75,7 @@ impl Rendered {
         self.objects.iter().find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
     }
 
-    /// What makes pods.
+    /// The objects that create pods.
     pub fn workloads(&self) -> impl Iterator<Item = &Value> {
         self.objects.iter().filter(|object| WORKLOADS.iter().any(|kind| object["kind"] == *kind))
     }
@@ -93,7 +93,7 @@ impl Rendered {
     }
 }
 
-/// The pod that a workload makes, with `metadata` and `spec`.
+/// The pod template of a workload, with `metadata` and `spec`.
 pub fn pod(workload: &Value) -> &Value {
     let spec = &workload["spec"];
     if workload["kind"] == "CronJob" { &spec["jobTemplate"]["spec"]["template"] } else { &spec["template"] }
@@ -109,12 +109,12 @@ pub fn name(object: &Value) -> &str {
     text(&object["metadata"]["name"])
 }
 
-/// A text, or none.
+/// The text of a string, empty for other values.
 pub fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// The items of a list, or none.
+/// The items of a list, empty for other values.
 pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
@@ -124,16 +124,16 @@ pub fn labels(object: &Value) -> BTreeMap<&str, &str> {
     pairs(&object["metadata"]["labels"])
 }
 
-/// A table of texts.
+/// The members of an object, as strings.
 pub fn pairs(table: &Value) -> BTreeMap<&str, &str> {
     table.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), text(value))).collect()
 }
 
-/// Whether a label selector of Kubernetes takes these labels.
+/// Whether a label selector of Kubernetes matches these labels.
 pub fn selects(selector: &Value, labels: &BTreeMap<&str, &str>) -> bool {
     let by_label = pairs(&selector["matchLabels"]).iter().all(|(name, value)| labels.get(name) == Some(value));
     let by_expression = list(&selector["matchExpressions"]).iter().all(|expression| {
-        assert_eq!(expression["operator"], "In", "the only operator that is used: {expression}");
+        assert_eq!(expression["operator"], "In", "only the operator In is supported: {expression}");
         let value = labels.get(text(&expression["key"]));
         value.is_some_and(|value| list(&expression["values"]).iter().any(|allowed| allowed == *value))
     });

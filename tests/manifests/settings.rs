@@ -1,4 +1,4 @@
-//! Settings are such that there are, and none is left out.
+//! The settings in the manifests exist in the code, and none is missing.
 
 use std::collections::BTreeSet;
 
@@ -8,8 +8,8 @@ use crate::{
     rendered::{Rendered, file, list, name, pod, text},
 };
 
-/// All variables that a service with a process of its own reads.
-fn known() -> BTreeSet<String> {
+/// All environment variables that a service in a separate process reads.
+fn known_variables() -> BTreeSet<String> {
     SERVICES.iter().flat_map(|service| fields(service)).map(|field| variable(&field)).collect()
 }
 
@@ -18,8 +18,8 @@ fn is_documented(variable: &str) -> bool {
 }
 
 #[test]
-fn what_is_set_is_a_setting() {
-    let known = known();
+fn every_variable_in_the_manifests_is_a_setting() {
+    let known = known_variables();
     for overlay in Rendered::all() {
         for variable in overlay.fleet().keys() {
             assert!(known.contains(variable) || is_documented(variable), "{}: {variable}", overlay.name);
@@ -37,26 +37,26 @@ fn what_is_set_is_a_setting() {
     }
 }
 
-/// Each service with a store has its URL, under the name that `souk` knows it by.
+/// Each service with a store has its URL, in the variable that `souk` reads.
 #[test]
-fn every_store_has_its_url_and_no_other_is_named() {
-    let wanted: BTreeSet<String> = SERVICES
+fn exactly_the_existing_stores_have_a_url() {
+    let expected: BTreeSet<String> = SERVICES
         .iter()
         .filter(|service| fields(service).contains("database_url"))
         .map(|service| format!("SOUK_{}_DATABASE_URL", service.to_ascii_uppercase()))
         .collect();
     let found: BTreeSet<String> = variables(&file("deploy/overlays/local/stores.env")).into_keys().collect();
-    assert_eq!(found, wanted);
+    assert_eq!(found, expected);
     let production = Rendered::overlay("production");
     let secret = production.find("ExternalSecret", "souk-stores").expect("one");
     let found: BTreeSet<String> =
         list(&secret["spec"]["data"]).iter().map(|entry| text(&entry["secretKey"]).to_owned()).collect();
-    assert_eq!(found, wanted);
+    assert_eq!(found, expected);
 }
 
-/// A URL that nobody sets is one of this machine, which is never right in a pod.
+/// The default of a URL setting is on localhost, which is never correct in a pod.
 #[test]
-fn every_neighbour_has_its_url() {
+fn every_url_of_another_service_is_set() {
     let set = variables(&file("deploy/base/config/fleet.env"));
     for service in SERVICES {
         for field in fields(service).iter().filter(|field| field.ends_with("_url") && *field != "database_url") {

@@ -1,4 +1,4 @@
-//! `souk` as a command, and its audit as the last word on a run.
+//! Runs `souk` as a command, and audits a fleet with it.
 
 use std::{
     ffi::OsStr,
@@ -11,32 +11,32 @@ use serde_json::Value;
 use tokio::process::Command;
 
 use crate::{
-    Fleet, PATIENCE, Stores, eventually,
-    fleet::{clean, command},
+    Fleet, Stores, TIMEOUT, eventually,
+    fleet::{clear_env, souk_command},
     on_servers,
 };
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Debug)]
 pub struct Audit {
-    /// The whole of it.
+    /// The JSON report of `souk audit`.
     pub report: Value,
 }
 
 impl Audit {
-    /// Whether every promise holds.
+    /// Whether every check passed.
     pub fn is_clean(&self) -> bool {
         self.report["ok"] == true
     }
 
-    /// How many things are under way.
+    /// The number of items that are still in progress.
     pub fn pending(&self) -> u64 {
         self.checks().filter_map(|check| check["pending"].as_u64()).sum()
     }
 
-    /// How many things the check whose name begins so looked at.
+    /// The number of items checked by the check whose name starts with `name`.
     pub fn count(&self, name: &str) -> u64 {
-        let check = self.checks().find(|check| check["name"].as_str().is_some_and(|told| told.starts_with(name)));
+        let check = self.checks().find(|check| check["name"].as_str().is_some_and(|full| full.starts_with(name)));
         check.and_then(|check| check["count"].as_u64()).unwrap_or_default()
     }
 
@@ -45,48 +45,51 @@ impl Audit {
     }
 }
 
-/// Runs a command of the binary: whether it succeeded, and the JSON on its stdout.
+/// Runs a `souk` command: returns whether it succeeded, and the JSON from its stdout.
 pub async fn souk<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<(bool, Value)> {
-    told(command()?, args).await
+    run_json(souk_command()?, args).await
 }
 
-/// The same with another binary.
+/// Runs a command of another `souk` binary, like [`souk`].
 pub(crate) async fn souk_at<S: AsRef<OsStr>>(
     binary: &Path,
     args: impl IntoIterator<Item = S>,
 ) -> Result<(bool, Value)> {
     let mut command = Command::new(binary);
-    clean(&mut command);
-    told(command, args).await
+    clear_env(&mut command);
+    run_json(command, args).await
 }
 
-async fn told<S: AsRef<OsStr>>(mut command: Command, args: impl IntoIterator<Item = S>) -> Result<(bool, Value)> {
-    let done = command.args(args).output().await?;
-    let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    let answer = serde_json::from_str(&out).with_context(|| format!("{}: {out}\n{err}", done.status))?;
-    Ok((done.status.success(), answer))
+async fn run_json<S: AsRef<OsStr>>(mut command: Command, args: impl IntoIterator<Item = S>) -> Result<(bool, Value)> {
+    let output = command.args(args).output().await?;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let json = serde_json::from_str(&out).with_context(|| format!("{}: {out}\n{err}", output.status))?;
+    Ok((output.status.success(), json))
 }
 
-/// Runs a command of the binary that must succeed: the text on its stdout.
+/// Runs a `souk` command that must succeed: returns the text from its stdout.
 pub async fn souk_text<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<String> {
-    let done = command()?.args(args).output().await?;
-    ensure!(done.status.success(), "{}: {}", done.status, String::from_utf8_lossy(&done.stderr));
-    Ok(String::from_utf8(done.stdout)?)
+    let output = souk_command()?.args(args).output().await?;
+    ensure!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
 }
 
-/// Audits a data folder, running or not.
+/// Audits a data folder. A fleet may be running on it.
 pub async fn audit(data: &Path) -> Result<Audit> {
     let (succeeded, report) =
         souk([OsStr::new("audit"), OsStr::new("--json"), OsStr::new("--data"), data.as_os_str()]).await?;
-    ensure!(report["checks"].as_array().is_some_and(|checks| checks.len() >= 8), "an audit of little: {report}");
+    ensure!(
+        report["checks"].as_array().is_some_and(|checks| checks.len() >= 8),
+        "the audit ran too few checks: {report}"
+    );
     ensure!(succeeded == (report["ok"] == true), "the exit status says {succeeded}: {report}");
     Ok(Audit { report })
 }
 
-/// Waits until every order is terminal and every event has had its effect, stops the fleet, and audits: it
-/// must be clean, with nothing under way. A stopped fleet's audit makes no allowance for what is young.
-pub async fn drained(mut fleet: Fleet) -> Result<Audit> {
-    let begun = Instant::now();
+/// Waits until every order is terminal and every event is processed, stops the fleet, and audits it. The audit must be clean,
+/// with nothing in progress. The audit of a stopped fleet does not tolerate recent unfinished items.
+pub async fn drain_and_audit(mut fleet: Fleet) -> Result<Audit> {
+    let started = Instant::now();
     loop {
         let admin = fleet.client("admin");
         eventually("every order is terminal", || async {
@@ -94,16 +97,16 @@ pub async fn drained(mut fleet: Fleet) -> Result<Audit> {
             Ok(orders["data"].as_array().is_some_and(Vec::is_empty).then_some(()))
         })
         .await?;
-        eventually("nothing is reserved any more", || async {
+        eventually("no stock is reserved any more", || async {
             let levels = admin.all("/api/stock/levels").await?;
             Ok(levels.iter().all(|level| level["reserved"] == 0).then_some(()))
         })
         .await?;
         let data = fleet.data().to_owned();
         if on_servers() {
-            // After a kill the dead ones' leases and group memberships have to run out first.
-            let patience = Instant::now();
-            while audit(&data).await?.pending() > 0 && patience.elapsed() < PATIENCE {
+            // After a kill, the leases and group memberships of the killed processes must expire first.
+            let waiting_since = Instant::now();
+            while audit(&data).await?.pending() > 0 && waiting_since.elapsed() < TIMEOUT {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
@@ -115,31 +118,31 @@ pub async fn drained(mut fleet: Fleet) -> Result<Audit> {
         if found.pending() == 0 {
             return Ok(found);
         }
-        ensure!(begun.elapsed() < 2 * PATIENCE, "still under way after {:?}: {:#}", begun.elapsed(), found.report);
-        // The stop was quicker than the last event; the next start goes on with it.
+        ensure!(started.elapsed() < 2 * TIMEOUT, "still in progress after {:?}: {:#}", started.elapsed(), found.report);
+        // The fleet stopped before the last event was processed; the next start resumes it.
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         fleet = Fleet::start_with(&data, &env).await?;
     }
 }
 
-/// What stands on a topic of a folder's embedded bus, the oldest first; running or not.
-pub async fn topic(data: &Path, topic: &str) -> Result<Vec<String>> {
-    let kept = bus::Bus::read_all(&format!("embedded:{}", data.join("bus.db").display())).await?;
-    let messages = kept.messages.into_iter().filter(|message| message.topic == topic);
+/// Reads the messages on a topic of a folder's embedded bus, oldest first. A fleet may be running on the folder.
+pub async fn read_topic(data: &Path, topic: &str) -> Result<Vec<String>> {
+    let log = bus::Bus::read_all(&format!("embedded:{}", data.join("bus.db").display())).await?;
+    let messages = log.messages.into_iter().filter(|message| message.topic == topic);
     Ok(messages.map(|message| message.payload).collect())
 }
 
-/// Puts a message on a topic of the bus of a folder's fleet, as a program outside of it does.
+/// Publishes a message on a topic of the bus of a folder's fleet, like an external program.
 pub async fn publish(data: &Path, topic: &str, key: &str, payload: &str) -> Result<()> {
     let stop = tokio_util::sync::CancellationToken::new();
     let ctx = chassis::Context::new("outside", "outside", stop.clone(), chassis::CrashPoints::none());
-    let url = Stores::of(data)?.url(data, "bus");
+    let url = Stores::load(data)?.url(data, "bus");
     let bus = bus::Bus::open(&url, &ctx).await?;
     let message = bus::Message { topic: topic.into(), key: key.into(), payload: payload.into() };
-    // A client that has just begun may be told that the broker is silent.
-    let told =
-        eventually("the broker takes the message", || async { Ok(bus.publish(vec![message.clone()]).await.ok()) })
+    // A client that has just connected may get an error that the broker does not respond.
+    let published =
+        eventually("the broker accepts the message", || async { Ok(bus.publish(vec![message.clone()]).await.ok()) })
             .await;
     stop.cancel();
-    told
+    published
 }

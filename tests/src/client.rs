@@ -1,4 +1,4 @@
-//! An HTTP client of a fleet, and the answers that it gets.
+//! An HTTP client of a fleet, and its responses.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use reqwest::{Method, RequestBuilder, header::HeaderMap};
 use serde_json::{Value, json};
 
-/// A client of a fleet, with a token or without.
+/// A client of a fleet, with or without a token.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -14,11 +14,11 @@ pub struct Client {
     token: Option<String>,
 }
 
-/// An answer, read to its end.
+/// A response with its whole body.
 #[derive(Debug, Clone)]
-pub struct Answer {
-    /// Of which request, for messages.
-    asked: String,
+pub struct Response {
+    /// Method and path of the request, for error messages.
+    request: String,
     /// The status.
     pub status: u16,
     /// The headers.
@@ -34,12 +34,12 @@ impl Client {
         Self { http, base: base.to_owned(), token: token.map(ToOwned::to_owned) }
     }
 
-    /// The same server for somebody else.
+    /// A client of the same server with another token.
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
-    /// The same client of another address.
+    /// A client of another server with the same token.
     pub fn at(&self, base: &str) -> Self {
         Self::new(base, Some(self.token()))
     }
@@ -49,7 +49,7 @@ impl Client {
         self.token.as_deref().unwrap_or_default()
     }
 
-    /// A request to be filled in.
+    /// Starts building a request with the client's token.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
@@ -58,42 +58,42 @@ impl Client {
         }
     }
 
-    /// Sends a request and reads the whole answer.
-    pub async fn send(&self, request: RequestBuilder) -> Result<Answer> {
+    /// Sends a request and reads the whole response.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Response> {
         let request = request.timeout(Duration::from_secs(30)).build()?;
-        let asked = format!("{} {}", request.method(), request.url().path());
-        let answer = self.http.execute(request).await.with_context(|| asked.clone())?;
-        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        let body = answer.bytes().await.with_context(|| asked.clone())?.to_vec();
-        Ok(Answer { asked, status, headers, body })
+        let title = format!("{} {}", request.method(), request.url().path());
+        let response = self.http.execute(request).await.with_context(|| title.clone())?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = response.bytes().await.with_context(|| title.clone())?.to_vec();
+        Ok(Response { request: title, status, headers, body })
     }
 
     /// GET.
-    pub async fn get(&self, path: &str) -> Result<Answer> {
+    pub async fn get(&self, path: &str) -> Result<Response> {
         self.send(self.request(Method::GET, path)).await
     }
 
     /// DELETE.
-    pub async fn delete(&self, path: &str) -> Result<Answer> {
+    pub async fn delete(&self, path: &str) -> Result<Response> {
         self.send(self.request(Method::DELETE, path)).await
     }
 
     /// POST of JSON.
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Response> {
         self.send(self.request(Method::POST, path).json(body)).await
     }
 
     /// POST of JSON with an Idempotency-Key.
-    pub async fn post_once(&self, path: &str, key: &str, body: &Value) -> Result<Answer> {
+    pub async fn post_once(&self, path: &str, key: &str, body: &Value) -> Result<Response> {
         self.send(self.request(Method::POST, path).header("idempotency-key", key).json(body)).await
     }
 
     /// PUT of JSON.
-    pub async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Response> {
         self.send(self.request(Method::PUT, path).json(body)).await
     }
 
-    /// Registers a customer of that name; he comes back as a client, with his id.
+    /// Registers a customer with this name; returns a client with the customer's token, and the customer's id.
     pub async fn register(&self, name: &str) -> Result<(Self, String)> {
         let body = json!({"username": name, "email": format!("{name}@example.org"), "password": "correct horse"});
         let made = self.post("/api/users/register", &body).await?.expect(201)?;
@@ -101,12 +101,12 @@ impl Client {
         Ok((self.with_token(made["token"].as_str().context("a token")?), id))
     }
 
-    /// All rows of a list, page by page.
+    /// Reads all rows of a list, page by page.
     pub async fn all(&self, path: &str) -> Result<Vec<Value>> {
-        let glue = if path.contains('?') { '&' } else { '?' };
+        let separator = if path.contains('?') { '&' } else { '?' };
         let (mut rows, mut cursor) = (Vec::new(), String::new());
         loop {
-            let mut page = self.get(&format!("{path}{glue}limit=100{cursor}")).await?.expect(200)?;
+            let mut page = self.get(&format!("{path}{separator}limit=100{cursor}")).await?.expect(200)?;
             rows.append(page["data"].as_array_mut().context("data")?);
             match page["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
@@ -115,13 +115,13 @@ impl Client {
         }
     }
 
-    /// How many rows a list has, as the service counts them.
+    /// The `total` that the service returns for a list.
     pub async fn total(&self, path: &str) -> Result<u64> {
         let page = self.get(&format!("{path}?limit=1&include_total=true")).await?.expect(200)?;
         page["total"].as_u64().with_context(|| format!("{path} has no total: {page}"))
     }
 
-    /// What is on hand and reserved of a product in a place.
+    /// The quantities of a product on hand and reserved at a place.
     pub async fn level(&self, product: &str, place: &str) -> Result<(i64, i64)> {
         let path = format!("/api/stock/levels?product_id={product}&place_id={place}");
         let page = self.get(&path).await?.expect(200)?;
@@ -129,31 +129,31 @@ impl Client {
         Ok((level["on_hand"].as_i64().context("on_hand")?, level["reserved"].as_i64().context("reserved")?))
     }
 
-    /// Puts a new product into the catalogue, with pieces in the logistics centre.
-    pub async fn add_product(&self, id: &str, price: f64, pieces: i64) -> Result<()> {
+    /// Adds a product to the catalogue, with stock in the logistics centre.
+    pub async fn add_product(&self, id: &str, price: f64, quantity: i64) -> Result<()> {
         self.post("/api/products", &json!({"id": id, "name": id, "price": price})).await?.expect(201)?;
-        let adjustment = json!({"product_id": id, "place_id": "logistics", "delta": pieces, "reason": "opening"});
+        let adjustment = json!({"product_id": id, "place_id": "logistics", "delta": quantity, "reason": "opening"});
         self.post("/api/stock/adjustments", &adjustment).await?.expect(201)?;
         Ok(())
     }
 }
 
-/// An answer of somebody who cannot answer now: 502, 503 or 504.
+/// A response that says that a service is unavailable: status 502, 503 or 504.
 #[derive(Debug)]
-pub struct Away(String);
+pub struct Unavailable(String);
 
-impl std::fmt::Display for Away {
+impl std::fmt::Display for Unavailable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Away {}
+impl std::error::Error for Unavailable {}
 
-impl Answer {
+impl Response {
     /// The body as JSON.
     pub fn json(&self) -> Result<Value> {
-        serde_json::from_slice(&self.body).with_context(|| format!("{}: no JSON: {}", self.asked, self.text()))
+        serde_json::from_slice(&self.body).with_context(|| format!("{}: not JSON: {}", self.request, self.text()))
     }
 
     /// The body as text.
@@ -166,27 +166,32 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// The body, if the status is that one.
+    /// The body as JSON, if the status is `status`; an [`Unavailable`] error if it is 502, 503 or 504 instead.
     pub fn expect(&self, status: u16) -> Result<Value> {
-        let wrong = || format!("{}: {} instead of {status}: {}", self.asked, self.status, self.text());
+        let message = || format!("{}: {} instead of {status}: {}", self.request, self.status, self.text());
         if self.status != status && [502, 503, 504].contains(&self.status) {
-            return Err(Away(wrong()).into());
+            return Err(Unavailable(message()).into());
         }
-        ensure!(self.status == status, wrong());
+        ensure!(self.status == status, message());
         if self.body.is_empty() { Ok(Value::Null) } else { self.json() }
     }
 
-    /// The body of a refusal, if it is a complete problem document of that status.
+    /// The body of an error response, if it is a complete problem document with this status.
     pub fn problem(&self, status: u16) -> Result<Value> {
         let problem = self.expect(status)?;
         let kind = self.header("content-type");
-        ensure!(kind.starts_with("application/problem+json"), "{}: {kind} is no problem: {}", self.asked, self.text());
-        ensure!(problem["status"] == status, "{}: another status inside: {problem}", self.asked);
+        ensure!(
+            kind.starts_with("application/problem+json"),
+            "{}: {kind} is not a problem document: {}",
+            self.request,
+            self.text()
+        );
+        ensure!(problem["status"] == status, "{}: the status in the body differs: {problem}", self.request);
         for member in ["type", "title", "code", "detail", "instance", "trace_id"] {
             ensure!(
                 problem[member].as_str().is_some_and(|text| !text.is_empty()),
                 "{}: no {member}: {problem}",
-                self.asked
+                self.request
             );
         }
         Ok(problem)

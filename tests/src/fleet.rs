@@ -19,42 +19,42 @@ use tokio::{
 
 use crate::{Client, Processes, Servers, Stores, souk_text};
 
-/// How long a start may take.
-const START: Duration = Duration::from_secs(30);
+/// Time-out of a start.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A fleet that runs; killed (it alone) when dropped.
+/// A running fleet. Its processes are killed when it is dropped.
 #[derive(Debug)]
 pub struct Fleet {
-    kind: Kind,
+    deployment: Deployment,
     data: PathBuf,
     env: Vec<(String, String)>,
-    /// What it tells when it is ready: URLs, tokens and, at the first start, passwords.
+    /// The ready line: URLs, tokens and, at the first start, passwords.
     pub ready: Value,
 }
 
 #[derive(Debug)]
-enum Kind {
-    One { child: Child, stderr: Arc<Mutex<String>> },
-    Seven(Box<Processes>),
+enum Deployment {
+    SingleProcess { child: Child, stderr: Arc<Mutex<String>> },
+    SeparateProcesses(Box<Processes>),
 }
 
-/// Whether this run is about processes on servers.
+/// Whether this run tests separate processes on servers.
 pub fn on_servers() -> bool {
     std::env::var("SOUK_TEST_FLEET").is_ok_and(|fleet| fleet == "servers")
 }
 
-/// The program of that name, beside the test's own.
-pub(crate) fn program(name: &str) -> Result<PathBuf> {
+/// The path of a program in the folder of the test binary's profile.
+pub(crate) fn program_path(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe()?;
     let path = own.ancestors().nth(2).context("the test runs outside target/<profile>/deps")?.join(name);
     if !path.exists() {
-        bail!("{} is not there; build it with `cargo build --workspace --bins`", path.display());
+        bail!("{} does not exist; build it with `cargo build --workspace --bins`", path.display());
     }
     Ok(path)
 }
 
-/// Frees a command of this process's own settings.
-pub(crate) fn clean(command: &mut Command) {
+/// Removes this process's own settings from the environment of a command.
+pub(crate) fn clear_env(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("SOUK_")
@@ -66,38 +66,38 @@ pub(crate) fn clean(command: &mut Command) {
     }
 }
 
-/// A command of the binary under test, free of this process's own settings.
-pub(crate) fn command() -> Result<Command> {
+/// A command that runs the `souk` binary under test, without this process's own settings.
+pub(crate) fn souk_command() -> Result<Command> {
     let path = match std::env::var_os("SOUK_BIN") {
         Some(path) => PathBuf::from(path),
-        None => program("souk")?,
+        None => program_path("souk")?,
     };
     let mut command = Command::new(path);
-    clean(&mut command);
+    clear_env(&mut command);
     command.kill_on_drop(true).stdin(Stdio::null());
     Ok(command)
 }
 
 impl Fleet {
-    /// Starts one on a data folder, on free ports, and waits until it is ready.
+    /// Starts a fleet on a data folder, on free ports, and waits until it is ready.
     pub async fn start(data: &Path) -> Result<Self> {
         Self::start_with(data, &[]).await
     }
 
-    /// The same, with settings in its environment.
+    /// Starts a fleet with settings in its environment.
     pub async fn start_with(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
-        if on_servers() { Self::start_seven(data, env).await } else { Self::embedded(data, env).await }
+        if on_servers() { Self::start_processes(data, env).await } else { Self::embedded(data, env).await }
     }
 
-    /// Starts one that opens a dialect, with its sample data, on the ports that its clients know.
+    /// Starts a fleet with a dialect, its sample data, and the fixed ports of its clients.
     pub async fn dialect(data: &Path, name: &str, env: &[(&str, &str)]) -> Result<Self> {
         let own = [("SOUK_DIALECT", name), ("SOUK_GATEWAY_DIALECTS", name), ("SOUK_SAMPLE", name)];
         Self::start_with(data, &[&own, env].concat()).await
     }
 
-    /// One process on embedded stores, whatever this run is about.
+    /// Starts a single process on embedded stores, whether or not this run tests servers.
     pub async fn embedded(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
-        let mut child = command()?
+        let mut child = souk_command()?
             .args(["up", "--json", "--port-base", "0", "--data"])
             .arg(data)
             .envs(env.iter().copied())
@@ -115,29 +115,29 @@ impl Fleet {
             }
         });
         let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
-        let told = || stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let line = match timeout(START, lines.next_line()).await {
+        let log = || stderr.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let line = match timeout(START_TIMEOUT, lines.next_line()).await {
             Ok(Ok(Some(line))) => line,
-            Ok(other) => bail!("the fleet ended before it was ready: {other:?}\n{}", told()),
-            Err(_) => bail!("the fleet is not ready after {START:?}\n{}", told()),
+            Ok(other) => bail!("the fleet exited before it was ready: {other:?}\n{}", log()),
+            Err(_) => bail!("the fleet is not ready after {START_TIMEOUT:?}\n{}", log()),
         };
-        let ready = serde_json::from_str(&line).with_context(|| format!("the ready line is no JSON: {line}"))?;
+        let ready = serde_json::from_str(&line).with_context(|| format!("the ready line is not JSON: {line}"))?;
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Ok(Self { kind: Kind::One { child, stderr }, data: data.to_owned(), env, ready })
+        Ok(Self { deployment: Deployment::SingleProcess { child, stderr }, data: data.to_owned(), env, ready })
     }
 
-    async fn start_seven(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
-        let servers = Servers::given()?;
-        let known = Stores::of(data)?;
-        // A folder that has stores keeps them: it is a restart.
-        let stores = if known.0.is_empty() { servers.stores().await? } else { known };
-        // A dead process's leases run out sooner than in a shop, so that tests need not wait for them.
-        let quick = [("SOUK_ORDER_LEASE_SECONDS", "2")];
-        let processes = Processes::start(data, stores, &[&quick, env].concat(), &[]).await?;
+    async fn start_processes(data: &Path, env: &[(&str, &str)]) -> Result<Self> {
+        let servers = Servers::from_env()?;
+        let saved = Stores::load(data)?;
+        // A folder that already has stores keeps them: this is a restart.
+        let stores = if saved.0.is_empty() { servers.create_stores().await? } else { saved };
+        // Leases expire sooner than in production, so that tests wait less for the leases of a killed process.
+        let short_lease = [("SOUK_ORDER_LEASE_SECONDS", "2")];
+        let processes = Processes::start(data, stores, &[&short_lease, env].concat(), &[]).await?;
         let mut tokens = serde_json::Map::new();
-        // Sets of dialects have an admin, and others of their own.
-        let own_set = env.iter().all(|(name, _)| *name != "SOUK_SAMPLE");
-        for user in ["admin", "manager", "customer"].into_iter().take(if own_set { 3 } else { 1 }) {
+        // The sample data of a dialect has an admin, but not the other users.
+        let default_sample = env.iter().all(|(name, _)| *name != "SOUK_SAMPLE");
+        for user in ["admin", "manager", "customer"].into_iter().take(if default_sample { 3 } else { 1 }) {
             let token =
                 souk_text([OsStr::new("token"), OsStr::new(user), OsStr::new("--data"), data.as_os_str()]).await?;
             tokens.insert(user.to_owned(), token.trim().into());
@@ -153,15 +153,15 @@ impl Fleet {
             "passwords": passwords,
         });
         let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Ok(Self { kind: Kind::Seven(Box::new(processes)), data: data.to_owned(), env, ready })
+        Ok(Self { deployment: Deployment::SeparateProcesses(Box::new(processes)), data: data.to_owned(), env, ready })
     }
 
-    /// Its data folder.
+    /// The data folder.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// The settings that it was started with.
+    /// The settings from the start.
     pub(crate) fn env(&self) -> Vec<(&str, &str)> {
         self.env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
@@ -181,45 +181,45 @@ impl Fleet {
         Client::new(self.gateway(), self.ready["tokens"][user].as_str())
     }
 
-    /// Takes a new token for the admin, where a login of his ended the one from the start.
-    pub async fn sign_in_again(&mut self) -> Result<()> {
+    /// Requests a new admin token, for a test in which a login of the admin has revoked the previous one.
+    pub async fn renew_admin_token(&mut self) -> Result<()> {
         let args = [OsStr::new("token"), OsStr::new("admin"), OsStr::new("--data"), self.data.as_os_str()];
         self.ready["tokens"]["admin"] = souk_text(args).await?.trim().into();
         Ok(())
     }
 
     /// A client without a token.
-    pub fn nobody(&self) -> Client {
+    pub fn anonymous(&self) -> Client {
         Client::new(self.gateway(), None)
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
-        match &self.kind {
-            Kind::One { stderr, .. } => stderr.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            Kind::Seven(processes) => processes.log(),
+        match &self.deployment {
+            Deployment::SingleProcess { stderr, .. } => stderr.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Deployment::SeparateProcesses(processes) => processes.log(),
         }
     }
 
-    /// Asks it to stop (SIGTERM) and waits for its clean end.
+    /// Stops the fleet with SIGTERM and waits until it has exited with success.
     pub async fn terminate(mut self) -> Result<()> {
-        let pid = match &mut self.kind {
-            Kind::Seven(processes) => return processes.terminate().await,
-            Kind::One { child, .. } => child.id().context("it has ended already")?,
+        let pid = match &mut self.deployment {
+            Deployment::SeparateProcesses(processes) => return processes.terminate().await,
+            Deployment::SingleProcess { child, .. } => child.id().context("the process has exited already")?,
         };
         let sent = Command::new("kill").arg("-TERM").arg(pid.to_string()).status().await?;
         anyhow::ensure!(sent.success(), "kill -TERM {pid}: {sent}");
-        let status = self.death(Duration::from_secs(20)).await?;
-        anyhow::ensure!(status.success(), "SIGTERM ended it with {status}\n{}", self.log());
+        let status = self.wait_for_exit(Duration::from_secs(20)).await?;
+        anyhow::ensure!(status.success(), "after SIGTERM the fleet exited with {status}\n{}", self.log());
         Ok(())
     }
 
-    /// Kills it (SIGKILL), as a power cut would.
+    /// Kills the fleet with SIGKILL.
     pub async fn kill(mut self) -> Result<()> {
-        match &mut self.kind {
-            Kind::One { child, .. } => child.kill().await?,
-            Kind::Seven(processes) => {
-                processes.withdraw();
+        match &mut self.deployment {
+            Deployment::SingleProcess { child, .. } => child.kill().await?,
+            Deployment::SeparateProcesses(processes) => {
+                processes.unregister();
                 for service in crate::SERVICES {
                     processes.kill(service, 0).await?;
                 }
@@ -228,12 +228,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until it dies by itself; one process only.
-    pub async fn death(&mut self, patience: Duration) -> Result<ExitStatus> {
-        let Kind::One { child, .. } = &mut self.kind else { bail!("seven processes do not die as one") };
-        match timeout(patience, child.wait()).await {
+    /// Waits until the fleet exits by itself. Only for a single process.
+    pub async fn wait_for_exit(&mut self, limit: Duration) -> Result<ExitStatus> {
+        let Deployment::SingleProcess { child, .. } = &mut self.deployment else {
+            bail!("waiting for the exit is not implemented for separate processes")
+        };
+        match timeout(limit, child.wait()).await {
             Ok(status) => Ok(status?),
-            Err(_) => bail!("it still runs after {patience:?}"),
+            Err(_) => bail!("the fleet is still running after {limit:?}"),
         }
     }
 }

@@ -1,16 +1,16 @@
-//! The harness of the end-to-end tests: the real `souk` binary as a child process, and its clients.
+//! The harness of the end-to-end tests: runs the real `souk` binary as a child process, and calls it as a client.
 //!
-//! The binary is the one beside the test executable (`target/<profile>/souk`, built by `cargo build -p souk`),
-//! or the one that `SOUK_BIN` names.
+//! The binary is `target/<profile>/souk` in the profile of the test executable (built by `cargo build -p souk`), or the path in
+//! `SOUK_BIN`.
 
 mod audit;
 mod client;
-mod door;
 mod fleet;
 mod load;
 mod processes;
 mod rows;
 mod servers;
+mod tcp_proxy;
 
 use std::{
     path::Path,
@@ -19,42 +19,42 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub use audit::{Audit, audit, drained, publish, souk, souk_text, topic};
-pub use client::{Answer, Away, Client};
+pub use audit::{Audit, audit, drain_and_audit, publish, read_topic, souk, souk_text};
+pub use client::{Client, Response, Unavailable};
 pub use fleet::{Fleet, on_servers};
-pub use load::{Heard, LIMIT, Load, body};
+pub use load::{Load, LoadResult, SANDBOX_LIMIT, order_body};
 pub use processes::{Processes, SERVICES};
-pub use rows::{Rows, curl};
-pub use servers::{Server, Servers, Stores, given};
+pub use rows::{Rows, run_curls};
+pub use servers::{Server, Servers, Stores, path_from_env};
 
-/// How long anything may take that is only a matter of time, on a machine that has other things to do.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time-out of [`eventually`] and of other waits, long enough for a loaded machine.
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Asks again and again until there is an answer; fails when there is none in time. Who is [away](Away) now, or cannot be reached,
-/// may answer later; any other error is one.
-pub async fn eventually<T, F>(what: &str, mut ask: impl FnMut() -> F) -> Result<T>
+/// Polls until `poll` returns a value; fails after [`TIMEOUT`]. It polls again after an [`Unavailable`] response or a transport
+/// error; any other error is returned at once.
+pub async fn eventually<T, F>(what: &str, mut poll: impl FnMut() -> F) -> Result<T>
 where
     F: Future<Output = Result<Option<T>>>,
 {
-    let begun = Instant::now();
+    let started = Instant::now();
     loop {
-        let asked = ask().await;
-        match asked {
+        let result = poll().await;
+        match result {
             Ok(Some(found)) => return Ok(found),
-            Err(error) if !error.chain().any(|cause| cause.is::<Away>() || cause.is::<reqwest::Error>()) => {
+            Err(error) if !error.chain().any(|cause| cause.is::<Unavailable>() || cause.is::<reqwest::Error>()) => {
                 return Err(error);
             }
             _ => {}
         }
-        if begun.elapsed() > PATIENCE {
-            asked.with_context(|| format!("after {PATIENCE:?} still not: {what}"))?;
-            bail!("after {PATIENCE:?} still not: {what}");
+        if started.elapsed() > TIMEOUT {
+            result.with_context(|| format!("after {TIMEOUT:?} still not: {what}"))?;
+            bail!("after {TIMEOUT:?} still not: {what}");
         }
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }
 
-/// Copies the files of a data folder that nobody runs on.
+/// Copies the files of a data folder on which no fleet is running.
 pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {

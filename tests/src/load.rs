@@ -1,4 +1,4 @@
-//! A steady load of orders by clients who do not give up: each asks again under its key until it has an answer.
+//! A steady load of orders. Each client repeats a request with the same idempotency key until it gets a response.
 
 use std::{
     collections::BTreeMap,
@@ -15,26 +15,26 @@ use tokio::task::JoinSet;
 
 use crate::Client;
 
-/// What became of the requests of a load.
+/// The results of a load's requests.
 #[derive(Debug, Default)]
-pub struct Heard {
-    /// Keys, each with its last answer's status and body.
-    pub answers: Vec<(String, u16, Value)>,
-    /// Requests that had to be sent again.
+pub struct LoadResult {
+    /// Idempotency keys, each with the status and body of its final response.
+    pub responses: Vec<(String, u16, Value)>,
+    /// The number of repeated requests.
     pub repeats: u64,
-    /// Why: the status, or the error, and how often.
+    /// The reasons for the repeats (status or error), with their counts.
     pub reasons: BTreeMap<String, u64>,
 }
 
-/// A load that runs.
+/// A running load.
 #[derive(Debug)]
 pub struct Load {
     stop: Arc<AtomicBool>,
-    clients: JoinSet<Result<Heard>>,
+    clients: JoinSet<Result<LoadResult>>,
 }
 
-/// What the n-th order of a client is: mostly plain, now and then too dear, or of what there is little of.
-pub fn body(n: usize) -> Value {
+/// The n-th order of a client: most succeed, some exceed the payment limit, and some request a product with little stock.
+pub fn order_body(n: usize) -> Value {
     match n % 12 {
         5 => json!({"lines": [{"product_id": "RARE", "quantity": 1}]}),
         9 => json!({"lines": [{"product_id": "PLENTY", "quantity": 90}]}),
@@ -44,75 +44,76 @@ pub fn body(n: usize) -> Value {
     }
 }
 
-/// The setting by which 90 of `PLENTY` are too dear.
-pub const LIMIT: (&str, &str) = ("SOUK_PAYMENT_SANDBOX_LIMIT", "500");
+/// The setting that makes the payment of 90 `PLENTY` exceed the limit.
+pub const SANDBOX_LIMIT: (&str, &str) = ("SOUK_PAYMENT_SANDBOX_LIMIT", "500");
 
 impl Load {
-    /// Puts the goods on the shelf.
-    pub async fn goods(admin: &Client) -> Result<()> {
+    /// Adds the products that the load orders.
+    pub async fn add_products(admin: &Client) -> Result<()> {
         admin.add_product("PLENTY", 9.5, 1_000_000).await?;
         admin.add_product("RARE", 4.0, 10).await
     }
 
-    /// Starts so many clients, each an order after the other with a pause.
+    /// Starts clients. Each sends one order after the other with a pause between them.
     pub fn start(client: &Client, clients: usize, pause: Duration) -> Self {
-        Self::named("load", client, clients, pause)
+        Self::start_named("load", client, clients, pause)
     }
 
-    /// The same with keys that no other load has.
-    pub fn named(name: &str, client: &Client, clients: usize, pause: Duration) -> Self {
+    /// Starts clients whose idempotency keys begin with `name`.
+    pub fn start_named(name: &str, client: &Client, clients: usize, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut set = JoinSet::new();
+        let mut tasks = JoinSet::new();
         for number in 0..clients {
-            set.spawn(one(client.clone(), format!("{name}-{number}"), pause, Arc::clone(&stop)));
+            tasks.spawn(run_client(client.clone(), format!("{name}-{number}"), pause, Arc::clone(&stop)));
         }
-        Self { stop, clients: set }
+        Self { stop, clients: tasks }
     }
 
-    /// Lets every client finish the order that it is at.
-    pub async fn stop(mut self) -> Result<Heard> {
+    /// Stops the clients after their current order.
+    pub async fn stop(mut self) -> Result<LoadResult> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut all = Heard::default();
-        while let Some(heard) = self.clients.join_next().await {
-            let heard = heard??;
-            all.answers.extend(heard.answers);
-            all.repeats += heard.repeats;
-            for (reason, times) in heard.reasons {
-                *all.reasons.entry(reason).or_default() += times;
+        let mut total = LoadResult::default();
+        while let Some(result) = self.clients.join_next().await {
+            let result = result??;
+            total.responses.extend(result.responses);
+            total.repeats += result.repeats;
+            for (reason, count) in result.reasons {
+                *total.reasons.entry(reason).or_default() += count;
             }
         }
-        Ok(all)
+        Ok(total)
     }
 }
 
-async fn one(client: Client, name: String, pause: Duration, stop: Arc<AtomicBool>) -> Result<Heard> {
-    let mut heard = Heard::default();
+async fn run_client(client: Client, name: String, pause: Duration, stop: Arc<AtomicBool>) -> Result<LoadResult> {
+    let mut result = LoadResult::default();
     for n in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
         }
         let key = format!("{name}-{n}");
         loop {
-            match client.post_once("/api/orders", &key, &body(n)).await {
-                Ok(answer) if answer.status < 500 => {
+            match client.post_once("/api/orders", &key, &order_body(n)).await {
+                Ok(response) if response.status < 500 => {
                     ensure!(
-                        [201, 202, 402, 409].contains(&answer.status),
+                        [201, 202, 402, 409].contains(&response.status),
                         "{key}: {} {}",
-                        answer.status,
-                        answer.text()
+                        response.status,
+                        response.text()
                     );
-                    heard.answers.push((key, answer.status, answer.json()?));
+                    result.responses.push((key, response.status, response.json()?));
                     break;
                 }
                 failed => {
-                    let reason = failed.map_or_else(|error| format!("{error:#}"), |answer| answer.status.to_string());
-                    *heard.reasons.entry(reason).or_default() += 1;
-                    heard.repeats += 1;
+                    let reason =
+                        failed.map_or_else(|error| format!("{error:#}"), |response| response.status.to_string());
+                    *result.reasons.entry(reason).or_default() += 1;
+                    result.repeats += 1;
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
         }
         tokio::time::sleep(pause).await;
     }
-    Ok(heard)
+    Ok(result)
 }

@@ -1,4 +1,4 @@
-//! The services as processes of their own, one or several replicas of each: only their URLs tie them together.
+//! Runs each service as a separate process, with one or several replicas. The processes know each other only by URL.
 
 use std::{
     collections::BTreeMap,
@@ -16,30 +16,30 @@ use tokio::process::{Child, Command};
 use crate::{
     Client, Stores,
     audit::souk_at,
-    door::Door,
     eventually,
-    fleet::{clean, program},
+    fleet::{clear_env, program_path},
     souk, souk_text,
+    tcp_proxy::TcpProxy,
 };
 
 /// The services.
 pub const SERVICES: [&str; 7] = ["customer", "product", "order", "stock", "payment", "notification", "gateway"];
 
-/// A fleet of processes. All are killed when it is dropped.
+/// A fleet of separate processes. All are killed when it is dropped.
 #[derive(Debug)]
 pub struct Processes {
     data: PathBuf,
     stores: Stores,
     env: Vec<(String, String)>,
     key: String,
-    /// Where the programs are that are started from now on; else beside the test's own.
+    /// The folder of the programs to start, if it is not the folder of the test binary.
     programs: Option<PathBuf>,
-    /// One a service and port, which leads to a replica that lives.
-    doors: Vec<Door>,
-    /// What clients and other services call: the doors, or what was put in their place.
+    /// One proxy for each port of each service.
+    proxies: Vec<TcpProxy>,
+    /// The URLs that clients and other services call: those of the proxies, unless [`Self::override_url`] replaced them.
     urls: BTreeMap<String, String>,
     replicas: BTreeMap<(&'static str, usize), Replica>,
-    /// What the first start of the folder made.
+    /// The passwords of the sample users, if this start created them.
     pub passwords: Value,
 }
 
@@ -51,47 +51,42 @@ struct Replica {
 }
 
 impl Processes {
-    /// Starts so many replicas of each service on a data folder, which notes where the stores are and holds the
-    /// sample data and the logs; waits until all are ready. `env` is as for `souk up`: `SOUK_<SERVICE>_<FIELD>`.
+    /// Starts replicas of each service and waits until all are ready. The data folder holds the URLs of the stores, the sample
+    /// data and the logs. `env` is as for `souk up`: `SOUK_<SERVICE>_<FIELD>`.
     pub async fn start(data: &Path, stores: Stores, env: &[(&str, &str)], replicas: &[(&str, usize)]) -> Result<Self> {
-        let mut fleet = Self::planned(data, stores, env, replicas).await?;
-        fleet.all_up().await?;
+        let mut fleet = Self::create(data, stores, env, replicas).await?;
+        fleet.start_all().await?;
         Ok(fleet)
     }
 
-    /// The same with none running yet, for who puts something else before them than doors: by `behind`, then `all_up`.
-    pub async fn planned(
-        data: &Path,
-        stores: Stores,
-        env: &[(&str, &str)],
-        replicas: &[(&str, usize)],
-    ) -> Result<Self> {
+    /// Creates a fleet without starting its processes, so that a test can replace URLs with `override_url` before `start_all`.
+    pub async fn create(data: &Path, stores: Stores, env: &[(&str, &str)], replicas: &[(&str, usize)]) -> Result<Self> {
         Self::prepare(data, stores, env, replicas, None).await
     }
 
-    /// Starts all and waits until they are ready.
-    pub async fn all_up(&mut self) -> Result<()> {
+    /// Starts all replicas and waits until they are ready.
+    pub async fn start_all(&mut self) -> Result<()> {
         let all: Vec<(&'static str, usize)> = self.replicas.keys().copied().collect();
-        self.up(&all).await
+        self.start_replicas(&all).await
     }
 
-    /// The replicas' ports of a service: `order`, `stock grpc`.
+    /// The ports of a service's replicas. `name` is, for example, `order` or `stock grpc`.
     pub fn ports(&self, name: &str) -> Vec<u16> {
         let (service, grpc) = name.split_once(' ').map_or((name, false), |(service, _)| (service, true));
-        let replicas = self.replicas.iter().filter(|((of, _), _)| *of == service).map(|(_, replica)| replica);
+        let replicas = self.replicas.iter().filter(|((name, _), _)| *name == service).map(|(_, replica)| replica);
         replicas.filter_map(|replica| if grpc { replica.grpc } else { Some(replica.port) }).collect()
     }
 
-    /// From now on a service is called there and not by its door.
-    pub fn behind(&mut self, name: &str, url: String) {
+    /// Replaces the URL at which clients and other services call a service.
+    pub fn override_url(&mut self, name: &str, url: String) {
         self.urls.insert(name.to_owned(), url);
     }
 
-    /// Starts the first replica of each service from the programs of another folder; the second of each can be run later.
+    /// Starts the first replica of each service from the programs in another folder. The second replica of each is not started.
     pub async fn start_from(programs: &Path, data: &Path, stores: Stores, env: &[(&str, &str)]) -> Result<Self> {
         let two = SERVICES.map(|service| (service, 2));
         let mut fleet = Self::prepare(data, stores, env, &two, Some(programs.to_owned())).await?;
-        fleet.up(&SERVICES.map(|service| (service, 0))).await?;
+        fleet.start_replicas(&SERVICES.map(|service| (service, 0))).await?;
         fleet.programs = None;
         Ok(fleet)
     }
@@ -104,7 +99,7 @@ impl Processes {
         programs: Option<PathBuf>,
     ) -> Result<Self> {
         std::fs::create_dir_all(data)?;
-        stores.note(data)?;
+        stores.save(data)?;
         let key = data.join("internal.key");
         if !key.exists() {
             std::fs::write(&key, auth::InternalKey::generate()?.to_secret().expose())?;
@@ -119,47 +114,47 @@ impl Processes {
         };
         let mut fleet = Self {
             data: data.to_owned(),
-            stores: Stores::of(data)?,
+            stores: Stores::load(data)?,
             env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             key: std::fs::read_to_string(&key)?,
             programs,
-            doors: Vec::new(),
+            proxies: Vec::new(),
             urls: BTreeMap::new(),
             replicas: BTreeMap::new(),
             passwords: sample["passwords"].clone(),
         };
         for service in SERVICES {
             let count = replicas.iter().find(|(name, _)| *name == service).map_or(1, |(_, count)| *count);
-            let speaks_grpc = service == "stock" || service == "payment";
+            let has_grpc = service == "stock" || service == "payment";
             for n in 0..count {
-                let grpc = if speaks_grpc { Some(testkit::free_port()?) } else { None };
+                let grpc = if has_grpc { Some(testkit::free_port()?) } else { None };
                 fleet.replicas.insert((service, n), Replica { port: testkit::free_port()?, grpc, child: None });
             }
-            let grpc = speaks_grpc.then(|| format!("{service} grpc"));
+            let grpc = has_grpc.then(|| format!("{service} grpc"));
             for name in iter::once(service.to_owned()).chain(grpc) {
-                let door = Door::open(fleet.ports(&name)).await?;
-                fleet.urls.insert(name, door.url());
-                fleet.doors.push(door);
+                let proxy = TcpProxy::start(fleet.ports(&name)).await?;
+                fleet.urls.insert(name, proxy.url());
+                fleet.proxies.push(proxy);
             }
         }
         Ok(fleet)
     }
 
-    async fn up(&mut self, replicas: &[(&'static str, usize)]) -> Result<()> {
-        // Any order will do: the gateway and the order service come up before those that they ask.
+    async fn start_replicas(&mut self, replicas: &[(&'static str, usize)]) -> Result<()> {
+        // Services may start in any order; here the gateway and the order service start before the services that they call.
         for service in SERVICES.into_iter().rev() {
             for (_, n) in replicas.iter().filter(|(name, _)| *name == service) {
                 self.run(service, *n)?;
             }
         }
         for (service, n) in replicas {
-            self.ready(service, *n).await?;
+            self.wait_until_ready(service, *n).await?;
         }
-        // The gateway looks every second for those who were away.
-        let door = Client::new(&self.url("gateway"), None);
-        eventually("the gateway finds all services", || async {
+        // The gateway checks unreachable services again every second.
+        let client = Client::new(&self.url("gateway"), None);
+        eventually("the gateway reaches all services", || async {
             for path in ["/api/products", "/api/places", "/.well-known/jwks.json"] {
-                if door.get(path).await?.status != 200 {
+                if client.get(path).await?.status != 200 {
                     return Ok(None);
                 }
             }
@@ -178,23 +173,23 @@ impl Processes {
         self.replicas.keys().filter(|(name, _)| *name == service).map(|(_, n)| *n).collect()
     }
 
-    /// Where a service is reached: `order`, `stock grpc`.
+    /// The URL of a service. `name` is, for example, `order` or `stock grpc`.
     pub fn url(&self, name: &str) -> String {
         self.urls.get(name).cloned().unwrap_or_default()
     }
 
-    /// Where one replica is reached.
+    /// The URL of one replica.
     pub fn replica_url(&self, service: &'static str, n: usize) -> String {
         let port = self.replicas.get(&(service, n)).map(|replica| replica.port).unwrap_or_default();
         format!("http://127.0.0.1:{port}")
     }
 
-    /// Its data folder.
+    /// The data folder.
     pub fn data(&self) -> &Path {
         &self.data
     }
 
-    /// Starts one replica from the programs of another folder.
+    /// Starts one replica from the programs in another folder.
     pub fn run_from(&mut self, programs: &Path, service: &'static str, n: usize) -> Result<()> {
         self.programs = Some(programs.to_owned());
         let started = self.run(service, n);
@@ -206,11 +201,11 @@ impl Processes {
     pub fn run(&mut self, service: &'static str, n: usize) -> Result<()> {
         let program = match &self.programs {
             Some(folder) => folder.join(service),
-            None => program(service)?,
+            None => program_path(service)?,
         };
         let mut command = Command::new(program);
-        clean(&mut command);
-        let replica = self.replicas.get_mut(&(service, n)).context("there is such a replica")?;
+        clear_env(&mut command);
+        let replica = self.replicas.get_mut(&(service, n)).context("no such replica")?;
         command.env("PORT", replica.port.to_string());
         if let Some(grpc) = replica.grpc {
             command.env("SOUK_GRPC_PORT", grpc.to_string());
@@ -247,10 +242,10 @@ impl Processes {
     }
 
     /// Waits until a replica is ready.
-    pub async fn ready(&self, service: &'static str, n: usize) -> Result<()> {
+    pub async fn wait_until_ready(&self, service: &'static str, n: usize) -> Result<()> {
         let client = Client::new(&self.replica_url(service, n), None);
         eventually(&format!("{service} {n} is ready"), || async {
-            Ok(client.get("/ready").await.ok().filter(|answer| answer.status == 200).map(|_| ()))
+            Ok(client.get("/ready").await.ok().filter(|response| response.status == 200).map(|_| ()))
         })
         .await
         .with_context(|| self.log())
@@ -262,67 +257,67 @@ impl Processes {
         Ok(Client::new(&self.url("gateway"), Some(token.trim())))
     }
 
-    /// A number of a replica's metrics, all label values together; 0 while it does not answer.
+    /// The value of a replica's metric, summed over all labels; 0 if the replica does not respond.
     pub async fn metric(&self, service: &'static str, n: usize, name: &str) -> f64 {
         let client = Client::new(&self.replica_url(service, n), None);
-        let Ok(answer) = client.get("/metrics").await else { return 0.0 };
-        let text = answer.text();
+        let Ok(response) = client.get("/metrics").await else { return 0.0 };
+        let text = response.text();
         let lines =
             text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
-    /// Kills a replica (SIGKILL), as a power cut would.
+    /// Kills a replica with SIGKILL.
     pub async fn kill(&mut self, service: &'static str, n: usize) -> Result<()> {
-        let mut child = self.child(service, n)?.take().context("it runs")?;
+        let mut child = self.child(service, n)?.take().context("the replica is not running")?;
         child.kill().await?;
         Ok(())
     }
 
-    /// Sends a replica a signal: `STOP`, `CONT`, `TERM`.
+    /// Sends a signal to a replica: `STOP`, `CONT` or `TERM`.
     pub async fn signal(&mut self, service: &'static str, n: usize, signal: &str) -> Result<()> {
-        let pid = self.child(service, n)?.as_ref().and_then(Child::id).context("it runs")?;
+        let pid = self.child(service, n)?.as_ref().and_then(Child::id).context("the replica is not running")?;
         let sent = Command::new("kill").arg(format!("-{signal}")).arg(pid.to_string()).status().await?;
         ensure!(sent.success(), "kill -{signal} {pid}: {sent}");
         Ok(())
     }
 
-    /// Asks a replica to stop and waits for its clean end.
-    pub async fn end(&mut self, service: &'static str, n: usize) -> Result<()> {
+    /// Stops a replica with SIGTERM and waits until it has exited with success.
+    pub async fn stop(&mut self, service: &'static str, n: usize) -> Result<()> {
         self.signal(service, n, "TERM").await?;
-        self.gone(service, n).await
+        self.wait_for_exit(service, n).await
     }
 
-    async fn gone(&mut self, service: &'static str, n: usize) -> Result<()> {
+    async fn wait_for_exit(&mut self, service: &'static str, n: usize) -> Result<()> {
         let Some(mut child) = self.child(service, n)?.take() else { return Ok(()) };
         let status = tokio::time::timeout(Duration::from_secs(20), child.wait())
             .await
             .with_context(|| format!("{service} {n} does not stop\n{}", self.log()))??;
-        ensure!(status.success(), "SIGTERM ended {service} {n} with {status}\n{}", self.log());
+        ensure!(status.success(), "after SIGTERM {service} {n} exited with {status}\n{}", self.log());
         Ok(())
     }
 
-    /// Asks all to stop and waits for their clean ends, those that ask before those that answer.
+    /// Stops all replicas and waits until they have exited with success; callers stop before the services that they call.
     pub async fn terminate(&mut self) -> Result<()> {
-        self.withdraw();
-        for wave in [&["gateway", "notification"][..], &["order"], &["customer", "product", "stock", "payment"]] {
+        self.unregister();
+        for group in [&["gateway", "notification"][..], &["order"], &["customer", "product", "stock", "payment"]] {
             let running: Vec<(&'static str, usize)> = self
                 .replicas
                 .iter()
-                .filter(|((service, _), replica)| wave.contains(service) && replica.child.is_some())
+                .filter(|((service, _), replica)| group.contains(service) && replica.child.is_some())
                 .map(|(key, _)| *key)
                 .collect();
             for (service, n) in &running {
                 self.signal(service, *n, "TERM").await?;
             }
             for (service, n) in running {
-                self.gone(service, n).await?;
+                self.wait_for_exit(service, n).await?;
             }
         }
         Ok(())
     }
 
-    /// What all have logged, the ends of it.
+    /// The last lines of each replica's log.
     pub fn log(&self) -> String {
         let mut all = String::new();
         for (service, n) in self.replicas.keys() {
@@ -334,12 +329,12 @@ impl Processes {
         all
     }
 
-    /// No fleet runs on the data folder any more, an audit is told.
-    pub fn withdraw(&self) {
+    /// Deletes `fleet.json`, so that an audit knows that no fleet is running on the data folder.
+    pub fn unregister(&self) {
         let _ = std::fs::remove_file(self.data.join("fleet.json"));
     }
 
     fn child(&mut self, service: &'static str, n: usize) -> Result<&mut Option<Child>> {
-        Ok(&mut self.replicas.get_mut(&(service, n)).context("there is such a replica")?.child)
+        Ok(&mut self.replicas.get_mut(&(service, n)).context("no such replica")?.child)
     }
 }

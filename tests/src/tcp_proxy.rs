@@ -1,4 +1,4 @@
-//! What stands before the replicas of a service, as a Kubernetes Service does: a connection goes to one that lives.
+//! A TCP proxy for the replicas of a service. Like a Kubernetes Service, it forwards each connection to a running replica.
 
 use std::sync::{
     Arc,
@@ -12,27 +12,29 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// A port that leads to replicas in turn.
+/// A port that forwards connections to the replicas in turn. Closed when dropped.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct TcpProxy {
     port: u16,
     task: JoinHandle<()>,
 }
 
-impl Door {
-    pub(crate) async fn open(ports: Vec<u16>) -> Result<Self> {
+impl TcpProxy {
+    pub(crate) async fn start(ports: Vec<u16>) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let next = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn(async move {
-            while let Ok((mut from, _)) = listener.accept().await {
+            while let Ok((mut inbound, _)) = listener.accept().await {
                 let (ports, first) = (ports.clone(), next.fetch_add(1, Ordering::Relaxed));
                 tokio::spawn(async move {
                     for n in 0..ports.len() {
-                        if let Ok(mut to) = TcpStream::connect(("127.0.0.1", ports[(first + n) % ports.len()])).await {
-                            let _ = (from.set_nodelay(true), to.set_nodelay(true));
-                            // It ends when either side hangs up, which the other side is told by it.
-                            let _ = copy_bidirectional(&mut from, &mut to).await;
+                        if let Ok(mut outbound) =
+                            TcpStream::connect(("127.0.0.1", ports[(first + n) % ports.len()])).await
+                        {
+                            let _ = (inbound.set_nodelay(true), outbound.set_nodelay(true));
+                            // Ends when either side closes the connection; the other side is then closed too.
+                            let _ = copy_bidirectional(&mut inbound, &mut outbound).await;
                             return;
                         }
                     }
@@ -47,7 +49,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.task.abort();
     }

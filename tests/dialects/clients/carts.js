@@ -1,10 +1,10 @@
-// Twenty users for ten seconds on carts, over two gateways in turn; each user his own client's cart.
+// Twenty users for ten seconds on carts, over two gateways in turn; each user has a separate cart.
 import http from 'k6/http';
 import { check } from 'k6';
 import { Counter } from 'k6/metrics';
 
 const GATEWAYS = ['http://127.0.0.1:8010', 'http://127.0.0.2:8010'];
-const answered = GATEWAYS.map((_, n) => new Counter(`answered_by_gateway_${n + 1}`));
+const responseCounters = GATEWAYS.map((_, n) => new Counter(`answered_by_gateway_${n + 1}`));
 
 export const options = {
   vus: 20,
@@ -18,23 +18,23 @@ export const options = {
 
 let turn = 0;
 
-// The next gateway in turn.
+// Calls the next gateway in turn.
 function call(method, path, body) {
   const n = turn++ % GATEWAYS.length;
-  const answer = http.request(method, GATEWAYS[n] + path, body && JSON.stringify(body), {
+  const response = http.request(method, GATEWAYS[n] + path, body && JSON.stringify(body), {
     headers: { 'Content-Type': 'application/json' },
   });
-  check(answer, { 'a success': (r) => r.status === 200, 'the replica is named': (r) => !!r.headers['X-Instance'] });
-  answered[n].add(1, { instance: answer.headers['X-Instance'] || 'none' });
-  return answer;
+  check(response, { 'a success': (r) => r.status === 200, 'the replica is named': (r) => !!r.headers['X-Instance'] });
+  responseCounters[n].add(1, { instance: response.headers['X-Instance'] || 'none' });
+  return response;
 }
 
 export default function () {
   const client = __VU;
   const item = call('POST', '/panier', { client_id: client, produit_id: 1 + (__ITER % 4), quantite: 1 }).json();
-  // One more call a round, so that each call meets both gateways.
+  // Three calls per round, so that each call reaches both gateways.
   const cart = call('GET', `/panier/${client}`).json();
-  check(cart, { 'what one gateway took the other shows': (items) => items.some((i) => i.id === item.id) });
+  check(cart, { 'an item added through one gateway is visible through the other': (items) => items.some((i) => i.id === item.id) });
   call('DELETE', `/panier/${item.id}`);
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Answer, Client, Fleet, Rows, curl, eventually};
+use fleet_tests::{Client, Fleet, Response, Rows, eventually, run_curls};
 use serde_json::{Value, json};
 
 use crate::{has_members, port};
@@ -31,7 +31,7 @@ async fn add(customers: &Client, name: &str) -> Result<Value> {
     Ok(added["data"].clone())
 }
 
-async fn settled(orders: &Client, id: &str) -> Result<Value> {
+async fn wait_for_outcome(orders: &Client, id: &str) -> Result<Value> {
     let path = format!("/api/orders/{id}");
     eventually("the order is no longer pending", || async {
         let order = orders.get(&path).await?.expect(200)?;
@@ -44,8 +44,8 @@ fn id(of: &Value) -> Result<&str> {
     of["id"].as_str().context("an id")
 }
 
-fn fields(answer: &Answer) -> Result<Vec<String>> {
-    let body = answer.expect(400)?;
+fn fields(response: &Response) -> Result<Vec<String>> {
+    let body = response.expect(400)?;
     let errors = body["errors"].as_array().context("errors")?;
     errors
         .iter()
@@ -70,12 +70,15 @@ async fn every_row() -> Result<()> {
         ensure!(customer["customer_id"] == customer["id"] && customer["address"] == "1 rue A", "{customer}");
         let bad = json!({"name": "", "email": "nobody", "phone": "1", "address": "x"});
         let wrong = fields(&customers.post("/api/customers", &bad).await?)?;
-        ensure!(wrong == ["name", "email", "phone"], "one entry for each: {wrong:?}");
+        ensure!(wrong == ["name", "email", "phone"], "not one error per field: {wrong:?}");
         let bad = customers.post("/api/customers", &json!({"name": "Bob", "email": "nobody"})).await?;
         ensure!(fields(&bad)? == ["email"] && bad.json()?["errors"][0]["value"] == "nobody", "{}", bad.text());
         ensure!(fields(&customers.post("/api/customers", &json!({})).await?)? == ["name", "email"]);
         let again = json!({"name": "Ada", "email": "ADA@crm.example"});
-        ensure!(fields(&customers.post("/api/customers", &again).await?)? == ["email"], "two with one e-mail");
+        ensure!(
+            fields(&customers.post("/api/customers", &again).await?)? == ["email"],
+            "a second customer with the same e-mail address"
+        );
         Ok(())
     })
     .await;
@@ -97,7 +100,7 @@ async fn every_row() -> Result<()> {
         Ok(())
     })
     .await;
-    rows.row("GET /api/customers, further than anybody is", async {
+    rows.row("GET /api/customers, pages beyond the last", async {
         for page in ["200", "1000000", "18446744073709551615"] {
             let far = customers.get(&format!("/api/customers?page={page}&limit=100")).await?.expect(200)?;
             ensure!(far["data"] == json!([]) && far["total"].as_u64().is_some_and(|total| total > 12), "{far}");
@@ -111,19 +114,19 @@ async fn every_row() -> Result<()> {
         customers.get(&path).await?.is(200, &json!({"status": "success", "data": customer}))?;
         let changed = customers.put(&path, &json!({"phone": "5550100"})).await?.expect(200)?;
         ensure!(changed["status"] == "success" && changed["data"]["phone"] == "5550100", "{changed}");
-        ensure!(changed["data"]["email"] == customer["email"], "the rest stays: {changed}");
+        ensure!(changed["data"]["email"] == customer["email"], "other fields must not change: {changed}");
         ensure!(fields(&customers.put(&path, &json!({"email": "x"})).await?)? == ["email"]);
-        let gone = json!({"status": "success", "message": "Customer deleted successfully"});
-        customers.delete(&path).await?.is(200, &gone)?;
+        let deleted = json!({"status": "success", "message": "Customer deleted successfully"});
+        customers.delete(&path).await?.is(200, &deleted)?;
         let missing = json!({"error": "Customer not found"});
-        for answer in [
+        for response in [
             customers.get(&path).await?,
             customers.delete(&path).await?,
             customers.put(&path, &json!({"phone": "1"})).await?,
             customers.get("/api/customers/nobody").await?,
             customers.delete("/api/customers/nobody").await?,
         ] {
-            answer.is(404, &missing)?;
+            response.is(404, &missing)?;
         }
         Ok(())
     })
@@ -143,7 +146,7 @@ async fn every_row() -> Result<()> {
         has_members(item, &["product_id", "product_name", "quantity", "price", "unit_price", "subtotal"])?;
         ensure!(item["product_id"].is_null() && item["product_name"] == "Ad-hoc thing", "{item}");
         ensure!(item["subtotal"] == 19.98 && item["price"] == item["unit_price"], "{item}");
-        ensure!(settled(&orders, id(&order)?).await?["status"] == "confirmed");
+        ensure!(wait_for_outcome(&orders, id(&order)?).await?["status"] == "confirmed");
         Ok(())
     })
     .await;
@@ -159,13 +162,13 @@ async fn every_row() -> Result<()> {
         let placed = orders.post("/api/orders", &order).await?.expect(200)?;
         ensure!(placed["total_amount"] == 52.5 && placed["payment_method"] == "credit_card", "{placed}");
         ensure!(placed["shipping_address"] == order["shipping_address"] && placed["notes"] == "ring twice", "{placed}");
-        let settled = settled(&orders, id(&placed)?).await?;
-        ensure!(settled["status"] == "confirmed", "{settled}");
-        eventually("the goods are sold", || async {
+        let outcome = wait_for_outcome(&orders, id(&placed)?).await?;
+        ensure!(outcome["status"] == "confirmed", "{outcome}");
+        eventually("the pieces are sold", || async {
             Ok((admin.level("MUG-BLUE", "logistics").await?.0 == before - 3).then_some(()))
         })
         .await?;
-        // An id that the catalogue does not hold is kept; the name may still tell the goods.
+        // A product id that the catalogue does not have is kept; the product may still be found by name.
         let items = json!([
             {"product_id": "GONE-1", "product_name": "Unknown thing", "quantity": 1, "unit_price": "2.50", "price": 9},
             {"product_id": "GONE-2", "product_name": "Unknown thing", "quantity": 1, "unit_price": null, "price": 1.5},
@@ -174,7 +177,7 @@ async fn every_row() -> Result<()> {
         let shown = orders.get(&format!("/api/orders/{}", id(&adhoc)?)).await?.expect(200)?;
         ensure!(shown["items"][0]["product_id"] == "GONE-1" && shown["items"][1]["product_id"] == "GONE-2", "{shown}");
         ensure!(shown["total_price"] == 4, "{shown}");
-        // No money: on account.
+        // Without a payment the order is on account.
         let native = admin.get(&format!("/api/orders/{}", id(&placed)?)).await?.expect(200)?;
         ensure!(native["payment"]["method"] == "on_account", "{native}");
         Ok(())
@@ -195,16 +198,16 @@ async fn every_row() -> Result<()> {
                 orders.post("/api/orders", &json!({"customer_id": buyer, "items": items})).await?.expect(200)?;
             ensure!(placed["items"][0]["product_id"] == "vase" && placed["total_price"] == 7, "{placed}");
             items[0]["product_id"] = "no id of the catalogue".into();
-            outcomes.push(settled(&orders, id(&placed)?).await?["status"].clone());
+            outcomes.push(wait_for_outcome(&orders, id(&placed)?).await?["status"].clone());
         }
-        ensure!(outcomes == ["confirmed", "cancelled"], "one piece is sold once: {outcomes:?}");
+        ensure!(outcomes == ["confirmed", "cancelled"], "the single piece must be sold once: {outcomes:?}");
         Ok(())
     })
     .await;
     rows.row("POST /api/orders, refused", async {
         let items = json!([{"product_name": "Tea", "quantity": 1, "price": 1}]);
-        let nobody = json!({"customer_id": "nobody", "items": items});
-        orders.post("/api/orders", &nobody).await?.is(400, &json!({"detail": "Invalid customer ID"}))?;
+        let unknown_customer = json!({"customer_id": "nobody", "items": items});
+        orders.post("/api/orders", &unknown_customer).await?.is(400, &json!({"detail": "Invalid customer ID"}))?;
         let bad = json!({"customer_id": buyer, "items": [{"product_name": "Tea", "quantity": 0, "price": 1}]});
         let wrong = orders.post("/api/orders", &bad).await?.expect(422)?;
         let first = &wrong["detail"][0];
@@ -218,11 +221,11 @@ async fn every_row() -> Result<()> {
     rows.row("GET /api/orders", async {
         let mine = orders.get(&format!("/api/orders?customer_id={buyer}")).await?.expect(200)?;
         let mine = mine.as_array().context("a bare array")?;
-        ensure!(mine.len() == 5 && mine[3]["payment_method"] == "credit_card", "newest first: {mine:?}");
+        ensure!(mine.len() == 5 && mine[3]["payment_method"] == "credit_card", "not the newest first: {mine:?}");
         let page = orders.get(&format!("/api/orders?customer_id={buyer}&page=2&limit=1")).await?.expect(200)?;
         ensure!(page[0]["id"] == mine[1]["id"] && page.as_array().map(Vec::len) == Some(1), "{page}");
         let routed = orders.get(&format!("/orders?customer_id={buyer}")).await?.expect(200)?;
-        ensure!(routed.as_array().map(Vec::len) == Some(5), "as the virtual service routes it: {routed}");
+        ensure!(routed.as_array().map(Vec::len) == Some(5), "the path that the virtual service routes: {routed}");
         let none = orders.get(&format!("/api/orders?customer_id={buyer}&status=shipped")).await?.expect(200)?;
         ensure!(none == json!([]), "{none}");
         Ok(())
@@ -253,12 +256,12 @@ async fn every_row() -> Result<()> {
         let items = json!([{"product_id": "LAMP-BRASS", "product_name": "Lamp", "quantity": 4, "unit_price": 145}]);
         let order = orders.post("/api/orders", &json!({"customer_id": buyer, "items": items})).await?.expect(200)?;
         let path = format!("/api/orders/{}", id(&order)?);
-        let gone = json!({"status": "success", "message": "Order deleted successfully"});
-        orders.delete(&path).await?.is(200, &gone)?;
+        let deleted = json!({"status": "success", "message": "Order deleted successfully"});
+        orders.delete(&path).await?.is(200, &deleted)?;
         let missing = json!({"detail": "Order not found"});
         orders.get(&path).await?.is(404, &missing)?;
         orders.delete(&path).await?.is(404, &missing)?;
-        eventually("the goods are back", || async {
+        eventually("the pieces are back in stock", || async {
             Ok((admin.level("LAMP-BRASS", "logistics").await? == (before, 0)).then_some(()))
         })
         .await
@@ -273,8 +276,8 @@ async fn every_row() -> Result<()> {
         notifications.post("/orders", &event).await?.is(200, &json!({"status": "SUCCESS"}))?;
         let bad = notifications.post("/orders", &json!({"hello": 1})).await?;
         ensure!(bad.status == 400 && bad.text() == "Invalid order data", "{}: {}", bad.status, bad.text());
-        let told = admin.get("/api/notifications?order_id=o-77").await?.expect(200)?;
-        ensure!(told["data"].as_array().is_some_and(|rows| !rows.is_empty()), "nobody was told: {told}");
+        let page = admin.get("/api/notifications?order_id=o-77").await?.expect(200)?;
+        ensure!(page["data"].as_array().is_some_and(|rows| !rows.is_empty()), "there is no notification: {page}");
         Ok(())
     })
     .await;
@@ -325,25 +328,25 @@ async fn every_row() -> Result<()> {
     .await;
     rows.row("CORS, and no authentication", async {
         let request = orders.request(reqwest::Method::GET, "/api/orders").header("origin", "http://app.example");
-        let answer = orders.send(request).await?;
-        ensure!(answer.header("access-control-allow-origin") == "*", "{:?}", answer.headers);
+        let response = orders.send(request).await?;
+        ensure!(response.header("access-control-allow-origin") == "*", "{:?}", response.headers);
         Ok(())
     })
     .await;
     rows.row("the documented curls", async {
-        let told = curl(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/dialects/crm/curls.sh"))).await?;
-        let of = |name: &str| told.iter().find(|(named, _)| named == name).map_or("", |(_, text)| text);
-        ensure!(of("add a customer").contains("Customer added successfully"), "{told:?}");
-        ensure!(of("list customers").contains("John Doe"), "{told:?}");
-        let placed: Value = serde_json::from_str(of("place an order"))?;
+        let outputs = run_curls(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/dialects/crm/curls.sh"))).await?;
+        let output = |name: &str| outputs.iter().find(|(named, _)| named == name).map_or("", |(_, text)| text);
+        ensure!(output("add a customer").contains("Customer added successfully"), "{outputs:?}");
+        ensure!(output("list customers").contains("John Doe"), "{outputs:?}");
+        let placed: Value = serde_json::from_str(output("place an order"))?;
         ensure!(placed["status"] == "pending" && placed["total_price"] == 999.99, "{placed}");
-        ensure!(of("list orders").starts_with('[') && of("report an order") == "200", "{told:?}");
+        ensure!(output("list orders").starts_with('[') && output("report an order") == "200", "{outputs:?}");
         Ok(())
     })
     .await;
     rows.row("the same under /compat", async {
-        fleet.nobody().get("/compat/crm/8085/api/customers").await?.expect(200)?;
-        fleet.nobody().get("/compat/crm/8087/api/orders").await?.expect(200)?;
+        fleet.anonymous().get("/compat/crm/8085/api/customers").await?.expect(200)?;
+        fleet.anonymous().get("/compat/crm/8087/api/orders").await?.expect(200)?;
         Ok(())
     })
     .await;

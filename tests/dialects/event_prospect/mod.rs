@@ -16,9 +16,9 @@ async fn token(user: &str, password: &str) -> Result<Value> {
         .request(reqwest::Method::POST, "/realms/EventProspect/protocol/openid-connect/token")
         .header("content-type", "application/x-www-form-urlencoded")
         .body(form);
-    let answer = realm.send(request).await?;
-    let mut body = answer.json()?;
-    body["http"] = answer.status.into();
+    let response = realm.send(request).await?;
+    let mut body = response.json()?;
+    body["http"] = response.status.into();
     Ok(body)
 }
 
@@ -27,7 +27,7 @@ async fn add(prospects: &Client, first: &str, last: &str, field: &str) -> Result
     prospects.post("/prospects", &body).await?.expect(200)
 }
 
-/// The event that an event of a prospect made, without anybody's asking for it.
+/// Waits for the event with this name, which the service creates when a prospect changes.
 async fn event_named(events: &Client, name: &str) -> Result<Value> {
     eventually(&format!("the event {name}"), || async {
         let page = events.get("/events?pageNbr=0&pageSize=100").await?.expect(200)?;
@@ -37,8 +37,8 @@ async fn event_named(events: &Client, name: &str) -> Result<Value> {
     .await
 }
 
-fn not_found(answer: &fleet_tests::Answer, what: &str) -> Result<Value> {
-    let body = answer.expect(404)?;
+fn not_found(response: &fleet_tests::Response, what: &str) -> Result<Value> {
+    let body = response.expect(404)?;
     ensure!(body["code"] == "NOT_FOUND" && body["message"] == format!("{what} not found"), "{body}");
     ensure!(body["timestamp"].is_string(), "{body}");
     Ok(body)
@@ -62,7 +62,7 @@ async fn every_row() -> Result<()> {
         Ok(())
     })
     .await;
-    rows.row("the flow that was promised", async {
+    rows.row("a change of a prospect creates an event", async {
         let made = event_named(&events, "Prospect created: Ada Lovelace").await?;
         ensure!(made["idProspect"] == 1 && made["dateEvent"].as_str().is_some_and(|day| day.len() == 10), "{made}");
         let body = json!({"lastName": "King"});
@@ -71,7 +71,7 @@ async fn every_row() -> Result<()> {
         let updated = event_named(&events, "Prospect updated: Ada King").await?;
         ensure!(updated["idProspect"] == 1, "{updated}");
         let page = events.get("/events?pageNbr=0&pageSize=100").await?.expect(200)?;
-        ensure!(page["totalElements"] == 2, "each made one event: {page}");
+        ensure!(page["totalElements"] == 2, "not one event per change: {page}");
         Ok(())
     })
     .await;
@@ -113,8 +113,8 @@ async fn every_row() -> Result<()> {
     })
     .await;
     rows.row("DELETE /prospects/{id}", async {
-        let gone = prospects.delete("/prospects/2").await?;
-        ensure!(gone.status == 200 && gone.text() == "true", "{}: {}", gone.status, gone.text());
+        let deleted = prospects.delete("/prospects/2").await?;
+        ensure!(deleted.status == 200 && deleted.text() == "true", "{}: {}", deleted.status, deleted.text());
         not_found(&prospects.delete("/prospects/2").await?, "Prospect")?;
         not_found(&prospects.get("/prospects/2").await?, "Prospect")?;
         Ok(())
@@ -131,35 +131,38 @@ async fn every_row() -> Result<()> {
         let of_day = events.get("/events/dateEvent/2031-05-04").await?.expect(200)?;
         has_members(&of_day, PAGE)?;
         ensure!(of_day["totalElements"] == 1 && of_day["content"][0]["name"] == "Salon 2", "{of_day}");
-        let gone = events.delete(&path).await?;
-        ensure!(gone.status == 204 && gone.body.is_empty(), "{}", gone.status);
-        for answer in [events.get(&path).await?, events.delete(&path).await?] {
-            ensure!(!not_found(&answer, "Event")?["details"].is_null());
+        let deleted = events.delete(&path).await?;
+        ensure!(deleted.status == 204 && deleted.body.is_empty(), "{}", deleted.status);
+        for response in [events.get(&path).await?, events.delete(&path).await?] {
+            ensure!(!not_found(&response, "Event")?["details"].is_null());
         }
         let wrong = events.post("/events", &json!({"name": "x", "dateEvent": "tomorrow"})).await?.expect(400)?;
         ensure!(wrong["code"] == "VALIDATION_ERROR", "{wrong}");
         Ok(())
     })
     .await;
-    rows.row("a token through :8081, of the house's realm", async {
+    rows.row("a token through :8081, of the fleet's own realm", async {
         let gateway = port(8081);
         for path in ["/prospects", "/events"] {
             ensure!(gateway.get(path).await?.status == 401, "{path} without a token");
             ensure!(gateway.with_token("nonsense").get(path).await?.status == 401, "{path} with nonsense");
         }
-        let given = token("user", "password").await?;
-        ensure!(given["http"] == 200 && given["token_type"] == "Bearer", "{given}");
-        ensure!(given["expires_in"].as_i64().is_some_and(|left| left > 3_000), "{given}");
-        let user = gateway.with_token(given["access_token"].as_str().context("a token")?);
+        let granted = token("user", "password").await?;
+        ensure!(granted["http"] == 200 && granted["token_type"] == "Bearer", "{granted}");
+        ensure!(granted["expires_in"].as_i64().is_some_and(|left| left > 3_000), "{granted}");
+        let user = gateway.with_token(granted["access_token"].as_str().context("a token")?);
         has_members(&user.get("/prospects").await?.expect(200)?, PAGE)?;
         has_members(&user.get("/events/").await?.expect(200)?, PAGE)?;
-        let (shopper, _) = fleet.nobody().register("shopper").await?;
-        ensure!(gateway.with_token(shopper.token()).get("/prospects").await?.status == 401, "who only buys");
+        let (shopper, _) = fleet.anonymous().register("shopper").await?;
+        ensure!(
+            gateway.with_token(shopper.token()).get("/prospects").await?.status == 401,
+            "the token of a customer was accepted"
+        );
         let wrong = token("user", "wrong").await?;
         ensure!(wrong["http"] == 401 && wrong["error"] == "invalid_grant", "{wrong}");
         let realm = port(8180);
-        let told = realm.get("/realms/EventProspect/.well-known/openid-configuration").await?.expect(200)?;
-        let keys = told["jwks_uri"].as_str().context("jwks_uri")?;
+        let configuration = realm.get("/realms/EventProspect/.well-known/openid-configuration").await?.expect(200)?;
+        let keys = configuration["jwks_uri"].as_str().context("jwks_uri")?;
         let keys = Client::new(keys, None).get("").await?.expect(200)?;
         ensure!(keys["keys"].as_array().is_some_and(|keys| !keys.is_empty()), "{keys}");
         Ok(())
@@ -167,13 +170,13 @@ async fn every_row() -> Result<()> {
     .await;
     if !on_servers() {
         rows.row("the older topics", async {
-            let told = eventually("prospect-topic tells of both", || async {
-                let log = fleet_tests::topic(fleet.data(), "prospect-topic").await?;
+            let messages = eventually("all prospect events are on prospect-topic", || async {
+                let log = fleet_tests::read_topic(fleet.data(), "prospect-topic").await?;
                 Ok((log.len() >= 14).then_some(log))
             })
             .await?;
-            ensure!(told.contains(&"PROSPECT_CREATED: 1".to_owned()), "{told:?}");
-            ensure!(told.contains(&"PROSPECT_DELETED:2".to_owned()), "{told:?}");
+            ensure!(messages.contains(&"PROSPECT_CREATED: 1".to_owned()), "{messages:?}");
+            ensure!(messages.contains(&"PROSPECT_DELETED:2".to_owned()), "{messages:?}");
             Ok(())
         })
         .await;

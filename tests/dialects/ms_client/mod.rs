@@ -3,24 +3,24 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use fleet_tests::{Client, Fleet, Rows, curl, eventually};
+use fleet_tests::{Client, Fleet, Rows, eventually, run_curls};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::{has_members, port};
 
 async fn login(at: &Client, user: &str, password: &str) -> Result<Client> {
-    let told = at.post("/login", &json!({"username": user, "password": password})).await?.expect(200)?;
-    has_members(&told, &["token"])?;
-    Ok(at.with_token(told["token"].as_str().context("a token")?))
+    let body = at.post("/login", &json!({"username": user, "password": password})).await?.expect(200)?;
+    has_members(&body, &["token"])?;
+    Ok(at.with_token(body["token"].as_str().context("a token")?))
 }
 
-fn somebody(name: &str) -> Value {
+fn customer(name: &str) -> Value {
     json!({"nom": name, "prenom": "Ada", "email": format!("{}@exemple.fr", name.to_lowercase()), "telephone": "0612345678",
         "adresse": "1 rue A", "ville": "Paris", "code_postal": "75001", "pays": "France"})
 }
 
-/// Each port for the same bearer; the names of the routes' owners.
+/// Clients of all ports with the same token, named by their services.
 struct Ports {
     client: Client,
     produit: Client,
@@ -46,8 +46,8 @@ async fn every_row() -> Result<()> {
     rows.row("POST /login, /logout on every service", async {
         for number in [5001, 5002, 5003, 5004] {
             let at = port(number);
-            let wanted = json!({"msg": "Username and password required"});
-            at.post("/login", &json!({"username": "admin"})).await?.is(400, &wanted)?;
+            let required = json!({"msg": "Username and password required"});
+            at.post("/login", &json!({"username": "admin"})).await?.is(400, &required)?;
             let wrong = json!({"username": "admin", "password": "nope"});
             at.post("/login", &wrong).await?.is(401, &json!({"msg": "Invalid credentials"}))?;
             let first = login(&at, "user1", "userpass").await?;
@@ -61,8 +61,8 @@ async fn every_row() -> Result<()> {
     })
     .await;
     let admin = login(&port(5001), "admin", "password").await?;
-    fleet.sign_in_again().await?;
-    let house = fleet.client("admin");
+    fleet.renew_admin_token().await?;
+    let native_admin = fleet.client("admin");
     let (admin, user) = (Ports::of(admin.token()), login(&port(5002), "user1", "userpass").await?);
     let user = Ports::of(user.token());
     rows.row("one token on all services; 401, 403", async {
@@ -78,8 +78,8 @@ async fn every_row() -> Result<()> {
         port(5004).get("/protected").await?.is(401, &unauthorized)
     })
     .await;
-    rows.row("whoever only buys in the shop has no business in the books", async {
-        let (shopper, _) = fleet.nobody().register("shopper").await?;
+    rows.row("a customer's token is refused", async {
+        let (shopper, _) = fleet.anonymous().register("shopper").await?;
         for (number, path) in [(5001, "/customers"), (5002, "/products"), (5003, "/orders")] {
             port(number).with_token(shopper.token()).get(path).await?.is(401, &unauthorized)?;
         }
@@ -87,20 +87,20 @@ async fn every_row() -> Result<()> {
     })
     .await;
     rows.row("POST :5004/validate_token", async {
-        let ask = |body: Value| async move { port(5004).post("/validate_token", &body).await };
+        let validate = |body: Value| async move { port(5004).post("/validate_token", &body).await };
         let good = json!({"valid": true, "user": "admin", "role": "admin"});
-        ask(json!({"token": admin.client.token()})).await?.is(200, &good)?;
+        validate(json!({"token": admin.client.token()})).await?.is(200, &good)?;
         let good = json!({"valid": true, "user": "user1", "role": "user"});
-        ask(json!({"token": user.client.token()})).await?.is(200, &good)?;
-        ask(json!({})).await?.is(400, &json!({"error": "Token is missing"}))?;
-        ask(json!({"token": "x"})).await?.is(401, &json!({"valid": false, "error": "Invalid token"}))
+        validate(json!({"token": user.client.token()})).await?.is(200, &good)?;
+        validate(json!({})).await?.is(400, &json!({"error": "Token is missing"}))?;
+        validate(json!({"token": "x"})).await?.is(401, &json!({"valid": false, "error": "Invalid token"}))
     })
     .await;
 
     rows.row("/customers", async {
-        let made = admin.client.post("/customers", &somebody("Lovelace")).await?;
+        let made = admin.client.post("/customers", &customer("Lovelace")).await?;
         made.is(201, &json!({"id": 2, "nom": "Lovelace", "prenom": "Ada", "email": "lovelace@exemple.fr"}))?;
-        let mut shown = somebody("Lovelace");
+        let mut shown = customer("Lovelace");
         shown["id"] = 2.into();
         user.client.get("/customers/2").await?.is(200, &shown)?;
         let all = user.client.get("/customers").await?.expect(200)?;
@@ -111,7 +111,7 @@ async fn every_row() -> Result<()> {
             ("nom", json!(""), "Nom non valide"),
             ("ville", Value::Null, "Champ manquant: ville"),
         ] {
-            let mut bad = somebody("Other");
+            let mut bad = customer("Other");
             bad[field] = value;
             admin.client.post("/customers", &bad).await?.is(400, &json!({ "error": error }))?;
         }
@@ -139,8 +139,8 @@ async fn every_row() -> Result<()> {
         ensure!(lamp["prix"] == "15.00" && lamp["stock"] == 3 && lamp["categorie"] == "Maison", "{lamp}");
         let many = json!({"stock": 50});
         let set = (0..20).map(|_| admin.produit.put("/products/4", &many));
-        for answer in futures::future::join_all(set).await {
-            answer?.expect(200)?;
+        for response in futures::future::join_all(set).await {
+            response?.expect(200)?;
         }
         ensure!(
             user.produit.get("/products/4").await?.expect(200)?["stock"] == 50,
@@ -149,7 +149,7 @@ async fn every_row() -> Result<()> {
         admin.produit.post("/products", &json!({"nom": "X", "prix": 1, "stock": 1e12})).await?.expect(400)?;
         admin.produit.post("/products", &json!({"nom": "X", "prix": "NaN", "stock": 1})).await?.expect(400)?;
         let all = user.produit.get("/products").await?.expect(200)?;
-        ensure!(all.as_array().map(Vec::len) == Some(4), "what is refused made nothing: {all}");
+        ensure!(all.as_array().map(Vec::len) == Some(4), "a refused request created something: {all}");
         admin.produit.delete("/products/4").await?.is(200, &json!({"message": "Product deleted"}))?;
         user.produit.get("/products/4").await?.is(404, &json!({"message": "Product not found"}))
     })
@@ -163,7 +163,7 @@ async fn every_row() -> Result<()> {
         has_members(&shown, &["id", "client_id", "produit_id", "date_commande", "statut", "montant_total"])?;
         ensure!(shown["statut"] == "En cours" && shown["montant_total"] == "90.00", "{shown}");
         ensure!(shown["date_commande"].as_str().is_some_and(|date| date.len() == 10), "{shown}");
-        eventually("the goods are sold", || async {
+        eventually("the pieces are sold", || async {
             let left = user.produit.get("/products/1").await?.expect(200)?;
             Ok((left["stock"] == 9).then_some(()))
         })
@@ -171,8 +171,8 @@ async fn every_row() -> Result<()> {
         let many = json!({"client_id": 2, "produit_id": 1, "quantite": 50, "montant_total": 1});
         admin.commande.post("/orders", &many).await?.is(409, &json!({"error": "Stock insuffisant"}))?;
         let odd = json!({"client_id": 2, "produit_id": 1, "montant_total": 1, "statut": "Perdue"});
-        let told = admin.commande.post("/orders", &odd).await?.expect(400)?;
-        ensure!(told["error"].as_str().is_some_and(|text| text.contains("En préparation")), "{told}");
+        let refused = admin.commande.post("/orders", &odd).await?.expect(400)?;
+        ensure!(refused["error"].as_str().is_some_and(|text| text.contains("En préparation")), "{refused}");
         user.commande.get("/orders/99").await?.is(404, &json!({"message": "Order not found"}))
     })
     .await;
@@ -190,13 +190,13 @@ async fn every_row() -> Result<()> {
             ensure!(admin.commande.put("/orders/1", &odd).await?.status == status, "{wrong}");
         }
         let same = user.commande.get("/orders/1").await?.expect(200)?;
-        ensure!(same["montant_total"] == "85.50", "what is refused changed nothing: {same}");
-        let native = house.get("/api/orders?number=1").await?.expect(200)?;
+        ensure!(same["montant_total"] == "85.50", "a refused request changed something: {same}");
+        let native = native_admin.get("/api/orders?number=1").await?.expect(200)?;
         let history = native["data"][0]["history"].to_string();
-        let me = house.get("/api/users/me").await?.expect(200)?;
+        let me = native_admin.get("/api/users/me").await?.expect(200)?;
         let actor = format!(r#""actor":{}"#, me["id"]);
         ensure!(history.contains(&actor) && history.contains("total changed"), "{history}");
-        ensure!(!history.contains("dialect:"), "the admin did it: {history}");
+        ensure!(!history.contains("dialect:"), "the actor must be the admin: {history}");
         admin.commande.put("/orders/99", &json!({})).await?.is(404, &json!({"message": "Order not found"}))
     })
     .await;
@@ -206,7 +206,7 @@ async fn every_row() -> Result<()> {
         let path = format!("/orders/{}", made["id"]);
         admin.commande.delete(&path).await?.is(200, &json!({"message": "Order deleted successfully"}))?;
         admin.commande.delete(&path).await?.is(404, &json!({"message": "Order not found"}))?;
-        eventually("the goods are back", || async {
+        eventually("the pieces are back in stock", || async {
             let left = user.produit.get("/products/2").await?.expect(200)?;
             Ok((left["stock"] == 25).then_some(()))
         })
@@ -214,28 +214,28 @@ async fn every_row() -> Result<()> {
     })
     .await;
     rows.row("GET /notifications", async {
-        let told = user.client.get("/notifications").await?.expect(200)?;
-        let first = told[0].as_str().context("a text")?;
+        let page = user.client.get("/notifications").await?.expect(200)?;
+        let first = page[0].as_str().context("a text")?;
         ensure!(
             first == "Received order notification for client: {'order_id': 1, 'client_id': 2, 'produit_id': 1, 'quantite': 1, 'montant_total': '85.50'}",
-            "{told}"
+            "{page}"
         );
-        let told = user.produit.get("/notifications").await?.expect(200)?;
-        let told: Vec<&str> = told.as_array().context("an array")?.iter().filter_map(Value::as_str).collect();
-        ensure!(told.contains(&"Stock updated for product 1. New stock: 9"), "{told:?}");
-        ensure!(told.contains(&"Stock update failed for product 1. Not enough stock."), "{told:?}");
+        let page = user.produit.get("/notifications").await?.expect(200)?;
+        let texts: Vec<&str> = page.as_array().context("an array")?.iter().filter_map(Value::as_str).collect();
+        ensure!(texts.contains(&"Stock updated for product 1. New stock: 9"), "{texts:?}");
+        ensure!(texts.contains(&"Stock update failed for product 1. Not enough stock."), "{texts:?}");
         user.commande.get("/notifications").await?.expect(200)?;
         Ok(())
     })
     .await;
     rows.row("DELETE /customers/{id}", async {
-        let made = admin.client.post("/customers", &somebody("Hopper")).await?.expect(201)?;
+        let made = admin.client.post("/customers", &customer("Hopper")).await?.expect(201)?;
         let new = json!({"client_id": made["id"], "produit_id": 3, "montant_total": 179});
         admin.commande.post("/orders", &new).await?.expect(201)?;
         let path = format!("/customers/{}", made["id"]);
         admin.client.delete(&path).await?.is(200, &json!({"message": "Client deleted successfully"}))?;
         admin.client.delete(&path).await?.is(404, &json!({"message": "Client not found"}))?;
-        eventually("his open order is cancelled", || async {
+        eventually("the customer's open order is cancelled", || async {
             let left = user.produit.get("/products/3").await?.expect(200)?;
             Ok((left["stock"] == 50).then_some(()))
         })
@@ -243,8 +243,8 @@ async fn every_row() -> Result<()> {
     })
     .await;
     rows.row("GET / and /metrics", async {
-        for (at, whose) in [(&user.client, "CUSTOMER"), (&user.produit, "PRODUCT"), (&user.commande, "ORDER")] {
-            let text = format!("Welcome to the {whose}'s API. The service is up and running!");
+        for (at, service) in [(&user.client, "CUSTOMER"), (&user.produit, "PRODUCT"), (&user.commande, "ORDER")] {
+            let text = format!("Welcome to the {service}'s API. The service is up and running!");
             at.get("/").await?.is(200, &json!({ "msg": text }))?;
         }
         for (number, names) in [
@@ -261,24 +261,24 @@ async fn every_row() -> Result<()> {
     rows.row("nginx's prefixes", async {
         for (at, prefix) in [("5001", "client"), ("5002", "produit"), ("5003", "commande"), ("5004", "utilisateur")] {
             let path = format!("/compat/ms-client/80/api/{prefix}-service/");
-            let told = fleet.nobody().get(&path).await?.expect(200)?;
-            ensure!(told["msg"].is_string(), "{at}: {told}");
+            let body = fleet.anonymous().get(&path).await?.expect(200)?;
+            ensure!(body["msg"].is_string(), "{at}: {body}");
         }
         let path = "/compat/ms-client/80/api/client-service/customers/2";
-        let request = fleet.nobody().with_token(user.client.token());
+        let request = fleet.anonymous().with_token(user.client.token());
         ensure!(request.get(path).await?.expect(200)?["nom"] == "Lovelace");
         Ok(())
     })
     .await;
     rows.row("the documented curls", async {
-        let told = curl(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/dialects/ms_client/curls.sh"))).await?;
-        let of = |name: &str| told.iter().find(|(named, _)| named == name).map_or("", |(_, text)| text);
-        ensure!(of("login").contains("token") && of("welcome").contains("PRODUCT"), "{told:?}");
-        ensure!(of("customers without a token") == r#"{"error":"Unauthorized"}"#, "{told:?}");
+        let outputs = run_curls(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/dialects/ms_client/curls.sh"))).await?;
+        let output = |name: &str| outputs.iter().find(|(named, _)| named == name).map_or("", |(_, text)| text);
+        ensure!(output("login").contains("token") && output("welcome").contains("PRODUCT"), "{outputs:?}");
+        ensure!(output("customers without a token") == r#"{"error":"Unauthorized"}"#, "{outputs:?}");
         Ok(())
     })
     .await;
-    // The documented login ended the token.
-    fleet.sign_in_again().await?;
+    // The login in the documented curls has revoked the token.
+    fleet.renew_admin_token().await?;
     rows.finish(fleet).await.map(drop)
 }

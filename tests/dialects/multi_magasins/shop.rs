@@ -1,4 +1,4 @@
-//! The small services: clients, carts, orders, stock, payments.
+//! The services clients, carts, orders, stock and payments.
 
 use anyhow::{Context, Result, ensure};
 use fleet_tests::{Client, Rows, eventually};
@@ -21,17 +21,17 @@ pub(super) async fn rows(rows: &mut Rows, admin: &Client) {
         pay(json!("cmd-1"), json!(350)).await?.is(200, &accepted)?;
         pay(json!("cmd-1"), json!(350.0)).await?.is(200, &accepted)?;
         pay(json!(12), json!(500)).await?.is(200, &json!({"status": "paiement accepté", "commande_id": 12}))?;
-        let dear = "Paiement refusé : montant trop élevé (600 > 500)";
-        detail(&pay(json!("cmd-2"), json!(600)).await?, 400, dear)?;
-        detail(&port(8080).post("/paiement/", &json!({"id": "cmd-2", "montant": 600})).await?, 400, dear)?;
-        let dear = "Paiement refusé : montant trop élevé (500.5 > 500)";
-        detail(&pay(json!("cmd-3"), json!(500.5)).await?, 400, dear)?;
+        let too_high = "Paiement refusé : montant trop élevé (600 > 500)";
+        detail(&pay(json!("cmd-2"), json!(600)).await?, 400, too_high)?;
+        detail(&port(8080).post("/paiement/", &json!({"id": "cmd-2", "montant": 600})).await?, 400, too_high)?;
+        let too_high = "Paiement refusé : montant trop élevé (500.5 > 500)";
+        detail(&pay(json!("cmd-3"), json!(500.5)).await?, 400, too_high)?;
         detail(&pay(json!("cmd-1"), json!(10)).await?, 400, "Paiement refusé")?;
         pay(json!("cmd-4"), Value::Null).await?.expect(422)?;
         detail(&pay(json!("cmd-4"), json!(-1)).await?, 400, "montant non valide")?;
         pay(json!("cmd-4"), json!(0.1 + 0.2)).await?.expect(200)?;
         pay(json!("cmd-4"), json!(0.3)).await?.expect(200)?;
-        // An order of the house is not paid for a second time.
+        // An order of the fleet itself is not paid twice.
         let saga =
             port(8002).post("/saga/commande/", &json!({"produits": [{"id": 3, "qte": 1}]})).await?.expect(200)?;
         let id = &saga["commande_id"];
@@ -44,9 +44,9 @@ pub(super) async fn rows(rows: &mut Rows, admin: &Client) {
         has_members(&made, &["id", "nom", "email"])?;
         ensure!(made["id"] == 1 && made["nom"] == "ada" && made["email"] == "ada@magasins.example", "{made}");
         client("bob").await?;
-        let told = port(8080).get("/clients").await?.expect(200)?;
-        ensure!(list(&told)?.len() == 2 && told[0] == made, "{told}");
-        port(8001).get("/clients/").await?.is(200, &told)?;
+        let body = port(8080).get("/clients").await?.expect(200)?;
+        ensure!(list(&body)?.len() == 2 && body[0] == made, "{body}");
+        port(8001).get("/clients/").await?.is(200, &body)?;
         let wrong = port(8080).post("/clients", &json!({"nom": "x"})).await?.expect(422)?;
         ensure!(wrong["detail"][0]["loc"] == json!(["body", "email"]), "{wrong}");
         Ok(())
@@ -75,26 +75,26 @@ async fn stock(rows: &mut Rows, admin: &Client) {
         Ok(())
     })
     .await;
-    rows.row("POST :8007/stock/reserver, liberer: taken, released, taken again", async {
-        let (there, _) = admin.level("3", "en-ligne").await?;
+    rows.row("POST :8007/stock/reserver, liberer: reserved, released, reserved again", async {
+        let (on_hand, _) = admin.level("3", "en-ligne").await?;
         let mut body = of(json!(3), 4);
         body["id"] = "panier-7".into();
-        let taken = json!({"status": "reserve", "stock": {"3": there - 4}});
-        let freed = json!({"status": "libere", "stock": {"3": there}});
-        stock("reserver", body.clone()).await?.is(200, &taken)?;
-        stock("reserver", body.clone()).await?.is(200, &taken)?;
-        ensure!(admin.level("3", "en-ligne").await? == (there, 4));
-        stock("liberer", body.clone()).await?.is(200, &freed)?;
-        stock("liberer", body.clone()).await?.is(200, &freed)?;
-        stock("reserver", body.clone()).await?.is(200, &taken)?;
+        let reserved = json!({"status": "reserve", "stock": {"3": on_hand - 4}});
+        let released = json!({"status": "libere", "stock": {"3": on_hand}});
+        stock("reserver", body.clone()).await?.is(200, &reserved)?;
+        stock("reserver", body.clone()).await?.is(200, &reserved)?;
+        ensure!(admin.level("3", "en-ligne").await? == (on_hand, 4));
+        stock("liberer", body.clone()).await?.is(200, &released)?;
+        stock("liberer", body.clone()).await?.is(200, &released)?;
+        stock("reserver", body.clone()).await?.is(200, &reserved)?;
         let all = stock("liberer", json!({"id": "panier-7"})).await?.expect(200)?;
-        ensure!(all["status"] == "libere" && all["stock"]["3"] == there && all["stock"]["4"] == 50, "{all}");
-        let nameless = stock("reserver", of(json!(3), 1)).await?.expect(200)?;
-        has_members(&nameless, &["status", "stock", "id"])?;
-        let gone = json!({"id": nameless["id"], "produits": [{"id": 3, "qte": 1}]});
-        stock("liberer", gone).await?.is(200, &freed)?;
+        ensure!(all["status"] == "libere" && all["stock"]["3"] == on_hand && all["stock"]["4"] == 50, "{all}");
+        let generated = stock("reserver", of(json!(3), 1)).await?.expect(200)?;
+        has_members(&generated, &["status", "stock", "id"])?;
+        let release = json!({"id": generated["id"], "produits": [{"id": 3, "qte": 1}]});
+        stock("liberer", release).await?.is(200, &released)?;
         stock("liberer", of(json!(3), 1)).await?.expect(422)?;
-        // What was released may be taken anew, of something else too.
+        // After a release the id can be reserved again, also with other pieces.
         let q1 = |pieces| json!({"id": "q1", "produits": [{"id": 4, "qte": pieces}]});
         stock("reserver", q1(1)).await?.is(200, &json!({"status": "reserve", "stock": {"4": 49}}))?;
         stock("liberer", q1(1)).await?.is(200, &json!({"status": "libere", "stock": {"4": 50}}))?;
@@ -106,14 +106,14 @@ async fn stock(rows: &mut Rows, admin: &Client) {
                 detail(&stock(call, body).await?, 422, "id non valide")?;
             }
         }
-        ensure!(admin.level("3", "en-ligne").await? == (there, 0));
+        ensure!(admin.level("3", "en-ligne").await? == (on_hand, 0));
         Ok(())
     })
     .await;
 }
 
 async fn carts(rows: &mut Rows) {
-    rows.row("GET, POST, DELETE /panier: one cart, whichever instance answers", async {
+    rows.row("GET, POST, DELETE /panier: one cart on all instances", async {
         let (one, two) = (port(8010), port(8011));
         let body = json!({"client_id": 1, "produit_id": 3, "quantite": 2});
         let item = one.post("/panier", &body).await?.expect(200)?;
@@ -130,10 +130,10 @@ async fn carts(rows: &mut Rows) {
         one.get("/panier/1").await?.is(200, &json!([other]))?;
         detail(&one.delete(&path).await?, 404, "Item non trouvé")?;
         detail(&one.get("/panier/99").await?, 404, "Client non trouvé")?;
-        let nobody = json!({"client_id": 99, "produit_id": 3, "quantite": 2});
-        detail(&one.post("/panier", &nobody).await?, 404, "Client non trouvé")?;
-        let nothing = json!({"client_id": 1, "produit_id": 99, "quantite": 2});
-        detail(&one.post("/panier", &nothing).await?, 404, "Produit non trouvé")
+        let unknown_client = json!({"client_id": 99, "produit_id": 3, "quantite": 2});
+        detail(&one.post("/panier", &unknown_client).await?, 404, "Client non trouvé")?;
+        let unknown_product = json!({"client_id": 1, "produit_id": 99, "quantite": 2});
+        detail(&one.post("/panier", &unknown_product).await?, 404, "Produit non trouvé")
     })
     .await;
 }
@@ -153,13 +153,13 @@ async fn orders(rows: &mut Rows, admin: &Client) {
         for path in ["/commande/nope", "/commande/987654"] {
             detail(&port(8006).get(path).await?, 404, "Commande non trouvée")?;
         }
-        let dear = json!({"client_id": 2, "produits": [{"id": 4, "quantite": 10}]});
-        let refused = port(8006).post("/commande/", &dear).await?.expect(200)?;
+        let too_expensive = json!({"client_id": 2, "produits": [{"id": 4, "quantite": 10}]});
+        let refused = port(8006).post("/commande/", &too_expensive).await?.expect(200)?;
         ensure!(refused["statut"] == "ANNULEE" && refused["id"].is_string(), "{refused}");
-        let nobody = json!({"client_id": 99, "produits": [{"id": 3, "quantite": 2}]});
-        detail(&port(8006).post("/commande", &nobody).await?, 404, "Client non trouvé")?;
-        let nothing = json!({"client_id": 1, "produits": [{"id": 99, "quantite": 2}]});
-        detail(&port(8006).post("/commande", &nothing).await?, 400, "Produit inconnu: 99")
+        let unknown_client = json!({"client_id": 99, "produits": [{"id": 3, "quantite": 2}]});
+        detail(&port(8006).post("/commande", &unknown_client).await?, 404, "Client non trouvé")?;
+        let unknown_product = json!({"client_id": 1, "produits": [{"id": 99, "quantite": 2}]});
+        detail(&port(8006).post("/commande", &unknown_product).await?, 400, "Produit inconnu: 99")
     })
     .await;
     rows.row("POST :8006/commande/{id}/etat", async {
@@ -174,8 +174,8 @@ async fn orders(rows: &mut Rows, admin: &Client) {
         };
         etat("CONFIRMEE").await?.is(200, &json!({"id": id, "etat": "CONFIRMEE"}))?;
         for other in ["CREEE", "STOCK_VERIFIE", "STOCK_RESERVE", "PAYEE"] {
-            let told = format!("Transition impossible de CONFIRMEE vers {other}");
-            detail(&etat(other).await?, 409, &told)?;
+            let message = format!("Transition impossible de CONFIRMEE vers {other}");
+            detail(&etat(other).await?, 409, &message)?;
         }
         ensure!(etat("EXPEDIEE").await?.expect(400)?["detail"].is_string());
         etat("ANNULEE").await?.is(200, &json!({"id": id, "etat": "ANNULEE"}))?;
@@ -183,8 +183,10 @@ async fn orders(rows: &mut Rows, admin: &Client) {
         detail(&etat("CONFIRMEE").await?, 409, "Transition impossible de ANNULEE vers CONFIRMEE")?;
         let missing = port(8006).post("/commande/nope/etat", &json!({"etat": "ANNULEE"})).await?;
         detail(&missing, 404, "Commande non trouvée")?;
-        eventually("the goods are back", || async { Ok((admin.level("3", "en-ligne").await? == before).then_some(())) })
-            .await
+        eventually("the pieces are back in stock", || async {
+            Ok((admin.level("3", "en-ligne").await? == before).then_some(()))
+        })
+        .await
     })
     .await;
 }

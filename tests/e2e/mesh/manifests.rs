@@ -1,14 +1,14 @@
-//! Envoy is told what the manifests tell Istio: nobody changes one without the other.
+//! The configuration of Envoy corresponds to the Istio manifests.
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::{file, template};
+use super::{read_file, template};
 
-/// The documents of a manifest of the mesh that are of this kind.
+/// The documents of one kind in an Istio manifest.
 fn manifests(name: &str, kind: &str) -> Result<Vec<Value>> {
-    let text = file(&format!("deploy/components/istio/{name}.yaml"))?;
+    let text = read_file(&format!("deploy/components/istio/{name}.yaml"))?;
     let all: Vec<Value> =
         serde_yaml_ng::Deserializer::from_str(&text).map(Value::deserialize).collect::<Result<_, _>>()?;
     Ok(all.into_iter().filter(|document| document["kind"] == kind).collect())
@@ -18,7 +18,7 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// How a service's replicas take turns: as `traffic.yaml` says, unless `kustomization.yaml` says otherwise.
+/// The load-balancing policy of a service: from `traffic.yaml`, unless a patch in `kustomization.yaml` overrides it.
 fn balancing(service: &str, policy: &Value) -> Result<Value> {
     let mut found = policy["loadBalancer"]["simple"].clone();
     for patch in list(&manifests("kustomization", "Component")?[0]["patches"]) {
@@ -36,7 +36,7 @@ fn balancing(service: &str, policy: &Value) -> Result<Value> {
     Ok(found)
 }
 
-/// What Istio makes of a DestinationRule, as far as ours say anything.
+/// The Envoy cluster that Istio generates from a DestinationRule, limited to the fields that our rules set.
 fn cluster(name: &str, policy: &Value) -> Result<Value> {
     let service = name.split(' ').next().unwrap_or_default();
     let (outliers, pool) = (&policy["outlierDetection"], &policy["connectionPool"]);
@@ -74,31 +74,32 @@ fn cluster(name: &str, policy: &Value) -> Result<Value> {
 }
 
 #[test]
-fn envoy_is_told_what_the_manifests_tell_istio() -> Result<()> {
-    let told = template()?["static_resources"].take();
+fn the_envoy_configuration_corresponds_to_the_istio_manifests() -> Result<()> {
+    let resources = template()?["static_resources"].take();
     let policy = manifests("traffic", "DestinationRule")?[0]["spec"]["trafficPolicy"].take();
     let rules = manifests("destinations", "DestinationRule")?;
     let mut names: Vec<String> =
         rules.iter().filter_map(|rule| rule["spec"]["host"].as_str().map(ToOwned::to_owned)).collect();
     names.extend(["stock grpc", "payment grpc"].map(ToOwned::to_owned));
-    ensure!(list(&told["clusters"]).len() == names.len() && list(&told["listeners"]).len() == names.len());
+    ensure!(list(&resources["clusters"]).len() == names.len() && list(&resources["listeners"]).len() == names.len());
     let routes = [manifests("routes", "VirtualService")?, manifests("edge", "VirtualService")?].concat();
     for name in &names {
-        let find =
-            |of: &str| list(&told[of]).iter().find(|one| one["name"] == *name).with_context(|| format!("no {name}"));
+        let find = |of: &str| {
+            list(&resources[of]).iter().find(|one| one["name"] == *name).with_context(|| format!("no {name}"))
+        };
         assert_eq!(*find("clusters")?, cluster(name, &policy)?);
 
         let listener = &find("listeners")?["filter_chains"][0]["filters"][0]["typed_config"];
         let route = &listener["route_config"]["virtual_hosts"][0]["routes"][0]["route"];
-        let ours = routes.iter().flat_map(|service| list(&service["spec"]["http"])).find(|route| {
+        let manifest_route = routes.iter().flat_map(|service| list(&service["spec"]["http"])).find(|route| {
             let to = &route["route"][0]["destination"];
             let is_grpc = to["port"]["number"].as_u64().is_some_and(|port| port > 50_000);
             to["host"] == *name.trim_end_matches(" grpc") && is_grpc == name.ends_with(" grpc")
         });
-        let repeats = ours.is_none_or(|route| route["retries"]["attempts"] != 0);
-        assert_eq!(route["retry_policy"].is_object(), repeats, "{name}");
-        // Ours name no time-out, and no repeats but none; whoever adds some puts them here.
-        let timeout = ours.map_or(&Value::Null, |route| &route["timeout"]);
+        let retries = manifest_route.is_none_or(|route| route["retries"]["attempts"] != 0);
+        assert_eq!(route["retry_policy"].is_object(), retries, "{name}");
+        // Our routes set no time-out, and only retries of 0. A manifest that sets others needs a comparison here.
+        let timeout = manifest_route.map_or(&Value::Null, |route| &route["timeout"]);
         assert_eq!(route["timeout"], *timeout.as_str().unwrap_or("0s"), "{name}");
         assert_eq!(route["cluster"], *name);
         assert_eq!(list(&listener["http_filters"]).len(), if name == "gateway" { 2 } else { 1 }, "{name}");
@@ -106,7 +107,7 @@ fn envoy_is_told_what_the_manifests_tell_istio() -> Result<()> {
 
     let check = &manifests("tokens", "RequestAuthentication")?[0]["spec"];
     assert_eq!(check["selector"]["matchLabels"]["app.kubernetes.io/name"], "gateway");
-    let edge = list(&told["listeners"]).iter().find(|one| one["name"] == "gateway").context("an edge")?;
+    let edge = list(&resources["listeners"]).iter().find(|one| one["name"] == "gateway").context("an edge")?;
     let filter = &edge["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"][0]["typed_config"];
     let (rule, provider) = (&check["jwtRules"][0], &filter["providers"]["origins-0"]);
     assert_eq!([&provider["issuer"], &provider["audiences"]], [&rule["issuer"], &rule["audiences"]]);

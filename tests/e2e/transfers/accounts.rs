@@ -1,4 +1,4 @@
-//! What the lists of the API tell of goods, added up without the audit.
+//! The stock movements in the lists of the API, added up independently of the audit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,30 +6,31 @@ use anyhow::{Context, Result};
 use fleet_tests::Client;
 use serde_json::Value;
 
-use super::{OPENING, PATH, PRODUCTS, STORES, Told, text};
+use super::{OPENING, Observed, PATH, PRODUCTS, STORES, text};
 
-/// What there is of a product, and what became of it.
+/// The pieces of a product by what happened to them.
 #[derive(Debug, Default)]
 struct Product {
     on_hand: i64,
     in_transit: i64,
-    /// Counted more on arrival (below zero: less) than had left.
+    /// Pieces received more than sent (negative: fewer).
     differences: i64,
-    /// Pieces of orders that were not cancelled.
+    /// Pieces in orders that are not cancelled.
     sold: i64,
 }
 
-/// The lists.
+/// The lists of the API, and their sums.
 pub(super) struct Accounts {
     levels: Vec<Value>,
     ledger: Vec<Value>,
     replenishments: Vec<Value>,
     orders: Vec<Value>,
     products: BTreeMap<String, Product>,
-    /// Movements by kind, by cause, and all, each with its product.
+    /// Sum of the movements by kind and product.
     moved: BTreeMap<(String, String), i64>,
+    /// Sum of the movements by cause and place.
     caused: BTreeMap<(String, String), i64>,
-    /// Movements by place and product.
+    /// Sum of the movements by place and product.
     booked: BTreeMap<(String, String), i64>,
 }
 
@@ -37,24 +38,24 @@ fn number(row: &Value, name: &str) -> Result<i64> {
     row[name].as_i64().with_context(|| format!("{row} has no {name}"))
 }
 
-fn word(row: &Value, name: &str) -> Result<String> {
+fn string(row: &Value, name: &str) -> Result<String> {
     Ok(text(&row[name])?.to_owned())
 }
 
 impl Accounts {
-    /// Reads them; whoever reads sees to it that nothing new begins meanwhile.
+    /// Reads the lists. The caller ensures that no new requests are sent meanwhile.
     pub(super) async fn read(admin: &Client) -> Result<Self> {
-        let ours = |row: &Value| row["product_id"].as_str().is_some_and(|id| PRODUCTS.contains(&id));
+        let is_test_product = |row: &Value| row["product_id"].as_str().is_some_and(|id| PRODUCTS.contains(&id));
         let mut lists = Vec::new();
         for path in ["/api/stock/levels", "/api/stock/ledger", PATH, "/api/orders"] {
             lists.push(admin.all(path).await?);
         }
         let [levels, ledger, replenishments, orders] = <[Vec<Value>; 4]>::try_from(lists).ok().context("four lists")?;
-        let only_ours = |rows: Vec<Value>| rows.into_iter().filter(ours).collect::<Vec<Value>>();
+        let only_test_products = |rows: Vec<Value>| rows.into_iter().filter(is_test_product).collect::<Vec<Value>>();
         let mut accounts = Self {
-            levels: only_ours(levels),
-            ledger: only_ours(ledger),
-            replenishments: only_ours(replenishments),
+            levels: only_test_products(levels),
+            ledger: only_test_products(ledger),
+            replenishments: only_test_products(replenishments),
             orders,
             products: BTreeMap::new(),
             moved: BTreeMap::new(),
@@ -67,13 +68,13 @@ impl Accounts {
 
     fn add_up(&mut self) -> Result<()> {
         for level in &self.levels {
-            self.products.entry(word(level, "product_id")?).or_default().on_hand += number(level, "on_hand")?;
+            self.products.entry(string(level, "product_id")?).or_default().on_hand += number(level, "on_hand")?;
         }
-        for one in &self.replenishments {
-            let product = self.products.entry(word(one, "product_id")?).or_default();
-            // Not what the service calls it, but what follows from what left and what came.
-            let open = number(one, "shipped")? - number(one, "received")?;
-            match text(&one["stage"])? {
+        for replenishment in &self.replenishments {
+            let product = self.products.entry(string(replenishment, "product_id")?).or_default();
+            // Computed from the shipped and received pieces, not taken from the service's own field.
+            let open = number(replenishment, "shipped")? - number(replenishment, "received")?;
+            match text(&replenishment["stage"])? {
                 "in_transit" => product.in_transit += open,
                 "received" => product.differences -= open,
                 _ => {}
@@ -81,14 +82,14 @@ impl Accounts {
         }
         for order in self.orders.iter().filter(|order| order["status"] != "cancelled") {
             for line in order["lines"].as_array().context("lines")? {
-                self.products.entry(word(line, "product_id")?).or_default().sold += number(line, "quantity")?;
+                self.products.entry(string(line, "product_id")?).or_default().sold += number(line, "quantity")?;
             }
         }
         for entry in &self.ledger {
-            let (product, quantity) = (word(entry, "product_id")?, number(entry, "quantity")?);
-            *self.moved.entry((word(entry, "kind")?, product.clone())).or_default() += quantity;
-            *self.caused.entry((word(entry, "cause")?, word(entry, "place_id")?)).or_default() += quantity;
-            *self.booked.entry((word(entry, "place_id")?, product)).or_default() += quantity;
+            let (product, quantity) = (string(entry, "product_id")?, number(entry, "quantity")?);
+            *self.moved.entry((string(entry, "kind")?, product.clone())).or_default() += quantity;
+            *self.caused.entry((string(entry, "cause")?, string(entry, "place_id")?)).or_default() += quantity;
+            *self.booked.entry((string(entry, "place_id")?, product)).or_default() += quantity;
         }
         Ok(())
     }
@@ -97,12 +98,12 @@ impl Accounts {
         kinds.iter().filter_map(|kind| self.moved.get(&((*kind).to_owned(), product.to_owned()))).sum()
     }
 
-    /// Everything that does not agree.
-    pub(super) fn wrong(&self, told: &Told) -> Vec<String> {
-        let mut wrong = Vec::new();
-        let mut same = |what: String, found: i64, expected: i64| {
+    /// All differences between the lists and what the workers observed.
+    pub(super) fn differences(&self, observed: &Observed) -> Vec<String> {
+        let mut differences = Vec::new();
+        let mut compare = |what: String, found: i64, expected: i64| {
             if found != expected {
-                wrong.push(format!("{what}: {found} instead of {expected}"));
+                differences.push(format!("{what}: {found} instead of {expected}"));
             }
         };
         let stores = i64::try_from(STORES.len()).unwrap_or_default();
@@ -110,81 +111,97 @@ impl Accounts {
             let none = Product::default();
             let product = self.products.get(id).unwrap_or(&none);
             let of = |pieces: &BTreeMap<String, i64>| pieces.get(id).copied().unwrap_or_default();
-            let by_hand = OPENING.0 + stores * OPENING.1 + of(&told.adjusted) + product.differences;
-            let there = by_hand - product.sold + of(&told.back);
-            same(format!("{id}, on hand and in transit"), product.on_hand + product.in_transit, there);
-            same(format!("{id}, adjusted in the ledger"), self.moved(id, &["adjusted"]), by_hand);
-            let left = of(&told.back) - product.sold;
-            same(format!("{id}, sold and restocked in the ledger"), self.moved(id, &["sold", "restocked"]), left);
+            let adjusted = OPENING.0 + stores * OPENING.1 + of(&observed.adjusted) + product.differences;
+            let expected = adjusted - product.sold + of(&observed.restocked);
+            compare(format!("{id}, on hand and in transit"), product.on_hand + product.in_transit, expected);
+            compare(format!("{id}, adjusted in the ledger"), self.moved(id, &["adjusted"]), adjusted);
+            let net = of(&observed.restocked) - product.sold;
+            compare(format!("{id}, sold and restocked in the ledger"), self.moved(id, &["sold", "restocked"]), net);
             let between = self.moved(id, &["sent", "received"]);
-            same(format!("{id}, sent and received in the ledger"), between, -product.in_transit);
+            compare(format!("{id}, sent and received in the ledger"), between, -product.in_transit);
         }
         for level in &self.levels {
-            let slot = (plain(level, "place_id"), plain(level, "product_id"));
+            let slot = (string_or_empty(level, "place_id"), string_or_empty(level, "product_id"));
             let booked = self.booked.get(&slot).copied().unwrap_or_default();
-            same(format!("{slot:?}, on hand"), level["on_hand"].as_i64().unwrap_or(-1), booked);
-            same(format!("{slot:?}, reserved"), level["reserved"].as_i64().unwrap_or(-1), 0);
+            compare(format!("{slot:?}, on hand"), level["on_hand"].as_i64().unwrap_or(-1), booked);
+            compare(format!("{slot:?}, reserved"), level["reserved"].as_i64().unwrap_or(-1), 0);
         }
-        for one in &self.replenishments {
-            let (id, count) = (plain(one, "id"), |name: &str| one[name].as_i64().unwrap_or(-1));
-            let caused = |place: &str| self.caused.get(&(id.clone(), plain(one, place))).copied().unwrap_or_default();
-            let counted = told.received.get(&id).copied().unwrap_or_default();
-            let left = if ["in_transit", "received"].contains(&&*plain(one, "stage")) { count("quantity") } else { 0 };
-            same(format!("{id}, received"), count("received"), counted);
-            same(format!("{id}, shipped"), count("shipped"), left);
-            same(format!("{id}, booked where it came from"), caused("from_place_id"), -left);
-            same(format!("{id}, booked where it went"), caused("place_id"), counted);
+        for replenishment in &self.replenishments {
+            let (id, count) =
+                (string_or_empty(replenishment, "id"), |name: &str| replenishment[name].as_i64().unwrap_or(-1));
+            let caused = |place: &str| {
+                self.caused.get(&(id.clone(), string_or_empty(replenishment, place))).copied().unwrap_or_default()
+            };
+            let received = observed.received.get(&id).copied().unwrap_or_default();
+            let shipped = if ["in_transit", "received"].contains(&&*string_or_empty(replenishment, "stage")) {
+                count("quantity")
+            } else {
+                0
+            };
+            compare(format!("{id}, received"), count("received"), received);
+            compare(format!("{id}, shipped"), count("shipped"), shipped);
+            compare(format!("{id}, booked at the origin"), caused("from_place_id"), -shipped);
+            compare(format!("{id}, booked at the destination"), caused("place_id"), received);
         }
-        wrong.extend(self.negative());
-        wrong.extend(self.asked_twice());
-        wrong.extend(self.strange_orders(told));
-        wrong
+        differences.extend(self.negative_balances());
+        differences.extend(self.duplicate_requests());
+        differences.extend(self.unexpected_orders(observed));
+        differences
     }
 
-    /// Nothing that is not there was sold or sent, also not in between.
-    fn negative(&self) -> impl Iterator<Item = String> {
-        let below = self.ledger.iter().filter(|entry| entry["balance"].as_i64().is_none_or(|balance| balance < 0));
-        below.map(|entry| format!("below zero: {entry}"))
+    /// Ledger entries with a negative balance: pieces were sold or sent that were not in stock.
+    fn negative_balances(&self) -> impl Iterator<Item = String> {
+        let negative = self.ledger.iter().filter(|entry| entry["balance"].as_i64().is_none_or(|balance| balance < 0));
+        negative.map(|entry| format!("negative balance: {entry}"))
     }
 
-    /// A level that is low asks by itself once, until its goods have come.
-    fn asked_twice(&self) -> Vec<String> {
+    /// Automatic replenishments of a level that already has an open one.
+    fn duplicate_requests(&self) -> Vec<String> {
         let mut open = BTreeSet::new();
-        let waiting = self.automatic().filter(|one| one["stage"] != "received" && one["stage"] != "refused");
-        let twice = waiting.filter(|one| !open.insert((plain(one, "place_id"), plain(one, "product_id"))));
-        twice.map(|one| format!("asked for while it is asked for: {one}")).collect()
+        let unfinished = self
+            .automatic()
+            .filter(|replenishment| replenishment["stage"] != "received" && replenishment["stage"] != "refused");
+        let duplicates = unfinished.filter(|replenishment| {
+            !open.insert((string_or_empty(replenishment, "place_id"), string_or_empty(replenishment, "product_id")))
+        });
+        duplicates.map(|replenishment| format!("requested although another request is open: {replenishment}")).collect()
     }
 
-    /// Who was told that he bought something did, and nobody else.
-    fn strange_orders(&self, told: &Told) -> Vec<String> {
-        let kept: BTreeSet<String> = self.orders.iter().map(|order| plain(order, "id")).collect();
-        let lost = told.accepted.difference(&kept).map(|id| format!("{id} was accepted, and is not there"));
-        let strange = |order: &&Value| order["status"] != "cancelled" && !told.accepted.contains(&plain(order, "id"));
-        let untold = self.orders.iter().filter(strange).map(|order| format!("nobody was told of {order}"));
+    /// Orders that are missing although they were accepted, that exist although they were not, and that are still pending.
+    fn unexpected_orders(&self, observed: &Observed) -> Vec<String> {
+        let existing: BTreeSet<String> = self.orders.iter().map(|order| string_or_empty(order, "id")).collect();
+        let lost = observed.accepted.difference(&existing).map(|id| format!("{id} was accepted but does not exist"));
+        let unexpected = |order: &&Value| {
+            order["status"] != "cancelled" && !observed.accepted.contains(&string_or_empty(order, "id"))
+        };
+        let unaccepted =
+            self.orders.iter().filter(unexpected).map(|order| format!("exists but was not accepted: {order}"));
         let pending = self.orders.iter().filter(|order| order["status"] == "pending");
-        lost.chain(untold).chain(pending.map(|order| format!("it is not over: {order}"))).collect()
+        lost.chain(unaccepted).chain(pending.map(|order| format!("still pending: {order}"))).collect()
     }
 
     fn automatic(&self) -> impl Iterator<Item = &Value> {
-        self.replenishments.iter().filter(|one| one["automatic"] == true)
+        self.replenishments.iter().filter(|replenishment| replenishment["automatic"] == true)
     }
 
-    /// How much was looked at.
+    /// The numbers of the checked rows.
     pub(super) fn summary(&self) -> String {
-        let differences =
-            self.replenishments.iter().filter(|one| one["difference"].as_i64().is_some_and(|pieces| pieces != 0));
+        let with_difference = self
+            .replenishments
+            .iter()
+            .filter(|replenishment| replenishment["difference"].as_i64().is_some_and(|pieces| pieces != 0));
         format!(
-            "{} movements, {} replenishments ({} made by low levels, {} with differences), {} orders: {:?}",
+            "{} movements, {} replenishments ({} automatic, {} with differences), {} orders: {:?}",
             self.ledger.len(),
             self.replenishments.len(),
             self.automatic().count(),
-            differences.count(),
+            with_difference.count(),
             self.orders.len(),
             self.products
         )
     }
 }
 
-fn plain(row: &Value, name: &str) -> String {
+fn string_or_empty(row: &Value, name: &str) -> String {
     row[name].as_str().unwrap_or_default().to_owned()
 }

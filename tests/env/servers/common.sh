@@ -1,11 +1,11 @@
-# What the scripts beside this one share. Each is called as
+# Functions shared by the scripts in this folder. Each is called as
 #
-#   tests/env/servers/NAME start FOLDER    starts the server with its data in FOLDER, waits until it answers, prints its URL
-#   tests/env/servers/NAME stop FOLDER     stops it by its process id and waits until it is gone
+#   tests/env/servers/NAME start FOLDER    starts the server with its data in FOLDER, waits until it responds, prints its URL
+#   tests/env/servers/NAME stop FOLDER     stops it by its process id and waits until it has exited
 #
-# A server listens on 127.0.0.1 only. Started again on the same FOLDER it has the same port and data. What is missing is
-# installed where this machine's packages can give it; else the exit code is 3 and standard error says how to get it.
-# Standard output holds nothing but the URL.
+# A server listens on 127.0.0.1 only. Started again on the same FOLDER, it has the same port and data. Missing programs are
+# installed from this machine's packages if possible; else the exit code is 3 and standard error says how to install them.
+# Standard output contains only the URL.
 
 set -euo pipefail
 
@@ -18,12 +18,12 @@ fi
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 
-unavailable() { # HOW TO GET IT
-  echo "$name is not to be had here: $*" >&2
+unavailable() { # HOW TO INSTALL IT
+  echo "$name is not available: $*" >&2
   exit 3
 }
 
-# install COMMAND PACKAGE...: sees to it that the command is there, from Debian's packages if it is not.
+# install COMMAND PACKAGE...: ensures that the command exists; installs it from Debian packages if it is missing.
 install() {
   local command=$1
   shift
@@ -31,7 +31,7 @@ install() {
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing $*" >&2
     {
-      # Two servers may be missing at once.
+      # Several scripts may install packages concurrently.
       flock 9
       apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
     } 9>/tmp/souk-apt.lock >/dev/null 2>&1 || true
@@ -40,12 +40,12 @@ install() {
   unavailable "install $* (Debian: apt-get install $*)"
 }
 
-# port WHAT: a free port of this server, the same at every start of this folder.
+# port WHAT: prints a free port for this server, the same at every start with this folder.
 port() {
   local file=$folder/port.$1
   [ -s "$file" ] || python3 - >"$file" <<'PY'
 import random, socket
-# Below the ports of outgoing connections, which might take it while the server is stopped.
+# Below the ephemeral ports, which might be used while the server is stopped.
 while True:
     with socket.socket() as s:
         port = random.randrange(15000, 30000)
@@ -59,10 +59,10 @@ PY
   cat "$file"
 }
 
-# answers PORT: whether somebody listens.
-answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# listening PORT: whether a process listens on the port.
+listening() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# wait_for SECONDS COMMAND...: until the command succeeds, or the server's process is gone.
+# wait_for SECONDS COMMAND...: waits until the command succeeds; fails if the server's process exits.
 wait_for() {
   local left=$(($1 * 10))
   shift
@@ -77,14 +77,14 @@ wait_for() {
   done
 }
 
-# run COMMAND...: starts a server in the background, on its own, and notes its process id. One that runs is left alone.
+# run COMMAND...: starts a server in the background, in its own session, and writes its process id. Does nothing if it is running.
 run() {
   if [ -s "$folder/pid" ] && kill -0 "$(cat "$folder/pid")" 2>/dev/null; then return; fi
   setsid "$@" >>"$folder/log" 2>&1 </dev/null 9>&- &
   echo $! >"$folder/pid"
 }
 
-# end PIDFILE [SIGNAL]: stops the process that the file names, kindly first.
+# end PIDFILE [SIGNAL]: stops the process in the file: with the signal first, with SIGKILL after ten seconds.
 end() {
   local file=$1 pid
   [ -s "$file" ] || return 0

@@ -48,12 +48,12 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 impl Source {
-    /// Whether this is a file of tests: a module of its own, or of a test target.
+    /// Whether this is a test file: a separate test module, or part of a test target.
     pub fn is_test(&self) -> bool {
         ["/tests/", "/conformance/", "tests.rs"].iter().any(|part| self.path.contains(part))
     }
 
-    /// The lines of code with their numbers: without comments, and up to the unit tests.
+    /// The lines of code with their numbers, without comments and without the unit tests at the end.
     pub fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         self.text
             .lines()
@@ -63,14 +63,14 @@ impl Source {
             .map(|(number, line)| (number + 1, line))
     }
 
-    /// The code in one text.
+    /// The code as one string.
     pub fn code_text(&self) -> String {
         self.code().map(|(_, line)| line).collect::<Vec<_>>().join("\n")
     }
 
-    /// Where a line of code is that holds one of these words: `path:line: text`.
+    /// The lines of code that contain one of these words, as `path:line: text`.
     pub fn lines_with(&self, words: &[&str]) -> Vec<String> {
-        let hit = |line: &str| words.iter().any(|word| holds(line, word));
+        let hit = |line: &str| words.iter().any(|word| contains_word(line, word));
         self.code()
             .filter(|(_, line)| hit(line))
             .map(|(number, line)| format!("{}:{number}: {}", self.path, line.trim()))
@@ -78,8 +78,8 @@ impl Source {
     }
 }
 
-/// Whether a text holds a word that no letter, digit or underscore touches.
-pub fn holds(text: &str, word: &str) -> bool {
+/// Whether a text contains a word as a whole word, not next to a letter, digit or underscore.
+pub fn contains_word(text: &str, word: &str) -> bool {
     let part = |char: char| char.is_alphanumeric() || char == '_';
     text.match_indices(word).any(|(at, _)| {
         let (before, after) = (text[..at].chars().next_back(), text[at + word.len()..].chars().next());
@@ -89,14 +89,14 @@ pub fn holds(text: &str, word: &str) -> bool {
     })
 }
 
-/// The top-level modules of a crate, each with those that it names by `crate::…`.
+/// The top-level modules of a crate, each with the modules that it references as `crate::…`.
 pub fn modules(crate_name: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut graph: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in sources(&format!("crates/{crate_name}/src")).iter().filter(|source| !source.is_test()) {
         let inner = source.path.split("/src/").nth(1).expect("under src");
         let module = inner.split(['/', '.']).next().expect("a name").to_owned();
         if !["lib", "main"].contains(&module.as_str()) {
-            graph.entry(module).or_default().extend(named(&source.code_text()));
+            graph.entry(module).or_default().extend(referenced_modules(&source.code_text()));
         }
     }
     let known: BTreeSet<String> = graph.keys().cloned().collect();
@@ -106,8 +106,8 @@ pub fn modules(crate_name: &str) -> BTreeMap<String, BTreeSet<String>> {
     graph
 }
 
-/// The first names after `crate::`, also in groups: `crate::{store::{self, X}, api}` gives store and api.
-fn named(code: &str) -> BTreeSet<String> {
+/// The first names after `crate::`, also in groups: `crate::{store::{self, X}, api}` returns store and api.
+fn referenced_modules(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, start) in code.match_indices("crate::") {
         let rest = &code[at + start.len()..];
@@ -141,8 +141,8 @@ fn first_name(text: &str) -> String {
     text.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect()
 }
 
-/// The groups of modules that name each other in a circle.
-pub fn circles(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<String>> {
+/// The sets of modules that reference each other in a cycle.
+pub fn cycles(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<String>> {
     let reaches = |from: &String| {
         let mut seen: BTreeSet<&String> = BTreeSet::new();
         let mut left: Vec<&String> = graph[from].iter().collect();
@@ -154,10 +154,10 @@ pub fn circles(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<Strin
         seen
     };
     let reached: BTreeMap<&String, BTreeSet<&String>> = graph.keys().map(|module| (module, reaches(module))).collect();
-    let circle = |module: &String| -> BTreeSet<String> {
+    let cycle = |module: &String| -> BTreeSet<String> {
         reached[module].iter().filter(|other| reached[**other].contains(module)).map(|other| (*other).clone()).collect()
     };
-    let found: BTreeSet<BTreeSet<String>> = graph.keys().map(circle).filter(|circle| circle.len() > 1).collect();
+    let found: BTreeSet<BTreeSet<String>> = graph.keys().map(cycle).filter(|cycle| cycle.len() > 1).collect();
     found.into_iter().collect()
 }
 
@@ -166,17 +166,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_groups_are_found_and_circles_too() {
-        let names = named("use crate::{\n    api::{self, X},\n    store,\n};\ncrate::error::Error");
+    fn references_in_groups_and_cycles_are_found() {
+        let names = referenced_modules("use crate::{\n    api::{self, X},\n    store,\n};\ncrate::error::Error");
         assert_eq!(names, ["api", "error", "store"].map(str::to_owned).into());
         let graph = [("a", vec!["b"]), ("b", vec!["c"]), ("c", vec!["b"]), ("d", vec![])];
         let graph = graph.map(|(name, to)| (name.to_owned(), to.into_iter().map(str::to_owned).collect())).into();
-        assert_eq!(circles(&graph), [["b", "c"].map(str::to_owned).into()]);
+        assert_eq!(cycles(&graph), [["b", "c"].map(str::to_owned).into()]);
     }
 
     #[test]
     fn a_word_is_found_only_whole() {
-        assert!(holds("let orders = 1;", "orders") && !holds("let reorders = 1;", "orders"));
-        assert!(holds("std::env::var", "std::env"));
+        assert!(contains_word("let orders = 1;", "orders") && !contains_word("let reorders = 1;", "orders"));
+        assert!(contains_word("std::env::var", "std::env"));
     }
 }

@@ -1,12 +1,12 @@
-//! The rules. A test that fails lists where the rule is broken.
+//! The rules. A failed test lists the violations.
 
-use rules::{SERVICES, Source, circles, holds, modules, read, sources};
+use rules::{SERVICES, Source, contains_word, cycles, modules, read, sources};
 
-fn none(rule: &str, found: Vec<String>) {
+fn assert_none(rule: &str, found: Vec<String>) {
     assert!(found.is_empty(), "not allowed: {rule}\n    {}", found.join("\n    "));
 }
 
-fn everything() -> Vec<Source> {
+fn all_sources() -> Vec<Source> {
     sources("crates").into_iter().chain(sources("tests")).collect()
 }
 
@@ -17,25 +17,28 @@ fn production() -> Vec<Source> {
 
 #[test]
 fn files_are_short_enough_to_read() {
-    let all = everything();
-    let long = |source: &Source, most: usize| source.text.lines().count() > most;
+    let all = all_sources();
+    let long = |source: &Source, limit: usize| source.text.lines().count() > limit;
     let found = all.iter().filter(|source| long(source, 500)).map(|source| source.path.clone()).collect();
-    none("a file of more than 500 lines: split it", found);
+    assert_none("a file of more than 500 lines: split it", found);
     let mains = SERVICES.map(|service| format!("crates/{service}/src/main.rs"));
     let found = all.iter().filter(|source| mains.contains(&source.path) && long(source, 40));
-    none("a main.rs of more than 40 lines: wiring is in lib.rs", found.map(|source| source.path.clone()).collect());
+    assert_none(
+        "a main.rs of more than 40 lines: wiring is in lib.rs",
+        found.map(|source| source.path.clone()).collect(),
+    );
 }
 
 #[test]
 fn only_chassis_reads_the_environment() {
     let own = production().into_iter().filter(|source| !source.path.starts_with("crates/chassis/"));
     let found = own.flat_map(|source| source.lines_with(&["std::env", "env::var", "env::args"])).collect();
-    none("std::env outside chassis: settings come from the caller", found);
+    assert_none("std::env outside chassis: settings come from the caller", found);
 }
 
 #[test]
-fn only_db_knows_the_sql_library() {
-    let all = everything();
+fn only_db_uses_the_sql_library() {
+    let all = all_sources();
     let mut found: Vec<String> = all
         .into_iter()
         .filter(|source| !source.path.starts_with("crates/db/") && !source.path.starts_with("tests/rules/"))
@@ -44,14 +47,17 @@ fn only_db_knows_the_sql_library() {
     for service in SERVICES {
         let manifest = format!("crates/{service}/Cargo.toml");
         found.extend(
-            read(&manifest).lines().filter(|line| holds(line, "sqlx")).map(|line| format!("{manifest}: {line}")),
+            read(&manifest)
+                .lines()
+                .filter(|line| contains_word(line, "sqlx"))
+                .map(|line| format!("{manifest}: {line}")),
         );
     }
-    none("sqlx outside crates/db", found);
+    assert_none("sqlx outside crates/db", found);
 }
 
 #[test]
-fn a_domain_has_no_clock_no_random_and_no_framework() {
+fn a_domain_uses_no_clock_no_randomness_and_no_framework() {
     let words = [
         "Utc::now",
         "SystemTime::now",
@@ -76,14 +82,14 @@ fn a_domain_has_no_clock_no_random_and_no_framework() {
         .collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let found = production().into_iter().filter(|source| source.path.contains("/src/domain/"));
-    none(
-        "I/O, a framework, a clock or random in a domain: the caller brings both",
+    assert_none(
+        "I/O, a framework, a clock or random in a domain: the caller passes them",
         found.flat_map(|source| source.lines_with(&words)).collect(),
     );
 }
 
 #[test]
-fn chassis_has_no_word_of_the_retail_domain() {
+fn chassis_uses_no_words_of_the_retail_domain() {
     let words = [
         "customer",
         "product",
@@ -103,7 +109,7 @@ fn chassis_has_no_word_of_the_retail_domain() {
     let found = chassis
         .flat_map(|source| {
             let lower = Source { path: source.path, text: source.text.to_lowercase() };
-            // Also as a part of a word: `products`, `customer_id`.
+            // Also as part of a longer word: `products`, `customer_id`.
             let hit = |line: &str| words.iter().any(|word| line.contains(word));
             let lines: Vec<String> = lower
                 .code()
@@ -114,7 +120,7 @@ fn chassis_has_no_word_of_the_retail_domain() {
         })
         .filter(|line| !line.contains("payment_required") && !line.contains("paymentrequired"))
         .collect();
-    none("a word of the retail domain in chassis", found);
+    assert_none("a word of the retail domain in chassis", found);
 }
 
 #[test]
@@ -134,7 +140,7 @@ fn shared_crates_and_services_depend_on_no_service() {
             found.push(format!("crates/{name}/Cargo.toml: {service}"));
         }
     }
-    none("a crate that depends on a service: only souk and the tests may", found);
+    assert_none("a crate that depends on a service: only souk and the tests may", found);
 }
 
 #[test]
@@ -156,12 +162,12 @@ fn nothing_is_static_since_seven_services_share_one_process() {
             lines
         })
         .collect();
-    none("a static", found);
+    assert_none("a static", found);
 }
 
-/// What lies above may name what lies below, never the other way round: api, then the use cases, then store and clients, then the domain.
+/// A layer may reference only the layers below it. From the top: api, the use cases, store and clients, the domain.
 #[test]
-fn no_layer_names_one_above_it() {
+fn no_layer_references_a_layer_above_it() {
     let mut found = Vec::new();
     for service in SERVICES {
         let graph = modules(service);
@@ -175,12 +181,12 @@ fn no_layer_names_one_above_it() {
                     _ => name == "api",
                 };
                 if wrong {
-                    found.push(format!("crates/{service}: {module} names {name}"));
+                    found.push(format!("crates/{service}: {module} references {name}"));
                 }
             }
         }
     }
-    none("a module that names one of a layer above it", found);
+    assert_none("a module that references a layer above it", found);
 }
 
 /// The layer of a top-level module of a service.
@@ -192,21 +198,21 @@ fn layer(module: &str) -> &str {
 }
 
 #[test]
-fn no_circle_of_modules_crosses_layers() {
+fn no_cycle_of_modules_crosses_layers() {
     let mut found = Vec::new();
     for service in SERVICES {
-        for circle in circles(&modules(service)) {
-            if circle.iter().any(|module| layer(module) != layer(circle.first().expect("not empty"))) {
-                found.push(format!("crates/{service}: {circle:?}"));
+        for cycle in cycles(&modules(service)) {
+            if cycle.iter().any(|module| layer(module) != layer(cycle.first().expect("not empty"))) {
+                found.push(format!("crates/{service}: {cycle:?}"));
             }
         }
     }
-    none("modules of several layers that name each other in a circle", found);
+    assert_none("modules of several layers that reference each other in a cycle", found);
 }
 
 #[test]
-fn programs_compare_codes_and_never_the_text_of_a_problem() {
-    let asks = [
+fn production_code_compares_problem_codes_and_never_texts() {
+    let patterns = [
         ".detail() ==",
         ".detail() !=",
         "detail().contains(",
@@ -219,7 +225,7 @@ fn programs_compare_codes_and_never_the_text_of_a_problem() {
     let found = production()
         .into_iter()
         .flat_map(|source| {
-            let hit = |line: &str| asks.iter().any(|ask| line.contains(ask));
+            let hit = |line: &str| patterns.iter().any(|pattern| line.contains(pattern));
             let lines: Vec<String> = source
                 .code()
                 .filter(|(_, line)| hit(line))
@@ -228,7 +234,7 @@ fn programs_compare_codes_and_never_the_text_of_a_problem() {
             lines
         })
         .collect();
-    none("a comparison with a problem's text: compare its code", found);
+    assert_none("a comparison with a problem's text: compare its code", found);
 }
 
 #[test]
@@ -256,17 +262,17 @@ fn every_setting_is_described_in_the_operations_manual() {
         let missing = fields.filter(|field| !flattened.contains(field) && !manual.contains(&format!("| `{field}` |")));
         found.extend(missing.map(|field| format!("{config}: {field}")));
     }
-    none("a setting that docs/operations.md does not describe", found);
+    assert_none("a setting that docs/operations.md does not describe", found);
 }
 
 #[test]
-fn every_code_of_a_problem_is_in_the_manual() {
+fn every_problem_code_is_in_the_manual() {
     let manual = read("docs/problems.md");
     let codes = production().into_iter().flat_map(|source| {
         let after = |line: &str, start: &str| {
             line.split_once(start).and_then(|(_, rest)| rest.split_once('"')).map(|(code, _)| code.to_owned())
         };
-        // The arms of a `code()` give codes too; the kinds of events there have a prefix, `souk.`.
+        // The match arms of a `code()` contain codes too.
         let of_errors = source.path.contains("/error");
         let code = |line: &str| {
             after(line, "with_code(\"").or_else(|| after(line, "=> \"").filter(|code| of_errors && code.contains('.')))
@@ -274,5 +280,5 @@ fn every_code_of_a_problem_is_in_the_manual() {
         source.code().filter_map(|(_, line)| code(line)).collect::<Vec<_>>()
     });
     let missing = codes.filter(|code| !code.ends_with(".not_found") && !manual.contains(&format!("| `{code}` |")));
-    none("a code that docs/problems.md does not describe", missing.collect());
+    assert_none("a code that docs/problems.md does not describe", missing.collect());
 }
