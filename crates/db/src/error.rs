@@ -55,7 +55,7 @@ impl Error {
             Self::Constraint { .. } => true,
             Self::Defect(sqlx::Error::Database(error)) => match error.code() {
                 Some(code) if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() => {
-                    code.starts_with(sqlstate::DATA)
+                    sqlstate::DATA.iter().any(|class| code.starts_with(class))
                 }
                 Some(code) => primary(&code).is_some_and(|code| code::DATA.contains(&code)),
                 None => false,
@@ -96,8 +96,8 @@ mod sqlstate {
     pub(super) const INTEGRITY: &str = "23";
     /// Serialization failure, deadlock.
     pub(super) const CONFLICT: [&str; 2] = ["40001", "40P01"];
-    /// Class of data exceptions: a value that its column or an operator does not take.
-    pub(super) const DATA: &str = "22";
+    /// Classes of data exceptions: a value that its column or an operator does not take, or that exceeds a limit.
+    pub(super) const DATA: [&str; 2] = ["22", "54"];
     /// Classes of errors that only an operator or time can end: connection exceptions, role may not log in, no such database,
     /// insufficient resources, operator intervention (also a statement's time-out), system error, internal error; then
     /// missing privilege, lock not available, read-only after a failover, idle in transaction for too long.

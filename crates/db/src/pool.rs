@@ -168,6 +168,7 @@ impl Db {
             Pools::Sqlite { disk_failed, .. } if disk_failed.load(Ordering::Relaxed) => {
                 // Nothing uses this number, and setting it writes a page.
                 crate::query("pragma user_version = 0").execute(&mut tx).await?;
+                tx.wrote = true;
                 tx.commit().await
             }
             Pools::Sqlite { .. } => Ok(()),
@@ -247,6 +248,7 @@ impl Db {
             limit,
             counters: self.counters.clone(),
             disk_failed,
+            wrote: false,
             #[cfg(feature = "faults")]
             faults: self.faults.clone(),
         }
@@ -283,6 +285,8 @@ pub struct Tx {
     pub(crate) counters: Counters,
     /// Where a failure of the disk is noted, on SQLite.
     disk_failed: Option<Arc<AtomicBool>>,
+    /// Whether rows were written, so that a commit shows that the disk works.
+    pub(crate) wrote: bool,
     #[cfg(feature = "faults")]
     faults: Option<crate::faults::Faults>,
 }
@@ -312,7 +316,7 @@ impl Tx {
         match self.inner {
             Inner::Sqlite(tx) => {
                 tx.commit().await.map_err(|source| noting(self.disk_failed.as_deref(), source))?;
-                if let Some(disk_failed) = &self.disk_failed {
+                if let (Some(disk_failed), true) = (&self.disk_failed, self.wrote) {
                     disk_failed.store(false, Ordering::Relaxed);
                 }
             }

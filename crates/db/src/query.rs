@@ -145,7 +145,7 @@ impl Query {
         tx.counters.statements.inc();
         let text = AssertSqlSafe(tx.translate(&text));
         let limit = tx.limit;
-        Ok(match tx.connection() {
+        let affected = match tx.connection() {
             Connection::Sqlite(connection) => {
                 let done = values.into_iter().fold(sqlx::query(text), bind_sqlite).execute(connection).await;
                 done.map_err(|source| tx.failed(source))?.rows_affected()
@@ -154,7 +154,9 @@ impl Query {
                 let work = values.into_iter().fold(sqlx::query(text), bind_postgres).execute(connection);
                 within(limit, work).await?.rows_affected()
             }
-        })
+        };
+        tx.wrote |= affected > 0;
+        Ok(affected)
     }
 }
 

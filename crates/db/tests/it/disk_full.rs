@@ -36,6 +36,7 @@ async fn a_full_disk_costs_the_connection_and_not_the_store() {
         let error = write(place, 50).await.expect_err("no room");
         assert!(matches!(error, Error::Unavailable(_)) && !error.is_of_data(), "{error:?}");
     }
+    db.write().await.expect("begins").commit().await.expect("nothing to write");
     let reason = db.ping().await.expect_err("cannot be written");
     assert!(matches!(reason, Error::Unavailable(_)), "{reason:?}");
     let row = query("select count(*) as n from goods").fetch_one(&mut reader).await.expect("reads");

@@ -32,8 +32,10 @@ async fn proxy(server: String) -> (String, Arc<watch::Sender<u64>>) {
                 let mut server = TcpStream::connect(server).await.expect("connects");
                 let _ = epoch.borrow_and_update();
                 tokio::select! {
-                    _ = copy_bidirectional(&mut client, &mut server) => {}
+                    // Otherwise a query that comes at the same time may be transferred.
+                    biased;
                     _ = epoch.changed() => std::future::pending().await,
+                    _ = copy_bidirectional(&mut client, &mut server) => {}
                 }
             });
         }
