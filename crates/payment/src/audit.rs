@@ -1,8 +1,9 @@
 //! The facts about payments that the auditor checks, independent of the schema. Events come from the outbox.
 
+use commerce::Timestamp;
 use db::{Db, Options};
 
-use crate::store;
+use crate::{domain::Operation, store};
 
 const PAGE_SIZE: i64 = 1_000;
 
@@ -71,4 +72,28 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     facts.numbers = store::payments::numbers(&mut tx).await?;
     facts.outbox = bus::outbox::dump(&mut tx).await?;
     Ok(facts)
+}
+
+/// What the store at `url` knows of the payment of one order, with the times; empty if it does not know it.
+pub async fn history(url: &str, order_id: &str) -> anyhow::Result<Vec<(Timestamp, String)>> {
+    let db = Db::open(url, &Options::auditor(), None).await?;
+    let mut tx = db.snapshot().await?;
+    let mut history = Vec::new();
+    if let Some(payment) = store::payments::of_orders(&mut tx, &[order_id].into()).await?.remove(order_id) {
+        let (status, captured, refunded) = (payment.status.as_str(), payment.captured, payment.refunded);
+        let (method, amount, currency) = (payment.method.as_str(), payment.amount, payment.currency);
+        history.push((payment.created_at, format!("payment of {amount} {currency} by {method} recorded")));
+        history.push((payment.updated_at, format!("payment {status}: captured {captured}, refunded {refunded}")));
+        history.extend(payment.operations.iter().map(|operation| {
+            let Operation { op, op_id, amount, outcome, reason, note, provider_key, .. } = operation;
+            let why = [reason, note].into_iter().filter(|text| !text.is_empty()).map(|text| format!(", {text}"));
+            let (op, outcome) = (op.as_str(), outcome.as_str());
+            let text = format!("{op} {op_id} of {amount} {outcome}{}; key {provider_key}", why.collect::<String>());
+            (operation.at, text)
+        }));
+    }
+    history.extend(bus::outbox::history(&mut tx, "payments", order_id).await?);
+    drop(tx);
+    db.close().await;
+    Ok(history)
 }

@@ -24,7 +24,7 @@ use bus::{Relay, SqlOutbox};
 use chassis::App;
 use service::{Deps, OrderClient, Service};
 
-pub use audit::{Facts, PaymentFact, audit_facts};
+pub use audit::{Facts, PaymentFact, audit_facts, history};
 pub use config::{Config, Money};
 
 use api::Api;

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    clients::{Provider, ProviderCall},
+    clients::Provider,
     commands::Claim,
-    domain::{Decision, Op, OperationOutcome, Payment, ProviderRequest, Resolution, decide_recorded},
+    domain::{Decision, Op, OperationOutcome, Payment, ProviderCall, ProviderRequest, Resolution, decide_recorded},
     error::Error,
     metrics,
     queue::PaymentQueue,

@@ -10,10 +10,10 @@ use std::{
 use commerce::{Amount, CustomerId, Timestamp};
 use db::{Db, Tx};
 
-use super::{NoAnswer, ProviderCall, RemoteProvider};
+use super::{NoAnswer, RemoteProvider};
 use crate::{
     config::Config,
-    domain::{ProviderRequest, Resolution, sandbox},
+    domain::{ProviderCall, ProviderRequest, Resolution, sandbox},
     error::Error,
     store,
 };

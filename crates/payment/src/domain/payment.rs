@@ -194,13 +194,15 @@ pub(crate) struct Operation {
 /// The provider's idempotency key of an operation. Clients choose parts of the ids, and the same key for two operations would make
 /// the provider take the second for a repeat of the first.
 pub(crate) fn provider_key(order_id: &OrderId, op: Op, op_id: &str) -> String {
-    let parts = [order_id.as_str(), op.as_str(), op_id];
-    // Without colons in the parts this key is unambiguous, and the one that earlier versions use, which run beside this one during
+    let key = earlier_provider_key(order_id, op, op_id);
+    // Text that can be split in one way only is unambiguous. It stays, since earlier versions use it, which run beside this one during
     // an upgrade.
-    if parts.iter().any(|part| part.contains(':')) {
-        compound_key(parts)
+    let segments: Vec<&str> = key.split(':').collect();
+    let inner = &segments[1..segments.len() - 1];
+    if inner.iter().filter(|segment| Op::parse(segment).is_some()).count() > 1 {
+        compound_key([order_id.as_str(), op.as_str(), op_id])
     } else {
-        earlier_provider_key(order_id, op, op_id)
+        key
     }
 }
 
@@ -260,5 +262,21 @@ impl Payment {
     /// Whether there will never be a payment.
     pub(crate) fn is_tombstone(&self) -> bool {
         self.status == PaymentStatus::Tombstone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_that_of_earlier_versions_unless_it_is_ambiguous() {
+        let key = |order: &str, op, op_id| provider_key(&OrderId::trusted(order.into()), op, op_id);
+        assert_eq!(key("o1", Op::Authorize, "checkout"), "o1:authorize:checkout");
+        assert_eq!(key("legacy:7", Op::Refund, "hand:x"), "legacy:7:refund:hand:x");
+        let one = key("o1", Op::Refund, "x:authorize:a");
+        let other = key("o1:refund:x", Op::Authorize, "a");
+        assert!(one != other && !one.contains(':') && !other.contains(':'), "{one} {other}");
+        assert_ne!(key("a:void", Op::Void, "b"), key("a", Op::Void, "void:b"));
     }
 }

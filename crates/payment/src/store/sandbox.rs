@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use commerce::{Amount, Timestamp};
 use db::Tx;
 
-use crate::{clients::ProviderCall, domain::Resolution, error::Error};
+use crate::{
+    domain::{ProviderCall, Resolution},
+    error::Error,
+};
 
 /// The balances of these customers, as far as they have ever changed.
 pub(crate) async fn balances(tx: &mut Tx, customers: &[String]) -> Result<HashMap<String, Amount>, Error> {
