@@ -284,6 +284,10 @@ impl<H: Handler> Consumer<H> {
                         return self.send_to_dead_letters(message, Some(&event[0]), &format!("{error:#}")).await;
                     }
                 }
+                // The one before it may be on its way.
+                Err(Failure::Ahead(InboxError::Ahead { is_dead: false, .. })) if attempts + 1 < MAX_ATTEMPTS => {
+                    attempts += 1
+                }
                 Err(Failure::Ahead(ahead)) => {
                     self.ahead.with_label_values(&[self.group, &message.topic]).inc();
                     return self.send_to_dead_letters(message, Some(&event[0]), &ahead.to_string()).await;
@@ -362,7 +366,13 @@ impl<H: Handler> Consumer<H> {
     /// stored.
     async fn note_dead_letter(&self, event: Option<&Event>) -> bool {
         let (Some(event), Some(db)) = (event, self.handler.inbox()) else { return true };
-        let noted = || inbox::note_dead_letter(db, event);
+        let noted = || async {
+            match inbox::note_dead_letter(db, event).await {
+                // A subject that the store does not take has no later events there either.
+                Err(error) if error.is_of_data() => Ok(()),
+                noted => noted,
+            }
+        };
         backoff::until_ok("noting a dead letter", &self.ctx.shutdown, noted).await.is_some()
     }
 }

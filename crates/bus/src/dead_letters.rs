@@ -38,6 +38,9 @@ pub struct DeadLetter {
     pub payload: String,
     /// Whether it was replayed.
     pub replayed: bool,
+    /// Whether later events of its aggregate may have taken effect.
+    #[serde(skip)]
+    overtaken: bool,
     #[serde(skip)]
     location: Location,
 }
@@ -73,6 +76,9 @@ struct Body {
     group: String,
     #[serde(default)]
     payload: Option<String>,
+    /// Whether later events of the aggregate wait. Versions without this field let them overtake.
+    #[serde(default)]
+    in_order: bool,
     #[serde(default)]
     replayed: Option<String>,
 }
@@ -105,9 +111,9 @@ impl Bus {
         Ok(letters)
     }
 
-    /// Publishes dead letters again, the events of an aggregate in their sequence, each for the group that could not handle it, and marks them as replayed. Returns the
-    /// replayed letters, and those that cannot be replayed because they are not events. A letter whose marker is lost in a
-    /// crash is replayed again the next time, and the inbox drops it.
+    /// Publishes dead letters again, the events of an aggregate in their sequence, each for the group that could not handle it, and
+    /// marks them as replayed. Returns the replayed letters, and those that cannot be replayed because they are not events. A letter
+    /// whose marker is lost in a crash is replayed again the next time, and the inbox drops it.
     pub async fn replay(&self, filter: &DeadLetterFilter) -> Result<(Vec<DeadLetter>, Vec<DeadLetter>), Error> {
         let (mut letters, unacked) = self.find(filter).await?;
         // One that failed again is behind those that wait for it.
@@ -196,10 +202,10 @@ fn parse_log(found: impl Iterator<Item = (String, Message)>) -> Vec<DeadLetter> 
 fn parse(message: &Message, location: Location) -> Option<DeadLetter> {
     // A message that the broker itself dead-lettered is not wrapped in a body.
     let body = serde_json::from_str::<Body>(&message.payload).ok().filter(|body| body.payload.is_some());
-    let (reason, group, payload) = match body {
+    let (reason, group, payload, overtaken) = match body {
         Some(Body { replayed: Some(_), .. }) => return None,
-        Some(body) => (body.reason.unwrap_or_default(), body.group, body.payload.unwrap_or_default()),
-        None => ("dead-lettered by the broker".into(), String::new(), message.payload.clone()),
+        Some(body) => (body.reason.unwrap_or_default(), body.group, body.payload.unwrap_or_default(), !body.in_order),
+        None => ("dead-lettered by the broker".into(), String::new(), message.payload.clone(), false),
     };
     let envelope = serde_json::from_str::<Envelope>(&payload).ok();
     let sequence = envelope.as_ref().and_then(|envelope| envelope.sequence);
@@ -214,6 +220,7 @@ fn parse(message: &Message, location: Location) -> Option<DeadLetter> {
         sequence,
         payload,
         replayed: false,
+        overtaken,
         location,
     })
 }
@@ -222,7 +229,8 @@ fn parse(message: &Message, location: Location) -> Option<DeadLetter> {
 /// reason says so; such a letter cannot be replayed.
 pub(crate) fn encode(message: &Message, group: &str, reason: &str, max_bytes: usize) -> Message {
     let body = |reason: &str, payload: &str| {
-        json!({"reason": reason, "group": group, "topic": message.topic, "payload": payload}).to_string()
+        json!({"reason": reason, "group": group, "topic": message.topic, "payload": payload, "in_order": true})
+            .to_string()
     };
     let mut payload = body(reason, &message.payload);
     if payload.len() > max_bytes {
@@ -255,9 +263,9 @@ impl DeadLetter {
         self.id.as_ref()?;
         // The members are kept as raw JSON, so that amounts do not change.
         let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&self.payload).ok()?;
-        members.insert("replay".into(), serde_json::value::to_raw_value(&true).ok()?);
-        if skip_missing {
-            members.insert("skipmissing".into(), serde_json::value::to_raw_value(&true).ok()?);
+        let flags = [("replay", true), ("skipmissing", skip_missing), ("overtaken", self.overtaken)];
+        for (name, _) in flags.into_iter().filter(|(_, is_set)| *is_set) {
+            members.insert(name.into(), serde_json::value::to_raw_value(&true).ok()?);
         }
         if !self.group.is_empty() {
             members.insert("replaygroup".into(), serde_json::value::to_raw_value(&self.group).ok()?);
@@ -317,6 +325,7 @@ mod tests {
         let replay = letter.replay_message(false).unwrap();
         assert!(replay.payload.contains(r#""data":{"total":12.10}"#), "{}", replay.payload);
         let event: crate::Event = serde_json::from_str(&replay.payload).unwrap();
+        assert!(event.overtaken, "a letter of an earlier version");
         assert!(event.replay && event.replaygroup.as_deref() == Some("stock") && event.sequence == Some(3));
     }
 }

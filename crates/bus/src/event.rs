@@ -92,6 +92,9 @@ pub struct Event {
     /// Whether a replay takes effect although an earlier event of its aggregate never did.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipmissing: bool,
+    /// Whether it is a replayed dead letter of a version that let later events of an aggregate overtake one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overtaken: bool,
     datacontenttype: Option<String>,
     /// The payload.
     pub data: Box<RawValue>,
@@ -115,6 +118,7 @@ impl Event {
             replay: false,
             replaygroup: None,
             skipmissing: false,
+            overtaken: false,
             datacontenttype: Some("application/json".into()),
             data: new.data,
             topic: new.topic.into(),
@@ -142,6 +146,7 @@ impl Event {
             replay: false,
             replaygroup: None,
             skipmissing: false,
+            overtaken: false,
             datacontenttype: Some("application/json".into()),
             data: json.unwrap_or_else(|_| RawValue::NULL.to_owned()),
             topic: message.topic.clone(),

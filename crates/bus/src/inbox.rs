@@ -30,24 +30,24 @@ pub enum InboxError {
         sequence: i64,
         /// The number of the event before it that is missing.
         expected: i64,
+        /// Whether that one is in the dead letters. Otherwise it may be on its way.
+        is_dead: bool,
     },
 }
 
 /// Records events in the transaction of their effect, and returns for each whether it is new. The events of an aggregate take effect
-/// in their sequence, each once: one that was handled before, or whose letter is in the dead letters, is not new, and one that comes
-/// before an earlier event is refused. An aggregate without a row may begin at any number, since rows and messages are pruned. An
-/// event without a sequence is new if its id is.
+/// in their sequence, each once: one that was handled before is not new, and one that comes before an earlier event is refused. An
+/// aggregate without a row may begin at any number, since rows and messages are pruned. An event without a sequence is new if its id
+/// is, and so is a replayed one that others overtook ([`Event::overtaken`]).
 ///
 /// Locks the subjects, so call it before anything else in the transaction: while a group's work moves from one replica to
 /// another, both may have received the same event.
 pub async fn fresh(tx: &mut Tx, events: &[Event]) -> Result<Vec<bool>, InboxError> {
     record(tx, events, |last, event, sequence| match last {
-        Some(last) if sequence <= last.sequence => Ok(false),
-        // Delivered again after its letter was stored.
-        Some(last) if last.next_is_dead && sequence == last.sequence + 1 => Ok(event.replay),
+        Some(last) if sequence <= last.sequence => Ok(event.overtaken && !last.is_known_by_id),
         Some(last) if sequence > last.sequence + 1 && !event.skipmissing => {
             let (subject, expected) = (event.subject.clone(), last.sequence + 1);
-            Err(InboxError::Ahead { subject, sequence, expected })
+            Err(InboxError::Ahead { subject, sequence, expected, is_dead: last.next_is_dead })
         }
         _ => Ok(true),
     })
@@ -66,6 +66,8 @@ struct Last {
     sequence: i64,
     /// Whether the next one is in the dead letters.
     next_is_dead: bool,
+    /// Whether the overtaken event in question was replayed before.
+    is_known_by_id: bool,
 }
 
 async fn record(
@@ -79,12 +81,23 @@ async fn record(
     let mut fresh = Vec::with_capacity(events.len());
     for event in events {
         let (key, sequence) = inbox_key(event);
-        let owned = (key.0.to_owned(), key.1.to_owned());
-        let new = decide(last.get(&owned).copied(), event, sequence)?;
+        let by_id = (event.topic.as_str(), event.id.as_str());
+        let is_known_by_id = event.overtaken && last.contains_key(&owned(by_id));
+        let before = last.get(&owned(key)).map(|last| Last { is_known_by_id, ..*last });
+        let new = decide(before, event, sequence)?;
         fresh.push(new);
-        if new {
-            last.insert(owned, Last { sequence, next_is_dead: false });
-            changed.insert(key, (sequence, event.id.as_str()));
+        if !new {
+            continue;
+        }
+        let mut records = vec![(key, sequence)];
+        if event.overtaken {
+            records.push((by_id, 1));
+        }
+        for (key, sequence) in records {
+            if last.get(&owned(key)).is_none_or(|last| sequence > last.sequence) {
+                last.insert(owned(key), Last { sequence, next_is_dead: false, is_known_by_id: false });
+                changed.insert(key, (sequence, event.id.as_str()));
+            }
         }
     }
     let now = Timestamp::now().micros();
@@ -135,8 +148,14 @@ fn inbox_key(event: &Event) -> ((&str, &str), i64) {
     }
 }
 
+fn owned((topic, subject): (&str, &str)) -> (String, String) {
+    (topic.to_owned(), subject.to_owned())
+}
+
 async fn last_sequences(tx: &mut Tx, events: &[Event]) -> Result<HashMap<(String, String), Last>, db::Error> {
-    let subjects: HashSet<(&str, &str)> = events.iter().map(|event| inbox_key(event).0).collect();
+    let mut subjects: HashSet<(&str, &str)> = events.iter().map(|event| inbox_key(event).0).collect();
+    let overtaken = events.iter().filter(|event| event.overtaken);
+    subjects.extend(overtaken.map(|event| (event.topic.as_str(), event.id.as_str())));
     // A join, so that every planner uses the primary key for each row, whatever its statistics say.
     query(
         "select i.topic, i.subject, i.sequence, i.event_id from {rows $1} r
@@ -147,7 +166,8 @@ async fn last_sequences(tx: &mut Tx, events: &[Event]) -> Result<HashMap<(String
     .await?
     .iter()
     .map(|row| {
-        let last = Last { sequence: row.get("sequence")?, next_is_dead: row.get::<String>("event_id")? == DEAD };
+        let next_is_dead = row.get::<String>("event_id")? == DEAD;
+        let last = Last { sequence: row.get("sequence")?, next_is_dead, is_known_by_id: false };
         Ok(((row.get("topic")?, row.get("subject")?), last))
     })
     .collect()
@@ -190,6 +210,19 @@ pub async fn dump(tx: &mut Tx) -> Result<InboxDump, db::Error> {
         .map(|row| Ok(((row.get("topic")?, row.get("subject")?), row.get("sequence")?)))
         .collect::<Result<_, db::Error>>()?;
     Ok(InboxDump { last, pruned_before: upkeep::pruned_before(tx, "inbox").await? })
+}
+
+/// The last event of an aggregate that took effect, and when.
+pub async fn last_effect(tx: &mut Tx, topic: &str, subject: &str) -> Result<Option<(Timestamp, String)>, db::Error> {
+    let row = query("select sequence, event_id, at from inbox where topic = $1 and subject = $2");
+    let Some(row) = row.bind(topic).bind(subject).fetch_optional(tx).await? else { return Ok(None) };
+    let sequence: i64 = row.get("sequence")?;
+    let text = if row.get::<String>("event_id")? == DEAD {
+        format!("event {} of {topic} is in the dead letters", sequence + 1)
+    } else {
+        format!("event {sequence} of {topic} took effect, as the last one")
+    };
+    Ok(Some((Timestamp::from_micros(row.get("at")?), text)))
 }
 
 /// Prunes aggregates whose last event was handled longer ago than `keep`. An older event that a broker delivers after that

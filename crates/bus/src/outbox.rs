@@ -214,6 +214,27 @@ pub async fn redact(tx: &mut Tx, topic: &str, key: &str, data: &serde_json::Valu
     Ok(())
 }
 
+/// The events about one aggregate, each at the times when it was written and published.
+pub async fn history(tx: &mut Tx, topic: &str, key: &str) -> Result<Vec<(Timestamp, String)>> {
+    let rows = query(
+        "select sequence, payload, created_at, published_at from outbox where topic = $1 and key = $2 and sequence > 0 order by id",
+    )
+    .bind(topic)
+    .bind(key)
+    .fetch_all(tx)
+    .await?;
+    let mut history = Vec::with_capacity(2 * rows.len());
+    for row in rows {
+        let kind = serde_json::from_str::<Event>(&row.get::<String>("payload")?).map(|event| event.kind);
+        let event = format!("event {} ({})", row.get::<i64>("sequence")?, kind.as_deref().unwrap_or("unreadable"));
+        history.push((Timestamp::from_micros(row.get("created_at")?), format!("{event} written")));
+        if let Some(at) = row.get::<Option<i64>>("published_at")? {
+            history.push((Timestamp::from_micros(at), format!("{event} published")));
+        }
+    }
+    Ok(history)
+}
+
 /// The contents of an outbox, for the audit.
 #[derive(Debug, Clone, Default)]
 pub struct OutboxDump {

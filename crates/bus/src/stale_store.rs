@@ -11,6 +11,9 @@ use crate::{Bus, Embedded, Error, Event, Message, broker::Broker, kafka};
 /// Messages that are compared, of each topic and partition.
 const TAIL: i64 = 200;
 
+/// How much older than the last pruned event one may be and still be expected in the store.
+const MARGIN: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+
 /// The store lacks an event that its service has published.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -50,7 +53,6 @@ impl Bus {
             return Ok(());
         }
         let mut tx = db.read().await?;
-        let pruned_before = upkeep::pruned_before(&mut tx, "outbox").await?;
         let known = query(
             "select o.topic, o.key, o.sequence from {rows $1} r
              join outbox o on o.topic = r.value->>0 and o.key = r.value->>1 and o.sequence = cast(r.value->>2 as bigint)",
@@ -61,6 +63,9 @@ impl Bus {
         .iter()
         .map(|row| Ok((row.get("topic")?, row.get("key")?, row.get("sequence")?)))
         .collect::<db::Result<std::collections::HashSet<(String, String, i64)>>>()?;
+        // Read after them, since another replica may prune meanwhile. Clocks of replicas differ, and an event is older than its
+        // publication.
+        let pruned_before = upkeep::pruned_before(&mut tx, "outbox").await?.map(|before| before.plus(MARGIN));
         for (message, time, sequence) in published {
             let is_pruned = pruned_before.is_some_and(|before| time <= before);
             if !is_pruned && !known.contains(&(message.topic.clone(), message.key.clone(), sequence)) {

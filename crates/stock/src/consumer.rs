@@ -67,6 +67,11 @@ fn inconsistency(outcome: &Outcome) -> Option<String> {
     }
 }
 
+/// An event of the order service has what it is about, so what lacks it was altered on its way.
+fn lacks(member: &str) -> Failure {
+    Failure::Bad(anyhow::anyhow!("data: `{member}` is missing"))
+}
+
 /// The command that an event asks for.
 fn command(event: &Event) -> Result<Option<Command>, Failure> {
     if !KINDS.contains(&event.kind.as_str()) {
@@ -76,14 +81,35 @@ fn command(event: &Event) -> Result<Option<Command>, Failure> {
     let data: OrderData = event.data()?;
     Ok(match event.kind.as_str() {
         // Lines without a product (a service, a manual price) have no reservation.
-        CONFIRMED if data.lines.iter().any(|line| line.product_id.is_some()) => Some(Command::Commit(order_id)),
+        CONFIRMED => {
+            let lines = data.lines.ok_or_else(|| lacks("lines"))?;
+            lines.iter().any(|line| line.product_id.is_some()).then_some(Command::Commit(order_id))
+        }
         CANCELLED => Some(Command::Cancel(order_id)),
-        RETURNED => data
-            .returned
+        RETURNED => Some(data.returned.ok_or_else(|| lacks("return"))?)
             .filter(|returned| returned.restock)
             .map(|returned| (returned.by_product(), format!("return {}", returned.id)))
             .filter(|(lines, _)| !lines.is_empty())
             .map(|(lines, reason)| Command::Restock { order_id, lines, reason }),
         _ => None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_without_what_it_is_about_is_unreadable_and_not_empty() {
+        let of = |kind: &str, data: serde_json::Value| {
+            let event = serde_json::json!({ "specversion": "1.0", "id": "e", "source": "/souk/order", "type": kind, "subject": "o1",
+                "time": "2026-01-01T00:00:00Z", "sequence": 2, "data": data });
+            command(&serde_json::from_value(event).expect("an event"))
+        };
+        let altered = || serde_json::json!({ "foo": 1 });
+        assert!(matches!(of(CONFIRMED, altered()), Err(Failure::Bad(_))));
+        assert!(matches!(of(RETURNED, altered()), Err(Failure::Bad(_))));
+        assert!(matches!(of(CANCELLED, altered()), Ok(Some(Command::Cancel(_)))));
+        assert!(matches!(of(CONFIRMED, serde_json::json!({ "lines": [] })), Ok(None)));
+    }
 }

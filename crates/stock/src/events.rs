@@ -187,7 +187,7 @@ pub(crate) fn replenishment(replenishment: &Replenishment) -> NewEvent {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct OrderData {
     #[serde(default)]
-    pub(crate) lines: Vec<OrderLine>,
+    pub(crate) lines: Option<Vec<OrderLine>>,
     #[serde(default, rename = "return")]
     pub(crate) returned: Option<ReturnData>,
 }
@@ -203,7 +203,6 @@ pub(crate) struct OrderLine {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct ReturnData {
     pub(crate) id: String,
-    #[serde(default)]
     pub(crate) lines: Vec<ReturnLine>,
     #[serde(default = "default_restock")]
     pub(crate) restock: bool,

@@ -55,6 +55,21 @@ async fn events_take_effect_in_their_sequence_and_none_is_skipped() {
 }
 
 #[tokio::test]
+async fn a_letter_that_an_earlier_version_let_others_overtake_takes_effect_once() {
+    let (_store, db) = store().await;
+    assert_eq!(fresh(&db, &[event("a", 1, false), event("b", 2, false)]).await, [true, true]);
+    let mut overtaken = event("x", 1, true);
+    overtaken.overtaken = true;
+    let batch = [overtaken.clone(), overtaken.clone(), event("b", 2, false), event("c", 3, false)];
+    assert_eq!(fresh(&db, &batch).await, [true, false, false, true]);
+    assert_eq!(fresh(&db, &[overtaken, event("d", 4, false)]).await, [false, true]);
+    // One that comes in its turn is known by its number, too.
+    let mut next = event("e", 5, true);
+    next.overtaken = true;
+    assert_eq!(fresh(&db, &[next.clone(), event("e", 5, false), next]).await, [true, false, false]);
+}
+
+#[tokio::test]
 async fn the_newest_state_replaces_what_is_missing_and_no_replay_replaces_it() {
     let (_store, db) = store().await;
     let mut tx = db.write().await.expect("begins");
