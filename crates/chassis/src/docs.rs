@@ -54,12 +54,7 @@ fn as_merge_patch(schema: &Value, schemas: &Value) -> Value {
 }
 
 /// The request headers that mean the same for every operation.
-const HEADERS: [(&str, &str); 4] = [
-    (
-        "Acknowledge-By",
-        "A time at most 600 seconds from now: the order is withdrawn unless `acknowledgeOrder` is called by then. For programs that place \
-         orders for clients without idempotency keys.",
-    ),
+const HEADERS: [(&str, &str); 3] = [
     (
         "Idempotency-Key",
         "1 to 255 printable ASCII characters. A repeat of the request with the same key gets the first response, for 24 hours by \

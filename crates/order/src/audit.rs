@@ -6,7 +6,7 @@ use commerce::{Amount, Timestamp};
 use db::{Db, Options};
 
 use crate::domain::{PendingWork, RefundStatus, Status};
-use crate::store;
+use crate::store::{self, Lease};
 
 /// An order as the audit sees it.
 #[derive(Debug, Clone)]
@@ -43,6 +43,10 @@ pub struct OrderFact {
     pub refunded: Amount,
     /// Number of pending refunds.
     pub refunds_pending: usize,
+    /// Whether it was withdrawn: done, or decided only; none if it was not.
+    pub withdrawn: Option<bool>,
+    /// Pieces that were not returned, of all lines.
+    pub kept_pieces: i64,
     /// The sequence of its last event.
     pub last_sequence: i64,
 }
@@ -65,6 +69,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
     let mut restocked = returned_goods(&mut tx).await?;
+    let mut withdrawn = store::withdrawals::decided(&mut tx).await?;
     let all = store::all_orders(&mut tx).await?;
     let mut orders = Vec::with_capacity(all.len());
     for stored in all {
@@ -94,6 +99,8 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
             restocked: returns.goods,
             refunded: returns.refunded,
             refunds_pending: returns.pending + usize::from(matches!(stored.work, Some(PendingWork::Cancel { .. }))),
+            withdrawn: withdrawn.remove(order.id.as_str()),
+            kept_pieces: order.lines.iter().map(|line| i64::from(line.quantity.get()) - i64::from(line.returned)).sum(),
             last_sequence: order.sequence,
         });
     }
@@ -135,4 +142,43 @@ async fn returned_goods(tx: &mut db::Tx) -> anyhow::Result<HashMap<String, Retur
         }
     }
     Ok(all)
+}
+
+/// What the store at `url` knows of one order, with the times; empty if it does not know it.
+pub async fn history(url: &str, id: &str) -> anyhow::Result<Vec<(Timestamp, String)>> {
+    let db = Db::open(url, &Options::auditor(), None).await?;
+    let mut tx = db.snapshot().await?;
+    let mut history = Vec::new();
+    if let Some(stored) = store::find(&mut tx, id).await? {
+        let order = &stored.order;
+        let (number, total, currency) = (order.number, order.total, order.currency);
+        let customer = order.customer_id.as_ref().map_or("nobody known", |id| id.as_str());
+        let method = order.payment.method.as_str();
+        history.push((
+            order.created_at,
+            format!("order {number} of {customer} at {} stored: {total} {currency} by {method}", order.place_id),
+        ));
+        history.extend(order.states.iter().map(|state| (state.at, format!("state {}", state.state.as_str()))));
+        history.extend(order.history.iter().map(|change| {
+            let actor = change.actor.as_deref().unwrap_or("the checkout");
+            let reason = change.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            (change.at, format!("status {} by {actor}{reason}", change.status.as_str()))
+        }));
+        for made in store::returns_of(&mut tx, &order.id).await? {
+            let (pieces, refund) = (made.lines.iter().map(|line| line.quantity.get()).sum::<u32>(), &made.refund);
+            let text =
+                format!("return {} of {pieces} pieces, refund of {} {:?}", made.id, refund.amount, refund.status);
+            history.push((made.created_at, text));
+        }
+        if let Some(work) = &stored.work {
+            let Lease { owner, epoch, until } = &stored.lease;
+            history.push((order.updated_at, format!("to be done: {work:?}, by {owner} (epoch {epoch}) until {until}")));
+        }
+    }
+    history.extend(store::withdrawals::history(&mut tx, id).await?);
+    history.extend(bus::outbox::history(&mut tx, "orders", id).await?);
+    history.extend(bus::inbox::last_effect(&mut tx, "payments", id).await?);
+    drop(tx);
+    db.close().await;
+    Ok(history)
 }

@@ -12,7 +12,7 @@ use crate::{
     app::{
         App, payment_status,
         place_order::{LineRequest, OrderRequest, place_order},
-        queries,
+        queries, withdraw,
     },
     domain::Channel,
     error::Error,
@@ -96,8 +96,11 @@ impl Consumer {
             request.customer_id = None;
         }
         // Without waiting: the saga runs in a task of its own.
-        place_order(&self.app, request, Instant::now()).await.map_err(failure)?;
-        Ok(())
+        match place_order(&self.app, request, Instant::now()).await {
+            // Withdrawn before it came: nothing is left to do.
+            Err(Error::Refused(problem)) if problem.code() == withdraw::CODE => Ok(()),
+            placed => placed.map(drop).map_err(failure),
+        }
     }
 }
 

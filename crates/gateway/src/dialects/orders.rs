@@ -24,6 +24,11 @@ const RETRY_TIMEOUT: Duration = if cfg!(test) { Duration::from_millis(300) } els
 /// Longest pause between two attempts to reach a service.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a withdrawal is repeated.
+const WITHDRAWAL_TIMEOUT: Duration = Duration::from_secs(600);
+/// Longest pause between two attempts to withdraw an order.
+const WITHDRAWAL_PAUSE: Duration = Duration::from_secs(5);
+
 /// Until when a request that starts now is repeated while a service is unreachable.
 pub(crate) fn retry_deadline() -> Instant {
     Instant::now() + RETRY_TIMEOUT
@@ -59,7 +64,8 @@ pub(crate) struct PendingOrder<'a> {
 impl<'a> PendingOrder<'a> {
     /// An order that has not been sent yet.
     pub(crate) fn new(api: &'a ApiClient, id: &'a OrderId) -> Self {
-        let within = Duration::from_secs(api.gateway.config.acknowledge_seconds);
+        // The order service takes no deadline beyond ten minutes; the rest is for clocks that differ.
+        let within = Duration::from_secs(api.gateway.config.acknowledge_seconds.clamp(1, 540));
         let acknowledge_by = Timestamp::now().plus(within).to_string();
         Self { api, id, acknowledge_by, is_settled: false }
     }
@@ -74,18 +80,21 @@ impl<'a> PendingOrder<'a> {
         request.header(HeaderName::from_static("acknowledge-by"), &self.acknowledge_by)
     }
 
-    /// Leaves the order as it is: it was refused, or its end is known.
+    /// Does not withdraw the order at once: it was refused, or is cancelled.
     pub(crate) fn settle(mut self) {
         self.is_settled = true;
     }
 
     /// Keeps the order: the client gets its outcome. Fails if that cannot be stored, so that the client must get an error.
     pub(crate) async fn acknowledge(mut self) -> Result<(), ApiResponse> {
+        let api = self.api.of_dialect();
         let acknowledged = retry_while_unavailable(retry_deadline(), async || {
-            self.api.post(&["api", "orders", self.id.as_str(), "acknowledgement"]).send().await.check()
+            api.post(&["api", "orders", self.id.as_str(), "acknowledgement"]).send().await.check()
         });
-        acknowledged.await?;
-        self.is_settled = true;
+        match acknowledged.await {
+            Err(response) if !is_older_version(&response) => return Err(response),
+            _ => self.is_settled = true,
+        }
         Ok(())
     }
 
@@ -113,10 +122,36 @@ impl Drop for PendingOrder<'_> {
         }
         let (api, id) = (self.api.of_dialect(), self.id.clone());
         api.ctx.clone().spawn("withdrawal", async move {
-            let withdrawn = api.post(&["api", "orders", id.as_str(), "withdrawal"]).send().await.status;
-            tracing::info!(order = %id, status = withdrawn.as_u16(), "withdrew an order that was reported as failed");
+            tokio::select! {
+                () = api.ctx.shutdown.cancelled() => {}
+                () = withdraw(&api, &id) => {}
+            }
         });
     }
+}
+
+/// Withdraws an order, again while no service answers.
+async fn withdraw(api: &ApiClient, id: &OrderId) {
+    let (begin, mut pauses) = (Instant::now(), backoff::pauses(WITHDRAWAL_PAUSE));
+    while begin.elapsed() < WITHDRAWAL_TIMEOUT {
+        let order = |what: &str| api.post(&["api", "orders", id.as_str(), what]).send();
+        let mut response = order("withdrawal").await;
+        if is_older_version(&response) {
+            response = order("cancel").await;
+        }
+        if !response.status.is_server_error() {
+            tracing::info!(order = %id, status = response.status.as_u16(), "withdrew an order that was reported as failed");
+            return;
+        }
+        tokio::time::sleep(pauses.next().unwrap_or(WITHDRAWAL_PAUSE)).await;
+    }
+    tracing::error!(order = %id, "could not withdraw an order that was reported as failed");
+}
+
+/// Whether an order service of an earlier version answered, which knows no withdrawals: it has no such route. During a rolling upgrade
+/// both answer; remove this one release after 0.1.0.
+fn is_older_version(response: &ApiResponse) -> bool {
+    response.is_not_found() && response.code() != "order.not_found"
 }
 
 /// Places the order with this id.

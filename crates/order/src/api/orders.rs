@@ -23,7 +23,7 @@ use super::{
     order_body::NewOrder,
     request::{self, bad_query},
     require_own_place, require_visible, response,
-    withdrawals::acknowledge_by,
+    withdrawals::{ACKNOWLEDGE_BY_HELP, acknowledge_by},
 };
 use crate::{
     app::{OrderFilter, outcome::Outcome, place_order::place_order, queries},
@@ -50,7 +50,7 @@ pub(crate) struct OrderInProgress {
 /// `Prefer: respond-async`. A repeat under the same `Idempotency-Key` or id gets the outcome of the first request.
 #[utoipa::path(post, path = "/api/orders", operation_id = "createOrder", tag = "orders", request_body = NewOrder,
     params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header),
-        ("Acknowledge-By" = Option<Timestamp>, Header)),
+        ("Acknowledge-By" = Option<Timestamp>, Header, description = ACKNOWLEDGE_BY_HELP)),
     responses(
         (status = 200, body = Order, description = "The order that the same request made before"),
         (status = 201, body = Order, description = "The confirmed order"),

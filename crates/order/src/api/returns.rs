@@ -23,6 +23,7 @@ use crate::{
         queries,
         returns::{CreatedReturn, ReturnRequest, create_return, wait_for_refund},
         routes,
+        withdraw::RETURN_PREFIX,
     },
     domain::{Return, ReturnDraft},
 };
@@ -59,6 +60,9 @@ pub(crate) struct NewReturnLine {
     quantity: i64,
 }
 
+/// Prefixes of ids of manual refunds, and of the returns of withdrawn orders.
+const RESERVED_PREFIXES: [&str; 2] = ["hand:", RETURN_PREFIX];
+
 impl NewReturn {
     fn check(self, order: &OrderId, caller: &Caller, headers: &HeaderMap) -> Result<ReturnRequest, Problem> {
         let payload_hash = payload_hash(&(order, &self));
@@ -83,10 +87,10 @@ impl NewReturn {
             return Err(Problem::fields(errors));
         }
         let id = self.id.unwrap_or_else(ReturnId::new);
-        if id.as_str().starts_with("hand:") {
-            return Err(Problem::invalid("id", "reserved", "the prefix `hand:` is reserved for manual refunds"));
+        if let Some(prefix) = RESERVED_PREFIXES.iter().find(|prefix| id.as_str().starts_with(**prefix)) {
+            return Err(Problem::invalid("id", "reserved", format!("the prefix `{prefix}` is reserved")));
         }
-        let draft = ReturnDraft { id, lines, reason: self.reason, restock: self.restock };
+        let draft = ReturnDraft { id, lines, reason: self.reason, restock: self.restock, refund_all: false };
         Ok(ReturnRequest { draft, payload_hash, key, actor: caller.actor() })
     }
 }

@@ -15,7 +15,7 @@ use super::{
     order_body::{NewLine, NewOrder, PaymentChoice},
     orders::{OrderInProgress, deadline, outcome_response},
     require_own_place,
-    withdrawals::acknowledge_by,
+    withdrawals::{ACKNOWLEDGE_BY_HELP, acknowledge_by},
 };
 use crate::{
     app::{
@@ -72,7 +72,7 @@ impl NewSale {
 /// The order is delivered as soon as it is confirmed. For clerks and managers of the store, and admins.
 #[utoipa::path(post, path = "/api/stores/{id}/sales", operation_id = "createSale", tag = "sales", request_body = NewSale,
     params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header),
-        ("Acknowledge-By" = Option<Timestamp>, Header)),
+        ("Acknowledge-By" = Option<Timestamp>, Header, description = ACKNOWLEDGE_BY_HELP)),
     responses(
         (status = 200, body = Order, description = "The order that the same request made before"),
         (status = 201, body = Order, description = "The delivered order"),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{
     App,
     outcome::{Outcome, wait_for_outcome},
-    saga_driver,
+    saga_driver, withdraw,
 };
 use idempotency::Key;
 
@@ -76,6 +76,12 @@ enum FoundBy {
 
 /// Places an order, or finds the one that the same request made before, and waits for its outcome until `deadline`.
 pub(crate) async fn place_order(app: &App, request: OrderRequest, deadline: Instant) -> Result<Outcome, Error> {
+    if request.acknowledge_by.is_some_and(|by| by <= app.store_time()) {
+        return match find_existing(app, &request).await? {
+            Some(existing) => outcome_of(app, existing, &request, deadline).await,
+            None => Err(withdraw::too_late().into()),
+        };
+    }
     let priced = tokio::time::timeout(2 * CALL_TIMEOUT, price(app, &request)).await.unwrap_or_else(|_| {
         let late = "A peer service did not answer in time; try again.";
         Err(Problem::new(Kind::Unavailable, late).with_code("peer.unavailable").retry_after(1).into())
@@ -111,7 +117,7 @@ pub(crate) async fn place_order(app: &App, request: OrderRequest, deadline: Inst
                 Err(_) => Ok(Outcome::InProgress { id, state: SagaState::Created, status: Status::Pending }),
             };
         }
-        InsertOutcome::Withdrawn => return Err(super::withdraw::withdrawn().into()),
+        InsertOutcome::Withdrawn => return Err(withdraw::withdrawn().into()),
         InsertOutcome::CartChanged => return Ok(Outcome::CartChanged),
         InsertOutcome::ExistingKey { order_id, payload_hash } => {
             ExistingOrder { id: order_id, payload_hash, found_by: FoundBy::Key }

@@ -87,6 +87,8 @@ pub struct ReturnDraft {
     pub reason: Option<String>,
     /// Whether the goods are put back into stock.
     pub restock: bool,
+    /// Whether all that is left of the total is refunded, with costs that belong to no line, such as shipping.
+    pub refund_all: bool,
 }
 
 /// Why goods cannot be returned.
@@ -126,7 +128,8 @@ pub fn plan_return(
         lines.push(ReturnLine { line_id, product_id: line.product_id.clone(), quantity });
     }
     let left = order.total.checked_sub(refunded).unwrap_or(Amount::ZERO).max(Amount::ZERO);
-    let refund = if order.is_charged() { price.min(left) } else { Amount::ZERO };
+    let asked = if draft.refund_all { left } else { price.min(left) };
+    let refund = if order.is_charged() { asked } else { Amount::ZERO };
     Ok(Return {
         id: draft.id,
         order_id: order.id.clone(),

@@ -14,6 +14,7 @@ pub(crate) fn all(facts: &Facts) -> Vec<Check> {
         payments_belong_to_orders(facts),
         payments_from_outside_are_whole(facts),
         cancelled_orders_hold_no_money(facts),
+        withdrawn_orders_hold_nothing(facts),
         stock_follows_orders(facts),
         reservations_belong_to_orders(facts),
         levels_follow_the_ledger(facts),
@@ -108,6 +109,26 @@ fn payments_from_outside_are_whole(facts: &Facts) -> Check {
             format!(
                 "payment {}: captured {}, refunded {}, authorised {}",
                 payment.order_id, payment.captured, payment.refunded, payment.amount
+            )
+        }));
+    }
+    check
+}
+
+fn withdrawn_orders_hold_nothing(facts: &Facts) -> Check {
+    let mut check = Check::new("withdrawn orders are cancelled, or all goods and money are given back");
+    for order in facts.orders.values() {
+        let Some(is_done) = order.withdrawn else { continue };
+        if !is_done || facts.is_under_way(order) {
+            check.pending += 1;
+            continue;
+        }
+        let kept = facts.payments.get(&order.id).map_or(0, |payment| payment.captured - payment.refunded);
+        let stands = order.status != "cancelled" && (order.kept_pieces > 0 || kept > 0);
+        check.saw(stands.then(|| {
+            let OrderFact { id, status, kept_pieces, .. } = order;
+            format!(
+                "order {id} was withdrawn, but is {status} with {kept_pieces} pieces and {kept} minor units charged"
             )
         }));
     }

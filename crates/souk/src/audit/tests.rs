@@ -52,6 +52,8 @@ fn order(id: &str) -> OrderFact {
         restocked: BTreeMap::new(),
         refunded: Amount::ZERO,
         refunds_pending: 0,
+        withdrawn: None,
+        kept_pieces: 2,
         last_sequence: 4,
     }
 }
@@ -315,7 +317,19 @@ fn sold() -> Facts {
 fn what_contradicts_an_order_in_another_store_is_found() {
     type Plant = fn(&mut Facts);
     assert_eq!(found(&sold()), [""; 0]);
-    let plants: [(Plant, &str); 8] = [
+    let plants: [(Plant, &str); 10] = [
+        (
+            |facts| facts.orders.get_mut("o1").expect("the order").withdrawn = Some(true),
+            "withdrawn orders are cancelled, or all goods and money are given back",
+        ),
+        (
+            |facts| {
+                // All goods are back, but not the costs.
+                let order = facts.orders.get_mut("o1").expect("the order");
+                (order.withdrawn, order.kept_pieces) = (Some(true), 0);
+            },
+            "withdrawn orders are cancelled, or all goods and money are given back",
+        ),
         (
             |facts| {
                 // Total and payment altered together, against the lines.
