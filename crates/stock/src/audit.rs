@@ -3,7 +3,10 @@
 use commerce::Timestamp;
 use db::{Db, Options};
 
-use crate::store;
+use crate::{
+    domain::UnitOfWork,
+    store::{self, unit_of_work::LoadSet},
+};
 
 const PAGE_SIZE: i64 = 1_000;
 
@@ -153,4 +156,26 @@ impl From<crate::domain::Reservation> for ReservationFact {
             updated_at: reservation.updated_at.micros(),
         }
     }
+}
+
+/// What the store at `url` knows of the goods of one order, with the times; empty if it does not know it.
+pub async fn history(url: &str, order_id: &str) -> anyhow::Result<Vec<(Timestamp, String)>> {
+    let db = Db::open(url, &Options::auditor(), None).await?;
+    let mut tx = db.snapshot().await?;
+    let mut history = store::lists::movements_of(&mut tx, order_id).await?;
+    let mut unit = UnitOfWork::default();
+    store::unit_of_work::load(&mut tx, LoadSet { orders: [order_id].into(), ..LoadSet::default() }, &mut unit).await?;
+    for reservation in unit.reservations.into_values().map(ReservationFact::from) {
+        let place = reservation.place_id.as_deref().unwrap_or("no place");
+        let line = |line: &LineFact| format!("{} of {} ({} put back)", line.quantity, line.product_id, line.restocked);
+        let lines: Vec<String> = reservation.lines.iter().map(line).collect();
+        let text = format!("reservation at {place} {}: {}", reservation.state, lines.join(", "));
+        history.push((Timestamp::from_micros(reservation.updated_at), text));
+        history.push((Timestamp::from_micros(reservation.created_at), "reservation recorded".into()));
+    }
+    history.extend(bus::outbox::history(&mut tx, "stock", order_id).await?);
+    history.extend(bus::inbox::last_effect(&mut tx, "orders", order_id).await?);
+    drop(tx);
+    db.close().await;
+    Ok(history)
 }

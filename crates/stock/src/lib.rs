@@ -26,7 +26,7 @@ use bus::{Relay, SqlOutbox};
 use chassis::App;
 use service::{Deps, OrderClient, Service};
 
-pub use audit::{Facts, LevelFact, LineFact, ReservationFact, TransitFact, audit_facts};
+pub use audit::{Facts, LevelFact, LineFact, ReservationFact, TransitFact, audit_facts, history};
 pub use config::Config;
 pub use seed::{SeedLevel, SeedPlace, seed};
 

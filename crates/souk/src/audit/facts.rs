@@ -59,9 +59,12 @@ pub(crate) struct Facts {
 
 const STORES: [&str; 7] = ["customer", "product", "order", "stock", "payment", "notification", "bus"];
 
-impl Facts {
-    /// Reads all stores. The order store is read first: the others, read later, can only have more.
-    pub(crate) async fn read(folder: &Path, named: &[String]) -> anyhow::Result<Self> {
+/// The URLs of all stores and of the bus.
+pub(crate) struct StoreUrls(BTreeMap<&'static str, String>);
+
+impl StoreUrls {
+    /// Those of a data folder, but for the ones that are named as `NAME=URL`. Fails if a file is missing.
+    pub(crate) fn read(folder: &Path, named: &[String]) -> anyhow::Result<Self> {
         let mut urls: BTreeMap<&str, String> = STORES
             .into_iter()
             .map(|name| (name, if name == "bus" { data::bus_url(folder) } else { data::store_url(folder, name) }))
@@ -82,18 +85,28 @@ impl Facts {
                 );
             }
         }
-        let url = |name: &str| urls.get(name).cloned().unwrap_or_default();
-        // Stores named on the command line may be in use by a running fleet.
-        let running = !named.is_empty() || data::is_running(folder);
+        Ok(Self(urls))
+    }
+
+    /// That of one store; they all have one.
+    pub(crate) fn of(&self, name: &str) -> &str {
+        self.0.get(name).map(String::as_str).unwrap_or_default()
+    }
+}
+
+impl Facts {
+    /// Reads all stores. The order store is read first: the others, read later, can only have more.
+    pub(crate) async fn read(urls: &StoreUrls, running: bool) -> anyhow::Result<Self> {
         let now = Timestamp::now();
         // The consumer is read first: what it has consumed, the publishers must have.
-        let notifications = notification::audit_facts(&url("notification")).await.context("the notification store")?;
-        let orders = order::audit::audit_facts(&url("order")).await.context("the order store")?;
-        let payments = payment::audit_facts(&url("payment")).await.context("the payment store")?;
-        let stock = stock::audit_facts(&url("stock")).await.context("the stock store")?;
-        let customers = customer::audit_facts(&url("customer")).await.context("the customer store")?;
-        let products = product::audit_facts(&url("product")).await.context("the product store")?;
-        let log = match bus::Bus::read_all(&url("bus")).await {
+        let notifications =
+            notification::audit_facts(urls.of("notification")).await.context("the notification store")?;
+        let orders = order::audit::audit_facts(urls.of("order")).await.context("the order store")?;
+        let payments = payment::audit_facts(urls.of("payment")).await.context("the payment store")?;
+        let stock = stock::audit_facts(urls.of("stock")).await.context("the stock store")?;
+        let customers = customer::audit_facts(urls.of("customer")).await.context("the customer store")?;
+        let products = product::audit_facts(urls.of("product")).await.context("the product store")?;
+        let log = match bus::Bus::read_all(urls.of("bus")).await {
             Ok(kept) => Some(kept),
             Err(bus::Error::Unsupported(_)) => None,
             Err(error) => return Err(error).context("the bus"),

@@ -6,6 +6,7 @@
 
 mod checks;
 mod events;
+mod explain;
 mod facts;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,9 @@ pub struct Command {
     /// URL of a store outside the data folder: customer, product, order, stock, payment, notification or bus.
     #[arg(long = "store", value_name = "NAME=URL")]
     stores: Vec<String>,
+    /// Print what all stores know of this order, in the order of time, instead of auditing.
+    #[arg(long, value_name = "ORDER")]
+    explain: Option<String>,
     /// Print the findings as JSON.
     #[arg(long)]
     json: bool,
@@ -72,7 +76,14 @@ impl Check {
 
 /// Audits; false when a promise is broken.
 pub async fn run(command: Command) -> anyhow::Result<bool> {
-    let facts = facts::Facts::read(&command.data, &command.stores).await?;
+    let urls = facts::StoreUrls::read(&command.data, &command.stores)?;
+    if let Some(order) = &command.explain {
+        explain::explain(&urls, order, command.json).await?;
+        return Ok(true);
+    }
+    // Stores named on the command line may be in use by a running fleet.
+    let running = !command.stores.is_empty() || crate::data::is_running(&command.data);
+    let facts = facts::Facts::read(&urls, running).await?;
     let mut checks = checks::all(&facts);
     checks.extend(events::all(&facts));
     let ok = checks.iter().all(|check| check.ok);

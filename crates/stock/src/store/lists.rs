@@ -160,3 +160,20 @@ fn entry(row: &Row) -> Result<LedgerEntry, Error> {
         at: Timestamp::from_micros(row.get("at")?),
     })
 }
+
+/// The movements of stock that an order caused, for people.
+pub(crate) async fn movements_of(tx: &mut Tx, order_id: &str) -> Result<Vec<(Timestamp, String)>, Error> {
+    let rows = db::query(
+        "select kind, quantity, product_id, place_id, balance, actor, at from ledger where cause = $1 order by id",
+    );
+    let rows = rows.bind(order_id).fetch_all(tx).await?;
+    rows.iter()
+        .map(|row| {
+            let (kind, product, place): (String, String, String) =
+                (row.get("kind")?, row.get("product_id")?, row.get("place_id")?);
+            let (quantity, left): (i64, i64) = (row.get("quantity")?, row.get("balance")?);
+            let text = format!("{kind} {quantity} of {product} at {place}, {left} left there");
+            Ok((Timestamp::from_micros(row.get("at")?), text))
+        })
+        .collect()
+}
