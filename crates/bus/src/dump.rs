@@ -11,6 +11,8 @@ use crate::{Bus, DeadLetter, Embedded, Error, Message, Topology, address::Addres
 pub struct Dump {
     /// Every message, those of one key in their order.
     pub messages: Vec<Message>,
+    /// The position of each message in the embedded log; empty with other brokers.
+    pub positions: Vec<i64>,
     /// The dead letters among them that were not replayed.
     pub dead_letters: Vec<DeadLetter>,
     /// Topics whose old messages were deleted, each with the time since which it is complete.
@@ -18,6 +20,14 @@ pub struct Dump {
 }
 
 impl Bus {
+    /// The position in the embedded log up to which each group has handled each topic, by `(group, topic)`; empty with other brokers.
+    pub async fn handled(url: &str) -> Result<HashMap<(String, String), i64>, Error> {
+        match Address::parse(url)? {
+            Address::Embedded(path) => Ok(Embedded::handled(&path).await?),
+            _ => Ok(HashMap::new()),
+        }
+    }
+
     /// Reads every message that the broker stores. Changes nothing.
     pub async fn read_all(url: &str) -> Result<Dump, Error> {
         match Address::parse(url)? {
@@ -28,6 +38,7 @@ impl Bus {
                 let positions = logged.iter().map(|logged| (logged.position.to_string(), logged.message.clone()));
                 Ok(Dump {
                     dead_letters: dead_letters::unreplayed(positions),
+                    positions: logged.iter().map(|logged| logged.position).collect(),
                     messages: logged.into_iter().map(|logged| logged.message).collect(),
                     whole_since: whole_since.unwrap_or_default(),
                 })

@@ -147,6 +147,19 @@ impl Embedded {
         Ok((messages, pruned_before))
     }
 
+    /// The stored offsets of a file, by group and topic.
+    pub(crate) async fn handled(path: &str) -> Result<HashMap<(String, String), i64>, Error> {
+        let options = Options { read_only: true, ..Options::default() };
+        let db = Db::open(&format!("sqlite:{path}"), &options, None).await?;
+        let mut tx = db.read().await?;
+        let rows = query("select grp, topic, position from offsets").fetch_all(&mut tx).await?;
+        let offset = |row: &db::Row| Ok(((row.get("grp")?, row.get("topic")?), row.get("position")?));
+        let handled = rows.iter().map(offset).collect::<Result<_, db::Error>>()?;
+        drop(tx);
+        db.close().await;
+        Ok(handled)
+    }
+
     /// Reads every message of the log in a file, in order, for the audit. Changes nothing.
     pub async fn all(path: &str) -> Result<Vec<Logged>, Error> {
         Ok(Self::dump(path).await?.0)

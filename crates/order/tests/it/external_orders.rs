@@ -26,6 +26,20 @@ async fn settled(service: &TestService, id: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_was_withdrawn_before_it_came_needs_nobody() {
+    let service = TestService::open().await;
+    let admin = service.user(Role::Admin, &[]);
+    assert_eq!(service.call("POST", "/api/orders/gone/withdrawal", &admin, None).await.0, 204);
+    for id in ["gone", "none/bad", "next"] {
+        publish(&service, id, &json!({"id": id, "productId": "tea", "quantity": 1})).await;
+    }
+    settled(&service, "next").await;
+    let letters = service.running.bus.dead_letters(&bus::DeadLetterFilter::default()).await.expect("letters");
+    assert_eq!(letters.iter().map(|letter| letter.key.as_str()).collect::<Vec<_>>(), ["none/bad"]);
+    assert_eq!(service.orders().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_order_of_another_program_is_placed_once_and_our_own_are_skipped() {
     let service = TestService::open().await;
     let foreign = json!({"id": "x-1", "userId": "c7", "productId": "tea", "quantity": 2, "status": "pending"});

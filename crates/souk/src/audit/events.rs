@@ -1,8 +1,9 @@
 //! The events published match the state changes, in order, without gaps.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bus::outbox::OutboxEvent;
+use commerce::Timestamp;
 use serde::Deserialize;
 
 use super::{
@@ -20,6 +21,8 @@ struct Envelope {
     #[serde(default)]
     source: Option<String>,
     sequence: Option<i64>,
+    #[serde(default)]
+    time: Option<Timestamp>,
     #[serde(default)]
     replay: bool,
 }
@@ -40,6 +43,7 @@ pub(crate) fn all(facts: &Facts) -> Vec<Check> {
         prospects_have_activities(facts),
         dead_letters_are_replayed(facts),
         stock_is_not_ahead(facts),
+        handled_events_took_effect(facts),
     ]
 }
 
@@ -173,6 +177,49 @@ fn stock_is_not_ahead(facts: &Facts) -> Check {
             (*consumed > last && !young)
                 .then(|| format!("order {subject}: event {consumed} was consumed, the last one is {last}")),
         );
+    }
+    check
+}
+
+/// What a consumer has handled, by the bus, is in its inbox, unless it is in the dead letters: a store that was put back to an earlier
+/// moment lacks it.
+fn handled_events_took_effect(facts: &Facts) -> Check {
+    let mut check = Check::new("events that a service has handled took effect in its store");
+    let Some(log) = facts.log.as_ref().filter(|_| !facts.handled.is_empty()) else {
+        return check.left_out("this broker does not say what was handled");
+    };
+    let given_up: HashSet<(&str, &str)> =
+        log.dead_letters.iter().map(|letter| (letter.group.as_str(), letter.key.as_str())).collect();
+    let inboxes = [("stock", &facts.stock_inbox), ("notification", &facts.notification_inbox)];
+    for (group, inbox) in inboxes {
+        let mut handled: BTreeMap<Subject<'_>, (i64, Timestamp)> = BTreeMap::new();
+        let mut replayed = HashSet::new();
+        for (message, position) in log.messages.iter().zip(&log.positions) {
+            let Some(offset) = facts.handled.get(&(group.to_owned(), message.topic.clone())) else { continue };
+            let Ok(envelope) = serde_json::from_str::<Envelope>(&message.payload) else { continue };
+            let (topic, key) = (message.topic.as_str(), message.key.as_str());
+            if envelope.replay {
+                // What follows the letter waits for it.
+                replayed.extend((position > offset).then_some((topic, key)));
+            } else if let (true, Some(sequence), Some(time), false) =
+                (position <= offset, envelope.sequence, envelope.time, envelope.is_foreign())
+            {
+                let last = handled.entry((topic, key)).or_insert((sequence, time));
+                *last = (*last).max((sequence, time));
+            }
+        }
+        for ((topic, key), (sequence, time)) in handled {
+            let effect = inbox.last.get(&(topic.to_owned(), key.to_owned())).copied();
+            let lacks = match effect {
+                Some(last) => last < sequence,
+                None => !forgotten(inbox.pruned_before, Some(time)),
+            };
+            let waits = given_up.contains(&(group, key)) || replayed.contains(&(topic, key));
+            check.saw((lacks && !waits).then(|| {
+                let last = effect.unwrap_or_default();
+                format!("{topic} {key}: {group} has handled event {sequence}, and its store knows only of {last}")
+            }));
+        }
     }
     check
 }

@@ -1,7 +1,7 @@
 //! The facts of all stores.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::Path,
     time::Duration,
 };
@@ -55,6 +55,8 @@ pub(crate) struct Facts {
     pub(crate) aggregates: BTreeMap<(String, String), Aggregate>,
     /// The bus; `None` where the broker keeps no log.
     pub(crate) log: Option<Dump>,
+    /// The position up to which each group had handled each topic when the reading began, on the embedded bus.
+    pub(crate) handled: HashMap<(String, String), i64>,
 }
 
 const STORES: [&str; 7] = ["customer", "product", "order", "stock", "payment", "notification", "bus"];
@@ -98,6 +100,8 @@ impl Facts {
     /// Reads all stores. The order store is read first: the others, read later, can only have more.
     pub(crate) async fn read(urls: &StoreUrls, running: bool) -> anyhow::Result<Self> {
         let now = Timestamp::now();
+        // What is handled by now has its effect in all stores that are read after this.
+        let handled = bus::Bus::handled(urls.of("bus")).await.context("the bus")?;
         // The consumer is read first: what it has consumed, the publishers must have.
         let notifications =
             notification::audit_facts(urls.of("notification")).await.context("the notification store")?;
@@ -138,6 +142,7 @@ impl Facts {
             ]),
             aggregates,
             log,
+            handled,
         })
     }
 

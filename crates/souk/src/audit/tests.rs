@@ -20,6 +20,7 @@ const CHANGES: usize = 0;
 const BUS: usize = 1;
 const STATES: usize = 3;
 const ACTIVITIES: usize = 4;
+const EFFECTS: usize = 7;
 
 const KINDS: [&str; 4] =
     ["souk.order.placed", "souk.order.confirmed", "souk.order.status_changed", "souk.order.status_changed"];
@@ -29,7 +30,7 @@ fn at(day: i64) -> Timestamp {
 }
 
 fn event(subject: &str, sequence: i64, kind: &str) -> OutboxEvent {
-    let payload = json!({"specversion": "1.0", "type": kind, "sequence": sequence}).to_string();
+    let payload = json!({"specversion": "1.0", "type": kind, "sequence": sequence, "time": at(sequence)}).to_string();
     let (topic, subject) = ("orders".to_owned(), subject.to_owned());
     OutboxEvent { topic, subject, sequence, created_at: at(sequence), published: true, payload }
 }
@@ -87,6 +88,7 @@ fn clean() -> Facts {
         outboxes: BTreeMap::from([("orders", OutboxDump { events, pruned_before: None })]),
         aggregates: BTreeMap::from([(("orders".into(), "o1".into()), aggregate)]),
         log: Some(Dump { messages, ..Dump::default() }),
+        handled: HashMap::new(),
     }
 }
 
@@ -165,6 +167,32 @@ fn a_cancelled_order_has_its_event_unless_all_are_pruned() {
     assert!(failing(&facts).is_empty());
     outbox(&mut facts).events.clear();
     assert!(failing(&facts).is_empty());
+}
+
+#[test]
+fn a_store_that_lost_the_effect_of_what_it_handled_is_found() {
+    let mut facts = clean();
+    log(&mut facts).positions = vec![1, 2, 3, 4];
+    facts.handled =
+        HashMap::from([(("stock".into(), "orders".into()), 4), (("notification".into(), "orders".into()), 2)]);
+    facts.notification_inbox.last.insert(("orders".into(), "o1".into()), 2);
+    assert!(failing(&facts).is_empty(), "the rest is still to be handled");
+    // As after a store was put back to an earlier moment.
+    for service in 0..2 {
+        let mut older = clean();
+        older.log = facts.log.clone();
+        older.handled.clone_from(&facts.handled);
+        older.notification_inbox.last.clone_from(&facts.notification_inbox.last);
+        let inbox = if service == 0 { &mut older.stock_inbox } else { &mut older.notification_inbox };
+        inbox.last.insert(("orders".into(), "o1".into()), 1);
+        assert_eq!(failing(&older), [EFFECTS]);
+        let inbox = if service == 0 { &mut older.stock_inbox } else { &mut older.notification_inbox };
+        inbox.last.clear();
+        assert_eq!(failing(&older), [EFFECTS]);
+        let inbox = if service == 0 { &mut older.stock_inbox } else { &mut older.notification_inbox };
+        inbox.pruned_before = Some(at(5));
+        assert!(failing(&older).is_empty(), "it forgot them");
+    }
 }
 
 #[test]
