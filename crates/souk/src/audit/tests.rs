@@ -196,6 +196,19 @@ fn a_store_that_lost_the_effect_of_what_it_handled_is_found() {
 }
 
 #[test]
+fn a_sidecar_may_write_the_envelope_anew_but_not_change_what_it_says() {
+    let mut facts = clean();
+    let payload = |span: &str, total: &str| {
+        format!(r#"{{"type":"souk.order.placed","sequence":1,"traceparent":"{span}","data":{{"total":{total}}}}}"#)
+    };
+    outbox(&mut facts).events[0].payload = payload("a", "2.50");
+    log(&mut facts).messages[0].payload = payload("b", "2.5").replacen('{', r#"{"pubsubname":"pubsub","#, 1);
+    assert!(failing(&facts).is_empty());
+    log(&mut facts).messages[0].payload = payload("a", "2.51");
+    assert_eq!(failing(&facts), [BUS]);
+}
+
+#[test]
 fn a_bus_may_have_forgotten_what_is_older_than_what_it_has() {
     let mut facts = clean();
     log(&mut facts).messages.drain(..2);
