@@ -1,7 +1,7 @@
 //! Reads all messages of topics, outside of any consumer group.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
@@ -10,6 +10,7 @@ use rdkafka::{
     Message as _, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
+    message::BorrowedMessage,
 };
 
 use super::{ClientObserver, Settings, TIMEOUT, consume::to_message};
@@ -72,62 +73,123 @@ fn read_blocking(settings: &Settings, topics: Vec<String>, most: i64) -> Result<
         .set("auto.offset.reset", "earliest")
         .set("enable.partition.eof", "true");
     let consumer: BaseConsumer<ClientObserver> = config.create_with_context(ClientObserver::silent())?;
-    let mut found = Vec::with_capacity(topics.len());
-    for name in topics {
-        let topic = read_topic(&consumer, &settings.topic(&name), settings.prefix.len(), most)?;
-        found.push((name, topic));
+    let mut reading = Reading::default();
+    for name in &topics {
+        reading.add(&consumer, &settings.topic(name), most)?;
     }
-    Ok(found)
+    reading.read(&consumer, settings.prefix.len())?;
+    Ok(topics.into_iter().map(|name| (name.clone(), reading.take(&settings.topic(&name)))).collect())
 }
 
-/// Reads one topic at a time, since an end-of-partition event has no topic.
-fn read_topic(consumer: &BaseConsumer<ClientObserver>, topic: &str, prefix: usize, most: i64) -> Result<Topic, Error> {
-    let mut unread = BTreeMap::new();
-    // Partitions whose beginning was deleted, each with the time of its first message now. For an empty one it is not
-    // known.
-    let mut truncated: HashMap<i32, Option<Timestamp>> = HashMap::new();
-    let mut from = TopicPartitionList::new();
-    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
-    for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT)?;
-        if low > 0 {
-            truncated.insert(partition.id(), None);
-        }
-        if low < high {
-            unread.insert(partition.id(), high);
-            from.add_partition_offset(topic, partition.id(), Offset::Offset(low.max(high.saturating_sub(most))))?;
-        }
-    }
-    consumer.assign(&from)?;
-    let mut found: BTreeMap<i32, Vec<StoredMessage>> = BTreeMap::new();
-    let mut last_message_at = Instant::now();
-    while !unread.is_empty() {
-        match consumer.poll(Duration::from_millis(200)) {
-            Some(Ok(message)) => {
-                last_message_at = Instant::now();
-                let (partition, offset) = (message.partition(), message.offset());
-                if let Some(first @ None) = truncated.get_mut(&partition) {
-                    *first = message.timestamp().to_millis().map(|millis| Timestamp::from_micros(millis * 1_000));
-                }
-                let Some(end) = unread.get(&partition).copied() else { continue };
-                if offset < end {
-                    let message = to_message(&message, prefix);
-                    found.entry(partition).or_default().push(StoredMessage { partition, offset, message });
-                }
-                if offset + 1 >= end {
-                    unread.remove(&partition);
-                }
+/// How long no message may come before partitions whose last offsets have no message are looked for.
+const STALLED: Duration = Duration::from_secs(2);
+
+/// A topic's partition.
+type Partition = (String, i32);
+
+/// The reading of several topics up to their present ends.
+#[derive(Default)]
+struct Reading {
+    from: TopicPartitionList,
+    /// The ends of the partitions that were not read to them.
+    unread: BTreeMap<Partition, i64>,
+    /// Partitions whose beginning was deleted, each with the time of its first message now. For an empty one it is not known.
+    truncated: BTreeMap<Partition, Option<Timestamp>>,
+    found: BTreeMap<Partition, Vec<StoredMessage>>,
+}
+
+impl Reading {
+    /// Adds a topic, at most the last `most` messages of each partition.
+    fn add(&mut self, consumer: &BaseConsumer<ClientObserver>, topic: &str, most: i64) -> Result<(), Error> {
+        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            let (low, high) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT)?;
+            let key = (topic.to_owned(), partition.id());
+            if low > 0 {
+                self.truncated.insert(key.clone(), None);
             }
-            // The last offsets have no message: compacted, or a transaction marker.
-            Some(Err(KafkaError::PartitionEOF(partition))) => drop(unread.remove(&partition)),
-            Some(Err(error)) => tracing::debug!(%error, "Kafka"),
-            None => {}
+            if low < high {
+                let from = Offset::Offset(low.max(high.saturating_sub(most)));
+                self.from.add_partition_offset(topic, partition.id(), from)?;
+                self.unread.insert(key, high);
+            }
         }
-        if last_message_at.elapsed() > TIMEOUT {
-            return Err(Error::TimedOut);
+        Ok(())
+    }
+
+    /// Reads all topics at once: one after the other each would wait for a fetch of its own.
+    fn read(&mut self, consumer: &BaseConsumer<ClientObserver>, prefix: usize) -> Result<(), Error> {
+        consumer.assign(&self.from)?;
+        self.poll(consumer, prefix, None, STALLED);
+        // The last offsets of a partition may have no message: compacted, or a transaction marker. The event that its end was
+        // reached names no topic, so what is left is read one topic at a time.
+        while let Some(((topic, _), _)) = self.unread.first_key_value() {
+            let topic = topic.clone();
+            let mut from = TopicPartitionList::new();
+            for (key, _) in self.unread.iter().filter(|((name, _), _)| *name == topic) {
+                let read = self.found.get(key).and_then(|messages| messages.last()).map(|last| last.offset + 1);
+                let begin = self.from.find_partition(&topic, key.1).map_or(Offset::Beginning, |begin| begin.offset());
+                from.add_partition_offset(&topic, key.1, read.map_or(begin, Offset::Offset))?;
+            }
+            consumer.assign(&from)?;
+            self.poll(consumer, prefix, Some(&topic), TIMEOUT);
+            if self.unread.keys().any(|(name, _)| *name == topic) {
+                return Err(Error::TimedOut);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until nothing is unread, of `topic` if that alone is assigned, or until no message came for so long.
+    fn poll(
+        &mut self,
+        consumer: &BaseConsumer<ClientObserver>,
+        prefix: usize,
+        topic: Option<&str>,
+        patience: Duration,
+    ) {
+        let mut last_message_at = Instant::now();
+        let is_left = |(name, _): &Partition| topic.is_none_or(|topic| topic == name);
+        while self.unread.keys().any(is_left) && last_message_at.elapsed() <= patience {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    last_message_at = Instant::now();
+                    self.take_in(&message, prefix);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    if let Some(topic) = topic {
+                        self.unread.remove(&(topic.to_owned(), partition));
+                    }
+                }
+                Some(Err(error)) => tracing::debug!(%error, "Kafka"),
+                None => {}
+            }
         }
     }
-    // A deleted message could have been in any partition, so the latest of these times counts.
-    let whole_since = truncated.into_values().map(|first| first.unwrap_or_else(Timestamp::now)).max();
-    Ok(Topic { messages: found.into_values().flatten().collect(), whole_since })
+
+    fn take_in(&mut self, message: &BorrowedMessage<'_>, prefix: usize) {
+        let (partition, offset) = (message.partition(), message.offset());
+        let key = (message.topic().to_owned(), partition);
+        if let Some(first @ None) = self.truncated.get_mut(&key) {
+            *first = message.timestamp().to_millis().map(|millis| Timestamp::from_micros(millis * 1_000));
+        }
+        let Some(end) = self.unread.get(&key).copied() else { return };
+        if offset + 1 >= end {
+            self.unread.remove(&key);
+        }
+        if offset < end {
+            let message = to_message(message, prefix);
+            self.found.entry(key).or_default().push(StoredMessage { partition, offset, message });
+        }
+    }
+
+    /// What was found of a topic.
+    fn take(&mut self, topic: &str) -> Topic {
+        let whole = (topic.to_owned(), i32::MIN)..=(topic.to_owned(), i32::MAX);
+        // A deleted message could have been in any partition, so the latest of these times counts.
+        let firsts = self.truncated.range(whole.clone()).map(|(_, first)| first.unwrap_or_else(Timestamp::now));
+        let whole_since = firsts.max();
+        let messages = self.found.range_mut(whole).flat_map(|(_, messages)| std::mem::take(messages)).collect();
+        Topic { messages, whole_since }
+    }
 }
