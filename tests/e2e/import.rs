@@ -165,7 +165,10 @@ async fn a_real_file_comes_to_the_same_on_servers_and_on_embedded_stores() -> Re
         let found = drain_and_audit(fleet).await?;
         print_result(&format!("import: {} orders in {seconds:.0} s, audit clean: {summary}", summary["orders"]));
         let checks = found.report["checks"].as_array().context("checks")?.clone();
-        let counts: Vec<Value> = checks.iter().map(|check| json!([check["name"], check["count"]])).collect();
+        // Only the embedded bus says what was handled.
+        let made =
+            checks.iter().filter(|check| check["name"] != "events that a service has handled took effect in its store");
+        let counts: Vec<Value> = made.map(|check| json!([check["name"], check["count"]])).collect();
         results.push((summary, counts));
     }
     ensure!(results[0].0 == results[1].0, "{} and {}", results[0].0, results[1].0);

@@ -45,6 +45,13 @@ impl Audit {
     }
 }
 
+/// A `souk` command that is killed when it is dropped.
+pub fn command<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<Command> {
+    let mut command = souk_command()?;
+    command.args(args);
+    Ok(command)
+}
+
 /// Runs a `souk` command: returns whether it succeeded, and the JSON from its stdout.
 pub async fn souk<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Result<(bool, Value)> {
     run_json(souk_command()?, args).await

@@ -19,13 +19,14 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-pub use audit::{Audit, audit, drain_and_audit, publish, read_topic, souk, souk_text};
+pub use audit::{Audit, audit, command, drain_and_audit, publish, read_topic, souk, souk_text};
 pub use client::{Client, Response, Unavailable};
 pub use fleet::{Fleet, on_servers};
 pub use load::{Load, LoadResult, SANDBOX_LIMIT, order_body};
 pub use processes::{Processes, SERVICES};
 pub use rows::{Rows, run_curls};
 pub use servers::{Server, Servers, Stores, path_from_env};
+pub use testkit::free_port;
 
 /// Time-out of [`eventually`] and of other waits, long enough for a loaded machine.
 pub const TIMEOUT: Duration = Duration::from_secs(60);

@@ -195,21 +195,31 @@ pub async fn once(tx: &mut Tx, channel: &str, id: &str, new_after: Option<Durati
 /// The contents of an inbox, for the audit.
 #[derive(Debug, Clone, Default)]
 pub struct InboxDump {
-    /// The last event of each aggregate that took effect, as `(topic, subject) -> sequence`.
-    pub last: HashMap<(String, String), i64>,
+    /// The last event of each aggregate that took effect, as `(topic, subject) -> sequence`, and when it did.
+    pub last: HashMap<(String, String), (i64, Timestamp)>,
     /// Aggregates whose last event was handled before this time may have been pruned; `None` if none ever was.
     pub pruned_before: Option<Timestamp>,
 }
 
 /// Reads the whole inbox.
 pub async fn dump(tx: &mut Tx) -> Result<InboxDump, db::Error> {
-    let last = query("select topic, subject, sequence from inbox")
+    let last = query("select topic, subject, sequence, at from inbox")
         .fetch_all(tx)
         .await?
         .iter()
-        .map(|row| Ok(((row.get("topic")?, row.get("subject")?), row.get("sequence")?)))
+        .map(|row| {
+            let effect = (row.get("sequence")?, Timestamp::from_micros(row.get("at")?));
+            Ok(((row.get("topic")?, row.get("subject")?), effect))
+        })
         .collect::<Result<_, db::Error>>()?;
     Ok(InboxDump { last, pruned_before: upkeep::pruned_before(tx, "inbox").await? })
+}
+
+/// The number of the last event of an aggregate that took effect; 0 if none has. Locks it until the transaction ends.
+pub async fn last_sequence(tx: &mut Tx, topic: &str, subject: &str) -> Result<i64, db::Error> {
+    tx.lock([lock_name((topic, subject))]).await?;
+    let row = query("select sequence from inbox where topic = $1 and subject = $2").bind(topic).bind(subject);
+    row.fetch_optional(tx).await?.map_or(Ok(0), |row| row.get("sequence"))
 }
 
 /// The last event of an aggregate that took effect, and when.

@@ -27,7 +27,7 @@ use auth::Verifier;
 use bus::Relay;
 use chassis::App;
 
-pub use audit::{CustomerFact, Facts, LeadFact, activity_of, audit_facts};
+pub use audit::{Fact, Facts, activity_of, audit_facts};
 use service::{Deps, Service};
 
 pub use config::Config;

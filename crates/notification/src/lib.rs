@@ -17,7 +17,7 @@ use bus::Sidecar;
 use chassis::App;
 use tokio::sync::{Semaphore, watch};
 
-pub use audit::{Facts, audit_facts, history};
+pub use audit::{Facts, NotificationFact, audit_facts, history, notification_of};
 use service::{Deps, Service};
 
 pub use config::Config;

@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bus::LastEvents;
 use commerce::{Amount, Timestamp};
 use db::{Db, Options};
 
-use crate::domain::{PendingWork, RefundStatus, Status};
-use crate::store::{self, Lease};
+use crate::domain::{Order, PendingWork, RefundStatus, Return, SagaState, Status};
+use crate::store::{self, Lease, ReturnRow, StoredOrder};
+
+/// What changes of an order without an event: the status of its payment, whether it is archived, and what counts changes.
+const WITHOUT_EVENT: &[&str] = &["payment", "archived", "updated_at", "version"];
 
 /// An order as the audit sees it.
 #[derive(Debug, Clone)]
 pub struct OrderFact {
     /// The order's id.
     pub id: String,
+    /// The customer, if it is known.
+    pub customer_id: Option<String>,
     /// The place whose stock the order uses.
     pub place_id: String,
     /// The status: pending, confirmed, processing, shipped, delivered, cancelled.
@@ -21,6 +27,10 @@ pub struct OrderFact {
     pub was_confirmed: bool,
     /// card, cash or on_account.
     pub payment_method: String,
+    /// The status of its payment, as the order shows it; `none` before there is one.
+    pub payment_status: String,
+    /// The currency, as ISO 4217 code.
+    pub currency: String,
     /// The total.
     pub total: Amount,
     /// The sum of its lines and adjustments, in minor units.
@@ -41,6 +51,8 @@ pub struct OrderFact {
     pub restocked: BTreeMap<String, i64>,
     /// The amount that its returns refunded.
     pub refunded: Amount,
+    /// The refunds of its returns.
+    pub refunds: Vec<RefundFact>,
     /// Number of pending refunds.
     pub refunds_pending: usize,
     /// Whether it was withdrawn: done, or decided only; none if it was not.
@@ -51,15 +63,30 @@ pub struct OrderFact {
     pub last_sequence: i64,
 }
 
+/// The refund of a return.
+#[derive(Debug, Clone)]
+pub struct RefundFact {
+    /// The return's id, which is also the id of the payment's operation.
+    pub return_id: String,
+    /// The amount.
+    pub amount: Amount,
+    /// none, pending, done or refused.
+    pub status: &'static str,
+}
+
 /// All facts of the store at `url`.
 #[derive(Debug)]
 pub struct Facts {
     /// The orders.
     pub orders: Vec<OrderFact>,
-    /// The highest number of an order, and the last number that was given.
-    pub numbers: (i64, i64),
+    /// Of orders and of items of carts: the highest number, and the last number that was given.
+    pub numbers: [(&'static str, i64, i64); 2],
     /// The outbox.
     pub outbox: bus::outbox::OutboxDump,
+    /// The last events of other services that took effect.
+    pub inbox: bus::inbox::InboxDump,
+    /// The orders compared with their events, and what contradicts in the store.
+    pub comparison: bus::Comparison,
     /// The summaries of sales, compared with the orders.
     pub reports: crate::reports::SalesComparison,
 }
@@ -68,64 +95,122 @@ pub struct Facts {
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
-    let mut restocked = returned_goods(&mut tx).await?;
+    let mut returned = returned_goods(&mut tx).await?;
     let mut withdrawn = store::withdrawals::decided(&mut tx).await?;
     let all = store::all_orders(&mut tx).await?;
+    let outbox = bus::outbox::dump(&mut tx).await?;
+    let mut events = LastEvents::of(&outbox);
     let mut orders = Vec::with_capacity(all.len());
     for stored in all {
         let order = &stored.order;
-        let returns = restocked.remove(order.id.as_str()).unwrap_or_default();
-        orders.push(OrderFact {
-            id: order.id.to_string(),
-            place_id: order.place_id.to_string(),
-            status: order.status.as_str().into(),
-            was_confirmed: order.states.iter().any(|s| s.state == crate::domain::SagaState::Confirmed),
-            payment_method: order.payment.method.as_str().into(),
-            total: order.total,
-            sum: order.lines.iter().map(|line| line.subtotal.minor()).sum::<i64>()
-                + order.adjustments.iter().map(|adjustment| adjustment.amount.minor()).sum::<i64>(),
-            open: stored.work.is_some() || order.status == Status::Pending,
-            lease_until: stored.lease.until,
-            created_at: order.created_at,
-            updated_at: order.updated_at,
-            last_published_at: order
-                .history
-                .iter()
-                .map(|change| change.at)
-                .chain(returns.last)
-                .max()
-                .unwrap_or(order.created_at),
-            goods: order.goods().into_iter().map(|(id, n)| (id.to_string(), i64::from(n))).collect(),
-            restocked: returns.goods,
-            refunded: returns.refunded,
-            refunds_pending: returns.pending + usize::from(matches!(stored.work, Some(PendingWork::Cancel { .. }))),
-            withdrawn: withdrawn.remove(order.id.as_str()),
-            kept_pieces: order.lines.iter().map(|line| i64::from(line.quantity.get()) - i64::from(line.returned)).sum(),
-            last_sequence: order.sequence,
-        });
+        let returns = returned.remove(order.id.as_str()).unwrap_or_default();
+        // The states of a checkout are published at its end.
+        if stored.work.is_none() {
+            events.compare("orders", order.id.as_str(), order.sequence, order, WITHOUT_EVENT);
+        }
+        contradictions(&stored, &returns).into_iter().for_each(|what| events.differs(what));
+        orders.push(fact(&stored, returns, withdrawn.remove(order.id.as_str())));
     }
-    let outbox = bus::outbox::dump(&mut tx).await?;
+    for (id, _) in returned {
+        events.differs(format!("goods of order {id} were returned, and there is no such order"));
+    }
+    for cart in store::carts::stuck(&mut tx).await? {
+        events.differs(format!("cart {cart} is being checked out, and its order is not"));
+    }
+    let comparison = events.finish();
     let reports = crate::reports::compare_in(&mut tx).await?;
     let numbers = store::numbers(&mut tx).await?;
+    let inbox = bus::inbox::dump(&mut tx).await?;
     drop(tx);
     db.close().await;
-    Ok(Facts { orders, numbers, outbox, reports })
+    Ok(Facts { orders, numbers, outbox, inbox, comparison, reports })
+}
+
+fn fact(stored: &StoredOrder, returns: ReturnedGoods, withdrawn: Option<bool>) -> OrderFact {
+    let order = &stored.order;
+    let last_change = order.history.iter().map(|change| change.at).chain(returns.last).max();
+    OrderFact {
+        id: order.id.to_string(),
+        customer_id: order.customer_id.as_ref().map(ToString::to_string),
+        place_id: order.place_id.to_string(),
+        status: order.status.as_str().into(),
+        was_confirmed: order.states.iter().any(|s| s.state == SagaState::Confirmed),
+        payment_method: order.payment.method.as_str().into(),
+        payment_status: order.payment.status.clone(),
+        currency: order.currency.to_string(),
+        total: order.total,
+        sum: order.lines.iter().map(|line| line.subtotal.minor()).sum::<i64>()
+            + order.adjustments.iter().map(|adjustment| adjustment.amount.minor()).sum::<i64>(),
+        open: stored.work.is_some() || order.status == Status::Pending,
+        lease_until: stored.lease.until,
+        created_at: order.created_at,
+        updated_at: order.updated_at,
+        last_published_at: last_change.unwrap_or(order.created_at),
+        goods: order.goods().into_iter().map(|(id, n)| (id.to_string(), i64::from(n))).collect(),
+        restocked: returns.goods,
+        refunded: returns.refunded,
+        refunds: returns.refunds,
+        refunds_pending: returns.pending + usize::from(matches!(stored.work, Some(PendingWork::Cancel { .. }))),
+        withdrawn,
+        kept_pieces: order.lines.iter().map(|line| i64::from(line.quantity.get()) - i64::from(line.returned)).sum(),
+        last_sequence: order.sequence,
+    }
+}
+
+/// What of an order contradicts the rest of it.
+fn contradictions(stored: &StoredOrder, returns: &ReturnedGoods) -> Vec<String> {
+    let Order { id, state, status, lines, .. } = &stored.order;
+    let mut found = returns.contradictions.clone();
+    if returns.pending > 0 && stored.work.is_none() {
+        found.push(format!("order {id}: a refund is pending, and nothing is left to do"));
+    }
+    let last_state = stored.order.states.last().map(|last| last.state);
+    if last_state.is_some_and(|last| last != *state) {
+        found.push(format!("order {id} is {}, the last of its states is {last_state:?}", state.as_str()));
+    }
+    let last_status = stored.order.history.last().map(|last| last.status);
+    if last_status.is_some_and(|last| last != *status) {
+        found.push(format!("order {id} is {}, the last of its history is {last_status:?}", status.as_str()));
+    }
+    for line in lines {
+        let returned = returns.pieces.get(line.line_id.as_str()).copied().unwrap_or(0);
+        if returned != line.returned {
+            let (line, pieces) = (&line.line_id, line.returned);
+            found.push(format!("order {id}: {pieces} pieces of line {line} are returned, its returns have {returned}"));
+        }
+    }
+    found
 }
 
 #[derive(Debug, Default)]
 struct ReturnedGoods {
     goods: BTreeMap<String, i64>,
+    /// Returned pieces by line.
+    pieces: BTreeMap<String, u32>,
     refunded: Amount,
+    refunds: Vec<RefundFact>,
     pending: usize,
     /// When the last return was created.
     last: Option<Timestamp>,
+    contradictions: Vec<String>,
 }
 
 async fn returned_goods(tx: &mut db::Tx) -> anyhow::Result<HashMap<String, ReturnedGoods>> {
     let mut all: HashMap<String, ReturnedGoods> = HashMap::new();
-    for made in store::all_returns(tx).await? {
-        let entry = all.entry(made.order_id.to_string()).or_default();
+    for (made, row) in store::all_returns(tx).await? {
+        let Return { id, order_id, refund, .. } = &made;
+        let refund_status = refund.status.as_str();
+        let (id, order_id, status) = (id.to_string(), order_id.to_string(), refund_status.to_owned());
+        let body = ReturnRow { id: id.clone(), order_id, amount: refund.amount, status };
+        let entry = all.entry(row.order_id.clone()).or_default();
+        if row != body {
+            entry.contradictions.push(format!("return {id} has {row:?}, its body says {body:?}"));
+        }
+        entry.refunds.push(RefundFact { return_id: id, amount: refund.amount, status: refund_status });
         entry.last = entry.last.max(Some(made.created_at));
+        for line in &made.lines {
+            *entry.pieces.entry(line.line_id.to_string()).or_default() += line.quantity.get();
+        }
         if made.restock {
             for line in &made.lines {
                 if let Some(product) = &line.product_id {

@@ -1,9 +1,15 @@
 //! The facts about payments that the auditor checks, independent of the schema. Events come from the outbox.
 
+use bus::LastEvents;
 use commerce::Timestamp;
 use db::{Db, Options};
+use serde_json::Value;
 
-use crate::{domain::Operation, store};
+use crate::{
+    domain::{Operation, OperationOutcome, Payment},
+    events::{self, PaymentBody},
+    store,
+};
 
 const PAGE_SIZE: i64 = 1_000;
 
@@ -13,9 +19,24 @@ pub struct Facts {
     /// Every payment, tombstones included.
     pub payments: Vec<PaymentFact>,
     /// The highest number of a payment, and the last number that was given.
-    pub numbers: (i64, i64),
+    pub numbers: (&'static str, i64, i64),
     /// The events in the outbox.
     pub outbox: bus::outbox::OutboxDump,
+    /// The payments compared with their events.
+    pub comparison: bus::Comparison,
+}
+
+/// One operation of a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationFact {
+    /// `authorize`, `capture`, `void` or `refund`.
+    pub op: &'static str,
+    /// Distinguishes operations of one kind.
+    pub op_id: String,
+    /// What it moved, in minor units.
+    pub amount: i64,
+    /// `done`, `refused` or `in_doubt`.
+    pub outcome: &'static str,
 }
 
 /// One payment.
@@ -31,6 +52,10 @@ pub struct PaymentFact {
     pub captured: i64,
     /// Refunded, in minor units.
     pub refunded: i64,
+    /// The payer, if it is known.
+    pub customer_id: Option<String>,
+    /// As ISO 4217 code.
+    pub currency: String,
     /// `card` or `cash`.
     pub method: &'static str,
     /// The published status, or `tombstone`.
@@ -43,35 +68,72 @@ pub struct PaymentFact {
     pub updated_at: i64,
     /// How its amounts or status contradict its operations, if they do.
     pub inconsistency: Option<String>,
+    /// Its operations, in the order of the requests.
+    pub operations: Vec<OperationFact>,
 }
 
 /// Reads the facts from the store at this URL; the service need not run.
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
-    let mut facts = Facts::default();
+    let outbox = bus::outbox::dump(&mut tx).await?;
+    let mut events = LastEvents::of(&outbox);
+    let mut payments = Vec::new();
     let mut after = String::new();
     loop {
         let page = store::payments::audit_page(&mut tx, &after, PAGE_SIZE).await?;
         let Some(last) = page.last() else { break };
         after = last.order_id.as_str().to_owned();
-        facts.payments.extend(page.iter().map(|payment| PaymentFact {
-            order_id: payment.order_id.as_str().to_owned(),
-            kind: payment.kind.as_str(),
-            amount: payment.amount.minor(),
-            captured: payment.captured.minor(),
-            refunded: payment.refunded.minor(),
-            method: payment.method.as_str(),
-            status: payment.status.as_str(),
-            last_sequence: payment.sequence,
-            created_at: payment.created_at.micros(),
-            updated_at: payment.updated_at.micros(),
-            inconsistency: crate::domain::inconsistency(payment),
-        }));
+        page.iter().for_each(|payment| compare(payment, &mut events));
+        payments.extend(page.iter().map(fact));
     }
-    facts.numbers = store::payments::numbers(&mut tx).await?;
-    facts.outbox = bus::outbox::dump(&mut tx).await?;
-    Ok(facts)
+    let comparison = events.finish();
+    let (highest, last) = store::payments::numbers(&mut tx).await?;
+    Ok(Facts { payments, numbers: ("payment", highest, last), outbox, comparison })
+}
+
+fn fact(payment: &Payment) -> PaymentFact {
+    PaymentFact {
+        order_id: payment.order_id.as_str().to_owned(),
+        kind: payment.kind.as_str(),
+        amount: payment.amount.minor(),
+        captured: payment.captured.minor(),
+        refunded: payment.refunded.minor(),
+        customer_id: payment.customer_id.as_ref().map(ToString::to_string),
+        currency: payment.currency.to_string(),
+        method: payment.method.as_str(),
+        status: payment.status.as_str(),
+        last_sequence: payment.sequence,
+        created_at: payment.created_at.micros(),
+        updated_at: payment.updated_at.micros(),
+        inconsistency: crate::domain::inconsistency(payment),
+        operations: payment.operations.iter().map(OperationFact::from).collect(),
+    }
+}
+
+impl From<&Operation> for OperationFact {
+    fn from(operation: &Operation) -> Self {
+        let Operation { op, op_id, amount, outcome, .. } = operation;
+        Self { op: op.as_str(), op_id: op_id.clone(), amount: amount.minor(), outcome: outcome.as_str() }
+    }
+}
+
+/// Compares a payment with its last event. Operations that move nothing have no event, so more of them may follow.
+fn compare(payment: &Payment, events: &mut LastEvents<'_>) {
+    let (body, order_id) = (PaymentBody::from(payment), payment.order_id.as_str());
+    let apart = ["operation", "operations", "status", "updated_at"];
+    events.compare(events::TOPIC, order_id, payment.sequence, &body, &apart);
+    let Ok(stored) = serde_json::to_value(&body) else { return };
+    let operations = |body: &Value| body["operations"].as_array().cloned().unwrap_or_default();
+    let (stored, told) = (operations(&stored), events.member(events::TOPIC, order_id, payment.sequence, "operations"));
+    let in_doubt = OperationOutcome::InDoubt.as_str();
+    for operation in told.as_ref().and_then(Value::as_array).into_iter().flatten() {
+        if operation["outcome"] != in_doubt && !stored.contains(operation) {
+            events.differs(format!(
+                "payment of {order_id}: its last event has the operation {operation}, the payment has not"
+            ));
+        }
+    }
 }
 
 /// What the store at `url` knows of the payment of one order, with the times; empty if it does not know it.

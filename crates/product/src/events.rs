@@ -6,7 +6,8 @@ use db::Tx;
 use crate::domain::Product;
 use crate::error::Error;
 
-const TOPIC: &str = "products";
+/// The topic that this service publishes to.
+pub(crate) const TOPIC: &str = "products";
 
 pub(crate) async fn created(tx: &mut Tx, products: &[Product]) -> Result<(), Error> {
     tell(tx, "souk.product.created", products).await

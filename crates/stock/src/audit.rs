@@ -1,10 +1,15 @@
 //! The facts about stock that the auditor checks, independent of the schema.
 
+use std::collections::HashMap;
+
+use bus::{LastEvents, outbox::OutboxDump};
 use commerce::Timestamp;
-use db::{Db, Options};
+use db::{Db, Options, Tx};
+use serde::Deserialize;
 
 use crate::{
     domain::UnitOfWork,
+    events::{self, ReplenishmentBody, ReservationBody},
     store::{self, unit_of_work::LoadSet},
 };
 
@@ -21,12 +26,16 @@ pub struct Facts {
     pub replenishments: Vec<(String, i64)>,
     /// Every reservation, tombstones included.
     pub reservations: Vec<ReservationFact>,
+    /// Of places and replenishments: the highest number, and the last number that was given.
+    pub numbers: [(&'static str, i64, i64); 2],
     /// Reservations released before this time may have been deleted; none if none was.
     pub released_before: Option<Timestamp>,
     /// The events in the outbox.
     pub outbox: bus::outbox::OutboxDump,
     /// The last event of each aggregate that took effect.
     pub inbox: bus::inbox::InboxDump,
+    /// Reservations and replenishments compared with their events, and what contradicts in the store.
+    pub comparison: bus::Comparison,
 }
 
 /// One product in one place.
@@ -99,14 +108,20 @@ pub struct LineFact {
 pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let db = Db::open(url, &Options::auditor(), None).await?;
     let mut tx = db.snapshot().await?;
+    let outbox = bus::outbox::dump(&mut tx).await?;
+    let mut events = LastEvents::of(&outbox);
     let mut facts = Facts {
         levels: store::lists::level_totals(&mut tx).await?.into_iter().map(LevelFact::from).collect(),
-        replenishments: store::replenishments::sequences(&mut tx).await?,
+        numbers: store::lists::numbers(&mut tx).await?,
         ..Facts::default()
     };
-    facts.in_transit = store::replenishments::in_transit(&mut tx, None)
-        .await?
-        .into_iter()
+    for known in store::replenishments::all(&mut tx).await? {
+        let subject = events::replenishment_subject(&known.id);
+        events.compare(events::TOPIC, &subject, known.sequence, &ReplenishmentBody::from(&known), &[]);
+        facts.replenishments.push((known.id, known.sequence));
+    }
+    let in_transit = store::replenishments::in_transit(&mut tx, None).await?.into_iter();
+    facts.in_transit = in_transit
         .map(|(key, pieces)| TransitFact { product_id: key.product_id.into(), place_id: key.place_id.into(), pieces })
         .collect();
     let mut after = String::new();
@@ -114,12 +129,46 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         let page = store::unit_of_work::audit_page(&mut tx, &after, PAGE_SIZE).await?;
         let Some(last) = page.last() else { break };
         after = last.order_id.as_str().to_owned();
+        for known in &page {
+            let body = ReservationBody::from(known);
+            // A change of the expiry has no event, and the first two tell of one change.
+            events.compare(events::TOPIC, known.order_id.as_str(), known.sequence, &body, &["restocked", "updated_at"]);
+        }
         facts.reservations.extend(page.into_iter().map(ReservationFact::from));
     }
+    for what in store::contradictions::find(&mut tx).await?.into_iter().chain(told_adjustments(&mut tx, &outbox).await?)
+    {
+        events.differs(what);
+    }
+    facts.comparison = events.finish();
     facts.released_before = upkeep::pruned_before(&mut tx, "reservations").await?;
-    facts.outbox = bus::outbox::dump(&mut tx).await?;
+    facts.outbox = outbox;
     facts.inbox = bus::inbox::dump(&mut tx).await?;
     Ok(facts)
+}
+
+/// How adjustments differ from what their events say.
+async fn told_adjustments(tx: &mut Tx, outbox: &OutboxDump) -> anyhow::Result<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Data {
+        adjustment: Option<Told>,
+    }
+    #[derive(Deserialize)]
+    struct Told {
+        id: String,
+        delta: i64,
+    }
+    let stored: HashMap<String, i64> = store::lists::adjustments(tx).await?.into_iter().collect();
+    let data = |event: &bus::outbox::OutboxEvent| serde_json::from_str::<bus::Event>(&event.payload).ok()?.data().ok();
+    let told = outbox.events.iter().filter(|event| event.subject.contains('/')).filter_map(data);
+    Ok(told
+        .filter_map(|data: Data| data.adjustment)
+        .filter(|told| stored.get(&told.id) != Some(&told.delta))
+        .map(|Told { id, delta }| match stored.get(&id) {
+            Some(kept) => format!("adjustment {id} is {kept:+}, its event says {delta:+}"),
+            None => format!("adjustment {id} of {delta:+} is gone"),
+        })
+        .collect())
 }
 
 impl From<store::lists::LevelTotals> for LevelFact {

@@ -12,8 +12,9 @@ use crate::domain::{DomainEvent, Level, Replenishment, ReplenishmentStage, Reser
 /// The topic that this service publishes to.
 pub(crate) const TOPIC: &str = "stock";
 
+/// The payload about the stock of an order.
 #[derive(Serialize)]
-struct ReservationBody<'a> {
+pub(crate) struct ReservationBody<'a> {
     order_id: &'a OrderId,
     #[serde(skip_serializing_if = "Option::is_none")]
     place_id: Option<&'a PlaceId>,
@@ -93,24 +94,28 @@ fn of_order(
     restocked: &[(ProductId, i64)],
     reason: &str,
 ) -> NewEvent {
-    let lines = reservation.lines.iter().map(|(product_id, line)| LineBody {
-        product_id,
-        quantity: line.quantity,
-        restocked: line.restocked,
-    });
-    let body = ReservationBody {
-        order_id: &reservation.order_id,
-        place_id: reservation.place_id.as_ref(),
-        state: reservation.state.as_str(),
-        lines: lines.collect(),
-        restocked: restocked
-            .iter()
-            .map(|(product_id, quantity)| QuantityBody { product_id, quantity: *quantity })
-            .collect(),
-        reason,
-        updated_at: reservation.updated_at,
-    };
+    let restocked = restocked.iter().map(|(product_id, quantity)| QuantityBody { product_id, quantity: *quantity });
+    let body = ReservationBody { restocked: restocked.collect(), reason, ..ReservationBody::from(reservation) };
     NewEvent::new(TOPIC, kind, event.subject(), event.sequence(), &body)
+}
+
+impl<'a> From<&'a Reservation> for ReservationBody<'a> {
+    fn from(reservation: &'a Reservation) -> Self {
+        let lines = reservation.lines.iter().map(|(product_id, line)| LineBody {
+            product_id,
+            quantity: line.quantity,
+            restocked: line.restocked,
+        });
+        Self {
+            order_id: &reservation.order_id,
+            place_id: reservation.place_id.as_ref(),
+            state: reservation.state.as_str(),
+            lines: lines.collect(),
+            restocked: Vec::new(),
+            reason: "",
+            updated_at: reservation.updated_at,
+        }
+    }
 }
 
 fn of_level(
@@ -132,8 +137,9 @@ fn of_level(
     NewEvent::new(TOPIC, kind, event.subject(), event.sequence(), &body)
 }
 
+/// The payload about a replenishment.
 #[derive(Serialize)]
-struct ReplenishmentBody<'a> {
+pub(crate) struct ReplenishmentBody<'a> {
     id: &'a str,
     number: i64,
     product_id: &'a ProductId,
@@ -162,27 +168,36 @@ pub(crate) fn replenishment(replenishment: &Replenishment) -> NewEvent {
         ReplenishmentStage::InTransit => "souk.replenishment.partly_received",
         ReplenishmentStage::Received => "souk.replenishment.received",
     };
-    let body = ReplenishmentBody {
-        id: &replenishment.id,
-        number: replenishment.number,
-        product_id: &replenishment.product_id,
-        from_place_id: &replenishment.from,
-        place_id: &replenishment.to,
-        quantity: replenishment.quantity,
-        stage: replenishment.stage,
-        shipped: replenishment.shipped,
-        received: replenishment.received,
-        in_transit: replenishment.in_transit(),
-        difference: replenishment.difference(),
-        automatic: replenishment.automatic,
-        reason: replenishment.reason.as_deref(),
-        actor: replenishment.history.last().map_or("", |step| step.actor.as_str()),
-        at: replenishment.updated_at,
-    };
-    // Neither an order nor a level has this subject, as an id contains no slash.
-    NewEvent::new(TOPIC, kind, format!("replenishment/{}", replenishment.id), replenishment.sequence, &body)
+    let subject = replenishment_subject(&replenishment.id);
+    NewEvent::new(TOPIC, kind, subject, replenishment.sequence, &ReplenishmentBody::from(replenishment))
 }
 
+/// The subject of a replenishment's events. Neither an order nor a level has it, as an id contains no slash.
+pub(crate) fn replenishment_subject(id: &str) -> String {
+    format!("replenishment/{id}")
+}
+
+impl<'a> From<&'a Replenishment> for ReplenishmentBody<'a> {
+    fn from(replenishment: &'a Replenishment) -> Self {
+        Self {
+            id: &replenishment.id,
+            number: replenishment.number,
+            product_id: &replenishment.product_id,
+            from_place_id: &replenishment.from,
+            place_id: &replenishment.to,
+            quantity: replenishment.quantity,
+            stage: replenishment.stage,
+            shipped: replenishment.shipped,
+            received: replenishment.received,
+            in_transit: replenishment.in_transit(),
+            difference: replenishment.difference(),
+            automatic: replenishment.automatic,
+            reason: replenishment.reason.as_deref(),
+            actor: replenishment.history.last().map_or("", |step| step.actor.as_str()),
+            at: replenishment.updated_at,
+        }
+    }
+}
 /// The members of an order event that stock needs; other members are ignored.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct OrderData {

@@ -202,7 +202,7 @@ mod tests {
         };
         let made = request(&executor, &wish, None).await.expect("requests");
         let mut tx = executor.db.read().await.expect("reads");
-        assert_eq!(replenishments::sequences(&mut tx).await.expect("reads").len(), 1, "one request");
+        assert_eq!(replenishments::all(&mut tx).await.expect("reads").len(), 1, "one request");
         drop(tx);
 
         for step in [Transition::Approve, Transition::Dispatch] {

@@ -2,7 +2,6 @@
 
 #[cfg(test)]
 mod conformance;
-mod facts;
 mod mongo;
 mod open;
 mod record;
@@ -21,7 +20,6 @@ use crate::error::Error;
 use mongo::MongoStore;
 use sql::SqlStore;
 
-pub use facts::{CustomerFact, LeadFact};
 pub(crate) use open::{Opened, open, open_to_read};
 pub(crate) use record::{Activities, Edit, Prospects, Record, Step};
 
@@ -120,9 +118,9 @@ impl Store {
         forward!(self, customers::anonymise(id, seen))
     }
 
-    /// The audit's facts about the customers after an id.
-    pub(crate) async fn customer_facts(&self, after: &str) -> Result<Vec<CustomerFact>, Error> {
-        forward!(self, customers::facts(after))
+    /// A page of all customers, with ids after `after`. For the audit.
+    pub(crate) async fn all_customers(&self, after: &str) -> Result<Vec<Customer>, Error> {
+        forward!(self, customers::all(after))
     }
 
     /// Creates a user, and its customer if requested.
@@ -232,9 +230,9 @@ impl Store {
         forward!(self, records::edit(id, seen, edit))
     }
 
-    /// The audit's facts about the records after an id, including marks of deleted ones.
-    pub(crate) async fn record_facts<T: Stored>(&self, after: &str) -> Result<Vec<LeadFact>, Error> {
-        forward!(self, records::facts[T](after))
+    /// A page of all records, marks of deleted ones too, with ids after `after`. For the audit.
+    pub(crate) async fn all_records<T: Stored>(&self, after: &str) -> Result<Vec<T>, Error> {
+        forward!(self, records::all[T](after))
     }
 
     /// The events that are kept, those of each subject in order, and whether older ones were pruned.

@@ -7,7 +7,6 @@ use bus::NewEvent;
 use commerce::Timestamp;
 use serde_json::Value;
 
-use super::LeadFact;
 use crate::domain::{Activity, Prospect};
 use crate::error::Error;
 use crate::events;
@@ -23,6 +22,8 @@ pub(crate) trait Record: Clone + Send + Sync + 'static {
     fn is_futile(filter: &Self::Filter) -> bool;
     /// Its id.
     fn id(&self) -> &str;
+    /// Its number.
+    fn number(&self) -> i64;
     /// Sets its number, when it is created.
     fn set_number(&mut self, number: i64);
     /// Its version.
@@ -31,6 +32,8 @@ pub(crate) trait Record: Clone + Send + Sync + 'static {
     fn is_deleted(&self) -> bool;
     /// The event of its creation.
     fn created_event(&self) -> NewEvent;
+    /// What its events show of it.
+    fn data(&self) -> Value;
     /// When it was created.
     fn created_at(&self) -> Timestamp;
     /// When it was changed last.
@@ -45,20 +48,10 @@ pub(crate) trait Record: Clone + Send + Sync + 'static {
             _ => Ok(()),
         }
     }
-
-    /// What the audit reads of it.
-    fn fact(&self) -> LeadFact {
-        LeadFact {
-            id: self.id().to_owned(),
-            last_sequence: self.sequence(),
-            created_at: self.created_at(),
-            updated_at: self.updated_at(),
-        }
-    }
 }
 
 macro_rules! record {
-    ($type:ident, $kind:literal, $filter:ident, $first:path) => {
+    ($type:ident, $kind:literal, $filter:ident, $first:path, $data:path) => {
         impl Record for $type {
             const KIND: &'static str = $kind;
             type Filter = $filter;
@@ -69,6 +62,10 @@ macro_rules! record {
 
             fn id(&self) -> &str {
                 self.id.as_str()
+            }
+
+            fn number(&self) -> i64 {
+                self.number
             }
 
             fn set_number(&mut self, number: i64) {
@@ -87,6 +84,10 @@ macro_rules! record {
                 $first(self)
             }
 
+            fn data(&self) -> Value {
+                $data(self)
+            }
+
             fn created_at(&self) -> Timestamp {
                 self.created_at
             }
@@ -102,8 +103,8 @@ macro_rules! record {
     };
 }
 
-record!(Prospect, "prospect", Prospects, events::prospect_created);
-record!(Activity, "activity", Activities, events::activity_created);
+record!(Prospect, "prospect", Prospects, events::prospect_created, events::prospect_data);
+record!(Activity, "activity", Activities, events::activity_created, events::activity_data);
 
 /// A change of one record.
 #[derive(Clone, Debug)]

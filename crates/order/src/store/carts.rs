@@ -234,6 +234,14 @@ pub(super) async fn begin_checkouts(tx: &mut Tx, new: &[&OrderInsert]) -> Result
     Ok(())
 }
 
+/// Carts in a checkout whose order does not exist or has ended, for the audit: each checkout begins and ends in the transaction of
+/// its order.
+pub(crate) async fn stuck(tx: &mut Tx) -> Result<Vec<String>> {
+    let text = "select id from carts where checking_out = 1
+           and order_id not in (select id from orders where work is not null)";
+    query(text).fetch_all(tx).await?.iter().map(|row| row.get("id")).collect()
+}
+
 /// A terminal order that was made of a cart.
 pub(crate) struct FinishedCheckout<'a> {
     cart: &'a CartId,

@@ -24,7 +24,7 @@ pub(crate) use insert::{InsertOutcome, OrderInsert, insert_orders, insert_termin
 pub(crate) use leases::{Takeover, count_open_by_age, has_takeover, release_leases, renew, take_over};
 pub(crate) use order_row::line_id;
 pub(crate) use orders::{OrderFilter, all_orders, count, find, get, get_locked, list, numbers};
-pub(crate) use returns::{all_returns, find_return, insert_return, refunded, returns_of, set_refund};
+pub(crate) use returns::{ReturnRow, all_returns, find_return, insert_return, refunded, returns_of, set_refund};
 pub(crate) use updates::{
     OrderUpdate, ReadVersion, UpdateKind, amend, apply_updates, archive, set_payment_status, update,
 };

@@ -109,10 +109,12 @@ pub(crate) async fn all_orders(tx: &mut Tx) -> Result<Vec<StoredOrder>> {
     }
 }
 
-/// The highest number of an order, and the last number that was given, for the audit.
-pub(crate) async fn numbers(tx: &mut Tx) -> Result<(i64, i64)> {
-    let text =
-        "select coalesce((select max(number) from orders), 0) as highest, last from counters where kind = 'order'";
+/// Of orders and of items of carts: the highest number, and the last number that was given. For the audit.
+pub(crate) async fn numbers(tx: &mut Tx) -> Result<[(&'static str, i64, i64); 2]> {
+    let text = "select (select coalesce(max(number), 0) from orders) as orders,
+           (select coalesce(max(number), 0) from cart_items) as items,
+           (select last from counters where kind = 'order') as last_order,
+           (select last from counters where kind = 'cart_item') as last_item";
     let row = query(text).fetch_one(tx).await?;
-    Ok((row.get("highest")?, row.get("last")?))
+    Ok([("order", row.get("orders")?, row.get("last_order")?), ("cart item", row.get("items")?, row.get("last_item")?)])
 }

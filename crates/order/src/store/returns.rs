@@ -65,9 +65,29 @@ pub(crate) async fn returns_of(tx: &mut Tx, id: &OrderId) -> Result<Vec<Return>>
         .collect()
 }
 
-/// All returns, for the audit.
-pub(crate) async fn all_returns(tx: &mut Tx) -> Result<Vec<Return>> {
-    query("select body from returns").fetch_all(tx).await?.iter().map(read).collect()
+/// What the row of a return says beside its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReturnRow {
+    pub(crate) id: String,
+    pub(crate) order_id: String,
+    pub(crate) amount: Amount,
+    pub(crate) status: String,
+}
+
+/// All returns with their rows, for the audit.
+pub(crate) async fn all_returns(tx: &mut Tx) -> Result<Vec<(Return, ReturnRow)>> {
+    let rows = query("select id, body, order_id, refund_amount, refund_status from returns").fetch_all(tx).await?;
+    rows.iter()
+        .map(|row| {
+            let beside = ReturnRow {
+                id: row.get("id")?,
+                order_id: row.get("order_id")?,
+                amount: Amount::from_minor(row.get("refund_amount")?),
+                status: row.get("refund_status")?,
+            };
+            Ok((read(row)?, beside))
+        })
+        .collect()
 }
 
 fn read(row: &Row) -> Result<Return> {

@@ -336,6 +336,19 @@ pub(crate) fn inconsistency(payment: &Payment) -> Option<String> {
             Op::Refund => refunded = Amount::from_minor(refunded.minor() + known.amount.minor()),
         }
     }
+    for known in done() {
+        let (asked, moved) = (known.requested, known.amount);
+        let follows = match known.op {
+            Op::Authorize => moved == payment.amount && asked.amount == moved,
+            Op::Capture => asked.amount == Amount::ZERO || asked.amount == moved,
+            Op::Void => asked.amount == Amount::ZERO,
+            Op::Refund => asked.amount == moved || asked.up_to && moved < asked.amount,
+        };
+        if !follows {
+            let (op, id) = (known.op.as_str(), &known.op_id);
+            return Some(format!("{op} {id} was asked for {asked} of {} and has moved {moved}", payment.amount));
+        }
+    }
     if (captured, refunded) != (payment.captured, payment.refunded) {
         let (kept, returned) = (payment.captured, payment.refunded);
         return Some(format!("captured {kept}, refunded {returned}, its operations say {captured} and {refunded}"));

@@ -1,6 +1,5 @@
 //! The catalogue in SQL. Functions speak of products; rows stay here.
 
-mod facts;
 mod idempotency_keys;
 mod reads;
 mod rows;
@@ -8,7 +7,6 @@ mod writes;
 
 use db::{Db, Migration};
 
-pub use facts::ProductFact;
 pub(crate) use reads::Filter;
 
 /// The schema. Versions go on where those of the bus end.

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
+use commerce::ProductId;
 use commerce::page::PageRequest;
-use commerce::{ProductId, Timestamp};
 use db::{Tx, query};
 
+use super::Store;
 use super::rows::{PRODUCT, product};
-use super::{ProductFact, Store};
 use crate::domain::Product;
 use crate::error::Error;
 
@@ -102,28 +102,19 @@ impl Store {
         rows.iter().map(|row| Ok(row.get("category")?)).collect()
     }
 
-    /// Products as the auditor sees them, after an id, deleted ones too.
-    pub(crate) async fn facts(&self, after: &str) -> Result<Vec<ProductFact>, Error> {
+    /// A page of all products, deleted ones too, with ids after `after`. For the audit.
+    pub(crate) async fn all(&self, after: &str) -> Result<Vec<Product>, Error> {
         let mut tx = self.db.read().await?;
-        let rows = query(
-            "select id, sequence, deleted_at, created_at, updated_at from products where id > $1 order by id limit $2",
-        )
-        .bind(after)
-        .bind(FACTS_PAGE)
-        .fetch_all(&mut tx)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let deleted = row.get::<Option<i64>>("deleted_at")?.is_some();
-                Ok(ProductFact {
-                    id: row.get("id")?,
-                    last_sequence: row.get("sequence")?,
-                    deleted,
-                    created_at: Timestamp::from_micros(row.get("created_at")?),
-                    updated_at: Timestamp::from_micros(row.get("updated_at")?),
-                })
-            })
-            .collect()
+        let text = format!("select {PRODUCT} from products where id > $1 order by id limit $2");
+        query(text).bind(after).bind(FACTS_PAGE).fetch_all(&mut tx).await?.iter().map(product).collect()
+    }
+
+    /// The highest number of a product, and the last number that was given. For the audit.
+    pub(crate) async fn numbers(&self) -> Result<(i64, i64), Error> {
+        let text = "select (select coalesce(max(number), 0) from products) as highest,
+               coalesce((select last from counters where kind = 'product'), 0) as last";
+        let row = query(text).fetch_one(&mut self.db.read().await?).await?;
+        Ok((row.get("highest")?, row.get("last")?))
     }
 }
 

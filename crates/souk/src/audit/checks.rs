@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use bus::outbox::OutboxEvent;
 use commerce::Timestamp;
-use order::audit::OrderFact;
+use order::audit::{OrderFact, RefundFact};
 
 use super::{Check, facts::Facts};
 
@@ -25,6 +26,9 @@ pub(crate) fn all(facts: &Facts) -> Vec<Check> {
         payments_follow_their_operations(facts),
         sales_in_the_ledger_are_those_of_orders(facts),
         numbers_are_given_once(facts),
+        stores_agree_with_their_events(facts),
+        payments_are_as_their_orders_say(facts),
+        refunds_are_as_their_returns_say(facts),
     ]
 }
 
@@ -229,6 +233,9 @@ fn payments_follow_their_operations(facts: &Facts) -> Check {
     for payment in facts.payments.values() {
         let wrong = payment.inconsistency.as_ref();
         check.saw(wrong.map(|wrong| format!("payment of {}: {wrong}", payment.order_id)));
+        let asked = Timestamp::from_micros(payment.updated_at);
+        let overdue = payment.status == "in_doubt" && facts.is_answer_overdue(asked);
+        check.fail(overdue.then(|| format!("payment of {} is in doubt since {asked}", payment.order_id)));
     }
     check
 }
@@ -263,9 +270,83 @@ fn sales_in_the_ledger_are_those_of_orders(facts: &Facts) -> Check {
 }
 
 fn numbers_are_given_once(facts: &Facts) -> Check {
-    let mut check = Check::new("no number of an order or payment is given twice");
-    for (kind, (highest, last)) in facts.numbers {
+    let mut check = Check::new("no number of anything is given twice");
+    for &(kind, highest, last) in &facts.numbers {
         check.saw((highest > last).then(|| format!("{kind} {highest} exists, and {last} was the last number given")));
+    }
+    check
+}
+
+/// A resource is what its last event says, and its store does not contradict itself.
+fn stores_agree_with_their_events(facts: &Facts) -> Check {
+    let mut check = Check::new("what is stored is what its last event says, and what has led to it");
+    for comparison in &facts.comparisons {
+        check.count += comparison.compared;
+        comparison.differences.iter().for_each(|what| check.fail(Some(what.clone())));
+    }
+    check
+}
+
+fn payments_are_as_their_orders_say(facts: &Facts) -> Check {
+    let mut check = Check::new("payments have the payer, method and currency of their orders, which show their status");
+    // The order service takes in refunds and voids.
+    let taken_in = |event: &&OutboxEvent| {
+        ["souk.payment.refunded", "souk.payment.voided"].iter().any(|kind| event.payload.contains(kind))
+    };
+    let events = facts.outboxes.get("payments").into_iter().flat_map(|outbox| &outbox.events).filter(taken_in);
+    let told: HashMap<&str, i64> = events.map(|event| (event.subject.as_str(), event.sequence)).collect();
+    for payment in facts.payments.values().filter(|payment| payment.kind == "order" && payment.status != "tombstone") {
+        let Some(order) = facts.orders.get(&payment.order_id) else { continue };
+        let young = facts.is_young(Timestamp::from_micros(payment.updated_at));
+        let subject = ("payments".to_owned(), payment.order_id.clone());
+        let consumed = facts.order_inbox.last.get(&subject).map_or(0, |(consumed, _)| *consumed);
+        let waits = told.get(payment.order_id.as_str()).is_some_and(|last| *last > consumed);
+        if facts.is_under_way(order) || young || waits {
+            check.pending += 1;
+            continue;
+        }
+        let of_order = (order.customer_id.as_deref(), order.payment_method.as_str(), order.currency.as_str());
+        let of_payment = (payment.customer_id.as_deref(), payment.method, payment.currency.as_str());
+        let (shown, status) = (&order.payment_status, payment.status);
+        check.saw(
+            (of_order != of_payment)
+                .then(|| format!("order {}: it is of {of_order:?}, its payment of {of_payment:?}", order.id)),
+        );
+        check.fail(
+            (shown != status).then(|| format!("order {} shows its payment as {shown}, and it is {status}", order.id)),
+        );
+    }
+    check
+}
+
+/// The refund of each return is an operation on the payment under the return's id.
+fn refunds_are_as_their_returns_say(facts: &Facts) -> Check {
+    let mut check = Check::new("refunds of returns are what the payments have refunded");
+    for order in facts.orders.values() {
+        let payment = facts.payments.get(&order.id);
+        for refund in &order.refunds {
+            let RefundFact { return_id, amount, status } = refund;
+            if *status == "pending" {
+                check.pending += 1;
+                continue;
+            }
+            let made = payment.and_then(|payment| {
+                payment.operations.iter().find(|made| made.op == "refund" && made.op_id == *return_id)
+            });
+            let right = match made.map(|made| (made.outcome, made.amount)) {
+                None => *status != "done",
+                Some(("done", moved)) => *status == "done" && moved == amount.minor(),
+                Some(("refused", _)) => *status == "refused",
+                Some(_) => false,
+            };
+            check.saw((!right).then(|| {
+                let made = made.map_or("no refund", |made| made.outcome);
+                format!(
+                    "return {return_id} of order {}: its refund of {amount} is {status}, the payment has {made}",
+                    order.id
+                )
+            }));
+        }
     }
     check
 }

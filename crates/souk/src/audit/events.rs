@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bus::outbox::OutboxEvent;
 use commerce::Timestamp;
+use notification::notification_of;
 use serde::Deserialize;
 
 use super::{
@@ -42,8 +43,10 @@ pub(crate) fn all(facts: &Facts) -> Vec<Check> {
         order_events_match_states(facts),
         prospects_have_activities(facts),
         dead_letters_are_replayed(facts),
-        stock_is_not_ahead(facts),
+        consumers_are_not_ahead(facts),
         handled_events_took_effect(facts),
+        notifications_are_of_their_events(facts),
+        only_old_rows_were_deleted(facts),
     ]
 }
 
@@ -107,6 +110,12 @@ fn published_events_are_on_the_bus(facts: &Facts) -> Check {
         let Ok(envelope) = serde_json::from_str::<Envelope>(&message.payload) else { continue };
         let (Some(sequence), false) = (envelope.sequence, envelope.replay || envelope.is_foreign()) else { continue };
         let (topic, key) = (message.topic.as_str(), message.key.as_str());
+        // Where events are kept with what they are about, as in documents, both are gone together.
+        let is_known = topic == "stock" || facts.aggregates.contains_key(&(topic.to_owned(), key.to_owned()));
+        let is_new = envelope.time.is_some_and(|time| facts.is_young(time));
+        check.fail(
+            (!is_known && !is_new).then(|| format!("{topic} {key}: event {sequence} is of nothing that there is")),
+        );
         payloads.entry((topic, key, sequence)).or_insert(&message.payload);
         let begins = if log.whole_since.contains_key(topic) { sequence } else { 1 };
         let (_, last) = published.entry((topic, key)).or_insert((begins, begins - 1));
@@ -168,16 +177,22 @@ fn dead_letters_are_replayed(facts: &Facts) -> Check {
     check
 }
 
-/// The stock service has consumed no event of an order that was never published.
-fn stock_is_not_ahead(facts: &Facts) -> Check {
-    let mut check = Check::new("the stock service has consumed only what orders published");
-    for ((topic, subject), consumed) in facts.stock_inbox.last.iter().filter(|((topic, _), _)| topic == "orders") {
-        let last = facts.aggregates.get(&(topic.clone(), subject.clone())).map_or(0, |aggregate| aggregate.last);
-        let young = facts.running && facts.orders.get(subject).is_none_or(|order| facts.is_young(order.updated_at));
-        check.saw(
-            (*consumed > last && !young)
-                .then(|| format!("order {subject}: event {consumed} was consumed, the last one is {last}")),
-        );
+/// No service has consumed an event that was never published.
+fn consumers_are_not_ahead(facts: &Facts) -> Check {
+    let mut check = Check::new("services have consumed only what was published");
+    let inboxes =
+        [("order", &facts.order_inbox), ("stock", &facts.stock_inbox), ("notification", &facts.notification_inbox)];
+    for (service, inbox) in inboxes {
+        for ((topic, subject), (consumed, at)) in &inbox.last {
+            let aggregate = facts.aggregates.get(&(topic.clone(), subject.clone()));
+            // A reservation is forgotten a while after its release.
+            let released = aggregate.is_none() && topic == "stock" && facts.released_before.is_some();
+            let last = aggregate.map_or(0, |aggregate| aggregate.last);
+            let ahead = *consumed > last && !released && !facts.is_young(*at);
+            check.saw(ahead.then(|| {
+                format!("{topic} {subject}: {service} has consumed event {consumed}, the last one is {last}")
+            }));
+        }
     }
     check
 }
@@ -191,6 +206,12 @@ fn handled_events_took_effect(facts: &Facts) -> Check {
     };
     let given_up: HashSet<(&str, &str)> =
         log.dead_letters.iter().map(|letter| (letter.group.as_str(), letter.key.as_str())).collect();
+    let end = log.positions.last().copied().unwrap_or_default();
+    for ((group, topic), offset) in &facts.handled {
+        check.fail(
+            (*offset > end).then(|| format!("{group} has handled {topic} up to {offset}, the log ends at {end}")),
+        );
+    }
     let inboxes = [("stock", &facts.stock_inbox), ("notification", &facts.notification_inbox)];
     for (group, inbox) in inboxes {
         let mut handled: BTreeMap<Subject<'_>, (i64, Timestamp)> = BTreeMap::new();
@@ -210,7 +231,7 @@ fn handled_events_took_effect(facts: &Facts) -> Check {
             }
         }
         for ((topic, key), (sequence, time)) in handled {
-            let effect = inbox.last.get(&(topic.to_owned(), key.to_owned())).copied();
+            let effect = inbox.last.get(&(topic.to_owned(), key.to_owned())).map(|(last, _)| *last);
             let lacks = match effect {
                 Some(last) => last < sequence,
                 None => !forgotten(inbox.pruned_before, Some(time)),
@@ -231,20 +252,69 @@ const CONSUMED_TOPICS: [&str; 4] = ["orders", "stock", "payments", "customers"];
 /// The notification service has consumed each aggregate's last event, or will, and none that was never published.
 fn notifications_follow(facts: &Facts) -> Check {
     let mut check = Check::new("notifications have consumed every event once");
+    let letters = facts.log.iter().flat_map(|log| &log.dead_letters);
+    let given_up: HashSet<&str> =
+        letters.filter(|letter| letter.group == "notification").map(|letter| letter.key.as_str()).collect();
     for ((topic, subject), aggregate) in &facts.aggregates {
         let last = aggregate.last;
         if last == 0 || !CONSUMED_TOPICS.contains(&topic.as_str()) {
             continue;
         }
         let consumed = match facts.notification_inbox.last.get(&(topic.clone(), subject.clone())) {
-            Some(consumed) => *consumed,
+            Some((consumed, _)) => *consumed,
             // Old inbox entries are deleted.
             None if forgotten(facts.notification_inbox.pruned_before, aggregate.last_published) => last,
             None => 0,
         };
         check.pending += usize::from(consumed < last);
+        let overdue = aggregate.last_published.is_some_and(|at| facts.is_consumption_overdue(at));
+        let wrong = consumed > last || consumed < last && overdue && !given_up.contains(subject.as_str());
+        check.saw(wrong.then(|| format!("{topic} {subject}: consumed event {consumed}, the last one is {last}")));
+    }
+    check
+}
+
+/// Of every event that took effect there is the notification that it makes, as long as notifications are kept.
+fn notifications_are_of_their_events(facts: &Facts) -> Check {
+    let mut check = Check::new("events that were consumed have made their notifications");
+    for event in facts.outboxes.values().flat_map(|outbox| &outbox.events) {
+        let subject = (event.topic.clone(), event.subject.clone());
+        let consumed = facts.notification_inbox.last.get(&subject).map_or(0, |(consumed, _)| *consumed);
+        if consumed < event.sequence {
+            continue;
+        }
+        let Some((id, at, expected)) = serde_json::from_str(&event.payload).ok().as_ref().and_then(notification_of)
+        else {
+            continue;
+        };
+        let made = facts.notifications.get(&id);
+        let gone = made.is_none() && forgotten(facts.notified_before, Some(at));
+        let (topic, subject, sequence) = (&event.topic, &event.subject, event.sequence);
+        check.saw((made != Some(&expected) && !gone).then(|| {
+            let how = if made.is_none() { "has no notification" } else { "has a notification about something else" };
+            format!("{topic} {subject}: event {sequence} {how}")
+        }));
+    }
+    check
+}
+
+/// A mark of what was deleted by age lies in the past: it would excuse that newer things are missing.
+fn only_old_rows_were_deleted(facts: &Facts) -> Check {
+    let mut check = Check::new("only what is old was deleted");
+    let outboxes = facts.outboxes.iter().map(|(topic, outbox)| (*topic, outbox.pruned_before));
+    let marks = [
+        ("consumed by order", facts.order_inbox.pruned_before),
+        ("consumed by stock", facts.stock_inbox.pruned_before),
+        ("consumed by notification", facts.notification_inbox.pruned_before),
+        ("notifications", facts.notified_before),
+        ("reservations", facts.released_before),
+    ];
+    let log = facts.log.iter().flat_map(|log| &log.whole_since);
+    let log = log.map(|(topic, since)| (topic.as_str(), Some(*since)));
+    for (what, before) in outboxes.chain(marks).chain(log) {
+        let Some(before) = before else { continue };
         check.saw(
-            (consumed > last).then(|| format!("{topic} {subject}: consumed event {consumed}, the last one is {last}")),
+            (before > facts.now).then(|| format!("{what}: deleted what is from before {before}, which is to come")),
         );
     }
     check

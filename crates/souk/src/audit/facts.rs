@@ -13,7 +13,11 @@ use commerce::Timestamp;
 use crate::data;
 
 /// What is younger than this on a running fleet may still be under way: a lease.
-const LEASE: Duration = Duration::from_secs(10);
+pub(super) const LEASE: Duration = Duration::from_secs(10);
+/// How long a consumer may lag behind on a running fleet: longer than a restart and a broker's failover.
+const CONSUMED: Duration = Duration::from_secs(600);
+/// How long a provider may owe an answer about a payment on a running fleet.
+const ANSWERED: Duration = Duration::from_secs(24 * 3_600);
 
 /// An aggregate whose changes are published as events.
 #[derive(Debug, Clone, Copy, Default)]
@@ -33,8 +37,10 @@ pub(crate) struct Facts {
     /// When the reading began.
     pub(crate) now: Timestamp,
     pub(crate) orders: BTreeMap<String, order::audit::OrderFact>,
-    /// Of orders and of payments: the highest number, and the last one that was given.
-    pub(crate) numbers: [(&'static str, (i64, i64)); 2],
+    /// Of each kind: the highest number, and the last one that was given.
+    pub(crate) numbers: Vec<(&'static str, i64, i64)>,
+    /// What each service holds, compared with what its last events say.
+    pub(crate) comparisons: Vec<bus::Comparison>,
     /// The summaries of sales beside the orders.
     pub(crate) reports: order::reports::SalesComparison,
     pub(crate) payments: BTreeMap<String, payment::PaymentFact>,
@@ -43,10 +49,16 @@ pub(crate) struct Facts {
     pub(crate) reservations: BTreeMap<String, stock::ReservationFact>,
     /// Reservations that were released before then may have been forgotten.
     pub(crate) released_before: Option<Timestamp>,
+    /// The events that the order service consumed.
+    pub(crate) order_inbox: InboxDump,
     /// The events that the stock service consumed.
     pub(crate) stock_inbox: InboxDump,
     /// The events that the notification service consumed.
     pub(crate) notification_inbox: InboxDump,
+    /// The notifications by their ids.
+    pub(crate) notifications: HashMap<String, notification::NotificationFact>,
+    /// Notifications from before then may have been deleted.
+    pub(crate) notified_before: Option<Timestamp>,
     /// Ids of all activities, of deleted ones too.
     pub(crate) activities: HashSet<String>,
     /// The events written to the outboxes, by topic.
@@ -121,7 +133,20 @@ impl Facts {
         Ok(Self {
             running,
             now,
-            numbers: [("order", orders.numbers), ("payment", payments.numbers)],
+            numbers: [
+                orders.numbers.as_slice(),
+                &[payments.numbers, products.numbers],
+                &stock.numbers,
+                &customers.numbers,
+            ]
+            .concat(),
+            comparisons: vec![
+                orders.comparison,
+                payments.comparison,
+                stock.comparison,
+                customers.comparison,
+                products.comparison,
+            ],
             reports: orders.reports,
             orders: orders.orders.into_iter().map(|order| (order.id.clone(), order)).collect(),
             payments: payments.payments.into_iter().map(|payment| (payment.order_id.clone(), payment)).collect(),
@@ -129,8 +154,11 @@ impl Facts {
             in_transit: stock.in_transit,
             reservations: stock.reservations.into_iter().map(|r| (r.order_id.clone(), r)).collect(),
             released_before: stock.released_before,
+            order_inbox: orders.inbox,
             stock_inbox: stock.inbox,
             notification_inbox: notifications.inbox,
+            notifications: notifications.notifications,
+            notified_before: notifications.pruned_before,
             activities: customers.activities.into_iter().map(|activity| activity.id).collect(),
             outboxes: BTreeMap::from([
                 ("prospect-events", prospects),
@@ -151,10 +179,20 @@ impl Facts {
         self.running && changed.plus(LEASE) > self.now
     }
 
+    /// Whether an event of that time, which was not consumed, is overdue.
+    pub(crate) fn is_consumption_overdue(&self, published: Timestamp) -> bool {
+        self.running && published.plus(CONSUMED) < self.now
+    }
+
+    /// Whether the answer of a provider to a question of that time is overdue.
+    pub(crate) fn is_answer_overdue(&self, asked: Timestamp) -> bool {
+        self.running && asked.plus(ANSWERED) < self.now
+    }
+
     /// Whether the order's last event has not yet taken effect on stock.
     pub(crate) fn stock_is_behind(&self, order: &order::audit::OrderFact) -> bool {
         match self.stock_inbox.last.get(&("orders".to_owned(), order.id.clone())) {
-            Some(consumed) => *consumed < order.last_sequence,
+            Some((consumed, _)) => *consumed < order.last_sequence,
             None => !forgotten(self.stock_inbox.pruned_before, Some(order.last_published_at)),
         }
     }

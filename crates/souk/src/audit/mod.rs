@@ -10,8 +10,9 @@ mod explain;
 mod facts;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -30,6 +31,15 @@ pub struct Command {
     /// Print what all stores know of this order, in the order of time, instead of auditing.
     #[arg(long, value_name = "ORDER")]
     explain: Option<String>,
+    /// Audit a running fleet again and again, tell what changes, and serve metrics.
+    #[arg(long, conflicts_with_all = ["explain", "json"])]
+    watch: bool,
+    /// Seconds from the start of one audit to that of the next.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    every: u64,
+    /// Where the metrics are served.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9465", requires = "watch")]
+    metrics: SocketAddr,
     /// Print the findings as JSON.
     #[arg(long)]
     json: bool,
@@ -81,14 +91,24 @@ pub async fn run(command: Command) -> anyhow::Result<bool> {
         explain::explain(&urls, order, command.json).await?;
         return Ok(true);
     }
-    // Stores named on the command line may be in use by a running fleet.
-    let running = !command.stores.is_empty() || crate::data::is_running(&command.data);
-    let facts = facts::Facts::read(&urls, running).await?;
-    let mut checks = checks::all(&facts);
-    checks.extend(events::all(&facts));
+    if command.watch {
+        watch::Watch { urls, every: Duration::from_secs(command.every), listen: command.metrics }.run().await?;
+        return Ok(true);
+    }
+    // Stores that the command line or the environment names may be in use by a running fleet.
+    let elsewhere = !command.stores.is_empty() || chassis::config::var("SOUK_ORDER_DATABASE_URL").is_some();
+    let checks = audit(&urls, elsewhere || crate::data::is_running(&command.data)).await?;
     let ok = checks.iter().all(|check| check.ok);
     print(&checks, ok, command.json)?;
     Ok(ok)
+}
+
+/// All checks of these stores; `running` says whether a fleet may be changing them.
+async fn audit(urls: &facts::StoreUrls, running: bool) -> anyhow::Result<Vec<Check>> {
+    let facts = facts::Facts::read(urls, running).await?;
+    let mut checks = checks::all(&facts);
+    checks.extend(events::all(&facts));
+    Ok(checks)
 }
 
 /// Most violations of one check that are printed for people; JSON has all.

@@ -38,10 +38,13 @@ fn event(subject: &str, sequence: i64, kind: &str) -> OutboxEvent {
 fn order(id: &str) -> OrderFact {
     OrderFact {
         id: id.into(),
+        customer_id: None,
         place_id: "logistics".into(),
         status: "shipped".into(),
         was_confirmed: true,
         payment_method: "card".into(),
+        payment_status: "captured".into(),
+        currency: "EUR".into(),
         total: Amount::from_minor(100),
         sum: 100,
         open: false,
@@ -52,6 +55,7 @@ fn order(id: &str) -> OrderFact {
         goods: BTreeMap::new(),
         restocked: BTreeMap::new(),
         refunded: Amount::ZERO,
+        refunds: Vec::new(),
         refunds_pending: 0,
         withdrawn: None,
         kept_pieces: 2,
@@ -75,7 +79,8 @@ fn clean() -> Facts {
         running: false,
         now: at(20),
         orders: BTreeMap::from([(order.id.clone(), order)]),
-        numbers: [("order", (1, 1)), ("payment", (0, 0))],
+        numbers: vec![("order", 1, 1), ("payment", 0, 0)],
+        comparisons: Vec::new(),
         reports: order::reports::SalesComparison { rows: 0, added: 0, differences: Vec::new() },
         payments: BTreeMap::new(),
         levels: Vec::new(),
@@ -83,8 +88,14 @@ fn clean() -> Facts {
         activities: HashSet::new(),
         reservations: BTreeMap::new(),
         released_before: None,
-        stock_inbox: InboxDump { last: HashMap::from([(("orders".into(), "o1".into()), 4)]), pruned_before: None },
+        stock_inbox: InboxDump {
+            last: HashMap::from([(("orders".into(), "o1".into()), (4, at(4)))]),
+            pruned_before: None,
+        },
+        order_inbox: InboxDump::default(),
         notification_inbox: InboxDump::default(),
+        notifications: HashMap::new(),
+        notified_before: None,
         outboxes: BTreeMap::from([("orders", OutboxDump { events, pruned_before: None })]),
         aggregates: BTreeMap::from([(("orders".into(), "o1".into()), aggregate)]),
         log: Some(Dump { messages, ..Dump::default() }),
@@ -175,7 +186,7 @@ fn a_store_that_lost_the_effect_of_what_it_handled_is_found() {
     log(&mut facts).positions = vec![1, 2, 3, 4];
     facts.handled =
         HashMap::from([(("stock".into(), "orders".into()), 4), (("notification".into(), "orders".into()), 2)]);
-    facts.notification_inbox.last.insert(("orders".into(), "o1".into()), 2);
+    facts.notification_inbox.last.insert(("orders".into(), "o1".into()), (2, at(2)));
     assert!(failing(&facts).is_empty(), "the rest is still to be handled");
     // As after a store was put back to an earlier moment.
     for service in 0..2 {
@@ -184,7 +195,7 @@ fn a_store_that_lost_the_effect_of_what_it_handled_is_found() {
         older.handled.clone_from(&facts.handled);
         older.notification_inbox.last.clone_from(&facts.notification_inbox.last);
         let inbox = if service == 0 { &mut older.stock_inbox } else { &mut older.notification_inbox };
-        inbox.last.insert(("orders".into(), "o1".into()), 1);
+        inbox.last.insert(("orders".into(), "o1".into()), (1, at(1)));
         assert_eq!(failing(&older), [EFFECTS]);
         let inbox = if service == 0 { &mut older.stock_inbox } else { &mut older.notification_inbox };
         inbox.last.clear();
@@ -282,6 +293,7 @@ fn events_published_during_the_audit_are_pending() {
 #[test]
 fn a_word_about_a_prospect_that_made_no_activity_is_found_on_a_running_fleet() {
     let mut facts = clean();
+    facts.notification_inbox.last.insert(("orders".into(), "o1".into()), (4, at(4)));
     let kind = "souk.prospect.created";
     let payload = json!({"type": kind, "id": "e1", "source": "/souk/customer", "sequence": 1}).to_string();
     let (topic, subject) = ("prospect-events".to_owned(), "p1".to_owned());
@@ -343,12 +355,15 @@ fn sold() -> Facts {
         amount: 100,
         captured: 100,
         refunded: 0,
+        customer_id: None,
+        currency: "EUR".into(),
         method: "card",
         status: "captured",
         last_sequence: 0,
         created_at: 0,
         updated_at: 0,
         inconsistency: None,
+        operations: Vec::new(),
     };
     facts.payments = BTreeMap::from([("o1".into(), payment)]);
     facts
@@ -393,14 +408,14 @@ fn what_contradicts_an_order_in_another_store_is_found() {
             |facts| (facts.levels[0].sold, facts.levels[0].on_hand) = (4, 6),
             "sold and returned in the ledger = committed reservations",
         ),
-        (|facts| facts.numbers[0].1 = (2, 1), "no number of an order or payment is given twice"),
+        (|facts| facts.numbers[0].1 = 2, "no number of anything is given twice"),
         (
             |facts| log(facts).messages[1].payload = log(facts).messages[1].payload.replace("confirmed", "cancelled"),
             "events are on the bus in order, without gaps",
         ),
         (
-            |facts| facts.stock_inbox.last.extend([(("orders".into(), "o1".into()), 9)]),
-            "the stock service has consumed only what orders published",
+            |facts| facts.stock_inbox.last.extend([(("orders".into(), "o1".into()), (9, at(4)))]),
+            "services have consumed only what was published",
         ),
         (
             |facts| facts.orders.get_mut("o1").expect("the order").restocked = BTreeMap::from([("tea".into(), 1)]),
@@ -412,4 +427,22 @@ fn what_contradicts_an_order_in_another_store_is_found() {
         plant(&mut facts);
         assert!(found(&facts).contains(&check), "{check}: {:?}", found(&facts));
     }
+}
+
+#[test]
+fn what_is_under_way_for_too_long_is_found_on_a_running_fleet() {
+    let (consumed, answered) = (
+        "notifications have consumed every event once",
+        "a payment's amounts and status follow from its operations, and it is charged once",
+    );
+    let mut facts = sold();
+    let payment = facts.payments.get_mut("o1").expect("the payment");
+    (payment.status, payment.updated_at) = ("in_doubt", at(19).micros());
+    facts.notification_inbox.last.insert(("orders".into(), "o1".into()), (3, at(3)));
+    assert!(!found(&facts).contains(&consumed) && !found(&facts).contains(&answered), "the next start goes on");
+    facts.running = true;
+    assert!(found(&facts).contains(&consumed), "event 4 was published days ago");
+    assert!(!found(&facts).contains(&answered), "it was asked for yesterday");
+    facts.payments.get_mut("o1").expect("the payment").updated_at = at(18).micros();
+    assert!(found(&facts).contains(&answered));
 }

@@ -147,6 +147,26 @@ pub(crate) async fn level_totals(tx: &mut Tx) -> Result<Vec<LevelTotals>, Error>
         .collect()
 }
 
+/// All adjustments by their ids, for the audit.
+pub(crate) async fn adjustments(tx: &mut Tx) -> Result<Vec<(String, i64)>, Error> {
+    let rows = db::query("select id, delta from adjustments").fetch_all(tx).await?;
+    rows.iter().map(|row| Ok((row.get("id")?, row.get("delta")?))).collect()
+}
+
+/// Of places and replenishments: the highest number, and the last number that was given. For the audit.
+pub(crate) async fn numbers(tx: &mut Tx) -> Result<[(&'static str, i64, i64); 2], Error> {
+    let text = "select (select coalesce(max(number), 0) from places) as places,
+           (select coalesce(max(number), 0) from replenishments) as replenishments,
+           (select value from counters where name = 'place') as last_place,
+           (select value from counters where name = 'replenishment') as last_replenishment";
+    let row = db::query(text).fetch_one(tx).await?;
+    let number = |name: &str| row.get::<i64>(name);
+    Ok([
+        ("place", number("places")?, number("last_place")?),
+        ("replenishment", number("replenishments")?, number("last_replenishment")?),
+    ])
+}
+
 fn entry(row: &Row) -> Result<LedgerEntry, Error> {
     Ok(LedgerEntry {
         id: row.get("id")?,

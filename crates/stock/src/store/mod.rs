@@ -1,5 +1,6 @@
 //! The SQL of this service. Rows become domain types here and do not leave.
 
+pub(crate) mod contradictions;
 pub(crate) mod idempotency_keys;
 pub(crate) mod lists;
 pub(crate) mod places;

@@ -171,10 +171,11 @@ pub(crate) async fn in_transit(tx: &mut Tx, products: Option<&[&str]>) -> Result
     rows.iter().map(|row| Ok((super::unit_of_work::key(row)?, row.get("pieces")?))).collect()
 }
 
-/// The number of the last event of each replenishment.
-pub(crate) async fn sequences(tx: &mut Tx) -> Result<Vec<(String, i64)>, Error> {
-    let rows = db::query("select id, sequence from replenishments order by id").fetch_all(tx).await?;
-    rows.iter().map(|row| Ok((row.get("id")?, row.get("sequence")?))).collect()
+/// All replenishments, for the audit.
+pub(crate) async fn all(tx: &mut Tx) -> Result<Vec<Replenishment>, Error> {
+    let rows =
+        db::query(format!("select {} from replenishments order by id", COLUMNS.join(", "))).fetch_all(tx).await?;
+    rows.iter().map(read).collect()
 }
 
 fn read(row: &Row) -> Result<Replenishment, Error> {

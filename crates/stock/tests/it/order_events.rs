@@ -65,11 +65,11 @@ async fn a_return_that_comes_before_the_sale_waits_for_it() {
     sale["data"] = lines;
     let message = Message { topic: "orders".into(), key: "o1".into(), payload: sale.to_string() };
     service.bus().publish(vec![message]).await.expect("publishes");
-    service.wait_until(|facts| facts.inbox.last.values().any(|last| *last == 2)).await;
+    service.wait_until(|facts| facts.inbox.last.values().any(|(last, _)| *last == 2)).await;
     assert_eq!(service.level("g").await, (6, 0));
     let third = DeadLetterFilter { id: Some("o1/3".into()), ..DeadLetterFilter::default() };
     service.bus().replay(&third).await.expect("replays");
-    service.wait_until(|facts| facts.inbox.last.values().any(|last| *last == 3)).await;
+    service.wait_until(|facts| facts.inbox.last.values().any(|(last, _)| *last == 3)).await;
     assert_eq!(service.level("g").await, (7, 0));
 }
 

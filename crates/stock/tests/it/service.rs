@@ -178,7 +178,7 @@ impl TestService {
     pub(crate) async fn deliver(&self, kind: &str, order_id: &str, sequence: i64, data: Value) {
         self.publish(kind, order_id, sequence, data).await;
         let subject = ("orders".to_owned(), order_id.to_owned());
-        self.wait_until(|facts| facts.inbox.last.get(&subject).is_some_and(|last| *last >= sequence)).await;
+        self.wait_until(|facts| facts.inbox.last.get(&subject).is_some_and(|(last, _)| *last >= sequence)).await;
     }
 
     /// Publishes an order event.

@@ -257,7 +257,7 @@ pub(super) async fn an_anonymised_customer_stays_as_he_is(test_store: &TestStore
     assert!(store.anonymise_customer(&id, None).await.unwrap().is_empty());
 }
 
-pub(super) async fn facts_name_everybody_once(test_store: &TestStore) {
+pub(super) async fn all_customers_are_read_once(test_store: &TestStore) {
     let store = test_store.store();
     let mut ids = Vec::new();
     for n in 0..5 {
@@ -266,10 +266,10 @@ pub(super) async fn facts_name_everybody_once(test_store: &TestStore) {
     store.change_customer(&CustomerId::trusted(ids[1].clone()), None, phone(1)).await.unwrap();
     store.anonymise_customer(&CustomerId::trusted(ids[3].clone()), None).await.unwrap();
     ids.sort_unstable();
-    let facts = store.customer_facts("").await.unwrap();
-    assert_eq!(facts.iter().map(|fact| fact.id.clone()).collect::<Vec<_>>(), ids);
-    assert_eq!(facts.iter().filter(|fact| fact.anonymised && fact.last_sequence == 2).count(), 1);
-    assert_eq!(facts.iter().map(|fact| fact.last_sequence).sum::<i64>(), 7);
-    assert_eq!(store.customer_facts(&ids[2]).await.unwrap().len(), 2);
-    assert!(store.customer_facts(&ids[4]).await.unwrap().is_empty());
+    let all = store.all_customers("").await.unwrap();
+    assert_eq!(all.iter().map(|customer| customer.id.to_string()).collect::<Vec<_>>(), ids);
+    assert_eq!(all.iter().filter(|customer| customer.anonymised_at.is_some() && customer.sequence == 2).count(), 1);
+    assert_eq!(all.iter().map(|customer| customer.sequence).sum::<i64>(), 7);
+    assert_eq!(store.all_customers(&ids[2]).await.unwrap().len(), 2);
+    assert!(store.all_customers(&ids[4]).await.unwrap().is_empty());
 }

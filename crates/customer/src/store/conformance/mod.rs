@@ -105,7 +105,7 @@ on_every_store! {
         a_search_takes_every_sign_for_itself,
         anonymising_leaves_nothing_personal,
         an_anonymised_customer_stays_as_he_is,
-        facts_name_everybody_once;
+        all_customers_are_read_once;
     records:
         a_prospect_is_kept_as_he_is,
         prospects_at_once_are_counted_and_a_key_makes_one,

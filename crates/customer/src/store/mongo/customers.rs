@@ -15,7 +15,6 @@ use crate::domain::{Change, Customer, NewCustomer, Profile};
 use crate::error::Error;
 use crate::error::{MongoError, in_time, within};
 use crate::events;
-use crate::store::CustomerFact;
 use crate::store::{Filter, Render};
 use idempotency::{KeyedRequest, StoredResponse};
 
@@ -350,33 +349,13 @@ pub(super) async fn finish_leaving(store: &MongoStore, id: &str) -> Result<Vec<S
     Ok(ended)
 }
 
-#[derive(Deserialize)]
-struct FactDoc {
-    #[serde(rename = "_id")]
-    id: String,
-    sequence: i64,
-    anonymised_at: Option<i64>,
-    created_at: i64,
-    updated_at: i64,
-}
-
-pub(crate) async fn facts(store: &MongoStore, after: &str) -> Result<Vec<CustomerFact>, Error> {
-    let facts = store.customers.clone_with_type::<FactDoc>();
-    let filter = doc! { "_id": { "$gt": after }, "sequence": { "$gte": 1_i64 } };
-    let rows: Vec<FactDoc> = in_time(async {
-        let find =
-            facts.find(filter).projection(doc! { "sequence": 1, "anonymised_at": 1, "created_at": 1, "updated_at": 1 });
+pub(crate) async fn all(store: &MongoStore, after: &str) -> Result<Vec<Customer>, Error> {
+    let customers = store.customers.clone_with_type::<CustomerDoc>();
+    let wanted = doc! { "_id": { "$gt": after }, "number": { "$gte": 1_i64 } };
+    let rows: Vec<CustomerDoc> = in_time(async {
+        let find = customers.find(wanted).projection(without_others());
         Ok(find.sort(doc! { "_id": 1 }).limit(FACTS_PAGE).await?.try_collect().await?)
     })
     .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| CustomerFact {
-            id: row.id,
-            last_sequence: row.sequence,
-            anonymised: row.anonymised_at.is_some(),
-            created_at: Timestamp::from_micros(row.created_at),
-            updated_at: Timestamp::from_micros(row.updated_at),
-        })
-        .collect())
+    Ok(rows.into_iter().map(CustomerDoc::customer).collect())
 }

@@ -15,7 +15,7 @@ use super::numbers::{self, Numbers};
 use super::{MongoStore, TRIES, idempotency_keys};
 use crate::error::Error;
 use crate::error::{MongoError, in_time, within};
-use crate::store::{Edit, LeadFact, Listed, Record, Render};
+use crate::store::{Edit, Listed, Record, Render};
 use idempotency::{KeyedRequest, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
@@ -196,11 +196,11 @@ pub(crate) async fn list<T: Docs>(
     Ok((rows.into_iter().map(T::read).collect::<Result<_, _>>()?, total))
 }
 
-pub(crate) async fn facts<T: Docs>(store: &MongoStore, after: &str) -> Result<Vec<LeadFact>, Error> {
+pub(crate) async fn all<T: Docs>(store: &MongoStore, after: &str) -> Result<Vec<T>, Error> {
     let rows: Vec<Document> = in_time(async {
         let find = T::collection(store).find(doc! { "_id": { "$gt": after } }).projection(without_others());
         Ok(find.sort(doc! { "_id": 1 }).limit(FACTS_PAGE).await?.try_collect().await?)
     })
     .await?;
-    rows.into_iter().map(|row| Ok(T::read(row)?.fact())).collect()
+    Ok(rows.into_iter().map(T::read).collect::<Result<_, _>>()?)
 }

@@ -97,7 +97,7 @@ async fn a_registration_whose_address_is_taken_comes_to_one_end_however_late_som
     assert_eq!(late.unwrap_err().duplicate(), Some("_id_"));
     assert_eq!(all(&store).await, (0, 0));
     assert!(store.customer(&customer_id(&half)).await.unwrap().is_none());
-    assert_eq!(store.customer_facts("").await.unwrap().len(), 1);
+    assert_eq!(store.all_customers("").await.unwrap().len(), 1);
     user(&store, registering("bob", "bob@example.org")).await.unwrap();
     assert_eq!(all(&store).await, (1, 1));
 }

@@ -10,7 +10,6 @@ use super::{Lock, SqlStore, idempotency_keys, keys, next_number};
 use crate::domain::{Change, Customer, NewCustomer, Profile, search_text};
 use crate::error::Error;
 use crate::events;
-use crate::store::CustomerFact;
 use crate::store::{Filter, Render};
 use idempotency::{KeyedRequest, StoredResponse};
 
@@ -219,24 +218,8 @@ pub(crate) async fn anonymise(store: &SqlStore, id: &CustomerId, seen: Option<i6
     Ok(ended)
 }
 
-pub(crate) async fn facts(store: &SqlStore, after: &str) -> Result<Vec<CustomerFact>, Error> {
+pub(crate) async fn all(store: &SqlStore, after: &str) -> Result<Vec<Customer>, Error> {
     let mut tx = store.db.read().await?;
-    let rows = query(
-        "select id, sequence, anonymised_at, created_at, updated_at from customers where id > $1 order by id limit $2",
-    )
-    .bind(after)
-    .bind(FACTS_PAGE)
-    .fetch_all(&mut tx)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(CustomerFact {
-                id: row.get("id")?,
-                last_sequence: row.get("sequence")?,
-                anonymised: row.get::<Option<i64>>("anonymised_at")?.is_some(),
-                created_at: Timestamp::from_micros(row.get("created_at")?),
-                updated_at: Timestamp::from_micros(row.get("updated_at")?),
-            })
-        })
-        .collect()
+    let text = format!("select {CUSTOMER} from customers where id > $1 order by id limit $2");
+    query(text).bind(after).bind(FACTS_PAGE).fetch_all(&mut tx).await?.iter().map(customer).collect()
 }

@@ -1,13 +1,12 @@
 //! What prospects and activities share in SQL.
 
 use bus::outbox;
-use commerce::Timestamp;
 use commerce::page::PageRequest;
 use db::{Row, Tx, Value, insert, query};
 
 use super::{Lock, SqlStore, idempotency_keys, next_number};
 use crate::error::Error;
-use crate::store::{Edit, LeadFact, Listed, Record, Render};
+use crate::store::{Edit, Listed, Record, Render};
 use idempotency::{KeyedRequest, StoredResponse};
 
 const FACTS_PAGE: i64 = 1_000;
@@ -114,19 +113,8 @@ pub(crate) async fn list<T: Rows>(
     Ok((rows.iter().map(T::read).collect::<Result<_, _>>()?, total))
 }
 
-pub(crate) async fn facts<T: Rows>(store: &SqlStore, after: &str) -> Result<Vec<LeadFact>, Error> {
+pub(crate) async fn all<T: Rows>(store: &SqlStore, after: &str) -> Result<Vec<T>, Error> {
     let mut tx = store.db.read().await?;
-    let text =
-        format!("select id, sequence, created_at, updated_at from {} where id > $1 order by id limit $2", T::TABLE);
-    let rows = query(text).bind(after).bind(FACTS_PAGE).fetch_all(&mut tx).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(LeadFact {
-                id: row.get("id")?,
-                last_sequence: row.get("sequence")?,
-                created_at: Timestamp::from_micros(row.get("created_at")?),
-                updated_at: Timestamp::from_micros(row.get("updated_at")?),
-            })
-        })
-        .collect()
+    let text = format!("select {} from {} where id > $1 order by id limit $2", T::COLUMNS.join(", "), T::TABLE);
+    query(text).bind(after).bind(FACTS_PAGE).fetch_all(&mut tx).await?.iter().map(T::read).collect()
 }
