@@ -9,6 +9,9 @@ use serde::Deserialize;
 use super::App;
 use crate::store;
 
+/// The topic of these events.
+pub(crate) const TOPIC: &str = "payments";
+
 #[derive(Deserialize)]
 struct Payment {
     order_id: String,

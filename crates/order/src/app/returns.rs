@@ -7,7 +7,7 @@ use commerce::{Amount, OrderId, ReturnId, Timestamp};
 use proto::payment::v1 as payment;
 use tokio::time::Instant;
 
-use super::{App, outcome::poll, require_written};
+use super::{App, outcome::poll, payment_status, require_written};
 use idempotency::Key;
 
 use crate::{
@@ -165,7 +165,7 @@ async fn refund_pending(app: &App, id: &OrderId, epoch: i64) -> Result<Refunds, 
     let returns = store::returns_of(&mut tx, id).await?;
     drop(tx);
     let mut settled = Vec::new();
-    let mut payment_status = None;
+    let mut payment = None;
     for mut made in returns.into_iter().filter(|made| made.refund.status == RefundStatus::Pending) {
         let operation = payment::Operation {
             order_id: id.to_string(),
@@ -190,10 +190,10 @@ async fn refund_pending(app: &App, id: &OrderId, epoch: i64) -> Result<Refunds, 
             }
             payment::Outcome::InDoubt | payment::Outcome::Unspecified => return Ok(Refunds::Unanswered),
         };
-        payment_status = result.payment.map(|payment| payment.status).or(payment_status);
+        payment = result.payment.or(payment);
         settled.push(made);
     }
-    store_refunds(app, id, epoch, &settled, payment_status).await?;
+    store_refunds(app, id, epoch, &settled, payment).await?;
     Ok(Refunds::Settled)
 }
 
@@ -202,9 +202,11 @@ async fn store_refunds(
     id: &OrderId,
     epoch: i64,
     settled: &[Return],
-    payment_status: Option<String>,
+    payment: Option<payment::Payment>,
 ) -> Result<(), Error> {
     let mut tx = app.db.write().await?;
+    // An event about a later refund, by hand, may have come before this answer is stored.
+    let consumed = bus::inbox::last_sequence(&mut tx, payment_status::TOPIC, id.as_str()).await?;
     let stored = store::get_locked(&mut tx, id).await?;
     if stored.lease.epoch != epoch {
         // Another replica has taken the order over and makes the same refunds under the same ids.
@@ -212,7 +214,9 @@ async fn store_refunds(
     }
     let read_version = stored.read_version();
     let mut order = stored.order;
-    order.payment.status = payment_status.unwrap_or(order.payment.status);
+    if let Some(payment) = payment.filter(|payment| payment.sequence == 0 || payment.sequence >= consumed) {
+        order.payment.status = payment.status;
+    }
     order.version += 1;
     order.updated_at = Timestamp::now();
     require_written(store::update(&mut tx, &order, None, read_version, &stored.lease).await?)?;

@@ -3,6 +3,7 @@
 mod amend;
 mod carts;
 mod external_orders;
+mod refunds;
 mod reports;
 mod sales;
 mod test_service;

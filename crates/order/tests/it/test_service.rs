@@ -44,6 +44,10 @@ pub(crate) struct FakePeers {
     pub(crate) catalogue_down: bool,
     /// Duration of a reservation.
     pub(crate) reserve_delay: Duration,
+    /// Duration of a refund.
+    pub(crate) refund_delay: Duration,
+    /// The number of the event that a refund causes.
+    pub(crate) refund_sequence: i64,
 }
 
 pub(crate) type Shared = Arc<Mutex<FakePeers>>;
@@ -338,7 +342,16 @@ impl payment::payments_server::Payments for FakePayments {
     }
 
     async fn refund(&self, request: Request<payment::OperateRequest>) -> Operations {
-        let one = |item: payment::Operation| result(item.order_id, item.op_id, false, "partly_refunded", item.amount);
+        let (delay, sequence) = {
+            let peers = self.0.lock().expect("no panic before");
+            (peers.refund_delay, peers.refund_sequence)
+        };
+        tokio::time::sleep(delay).await;
+        let one = |item: payment::Operation| {
+            let mut done = result(item.order_id, item.op_id, false, "partly_refunded", item.amount);
+            done.payment.as_mut().expect("a payment").sequence = sequence;
+            done
+        };
         let results = request.into_inner().items.into_iter().map(one).collect();
         Ok(GrpcResponse::new(payment::OperationResponse { results }))
     }

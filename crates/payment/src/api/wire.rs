@@ -143,6 +143,7 @@ pub(crate) fn payment(payment: &Payment) -> pb::Payment {
         operations: operations.collect(),
         created_at: payment.created_at.micros() / 1_000,
         updated_at: payment.updated_at.micros() / 1_000,
+        sequence: payment.sequence,
     }
 }
 

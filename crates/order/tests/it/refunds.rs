@@ -1,0 +1,47 @@
+//! What an order shows of its payment while refunds are made by returns and by hand.
+
+use std::time::Duration;
+
+use auth::Role;
+use bus::Message;
+use serde_json::{Value, json};
+
+use crate::test_service::TestService;
+
+/// Publishes that the payment of an order was refunded, as the event of that number.
+async fn publish_refund(service: &TestService, order: &str, sequence: i64) {
+    let event = json!({"specversion": "1.0", "id": format!("{order}-{sequence}"), "source": "/souk/payment",
+        "type": "souk.payment.refunded", "subject": order, "time": "2026-01-01T00:00:00Z", "sequence": sequence,
+        "data": {"order_id": order, "status": "refunded"}});
+    let message = Message { topic: "payments".into(), key: order.into(), payload: event.to_string() };
+    service.running.bus.publish(vec![message]).await.expect("publishes");
+}
+
+async fn payment_status(service: &TestService, order: &str) -> Value {
+    let admin = service.user(Role::Admin, &[]);
+    service.call("GET", &format!("/api/orders/{order}"), &admin, None).await.1["payment"]["status"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_by_hand_between_the_steps_of_a_return_is_not_overwritten_by_the_older_answer() {
+    let service = TestService::open().await;
+    let admin = service.user(Role::Admin, &[]);
+    // The event about the refund by hand, number 3, comes while the answer about the return's, number 2, is on its way; and the
+    // other way round.
+    for (order, answered, expected) in [("later", 2, "refunded"), ("earlier", 4, "partly_refunded")] {
+        let body = json!({"id": order, "lines": [{"product_id": "tea", "quantity": 2}]});
+        assert_eq!(service.call("POST", "/api/orders", &admin, Some(body)).await.0, 201);
+        service.change_peers(|peers| {
+            (peers.refund_delay, peers.refund_sequence) = (Duration::from_millis(1_000), answered);
+        });
+        let back = json!({"lines": [{"line_id": "1", "quantity": 1}]});
+        let path = format!("/api/orders/{order}/returns");
+        let by_hand = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            publish_refund(&service, order, 3).await;
+        };
+        let ((status, made), ()) = tokio::join!(service.call("POST", &path, &admin, Some(back)), by_hand);
+        assert_eq!((status, &made["refund"]["status"]), (201, &json!("done")), "{made}");
+        assert_eq!(payment_status(&service, order).await, expected, "{order}");
+    }
+}
