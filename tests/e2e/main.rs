@@ -10,6 +10,7 @@ mod dapr;
 mod fuzz;
 mod import;
 mod journey;
+mod lost_commits;
 mod mesh;
 mod observe;
 mod openapi;

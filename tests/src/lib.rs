@@ -7,6 +7,7 @@ mod audit;
 mod client;
 mod fleet;
 mod load;
+mod postgres_proxy;
 mod processes;
 mod rows;
 mod servers;
@@ -23,6 +24,7 @@ pub use audit::{Audit, audit, command, drain_and_audit, publish, read_topic, sou
 pub use client::{Client, Response, Unavailable};
 pub use fleet::{Fleet, on_servers};
 pub use load::{Load, LoadResult, SANDBOX_LIMIT, order_body};
+pub use postgres_proxy::{CommitFault, PostgresProxy};
 pub use processes::{Processes, SERVICES};
 pub use rows::{Rows, run_curls};
 pub use servers::{Server, Servers, Stores, path_from_env};
