@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::{CrashPoints, Metrics};
+use crate::{CrashPoints, Metrics, Network};
 
 /// The environment of one service in its process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// Where tests abort the process.
     pub crash: CrashPoints,
+    /// How calls reach other services.
+    pub network: Network,
 }
 
 impl Context {
@@ -35,7 +37,15 @@ impl Context {
         shutdown: CancellationToken,
         crash: CrashPoints,
     ) -> Self {
-        Self { name, instance: instance.into(), metrics: Metrics::new(), shutdown, tasks: TaskTracker::new(), crash }
+        Self {
+            name,
+            instance: instance.into(),
+            metrics: Metrics::new(),
+            shutdown,
+            tasks: TaskTracker::new(),
+            crash,
+            network: Network::default(),
+        }
     }
 
     /// A globally unique instance id.

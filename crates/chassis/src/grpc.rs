@@ -15,9 +15,11 @@ use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use bytes::Bytes;
+use futures::{TryFutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use prometheus::{HistogramVec, IntCounterVec};
+use tonic::body::Body as GrpcBody;
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -26,7 +28,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
 use crate::http::{panic_message, traceparent};
-use crate::{Context, Problem, deadline, trace};
+use crate::{Context, Network, Problem, Transport, deadline, trace};
 
 /// The largest message accepted, in bytes; to be set on each generated server by `max_decoding_message_size`.
 pub const MESSAGE_LIMIT: usize = 4 * 1024 * 1024;
@@ -61,11 +63,13 @@ const KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub struct ChannelPool {
     channels: Arc<[Channel]>,
     next: Arc<AtomicUsize>,
+    url: Arc<str>,
+    network: Network,
 }
 
 impl ChannelPool {
     /// A pool that connects on first use.
-    pub fn new(url: &str, timeout: Duration) -> anyhow::Result<Self> {
+    pub fn new(url: &str, timeout: Duration, network: &Network) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(url.to_owned())?
             .connect_timeout(timeout)
             .timeout(timeout)
@@ -75,13 +79,59 @@ impl ChannelPool {
             .keep_alive_timeout(timeout)
             .keep_alive_while_idle(true);
         let channels = (0..CONNECTIONS).map(|_| endpoint.connect_lazy()).collect();
-        Ok(Self { channels, next: Arc::default() })
+        let url = url.trim_end_matches('/').into();
+        Ok(Self { channels, next: Arc::default(), url, network: network.clone() })
     }
 
     /// The next channel in turn.
-    pub fn channel(&self) -> Channel {
+    pub fn channel(&self) -> PeerChannel {
+        if let Some(transport) = self.network.transport() {
+            return PeerChannel::Carried { transport, url: Arc::clone(&self.url) };
+        }
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.channels[turn % CONNECTIONS].clone()
+        PeerChannel::Tcp(self.channels[turn % CONNECTIONS].clone())
+    }
+}
+
+/// A channel to a peer, for a generated client.
+#[derive(Clone)]
+pub enum PeerChannel {
+    /// A connection.
+    Tcp(Channel),
+    /// What takes its place in a simulation.
+    Carried {
+        /// Who carries the calls.
+        transport: Arc<dyn Transport>,
+        /// The peer's URL.
+        url: Arc<str>,
+    },
+}
+
+impl tower::Service<http::Request<GrpcBody>> for PeerChannel {
+    type Response = http::Response<GrpcBody>;
+    type Error = tower::BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Poller<'_>) -> Poll<Result<(), Self::Error>> {
+        match self {
+            Self::Tcp(channel) => channel.poll_ready(cx).map_err(Into::into),
+            Self::Carried { .. } => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn call(&mut self, mut request: http::Request<GrpcBody>) -> Self::Future {
+        match self {
+            Self::Tcp(channel) => Box::pin(channel.call(request).map_err(Into::into)),
+            Self::Carried { transport, url } => {
+                let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+                let uri = format!("{url}{path}").parse();
+                let transport = Arc::clone(transport);
+                Box::pin(async move {
+                    *request.uri_mut() = uri?;
+                    Ok(transport.call(request.map(Body::new)).await?.map(GrpcBody::new))
+                })
+            }
+        }
     }
 }
 

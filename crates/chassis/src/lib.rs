@@ -15,6 +15,7 @@ pub mod grpc;
 mod http;
 mod kind;
 mod metrics;
+mod network;
 mod peer;
 mod problem;
 mod process;
@@ -32,6 +33,7 @@ pub use extract::{BODY_LIMIT, Json, OptionalJson, Path, Query, parse_json, read_
 pub use http::{RequestId, TraceParent};
 pub use kind::Kind;
 pub use metrics::Metrics;
+pub use network::{Network, Transport, Unreachable};
 pub use peer::{CallError, Peer, Refusal};
 pub use problem::{FieldError, Problem};
 pub use process::{Settings, main};

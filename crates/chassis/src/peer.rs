@@ -12,7 +12,7 @@ use prometheus::IntGauge;
 use reqwest::{RequestBuilder, Response};
 use serde::Deserialize;
 
-use crate::{Metrics, deadline, trace};
+use crate::{Metrics, Network, deadline, trace};
 
 /// Consecutive failures after which the circuit opens.
 const FAILURES: u32 = 5;
@@ -26,6 +26,7 @@ const LONGEST_OPEN: Duration = Duration::from_secs(5);
 pub struct Peer {
     name: &'static str,
     timeout: Duration,
+    network: Network,
     breaker: StateMachine<ConsecutiveFailures<Exponential>, BreakerObserver>,
 }
 
@@ -55,7 +56,12 @@ impl Peer {
         let open = metrics.gauge("neighbour_spared", "1 while the circuit to a peer service is open.", &["neighbour"]);
         let observer = BreakerObserver { name, open: open.with_label_values(&[name]) };
         let policy = failure_policy::consecutive_failures(FAILURES, backoff::exponential(SHORTEST_OPEN, LONGEST_OPEN));
-        Self { name, timeout, breaker: StateMachine::new(policy, observer) }
+        Self { name, timeout, network: Network::default(), breaker: StateMachine::new(policy, observer) }
+    }
+
+    /// The same peer, reached by this network.
+    pub fn over(self, network: &Network) -> Self {
+        Self { network: network.clone(), ..self }
     }
 
     /// How long a call may take now: the peer's time-out, or the time that remains for the current request if that is shorter.
@@ -76,7 +82,7 @@ impl Peer {
     pub async fn send(&self, request: RequestBuilder) -> Result<Response, CallError<reqwest::Error>> {
         let request = request.headers(self.headers());
         let call = async {
-            let response = request.send().await?;
+            let response = self.network.send(request).await?;
             if response.status().is_server_error() { response.error_for_status() } else { Ok(response) }
         };
         let is_failure =

@@ -54,6 +54,14 @@ pub struct Listeners {
     pub grpc: Option<TcpListener>,
 }
 
+impl App {
+    /// Its routes with the common middleware: HTTP, and gRPC if it has any. For a simulation, which serves them without sockets.
+    pub fn into_routers(self, ctx: &Context) -> (Router, Option<Router>) {
+        let grpc = self.grpc.map(|routes| grpc::stack(routes, ctx));
+        (http_stack::stack(self.http, ctx, self.ready), grpc)
+    }
+}
+
 /// Readiness of a service without dependencies.
 pub fn always_ready() -> Ready {
     Arc::new(|| Box::pin(async { Ok(Value::Null) }))
@@ -133,10 +141,11 @@ fn duplicate(listener: TcpListener) -> io::Result<(TcpListener, TcpListener)> {
 
 /// Serves until `ctx.shutdown` is cancelled, then drains for at most ten seconds.
 pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<()> {
-    let http = accept(listeners.http, http_stack::stack(app.http, ctx, app.ready), ctx.shutdown.clone());
+    let (http, grpc) = app.into_routers(ctx);
+    let http = accept(listeners.http, http, ctx.shutdown.clone());
     let grpc = async {
-        match (listeners.grpc, app.grpc) {
-            (Some(listener), Some(routes)) => accept(listener, grpc::stack(routes, ctx), ctx.shutdown.clone()).await,
+        match (listeners.grpc, grpc) {
+            (Some(listener), Some(router)) => accept(listener, router, ctx.shutdown.clone()).await,
             _ => Ok(()),
         }
     };

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chassis::{FieldError, Metrics, Refusal};
+use chassis::{Context, FieldError, Refusal};
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -38,8 +38,8 @@ struct Order {
 }
 
 impl Orders {
-    pub(crate) fn new(url: &str, metrics: &Metrics) -> anyhow::Result<Self> {
-        Ok(Self(RestPeer::new("order", url, CANCEL_TIMEOUT, metrics)?))
+    pub(crate) fn new(url: &str, ctx: &Context) -> anyhow::Result<Self> {
+        Ok(Self(RestPeer::new("order", url, CANCEL_TIMEOUT, ctx)?))
     }
 
     /// Cancels all open orders of a customer with the token of the admin who deletes it: the order service checks that token.
@@ -91,8 +91,8 @@ const PLACES_AT_ONCE: usize = 10;
 pub(crate) struct Places(RestPeer);
 
 impl Places {
-    pub(crate) fn new(url: &str, metrics: &Metrics) -> anyhow::Result<Self> {
-        Ok(Self(RestPeer::new("stock", url, TIMEOUT, metrics)?))
+    pub(crate) fn new(url: &str, ctx: &Context) -> anyhow::Result<Self> {
+        Ok(Self(RestPeer::new("stock", url, TIMEOUT, ctx)?))
     }
 
     /// Refuses stores that do not exist. They must be ids by their letters.

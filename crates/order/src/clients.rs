@@ -104,18 +104,15 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn new(config: &Config, ctx: &Context, key: &InternalKey) -> anyhow::Result<Self> {
         let rest = |name, url| -> anyhow::Result<RestPeer> {
-            Ok(RestPeer::new(name, url, CALL_TIMEOUT, &ctx.metrics)?.with_key(key.clone()))
+            Ok(RestPeer::new(name, url, CALL_TIMEOUT, ctx)?.with_key(key.clone()))
         };
         let catalogue = rest("product", &config.product_url)?;
         let customers = rest("customer", &config.customer_url)?;
         let stock_rest = rest("stock", &config.stock_url)?;
         let grpc = |name| Grpc { key: key.clone(), peer: Peer::new(name, CALL_TIMEOUT, &ctx.metrics), name };
-        let stock =
-            StockCalls { channels: ChannelPool::new(&config.stock_grpc_url, CALL_TIMEOUT)?, grpc: grpc("stock gRPC") };
-        let pay = PaymentCalls {
-            channels: ChannelPool::new(&config.payment_grpc_url, CALL_TIMEOUT)?,
-            grpc: grpc("payment gRPC"),
-        };
+        let channels = |url| ChannelPool::new(url, CALL_TIMEOUT, &ctx.network);
+        let stock = StockCalls { channels: channels(&config.stock_grpc_url)?, grpc: grpc("stock gRPC") };
+        let pay = PaymentCalls { channels: channels(&config.payment_grpc_url)?, grpc: grpc("payment gRPC") };
         let tasks = &ctx.tasks;
         Ok(Self {
             products: Batcher::start_with(tasks, MAX_BATCH, is_answer, move |requests| {

@@ -94,7 +94,7 @@ impl Service for Payment {
                 &config.order_url,
                 InternalKey::parse(&config.common.auth.internal_key)?,
                 NAME,
-                &ctx.metrics,
+                &ctx,
             )?,
             db: db.clone(),
             cursors: config.common.cursor_key("payments"),

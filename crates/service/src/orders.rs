@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auth::InternalKey;
-use chassis::Metrics;
+use chassis::Context;
 use serde::Deserialize;
 
 use crate::{PeerError, RestPeer};
@@ -22,8 +22,8 @@ struct OrderBody {
 
 impl OrderClient {
     /// A client of the order service at this URL, which calls with tokens of the service `caller`.
-    pub fn new(url: &str, key: InternalKey, caller: &'static str, metrics: &Metrics) -> anyhow::Result<Self> {
-        Ok(Self(RestPeer::new("order", url, TIMEOUT, metrics)?.with_key(key.for_service(caller))))
+    pub fn new(url: &str, key: InternalKey, caller: &'static str, ctx: &Context) -> anyhow::Result<Self> {
+        Ok(Self(RestPeer::new("order", url, TIMEOUT, ctx)?.with_key(key.for_service(caller))))
     }
 
     /// The status of an order (`pending`, `cancelled`, …); `None` if it does not exist. The id must be valid in a path.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use auth::InternalKey;
-use chassis::{CallError, Metrics, Peer, Refusal};
+use chassis::{CallError, Context, Peer, Refusal};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -61,9 +61,9 @@ impl PeerError {
 
 impl RestPeer {
     /// The service `name` at `url`, with `timeout` for each call. Calls carry no token of their own.
-    pub fn new(name: &'static str, url: &str, timeout: Duration, metrics: &Metrics) -> anyhow::Result<Self> {
+    pub fn new(name: &'static str, url: &str, timeout: Duration, ctx: &Context) -> anyhow::Result<Self> {
         let http = Client::builder().timeout(timeout).connect_timeout(timeout).no_proxy().build()?;
-        let peer = Peer::new(name, timeout, metrics);
+        let peer = Peer::new(name, timeout, &ctx.metrics).over(&ctx.network);
         Ok(Self { name, http, url: url.trim_end_matches('/').to_owned(), key: None, peer })
     }
 
@@ -139,6 +139,7 @@ fn is_older_not_found(refusal: &Refusal, not_found: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use axum::{Router, http::header::CONTENT_TYPE};
+    use chassis::CrashPoints;
     use serde_json::{Value, json};
 
     use super::*;
@@ -149,7 +150,8 @@ mod tests {
         let status = StatusCode::from_u16(status)?;
         let app = Router::new().fallback(move || async move { (status, [(CONTENT_TYPE, kind)], body.to_string()) });
         tokio::spawn(async move { axum::serve(listener, app).await });
-        RestPeer::new("order", &url, Duration::from_secs(1), &Metrics::new())
+        let ctx = Context::new("stock", "test", Default::default(), CrashPoints::none());
+        RestPeer::new("order", &url, Duration::from_secs(1), &ctx)
     }
 
     #[tokio::test]

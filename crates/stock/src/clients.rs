@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::ensure;
-use chassis::Metrics;
+use chassis::Context;
 use commerce::ProductId;
 use serde::Deserialize;
 use serde_json::json;
@@ -37,8 +37,8 @@ struct ProductBody {}
 
 impl Catalogue {
     /// A client for this URL.
-    pub(crate) fn new(url: &str, metrics: &Metrics) -> anyhow::Result<Self> {
-        Ok(Self(RestPeer::new("product", url, TIMEOUT, metrics)?))
+    pub(crate) fn new(url: &str, ctx: &Context) -> anyhow::Result<Self> {
+        Ok(Self(RestPeer::new("product", url, TIMEOUT, ctx)?))
     }
 
     /// The products of these (at most 1,000) that the catalogue does not contain.

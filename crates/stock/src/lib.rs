@@ -64,9 +64,9 @@ impl Service for Stock {
     async fn build(config: Config, deps: Deps) -> anyhow::Result<App> {
         let Deps { ctx, bus } = deps;
         let verifier = Verifier::new(&config.common.auth)?;
-        let catalogue = Catalogue::new(&config.product_url, &ctx.metrics)?;
+        let catalogue = Catalogue::new(&config.product_url, &ctx)?;
         let key = InternalKey::parse(&config.common.auth.internal_key)?;
-        let orders = OrderClient::new(&config.order_url, key, NAME, &ctx.metrics)?;
+        let orders = OrderClient::new(&config.order_url, key, NAME, &ctx)?;
         let db = store::open(&config, Some(&ctx)).await?;
         bus.check_store(&db, NAME).await?;
         seed::create_logistics_place(&db, &config).await?;
