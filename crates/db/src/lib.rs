@@ -10,6 +10,8 @@ mod error;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod filter;
+#[cfg(feature = "simulation")]
+mod in_step;
 mod migrate;
 mod pool;
 mod postgres;

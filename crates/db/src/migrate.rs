@@ -52,6 +52,14 @@ pub(crate) async fn sqlite(pool: &SqlitePool, steps: &[Migration]) -> Result<()>
     migrator.run(pool).await.map_err(Error::from)
 }
 
+/// In step with a simulation, where a migration has the file to itself.
+#[cfg(feature = "simulation")]
+pub(crate) async fn in_step(writer: &crate::in_step::Turns, steps: &[Migration]) -> Result<()> {
+    let mut lease = writer.acquire().await?;
+    let migrated = crate::in_step::finish(migrator(steps, Engine::Sqlite).run(lease.connection()));
+    migrated.map_err(Error::from)
+}
+
 /// Under sqlx's advisory lock, so that replicas that start at the same time migrate one after the other.
 pub(crate) async fn postgres(pool: &PgPool, steps: &[Migration]) -> Result<()> {
     let migrator = migrator(steps, Engine::Postgres);

@@ -11,6 +11,8 @@ use std::{
 use prometheus::{IntCounter, Registry};
 use sqlx::{PgConnection, PgPool, Postgres, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection};
 
+#[cfg(feature = "simulation")]
+use crate::in_step;
 use crate::{Error, Listener, Migration, Result, engine::Engine, migrate, postgres, sqlite};
 
 /// Options of opening a database.
@@ -66,6 +68,8 @@ enum Pools {
     },
     // With the client-side time-out of a statement.
     Postgres(PgPool, Duration),
+    #[cfg(feature = "simulation")]
+    InStep(Arc<in_step::Connections>),
 }
 
 /// Counters of statements and commits, for `/metrics`.
@@ -97,7 +101,9 @@ impl Db {
     /// Opens the database at a URL: `sqlite:PATH`, which is created if it does not exist, or
     /// `postgres://USER:PASSWORD@HOST/NAME`, which need not be reachable yet. Registers its counters in `registry`.
     pub async fn open(url: &str, options: &Options, registry: Option<&Registry>) -> Result<Self> {
-        let pools = if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
+        let pools = if let Some(pools) = Pools::in_step(url, options)? {
+            pools
+        } else if let Some(path) = url.strip_prefix("sqlite:").filter(|path| !path.is_empty()) {
             let (writer, readers) = sqlite::open(path, options).await?;
             Pools::Sqlite { writer, readers, disk_failed: Arc::default() }
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
@@ -121,6 +127,8 @@ impl Db {
         match &self.pools {
             Pools::Sqlite { writer, .. } => migrate::sqlite(writer, steps).await,
             Pools::Postgres(pool, _) => migrate::postgres(pool, steps).await,
+            #[cfg(feature = "simulation")]
+            Pools::InStep(all) => migrate::in_step(&all.writer, steps).await,
         }
     }
 
@@ -135,6 +143,8 @@ impl Db {
         let inner = match &self.pools {
             Pools::Sqlite { writer, .. } => Inner::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?),
             Pools::Postgres(pool, limit) => Inner::Postgres(postgres::begin(pool, *limit, None).await?),
+            #[cfg(feature = "simulation")]
+            Pools::InStep(all) => Inner::InStep(all.writer.begin("BEGIN IMMEDIATE").await?),
         };
         Ok(self.tx(inner))
     }
@@ -144,6 +154,8 @@ impl Db {
         let inner = match &self.pools {
             Pools::Sqlite { readers, .. } => Inner::SqliteRead(readers.acquire().await?),
             Pools::Postgres(pool, _) => Inner::PostgresRead(pool.acquire().await?),
+            #[cfg(feature = "simulation")]
+            Pools::InStep(all) => Inner::InStepRead(all.readers.acquire().await?),
         };
         Ok(self.tx(inner))
     }
@@ -156,6 +168,8 @@ impl Db {
                 let statement = Some("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
                 Inner::PostgresSnapshot(postgres::begin(pool, *limit, statement).await?)
             }
+            #[cfg(feature = "simulation")]
+            Pools::InStep(all) => Inner::InStep(all.readers.begin("BEGIN").await?),
         };
         Ok(self.tx(inner))
     }
@@ -165,13 +179,15 @@ impl Db {
     pub async fn ping(&self) -> Result<()> {
         let mut tx = self.write().await?;
         match &self.pools {
-            Pools::Sqlite { disk_failed, .. } if disk_failed.load(Ordering::Relaxed) => {
+            _ if self.disk_failed().is_some_and(|failed| failed.load(Ordering::Relaxed)) => {
                 // Nothing uses this number, and setting it writes a page.
                 crate::query("pragma user_version = 0").execute(&mut tx).await?;
                 tx.wrote = true;
                 tx.commit().await
             }
             Pools::Sqlite { .. } => Ok(()),
+            #[cfg(feature = "simulation")]
+            Pools::InStep(_) => Ok(()),
             Pools::Postgres(..) => {
                 // Refused by a server that only reads, as a standby after a failover.
                 let writable = "select current_setting('transaction_read_only') as read_only";
@@ -204,6 +220,8 @@ impl Db {
     pub async fn listen(&self, channel: &str) -> Result<Option<Listener>> {
         match &self.pools {
             Pools::Sqlite { .. } => Ok(None),
+            #[cfg(feature = "simulation")]
+            Pools::InStep(_) => Ok(None),
             Pools::Postgres(pool, _) => Listener::open(pool, channel).await.map(Some),
         }
     }
@@ -235,23 +253,52 @@ impl Db {
                 writer.close().await;
             }
             Pools::Postgres(pool, _) => pool.close().await,
+            #[cfg(feature = "simulation")]
+            Pools::InStep(all) => {
+                all.readers.close();
+                all.writer.close();
+            }
         }
     }
 
     fn tx(&self, inner: Inner) -> Tx {
-        let (limit, disk_failed) = match &self.pools {
-            Pools::Sqlite { disk_failed, .. } => (Duration::MAX, Some(Arc::clone(disk_failed))),
-            Pools::Postgres(_, limit) => (*limit, None),
-        };
+        let limit = if let Pools::Postgres(_, limit) = &self.pools { *limit } else { Duration::MAX };
         Tx {
             inner,
             limit,
             counters: self.counters.clone(),
-            disk_failed,
+            disk_failed: self.disk_failed().cloned(),
             wrote: false,
             #[cfg(feature = "faults")]
             faults: self.faults.clone(),
         }
+    }
+
+    /// Whether the last write failed because of the disk, on SQLite.
+    fn disk_failed(&self) -> Option<&Arc<AtomicBool>> {
+        match &self.pools {
+            Pools::Sqlite { disk_failed, .. } => Some(disk_failed),
+            Pools::Postgres(..) => None,
+            #[cfg(feature = "simulation")]
+            Pools::InStep(all) => Some(&all.disk_failed),
+        }
+    }
+}
+
+impl Pools {
+    /// `sqlite:PATH?in_step`: the file in step with a simulation.
+    #[cfg(feature = "simulation")]
+    fn in_step(url: &str, options: &Options) -> Result<Option<Self>> {
+        let Some(path) = url.strip_prefix("sqlite:").and_then(|url| url.strip_suffix("?in_step")) else {
+            return Ok(None);
+        };
+        Ok(Some(Self::InStep(Arc::new(in_step::Connections::new(path, options)?))))
+    }
+
+    /// Only a build for the simulation has it.
+    #[cfg(not(feature = "simulation"))]
+    fn in_step(_: &str, _: &Options) -> Result<Option<Self>> {
+        Ok(None)
     }
 }
 
@@ -298,12 +345,18 @@ enum Inner {
     Postgres(Transaction<'static, Postgres>),
     PostgresSnapshot(Transaction<'static, Postgres>),
     PostgresRead(PoolConnection<Postgres>),
+    #[cfg(feature = "simulation")]
+    InStep(in_step::Lease),
+    #[cfg(feature = "simulation")]
+    InStepRead(in_step::Lease),
 }
 
 /// The connection of either engine.
 pub(crate) enum Connection<'a> {
     Sqlite(&'a mut SqliteConnection),
     Postgres(&'a mut PgConnection),
+    #[cfg(feature = "simulation")]
+    InStep(&'a mut SqliteConnection),
 }
 
 impl Tx {
@@ -320,6 +373,15 @@ impl Tx {
                     disk_failed.store(false, Ordering::Relaxed);
                 }
             }
+            #[cfg(feature = "simulation")]
+            Inner::InStep(lease) => {
+                lease.commit().map_err(|source| noting(self.disk_failed.as_deref(), source))?;
+                if let (Some(disk_failed), true) = (&self.disk_failed, self.wrote) {
+                    disk_failed.store(false, Ordering::Relaxed);
+                }
+            }
+            #[cfg(feature = "simulation")]
+            Inner::InStepRead(_) => return Ok(()),
             Inner::Postgres(tx) => postgres::within(self.limit, tx.commit()).await?,
             Inner::SqliteRead(_) | Inner::PostgresRead(_) | Inner::PostgresSnapshot(_) => return Ok(()),
         }
@@ -365,6 +427,8 @@ impl Tx {
     pub(crate) fn engine(&self) -> Engine {
         match self.inner {
             Inner::Sqlite(_) | Inner::SqliteRead(_) => Engine::Sqlite,
+            #[cfg(feature = "simulation")]
+            Inner::InStep(_) | Inner::InStepRead(_) => Engine::Sqlite,
             Inner::Postgres(_) | Inner::PostgresSnapshot(_) | Inner::PostgresRead(_) => Engine::Postgres,
         }
     }
@@ -375,6 +439,8 @@ impl Tx {
             Inner::SqliteRead(connection) => Connection::Sqlite(connection),
             Inner::Postgres(tx) | Inner::PostgresSnapshot(tx) => Connection::Postgres(tx),
             Inner::PostgresRead(connection) => Connection::Postgres(connection),
+            #[cfg(feature = "simulation")]
+            Inner::InStep(lease) | Inner::InStepRead(lease) => Connection::InStep(lease.connection()),
         }
     }
 }

@@ -42,6 +42,12 @@ macro_rules! on_engine {
                 let done = values.into_iter().fold(sqlx::query(text), bind_sqlite).$method(connection).await;
                 $wrap(done.map_err(|source| $tx.failed(source))?, Inner::Sqlite)
             }
+            #[cfg(feature = "simulation")]
+            Connection::InStep(connection) => {
+                let query = values.into_iter().fold(sqlx::query(text), bind_sqlite);
+                let done = crate::in_step::run(connection, async |connection| query.$method(connection).await);
+                $wrap(done.map_err(|source| $tx.failed(source))?, Inner::Sqlite)
+            }
             Connection::Postgres(connection) => {
                 let work = values.into_iter().fold(sqlx::query(text), bind_postgres).$method(connection);
                 let done = within(limit, work).await?;
@@ -148,6 +154,12 @@ impl Query {
         let affected = match tx.connection() {
             Connection::Sqlite(connection) => {
                 let done = values.into_iter().fold(sqlx::query(text), bind_sqlite).execute(connection).await;
+                done.map_err(|source| tx.failed(source))?.rows_affected()
+            }
+            #[cfg(feature = "simulation")]
+            Connection::InStep(connection) => {
+                let query = values.into_iter().fold(sqlx::query(text), bind_sqlite);
+                let done = crate::in_step::run(connection, async |connection| query.execute(connection).await);
                 done.map_err(|source| tx.failed(source))?.rows_affected()
             }
             Connection::Postgres(connection) => {

@@ -12,8 +12,8 @@ use crate::{
     migrate::{PAUSE, RETRIES},
 };
 
-/// Opens the pools of the single writer and of the readers.
-pub(crate) async fn open(path: &str, options: &Options) -> Result<(SqlitePool, SqlitePool)> {
+/// How connections to the file at `path` are made.
+pub(crate) fn connect_options(path: &str, options: &Options) -> Result<SqliteConnectOptions> {
     let file = path.split('?').next().unwrap_or(path);
     if let (false, Some(folder)) = (options.read_only, Path::new(file).parent()) {
         // If it cannot be created, opening the file reports the reason.
@@ -29,7 +29,12 @@ pub(crate) async fn open(path: &str, options: &Options) -> Result<(SqlitePool, S
         .pragma("wal_autocheckpoint", "4000")
         .disable_statement_logging()
         .statement_cache_capacity(64);
-    let connect = if options.read_only { connect } else { connect.journal_mode(SqliteJournalMode::Wal) };
+    Ok(if options.read_only { connect } else { connect.journal_mode(SqliteJournalMode::Wal) })
+}
+
+/// Opens the pools of the single writer and of the readers.
+pub(crate) async fn open(path: &str, options: &Options) -> Result<(SqlitePool, SqlitePool)> {
+    let connect = connect_options(path, options)?;
     let pool = |connections: u32| {
         SqlitePoolOptions::new()
             .max_connections(connections)
