@@ -1,12 +1,9 @@
 //! Souk: the fleet in one process, and its command line.
 
-mod audit;
 mod bench;
-mod data;
 mod dlq;
 mod fleet;
 mod import;
-mod out;
 mod ports;
 mod remote;
 mod reports;
@@ -17,8 +14,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use crate::out::say;
+use souk::{audit, data, out, out::say};
 
 // Seven services allocate from many threads at once, where glibc's allocator is slow.
 #[global_allocator]

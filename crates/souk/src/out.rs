@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 
 /// Prints a command's answer. A reader that has seen enough (`souk audit | head`) is no failure.
-pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+pub fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
@@ -12,9 +12,10 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
 }
 
 /// Prints a line of an answer, as `println!` does but without its panic when the reader has gone.
+#[macro_export]
 macro_rules! say {
     ($($text:tt)*) => {
         $crate::out::print(&format!("{}\n", format_args!($($text)*)))?
     };
 }
-pub(crate) use say;
+pub use say;

@@ -12,7 +12,11 @@ mod facts;
 mod tests;
 mod watch;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use serde::Serialize;
@@ -47,14 +51,17 @@ pub struct Command {
 
 /// One promise and whether it holds.
 #[derive(Debug, Serialize)]
-pub(crate) struct Check {
-    name: &'static str,
-    ok: bool,
+pub struct Check {
+    /// The promise.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub ok: bool,
     /// Number of things checked.
-    count: usize,
+    pub count: usize,
     /// How many of them are under way, so that they cannot be checked yet.
-    pending: usize,
-    violations: Vec<String>,
+    pub pending: usize,
+    /// What breaks it.
+    pub violations: Vec<String>,
     /// Why it was not made, if it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out: Option<&'static str>,
@@ -84,6 +91,11 @@ impl Check {
     }
 }
 
+/// Audits the stores of a data folder on which nothing runs.
+pub async fn audit(data: &Path) -> anyhow::Result<Vec<Check>> {
+    checks(&facts::StoreUrls::read(data, &[])?, false).await
+}
+
 /// Audits; false when a promise is broken.
 pub async fn run(command: Command) -> anyhow::Result<bool> {
     let urls = facts::StoreUrls::read(&command.data, &command.stores)?;
@@ -97,18 +109,16 @@ pub async fn run(command: Command) -> anyhow::Result<bool> {
     }
     // Stores that the command line or the environment names may be in use by a running fleet.
     let elsewhere = !command.stores.is_empty() || chassis::config::var("SOUK_ORDER_DATABASE_URL").is_some();
-    let checks = audit(&urls, elsewhere || crate::data::is_running(&command.data)).await?;
+    let checks = checks(&urls, elsewhere || crate::data::is_running(&command.data)).await?;
     let ok = checks.iter().all(|check| check.ok);
     print(&checks, ok, command.json)?;
     Ok(ok)
 }
 
 /// All checks of these stores; `running` says whether a fleet may be changing them.
-async fn audit(urls: &facts::StoreUrls, running: bool) -> anyhow::Result<Vec<Check>> {
+async fn checks(urls: &facts::StoreUrls, running: bool) -> anyhow::Result<Vec<Check>> {
     let facts = facts::Facts::read(urls, running).await?;
-    let mut checks = checks::all(&facts);
-    checks.extend(events::all(&facts));
-    Ok(checks)
+    Ok(checks::all(&facts).into_iter().chain(events::all(&facts)).collect())
 }
 
 /// Most violations of one check that are printed for people; JSON has all.

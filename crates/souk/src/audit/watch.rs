@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Check, audit,
+    Check, checks,
     facts::{LEASE, StoreUrls},
 };
 use crate::out::say;
@@ -123,7 +123,7 @@ impl Watch {
     async fn confirmed(&self, metrics: &Metrics) -> anyhow::Result<Vec<Check>> {
         let once = async || {
             let _timer = metrics.seconds.start_timer();
-            audit(&self.urls, true).await
+            checks(&self.urls, true).await
         };
         let first = once().await?;
         if first.iter().all(|check| check.ok) {
