@@ -21,7 +21,7 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock ! -path '*/src/lib.rs' 
         mkdir -p "$(dirname "$manifest")/tests/$test" && : >"$(dirname "$manifest")/tests/$test/main.rs"; \
       done; \
     done \
- && mkdir -p tests/src tests/rules/src && : >tests/src/lib.rs && : >tests/rules/src/lib.rs
+ && mkdir -p tests/src tests/rules/src tests/simulator/src && : >tests/src/lib.rs && : >tests/rules/src/lib.rs && : >tests/simulator/src/main.rs
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
@@ -32,13 +32,13 @@ RUN command -v cargo-cyclonedx || env -u RUSTFLAGS cargo install cargo-cyclonedx
 COPY --from=manifests /src .
 ARG FEATURES=
 RUN host=$(rustc -vV | sed -n 's/^host: //p') \
- && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude rules --exclude testkit --bins --features "$FEATURES"
+ && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude rules --exclude simulator --exclude testkit --bins --features "$FEATURES"
 COPY . .
 ARG SOUK_COMMIT=unknown
 # Cargo goes by times, and these files are older than what was compiled in their place above.
 RUN host=$(rustc -vV | sed -n 's/^host: //p') \
  && find crates -name '*.rs' -exec touch {} + \
- && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude rules --exclude testkit --bins --features "$FEATURES" \
+ && cargo build --locked --profile image --target "$host" --workspace --exclude fleet-tests --exclude rules --exclude simulator --exclude testkit --bins --features "$FEATURES" \
  && mkdir /programs && find "target/$host/image" -maxdepth 1 -type f -executable -exec cp {} /programs/ ';'
 # No time and no random number in it, so that the same commit gives the same file.
 RUN SOURCE_DATE_EPOCH=0 cargo cyclonedx --quiet --format json --spec-version 1.5 --target all --override-filename sbom ${FEATURES:+--features "$FEATURES"}
