@@ -82,7 +82,7 @@ pub fn run(seed: u64, orders: u64, folder: &Path, trace: &Trace) -> anyhow::Resu
     let network = Network::new(seed, trace.clone());
     trace.expect(&FAULTS);
     let pieces = 30 + (orders / 25).cast_signed();
-    let setup = Setup { folder: folder.to_owned(), key: InternalKey::generate()?, pieces };
+    let setup = Setup { folder: folder.to_owned(), key: InternalKey::generate()?, pieces, seed };
     let clients = Run::idle(0)?;
     clients.finish(setup.seed())?;
     let mut simulation = Simulation {
