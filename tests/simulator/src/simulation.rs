@@ -29,7 +29,9 @@ const TURN: u64 = 5_000;
 /// Orders for each simulated second.
 const ORDERS_PER_SECOND: u64 = 60;
 /// How long all may take to settle after the last fault.
-const LONGEST_SETTLING: Duration = Duration::from_secs(1_800);
+const LONGEST_SETTLING: Duration = Duration::from_secs(900);
+/// Starts of a host that fail one after the other before it counts as broken: more than disks that fail for a while explain.
+const FAILED_STARTS: u32 = 30;
 
 /// Orders from which on a run must have seen all kinds of faults.
 const ENOUGH_FOR_ALL: u64 = 3_000;
@@ -69,6 +71,8 @@ struct Simulation {
     random: Random,
     setup: Setup,
     hosts: Vec<Option<Run>>,
+    /// How many starts of each host have failed since one succeeded.
+    failed_starts: [u32; HOSTS.len()],
     clients: Run,
     now: u64,
     started_at: Instant,
@@ -92,6 +96,7 @@ pub fn run(seed: u64, orders: u64, folder: &Path, trace: &Trace) -> anyhow::Resu
         network,
         setup,
         hosts: HOSTS.iter().map(|_| None).collect(),
+        failed_starts: [0; HOSTS.len()],
         clients,
         now: 0,
         started_at: Instant::now(),
@@ -242,10 +247,13 @@ impl Simulation {
             let Some(run) = &self.hosts[host] else { continue };
             run.step(until, &self.disk);
             if self.disk.is_dead(run.number) {
+                self.failed_starts[host] = 0;
                 self.kill(host)?;
             } else if let Some(why) = run.failure() {
                 self.trace.event(self.now, format_args!("{name} does not start: {why}"));
                 self.trace.add("start failed", 1);
+                self.failed_starts[host] += 1;
+                anyhow::ensure!(self.failed_starts[host] < FAILED_STARTS, "{name} does not start any more: {why}");
                 self.kill(host)?;
             }
         }
@@ -285,6 +293,7 @@ impl Simulation {
             let Some(number) = self.hosts[host].as_ref().map(|run| run.number) else { continue };
             if self.random.chance(0.000_2) {
                 self.trace.add("crash: at a turn", 1);
+                self.failed_starts[host] = 0;
                 self.kill(host)?;
             } else if self.random.chance(0.000_1) {
                 self.trace.event(self.now, format_args!("the disk of {name} is full"));
