@@ -24,6 +24,12 @@ pub(crate) async fn live(fleet: &Fleet) -> Result<()> {
     carts(&customer, &customer_id).await?;
     transfers(&admin).await?;
     leads(&admin).await?;
+    // An order that another program reports: no event of a service.
+    let report = json!({"order_id": "1001", "customer_id": "42", "items": [], "total_price": 9.0, "status": "pending",
+        "created_at": "2026-01-02T03:04:05Z"});
+    let notification = fleet.ready["services"]["notification"].as_str().context("its URL")?;
+    let reported = admin.at(notification).post("/orders", &report).await?;
+    anyhow::ensure!(reported.status == 200, "{}", reported.text());
     legacy_payment(fleet.grpc("payment")).await
 }
 
@@ -112,5 +118,12 @@ async fn leads(admin: &Client) -> Result<()> {
         let activities = admin.all("/api/activities").await?;
         Ok((activities.len() >= 2).then_some(()))
     })
-    .await
+    .await?;
+    // Changed without an event.
+    let activity = admin.all("/api/activities").await?.remove(0);
+    let path = format!("/api/activities/{}", activity["id"].as_str().context("an id")?);
+    let other = admin.post("/api/prospects", &lead).await?.expect(201)?;
+    let changed = json!({"name": "Call her", "date": "2026-02-03", "prospect_id": other["id"]});
+    admin.send(admin.request(Method::PATCH, &path).json(&changed)).await?.expect(200)?;
+    Ok(())
 }

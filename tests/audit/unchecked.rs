@@ -17,7 +17,7 @@ const FOR_PEOPLE: &str = "a text for people";
 const HANDED: &str = "when it was written, for pruning";
 const NOT_USED: &str = "not used: every store has the same tables for its events";
 const ENGINE: &str = "of the migrations";
-const PERSONAL: &str = "compared with the last event where that has it, as the columns with a fault are";
+const PERSONAL: &str = "compared with the last event where that has it, as the columns with a fault are; a value where there was none is not found";
 
 const REASONS: &[(&str, &str)] = &[
     ("*._sqlx_migrations.*", ENGINE),
@@ -88,7 +88,7 @@ const REASONS: &[(&str, &str)] = &[
     ("customer.prospects.*", PERSONAL),
     (
         "customer.activities.*",
-        "the title and date of an activity change without an event; the rest is compared with its event",
+        "the title, date and prospect of an activity change without an event; the rest is compared with its event",
     ),
     ("notification.notifications.number", "the order of the live stream"),
     ("notification.notifications.at", FOR_PEOPLE),

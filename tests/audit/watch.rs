@@ -11,6 +11,13 @@ use crate::stores::{self, Change};
 /// How often the fleet is audited under load.
 const AUDITS: f64 = 6.0;
 
+/// Another name of a line of one order, and its own again.
+const STOLEN: &str = "update order_lines set name = 'stolen' where name = 'wrapping'
+     and order_id in (select min(order_id) from order_lines where name = 'wrapping')";
+const GIVEN_BACK: &str = "update order_lines set name = 'wrapping' where name = 'stolen'";
+/// One piece more of what is sold all the time, so that no two audits see the same numbers.
+const ADDED: &str = "update levels set on_hand = on_hand + 1 where product_id = 'PLENTY'";
+
 /// The value of a metric, summed over its labels.
 fn sum(text: &str, name: &str) -> f64 {
     let lines = text.lines().filter(|line| line.starts_with(name));
@@ -41,32 +48,32 @@ async fn a_watched_fleet_is_clean_under_load_until_something_is_broken() -> Resu
         Ok((runs >= AUDITS).then_some(()))
     })
     .await?;
-    let done = load.stop().await?;
     let text = scrape(&watch).await?;
-    ensure!(done.responses.len() > 50, "only {} orders", done.responses.len());
     ensure!(sum(&text, "audit_violations") == 0.0, "{text}");
-    ensure!(sum(&text, "audit_checked") > 100.0, "{text}");
     ensure!(lines.next_line().await?.is_some_and(|line| line.ends_with(" clean")));
 
-    alter(folder.path(), "stolen").await?;
-    eventually("the alarm", || async { Ok((sum(&scrape(&watch).await?, "audit_violations") > 0.0).then_some(())) })
-        .await?;
+    change(folder.path(), "order", STOLEN).await?;
+    eventually("the alarm", || async { Ok((violations(&watch).await? > 0.0).then_some(())) }).await?;
     ensure!(lines.next_line().await?.is_some_and(|line| line.contains("NOT CLEAN")));
     ensure!(lines.next_line().await?.is_some_and(|line| line.contains("stolen")));
-    alter(folder.path(), "wrapping").await?;
-    eventually("its end", || async { Ok((sum(&scrape(&watch).await?, "audit_violations") == 0.0).then_some(())) })
-        .await?;
+    change(folder.path(), "order", GIVEN_BACK).await?;
+    eventually("its end", || async { Ok((violations(&watch).await? == 0.0).then_some(())) }).await?;
+    ensure!(lines.next_line().await?.is_some_and(|line| line.ends_with(" clean")));
+    change(folder.path(), "stock", ADDED).await?;
+    eventually("another alarm", || async { Ok((violations(&watch).await? > 0.0).then_some(())) }).await?;
+    ensure!(lines.next_line().await?.is_some_and(|line| line.contains("NOT CLEAN")));
+    ensure!(lines.next_line().await?.is_some_and(|line| line.contains("PLENTY at logistics")));
+    let done = load.stop().await?;
+    ensure!(done.responses.len() > 50, "only {} orders", done.responses.len());
+    ensure!(sum(&scrape(&watch).await?, "audit_checked") > 100.0);
     process.kill().await?;
     fleet.terminate().await
 }
 
-/// Gives a line of one order another name.
-async fn alter(data: &Path, name: &'static str) -> Result<()> {
-    let text = match name {
-        "stolen" => {
-            "update order_lines set name = 'stolen' where name = 'wrapping' and order_id in (select min(order_id) from order_lines where name = 'wrapping')"
-        }
-        _ => "update order_lines set name = 'wrapping' where name = 'stolen'",
-    };
-    stores::change(data, "order", Change::Sql(text)).await
+async fn violations(watch: &Client) -> Result<f64> {
+    Ok(sum(&scrape(watch).await?, "audit_violations"))
+}
+
+async fn change(data: &Path, service: &str, text: &'static str) -> Result<()> {
+    stores::change(data, service, Change::Sql(text)).await
 }

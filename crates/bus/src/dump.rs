@@ -13,6 +13,8 @@ pub struct Dump {
     pub messages: Vec<Message>,
     /// The position of each message in the embedded log; empty with other brokers.
     pub positions: Vec<i64>,
+    /// The position of the last message that the embedded log ever had; 0 with other brokers.
+    pub end: i64,
     /// The dead letters among them that were not replayed.
     pub dead_letters: Vec<DeadLetter>,
     /// Topics whose old messages were deleted, each with the time since which it is complete.
@@ -32,11 +34,12 @@ impl Bus {
     pub async fn read_all(url: &str) -> Result<Dump, Error> {
         match Address::parse(url)? {
             Address::Embedded(path) => {
-                let (logged, pruned_before) = Embedded::dump(&path).await?;
+                let (logged, pruned_before, end) = Embedded::dump(&path).await?;
                 let topics = Topology::SOUK.topics.iter().map(|topic| (*topic).to_owned());
                 let whole_since = pruned_before.map(|before| topics.map(|topic| (topic, before)).collect());
                 let positions = logged.iter().map(|logged| (logged.position.to_string(), logged.message.clone()));
                 Ok(Dump {
+                    end,
                     dead_letters: dead_letters::unreplayed(positions),
                     positions: logged.iter().map(|logged| logged.position).collect(),
                     messages: logged.into_iter().map(|logged| logged.message).collect(),

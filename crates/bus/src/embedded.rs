@@ -134,17 +134,20 @@ impl Embedded {
             .get("n")
     }
 
-    /// As [`Self::all`], with the time before which messages may have been pruned, if any were.
-    pub(crate) async fn dump(path: &str) -> Result<(Vec<Logged>, Option<Timestamp>), Error> {
+    /// As [`Self::all`], with the time before which messages may have been pruned, if any were, and the last position that was given.
+    pub(crate) async fn dump(path: &str) -> Result<(Vec<Logged>, Option<Timestamp>, i64), Error> {
         let options = Options { read_only: true, ..Options::default() };
         let db = Db::open(&format!("sqlite:{path}"), &options, None).await?;
         let mut tx = db.snapshot().await?;
         let rows = query("select position, topic, key, payload from log order by position").fetch_all(&mut tx).await?;
         let messages = rows.iter().map(logged).collect::<Result<_, _>>()?;
         let pruned_before = upkeep::pruned_before(&mut tx, LOG).await?;
+        // SQLite keeps it of an autoincrement column, also when all rows are deleted.
+        let end = query("select coalesce((select seq from sqlite_sequence where name = 'log'), 0) as last");
+        let end = end.fetch_one(&mut tx).await?.get("last")?;
         drop(tx);
         db.close().await;
-        Ok((messages, pruned_before))
+        Ok((messages, pruned_before, end))
     }
 
     /// The stored offsets of a file, by group and topic.

@@ -35,8 +35,10 @@ impl<'a> LastEvents<'a> {
         Self { last, found: Comparison::default() }
     }
 
-    /// Compares a resource, as its events show it, with its last event. Members that change without an event are left out by
-    /// `apart`. Nothing is compared if the event with this number is not kept, or if it is not the last.
+    /// Compares a resource, as its events show it, with its last event. Left out are members in `apart`: those that change without an
+    /// event, and those that tell of the change and are none of the resource. Nothing is compared if the event with this number
+    /// is not kept, or if it is not the last. A member that the event does not have is not compared: an earlier version may not have had
+    /// it.
     pub fn compare(&mut self, topic: &str, subject: &str, sequence: i64, stored: &impl Serialize, apart: &[&str]) {
         let Some(event) = self.last.get(&(topic, subject)).filter(|event| event.sequence == sequence) else { return };
         self.found.compared += 1;
@@ -46,10 +48,8 @@ impl<'a> LastEvents<'a> {
         };
         let Ok(Value::Object(stored)) = serde_json::to_value(stored) else { return };
         for (name, value) in said.iter().filter(|(name, _)| !apart.contains(&name.as_str())) {
-            // What an event tells of the change itself is no member of the resource.
-            let kept = stored.get(name);
-            if kept.is_some_and(|kept| kept != value) {
-                let kept = kept.unwrap_or(&Value::Null);
+            let kept = stored.get(name).unwrap_or(&Value::Null);
+            if kept != value {
                 self.differs(format!("{topic} {subject}: {name} is {kept}, its last event ({sequence}) says {value}"));
             }
         }
@@ -101,17 +101,19 @@ mod tests {
     fn differences(said: &Value, stored: &Value, sequence: i64) -> Comparison {
         let outbox = outbox(said);
         let mut events = LastEvents::of(&outbox);
-        events.compare("orders", "o1", sequence, stored, &["version"]);
+        events.compare("orders", "o1", sequence, stored, &["version", "actor"]);
         events.finish()
     }
 
     #[test]
     fn a_member_that_changed_without_an_event_is_found_unless_it_may() {
         let said = json!({"total": 5.5, "version": 1, "actor": "ada"});
-        let same = differences(&said, &json!({"total": 5.5, "version": 3}), 2);
+        let same = differences(&said, &json!({"total": 5.5, "version": 3, "notes": "as new versions have"}), 2);
         assert_eq!((same.compared, same.differences), (1, Vec::new()));
         let other = differences(&said, &json!({"total": 5.4, "version": 1}), 2);
         assert_eq!(other.differences, ["orders o1: total is 5.4, its last event (2) says 5.5"]);
+        let emptied = differences(&json!({"notes": "ring twice"}), &json!({}), 2);
+        assert_eq!(emptied.differences, ["orders o1: notes is null, its last event (2) says \"ring twice\""]);
         let newer = differences(&said, &json!({"total": 5.4}), 3);
         assert_eq!(newer.compared, 0, "its last event is not there");
     }

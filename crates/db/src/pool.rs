@@ -40,7 +40,7 @@ impl Options {
         Self { name, ..Self::default() }
     }
 
-    /// The options for the audit.
+    /// The options for the audit, which reads whole stores and so has no time-out of a statement.
     pub fn auditor() -> Self {
         Self { name: "audit", read_only: true, ..Self::default() }
     }

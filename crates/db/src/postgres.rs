@@ -15,7 +15,9 @@ const MAX_CONNECTIONS: u32 = 5;
 /// Time-out of a statement, unless the URL sets `statement_timeout_ms=N`.
 const STATEMENT_TIMEOUT_MS: u64 = 5_000;
 /// How long a transaction may be idle before the server aborts it: a paused replica must not hold its locks for ever.
-const IDLE_TIMEOUT_MS: u64 = 10_000;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Both for connections that only read, of the audit.
+const READING: Duration = Duration::from_secs(600);
 /// A connection that was idle this long is pinged before it is used.
 const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Time-out of a ping.
@@ -31,11 +33,14 @@ pub(crate) fn open(url: &str, options: &Options) -> Result<(PgPool, Duration)> {
     let invalid = |_| Error::Url("postgres://… (it cannot be parsed)".into());
     let connect = PgConnectOptions::from_str(&url).map_err(invalid)?;
     let name = format!("souk-{}", options.name);
+    // Who only reads whole stores may take long, and holds no locks that others wait for.
+    let statement = Duration::from_millis(settings.statement_timeout_ms);
+    let (limit, idle) = if options.read_only { (READING, READING) } else { (statement, IDLE_TIMEOUT) };
     let connect = connect
         .application_name(&name)
         .options([
-            ("statement_timeout", settings.statement_timeout_ms.to_string()),
-            ("idle_in_transaction_session_timeout", IDLE_TIMEOUT_MS.to_string()),
+            ("statement_timeout", limit.as_millis().to_string()),
+            ("idle_in_transaction_session_timeout", idle.as_millis().to_string()),
             ("default_transaction_read_only", if options.read_only { "on" } else { "off" }.to_owned()),
             // A commit that was answered must not be lost, whatever the role or database says.
             ("synchronous_commit", "on".to_owned()),
@@ -63,7 +68,7 @@ pub(crate) fn open(url: &str, options: &Options) -> Result<(PgPool, Duration)> {
             Box::pin(async move { within(PING_TIMEOUT, connection.ping()).await.map(|()| true) })
         })
         .connect_lazy_with(connect);
-    Ok((pool, Duration::from_millis(settings.statement_timeout_ms) + TIMEOUT_MARGIN))
+    Ok((pool, limit + TIMEOUT_MARGIN))
 }
 
 /// The result of `work`, or a time-out error.

@@ -9,8 +9,9 @@ use db::{Db, Options};
 use crate::domain::{Order, PendingWork, RefundStatus, Return, SagaState, Status};
 use crate::store::{self, Lease, ReturnRow, StoredOrder};
 
-/// What changes of an order without an event: the status of its payment, whether it is archived, and what counts changes.
-const WITHOUT_EVENT: &[&str] = &["payment", "archived", "updated_at", "version"];
+/// What is not compared with an order's last event. Without an event change the status of its payment, whether it is archived, and what
+/// counts changes; the rest tells of the change.
+const NOT_COMPARED: &[&str] = &["payment", "archived", "updated_at", "version", "previous_status", "actor", "return"];
 
 /// An order as the audit sees it.
 #[derive(Debug, Clone)]
@@ -106,7 +107,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         let returns = returned.remove(order.id.as_str()).unwrap_or_default();
         // The states of a checkout are published at its end.
         if stored.work.is_none() {
-            events.compare("orders", order.id.as_str(), order.sequence, order, WITHOUT_EVENT);
+            events.compare("orders", order.id.as_str(), order.sequence, order, NOT_COMPARED);
         }
         contradictions(&stored, &returns).into_iter().for_each(|what| events.differs(what));
         orders.push(fact(&stored, returns, withdrawn.remove(order.id.as_str())));

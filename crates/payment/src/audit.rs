@@ -89,6 +89,8 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     }
     let comparison = events.finish();
     let (highest, last) = store::payments::numbers(&mut tx).await?;
+    drop(tx);
+    db.close().await;
     Ok(Facts { payments, numbers: ("payment", highest, last), outbox, comparison })
 }
 

@@ -131,8 +131,9 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         after = last.order_id.as_str().to_owned();
         for known in &page {
             let body = ReservationBody::from(known);
-            // A change of the expiry has no event, and the first two tell of one change.
-            events.compare(events::TOPIC, known.order_id.as_str(), known.sequence, &body, &["restocked", "updated_at"]);
+            // A change of the expiry has no event, and the others tell of one change.
+            let apart = ["updated_at", "restocked", "reason"];
+            events.compare(events::TOPIC, known.order_id.as_str(), known.sequence, &body, &apart);
         }
         facts.reservations.extend(page.into_iter().map(ReservationFact::from));
     }
@@ -144,6 +145,8 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     facts.released_before = upkeep::pruned_before(&mut tx, "reservations").await?;
     facts.outbox = outbox;
     facts.inbox = bus::inbox::dump(&mut tx).await?;
+    drop(tx);
+    db.close().await;
     Ok(facts)
 }
 

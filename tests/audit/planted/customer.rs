@@ -59,9 +59,15 @@ pub(super) const FAULTS: &[Planted] = &[
         "every change is published by one event",
     ),
     faults(
-        "an activity of nobody",
-        "customer.activities.prospect_id",
-        &[("customer", Sql("update activities set prospect_id = 'x'"))],
+        "an activity from another time",
+        "customer.activities.created_at",
+        &[("customer", Sql("update activities set created_at = created_at - 1"))],
+        "what is stored is what its last event says",
+    ),
+    faults(
+        "a customer without an address for letters",
+        "customer.customers.email",
+        &[("customer", Sql("update customers set email = null where email = 'ada@example.org'"))],
         "what is stored is what its last event says",
     ),
     faults(

@@ -59,9 +59,9 @@ pub(super) const FAULTS: &[Planted] = &[
         ON_THE_BUS,
     ),
     faults(
-        "an activity of nobody",
-        "customer.activities.prospect_id",
-        &[("customer", Mongo("activities", "{}", r#"{"$set": {"prospect_id": "x"}}"#))],
+        "an activity from another time",
+        "customer.activities.created_at",
+        &[("customer", Mongo("activities", "{}", r#"{"$inc": {"created_at": -1}}"#))],
         STORED,
     ),
     faults(

@@ -5,6 +5,18 @@ use crate::stores::Change::Sql;
 
 pub(super) const FAULTS: &[Planted] = &[
     faults(
+        "an order on account that shows a payment",
+        "order.orders.payment_status",
+        &[("order", Sql("update orders set payment_status = 'captured' where id = 'on-account'"))],
+        "payments have the payer",
+    ),
+    faults(
+        "an order without its address",
+        "order.orders.shipping",
+        &[("order", Sql("update orders set shipping = null where id = 'cash'"))],
+        "what is stored is what its last event says",
+    ),
+    faults(
         "a total altered",
         "order.orders.total",
         &[("order", Sql("update orders set total = total + 100 where id = 'card'"))],

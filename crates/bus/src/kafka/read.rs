@@ -152,28 +152,27 @@ impl Reading {
         let is_left = |(name, _): &Partition| topic.is_none_or(|topic| topic == name);
         while self.unread.keys().any(is_left) && last_message_at.elapsed() <= patience {
             match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    last_message_at = Instant::now();
-                    self.take_in(&message, prefix);
-                }
+                // Messages that come after the end, while this reads, are no progress.
+                Some(Ok(message)) if self.take_in(&message, prefix) => last_message_at = Instant::now(),
+                Some(Ok(_)) | None => {}
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     if let Some(topic) = topic {
                         self.unread.remove(&(topic.to_owned(), partition));
                     }
                 }
                 Some(Err(error)) => tracing::debug!(%error, "Kafka"),
-                None => {}
             }
         }
     }
 
-    fn take_in(&mut self, message: &BorrowedMessage<'_>, prefix: usize) {
+    /// Takes a message, unless its partition was read to its end before.
+    fn take_in(&mut self, message: &BorrowedMessage<'_>, prefix: usize) -> bool {
         let (partition, offset) = (message.partition(), message.offset());
         let key = (message.topic().to_owned(), partition);
         if let Some(first @ None) = self.truncated.get_mut(&key) {
             *first = message.timestamp().to_millis().map(|millis| Timestamp::from_micros(millis * 1_000));
         }
-        let Some(end) = self.unread.get(&key).copied() else { return };
+        let Some(end) = self.unread.get(&key).copied() else { return false };
         if offset + 1 >= end {
             self.unread.remove(&key);
         }
@@ -181,6 +180,7 @@ impl Reading {
             let message = to_message(message, prefix);
             self.found.entry(key).or_default().push(StoredMessage { partition, offset, message });
         }
+        true
     }
 
     /// What was found of a topic.

@@ -238,7 +238,7 @@ pub(super) async fn begin_checkouts(tx: &mut Tx, new: &[&OrderInsert]) -> Result
 /// its order.
 pub(crate) async fn stuck(tx: &mut Tx) -> Result<Vec<String>> {
     let text = "select id from carts where checking_out = 1
-           and order_id not in (select id from orders where work is not null)";
+           and not exists (select 1 from orders where orders.id = carts.order_id and work is not null)";
     query(text).fetch_all(tx).await?.iter().map(|row| row.get("id")).collect()
 }
 

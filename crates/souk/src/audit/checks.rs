@@ -313,10 +313,20 @@ fn payments_are_as_their_orders_say(facts: &Facts) -> Check {
                 .then(|| format!("order {}: it is of {of_order:?}, its payment of {of_payment:?}", order.id)),
         );
         check.fail(
-            (shown != status).then(|| format!("order {} shows its payment as {shown}, and it is {status}", order.id)),
+            (shown != status)
+                .then(|| format!("order {}: it shows its payment as {shown}, and it is {status}", order.id)),
         );
     }
+    facts.orders.values().for_each(|order| check.fail(shown_without_payment(facts, order)));
     check
+}
+
+/// What an order shows of a payment that there is not.
+fn shown_without_payment(facts: &Facts, order: &OrderFact) -> Option<String> {
+    let shown = &order.payment_status;
+    let there = facts.payments.contains_key(&order.id) || order.status == "cancelled" || facts.is_under_way(order);
+    (!there && shown != "none")
+        .then(|| format!("order {}: it shows its payment as {shown}, and there is none", order.id))
 }
 
 /// The refund of each return is an operation on the payment under the return's id.

@@ -133,11 +133,12 @@ impl Facts {
         Ok(Self {
             running,
             now,
+            // Those of customers are counted over several reads, between which others may be given.
             numbers: [
                 orders.numbers.as_slice(),
                 &[payments.numbers, products.numbers],
                 &stock.numbers,
-                &customers.numbers,
+                if running { &[] } else { &customers.numbers },
             ]
             .concat(),
             comparisons: vec![

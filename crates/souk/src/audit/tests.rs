@@ -183,7 +183,7 @@ fn a_cancelled_order_has_its_event_unless_all_are_pruned() {
 #[test]
 fn a_store_that_lost_the_effect_of_what_it_handled_is_found() {
     let mut facts = clean();
-    log(&mut facts).positions = vec![1, 2, 3, 4];
+    (log(&mut facts).positions, log(&mut facts).end) = (vec![1, 2, 3, 4], 4);
     facts.handled =
         HashMap::from([(("stock".into(), "orders".into()), 4), (("notification".into(), "orders".into()), 2)]);
     facts.notification_inbox.last.insert(("orders".into(), "o1".into()), (2, at(2)));

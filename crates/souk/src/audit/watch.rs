@@ -97,7 +97,7 @@ impl Watch {
     async fn audits(&self, metrics: &Metrics) -> anyhow::Result<()> {
         let mut told = String::new();
         loop {
-            let next = Instant::now() + self.every;
+            let begun = Instant::now();
             let state = match self.confirmed(metrics).await {
                 Ok(checks) => {
                     metrics.show(&checks);
@@ -115,7 +115,8 @@ impl Watch {
                 say!("{} {state}", Timestamp::now());
                 told = state;
             }
-            tokio::time::sleep_until(next).await;
+            // Where an audit takes long the fleet has at least as long without one.
+            tokio::time::sleep_until((begun + self.every).max(Instant::now() + begun.elapsed())).await;
         }
     }
 
@@ -130,15 +131,22 @@ impl Watch {
             return Ok(first);
         }
         tokio::time::sleep(LEASE).await;
-        let before: BTreeMap<&str, HashSet<&String>> =
-            first.iter().map(|check| (check.name, check.violations.iter().collect())).collect();
+        let before: BTreeMap<&str, HashSet<&str>> = first
+            .iter()
+            .map(|check| (check.name, check.violations.iter().map(|violation| subject(violation)).collect()))
+            .collect();
         let mut second = once().await?;
         for check in &mut second {
-            check.violations.retain(|violation| before.get(check.name).is_some_and(|seen| seen.contains(violation)));
+            check.violations.retain(|found| before.get(check.name).is_some_and(|seen| seen.contains(subject(found))));
             check.ok = check.violations.is_empty();
         }
         Ok(second)
     }
+}
+
+/// What a violation is about, which stands before the first colon: the rest may hold numbers that change while the fleet works.
+fn subject(violation: &str) -> &str {
+    violation.split_once(": ").map_or(violation, |(subject, _)| subject)
 }
 
 /// What is told of an audit: that it was clean, or each violation.

@@ -39,7 +39,7 @@ async fn sales(tx: &mut Tx) -> Result<Vec<String>, Error> {
 async fn adjustments(tx: &mut Tx) -> Result<Vec<String>, Error> {
     let text = "select cause, product_id, place_id, cast(sum(delta) as bigint) as delta from (
            select cause, product_id, place_id, quantity as delta from ledger
-           where kind = 'adjusted' and cause not in (select id from replenishments)
+           where kind = 'adjusted' and not exists (select 1 from replenishments r where r.id = ledger.cause)
            union all
            select id, product_id, place_id, -delta from adjustments
          ) moves
@@ -57,7 +57,8 @@ async fn replenishments(tx: &mut Tx) -> Result<Vec<String>, Error> {
            select cause as id, case kind when 'sent' then -quantity else 0 end as sent,
              case kind when 'sent' then 0 else quantity end as received
            from ledger
-           where kind in ('sent', 'received') or (kind = 'adjusted' and cause in (select id from replenishments))
+           where kind in ('sent', 'received')
+             or (kind = 'adjusted' and exists (select 1 from replenishments r where r.id = ledger.cause))
            union all
            select id, -shipped, -received from replenishments
          ) moves
