@@ -376,3 +376,15 @@ impl<H: Handler> Consumer<H> {
         backoff::until_ok("noting a dead letter", &self.ctx.shutdown, noted).await.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_data_of_a_write_makes_a_message_bad() {
+        // Neither temporary nor of the data: a migration is missing, or a column has been altered.
+        let defect = db::Error::Unreadable("orders.total");
+        assert!(!defect.is_unavailable() && matches!(Failure::from(defect), Failure::Later(_)));
+    }
+}

@@ -151,7 +151,11 @@ mod tests {
     use db::faults::Point;
 
     use super::*;
-    use crate::{commands::Command, domain::AdjustmentRequest, seed, store};
+    use crate::{
+        commands::{Command, Outcome},
+        domain::AdjustmentRequest,
+        seed, store,
+    };
     use batch::CommandExecutor;
 
     /// An executor that loses the answer of the next commits, as many as the counter says.
@@ -230,7 +234,8 @@ mod tests {
         let sold =
             AdjustmentRequest { id: "b".into(), key: key("s1"), delta: -1, reason: "sold".into(), actor: "me".into() };
         executor.adjust(vec![sold]).await.expect("adjusts");
-        executor.execute(&[&count]).await.expect("counts once");
+        let again = executor.execute(&[&count]).await.expect("counts once");
+        assert!(matches!(again[..], [Outcome::LevelSet(_)]), "a repeat is no refusal: {again:?}");
         assert_eq!(on_hand(&executor, "s1").await, 4);
         assert_eq!(lost.load(Ordering::SeqCst), 0, "each answer was lost");
     }

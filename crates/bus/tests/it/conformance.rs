@@ -192,6 +192,30 @@ pub async fn events_behind_a_dead_letter_wait_and_take_effect_in_order_after_it(
     }
 }
 
+pub async fn what_follows_a_first_event_in_the_dead_letters_waits_for_it(broker: TestBroker) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let counter = Counter::open(&format!("sqlite:{}", folder.path().join("effects.db").display())).await;
+    *counter.poison.lock().expect("no panic before") = Some("order-1".into());
+    let consumer = broker.consumer("first", counter.clone()).await;
+    let publisher = broker.publisher().await;
+    publisher.publish(vec![event("order", 1)]).await.expect("publishes");
+    let operator = broker.operator().await;
+    let all = DeadLetterFilter::default();
+    while operator.bus.dead_letters(&all).await.expect("letters").is_empty() {}
+    // The inbox knows nothing of the aggregate but the letter.
+    publisher.publish(vec![event("order", 2), event("other", 1)]).await.expect("publishes");
+    until("the other subject is not held up", || counter.seen.by_subject().contains_key("other")).await;
+    assert_eq!(counter.effects().await.get("order"), None);
+    *counter.poison.lock().expect("no panic before") = None;
+    while operator.bus.dead_letters(&all).await.expect("letters").len() < 2 {}
+    operator.bus.replay(&all).await.expect("replays");
+    until("both take effect", || counter.seen.by_subject().get("order").is_some_and(|n| n.len() == 2)).await;
+    assert_eq!(counter.effects().await["order"], [1, 2]);
+    for process in [consumer, publisher, operator] {
+        process.stop().await;
+    }
+}
+
 pub async fn two_consumers_of_a_group_double_no_effect_and_stand_in_for_each_other(broker: TestBroker) {
     let url = format!("sqlite:{}", broker.path().join("effects.db").display());
     let (left, right) = (Counter::open(&url).await, Counter::open(&url).await);

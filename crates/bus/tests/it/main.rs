@@ -27,6 +27,7 @@ macro_rules! suite {
                 what_has_to_wait_is_not_lost,
                 a_dead_letter_is_replayed_for_its_group_alone,
                 events_behind_a_dead_letter_wait_and_take_effect_in_order_after_it,
+                what_follows_a_first_event_in_the_dead_letters_waits_for_it,
                 two_consumers_of_a_group_double_no_effect_and_stand_in_for_each_other,
                 a_big_batch_arrives_whole,
                 plain_json_for_other_clients_goes_out_as_it_is,

@@ -45,3 +45,22 @@ async fn a_refund_by_hand_between_the_steps_of_a_return_is_not_overwritten_by_th
         assert_eq!(payment_status(&service, order).await, expected, "{order}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_returns_once_and_no_more_comes_back_than_was_sold() {
+    let service = TestService::open().await;
+    let admin = service.user(Role::Admin, &[]);
+    let body = json!({"id": "o1", "lines": [{"product_id": "tea", "quantity": 2}]});
+    assert_eq!(service.call("POST", "/api/orders", &admin, Some(body)).await.0, 201);
+    let returns = "/api/orders/o1/returns";
+    let back = |quantity: i64| json!({"restock": false, "lines": [{"line_id": "1", "quantity": quantity}]});
+    let (status, first) = service.keyed(returns, &admin, back(1), "k").await;
+    assert_eq!(status, 201, "{first}");
+    let (_, again) = service.keyed(returns, &admin, back(1), "k").await;
+    assert_eq!(again["id"], first["id"], "{again}");
+    let (status, refused) = service.call("POST", returns, &admin, Some(back(2))).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("return.too_many")), "{refused}");
+    assert_eq!(service.call("POST", returns, &admin, Some(back(1))).await.0, 201);
+    let (_, made) = service.call("GET", returns, &admin, None).await;
+    assert_eq!(made["data"].as_array().map(Vec::len), Some(2), "{made}");
+}

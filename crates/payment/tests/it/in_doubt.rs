@@ -71,3 +71,34 @@ async fn ids_that_look_like_a_key_of_another_operation_make_no_repeat_of_it() {
     assert_eq!(outcome(&service.charge("o1:refund:x:authorize", 3_100).await), Outcome::Done);
     assert_eq!(outcome(&service.charge("o2", 1).await), Outcome::Refused, "nothing is left");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_of_a_clock_that_was_ahead_is_void() {
+    let service = TestService::open(|config| {
+        limit_balance(config, "10");
+        config.sandbox_failure_rate = 1.0;
+        // Later rounds would claim it again.
+        config.resolve_every_ms = 3_600_000;
+    })
+    .await;
+    assert_eq!(outcome(&service.charge("o1", 600).await), Outcome::InDoubt);
+    let db = db::Db::open(service.database(), &db::Options::default(), None).await.expect("opens");
+    let mut tx = db.write().await.expect("begins");
+    let ahead = db::query("update payments set claimed_until = claimed_until + 86400000000");
+    assert_eq!(ahead.execute(&mut tx).await.expect("updates"), 1);
+    tx.commit().await.expect("commits");
+    db.close().await;
+    let service = service
+        .restart(|config| {
+            config.sandbox_failure_rate = 0.0;
+            config.resolve_every_ms = 50;
+        })
+        .await;
+    for _ in 0..100 {
+        if service.totals_of("o1").await.0 != "in_doubt" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(service.totals_of("o1").await, ("captured", 600, 0));
+}

@@ -74,13 +74,21 @@ async fn a_return_that_comes_before_the_sale_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_order_gives_back_what_it_holds() {
+async fn a_cancelled_order_gives_back_what_it_holds_or_was_sold() {
     let service = TestService::open(|_| {}).await;
     service.put_in("g", 10).await;
     service.reserve("o1", &[("g", 4)]).await;
     service.deliver("cancelled", "o1", 2, json!({})).await;
     assert_eq!(service.level("g").await, (10, 0));
     assert_eq!(service.release("o1").await, HoldState::Released);
+
+    // Sold meanwhile.
+    service.reserve("o2", &[("g", 3)]).await;
+    let lines = json!({ "lines": [{ "line_id": "1", "product_id": "g", "quantity": 3 }] });
+    service.deliver("confirmed", "o2", 2, lines.clone()).await;
+    assert_eq!(service.level("g").await, (7, 0));
+    service.deliver("cancelled", "o2", 3, lines).await;
+    assert_eq!(service.level("g").await, (10, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
