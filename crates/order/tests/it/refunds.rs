@@ -1,4 +1,4 @@
-//! What an order shows of its payment while refunds are made by returns and by hand.
+//! What an order shows of its payment while refunds are made by returns and by hand, and what a cancellation ends.
 
 use std::time::Duration;
 
@@ -63,4 +63,30 @@ async fn a_key_returns_once_and_no_more_comes_back_than_was_sold() {
     assert_eq!(service.call("POST", returns, &admin, Some(back(1))).await.0, 201);
     let (_, made) = service.call("GET", returns, &admin, None).await;
     assert_eq!(made["data"].as_array().map(Vec::len), Some(2), "{made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkout_in_progress_confirms_nothing_after_its_order_was_cancelled() {
+    let service = TestService::open().await;
+    let admin = service.user(Role::Admin, &[]);
+    // The checkout goes on while the cancellation waits for the stock service.
+    service.change_peers(|peers| {
+        (peers.reserve_delay, peers.release_delay) = (Duration::from_millis(600), Duration::from_millis(2_000));
+    });
+    let body = json!({"id": "o1", "lines": [{"product_id": "tea", "quantity": 2}]});
+    let cancel = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        service.call("POST", "/api/orders/o1/cancel", &admin, None).await
+    };
+    let (_, (status, cancelled)) = tokio::join!(service.call("POST", "/api/orders", &admin, Some(body)), cancel);
+    assert!(matches!(status, 200 | 202), "{cancelled}");
+    for _ in 0..100 {
+        let (_, order) = service.call("GET", "/api/orders/o1", &admin, None).await;
+        assert_ne!(order["state"], "CONFIRMED", "{order}");
+        if order["state"] == "CANCELLED" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the order is not cancelled");
 }

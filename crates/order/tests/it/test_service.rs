@@ -44,6 +44,8 @@ pub(crate) struct FakePeers {
     pub(crate) catalogue_down: bool,
     /// Duration of a reservation.
     pub(crate) reserve_delay: Duration,
+    /// Duration of a release.
+    pub(crate) release_delay: Duration,
     /// Duration of a refund.
     pub(crate) refund_delay: Duration,
     /// The number of the event that a refund causes.
@@ -278,6 +280,8 @@ impl stock::stock_server::Stock for FakeStock {
         &self,
         request: Request<stock::ReleaseRequest>,
     ) -> Result<GrpcResponse<stock::ReleaseResponse>, Status> {
+        let release_delay = self.0.lock().expect("no panic before").release_delay;
+        tokio::time::sleep(release_delay).await;
         let mut peers = self.0.lock().expect("no panic before");
         let mut results = Vec::new();
         for order_id in request.into_inner().order_ids {
