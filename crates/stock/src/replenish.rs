@@ -239,4 +239,55 @@ mod tests {
         assert_eq!(on_hand(&executor, "s1").await, 4);
         assert_eq!(lost.load(Ordering::SeqCst), 0, "each answer was lost");
     }
+
+    #[tokio::test]
+    async fn a_commit_whose_answer_was_lost_has_its_event() {
+        let lost = Arc::new(AtomicUsize::new(1));
+        let (_store, executor) = executor(Arc::clone(&lost)).await;
+        let delivered = AdjustmentRequest {
+            id: "a".into(),
+            key: StockKey::new(&PlaceId::trusted("s1".into()), &Id::trusted("tea".into())),
+            delta: 10,
+            reason: "delivery".into(),
+            actor: "me".into(),
+        };
+        let command = Command::Adjust { requests: vec![delivered], keyed: None };
+        executor.execute(&[&command]).await.expect("adjusts");
+        assert_eq!((on_hand(&executor, "s1").await, lost.load(Ordering::SeqCst)), (10, 0));
+        let mut tx = executor.db.read().await.expect("reads");
+        let row = db::query("select count(*) as n from outbox where key = 's1/tea'").fetch_one(&mut tx).await;
+        assert_eq!(row.expect("reads").get::<i64>("n").expect("a number"), 1);
+    }
+
+    #[tokio::test]
+    async fn two_receipts_under_one_key_at_once_are_one() {
+        let (_store, executor) = executor(Arc::default()).await;
+        let key = |place: &str| StockKey::new(&PlaceId::trusted(place.into()), &Id::trusted("tea".into()));
+        let put_in = AdjustmentRequest {
+            id: "a".into(),
+            key: key("logistics"),
+            delta: 10,
+            reason: "delivery".into(),
+            actor: "me".into(),
+        };
+        executor.adjust(vec![put_in]).await.expect("adjusts");
+        let wish = ReplenishmentRequest {
+            id: None,
+            from: PlaceId::trusted("logistics".into()),
+            key: key("s1"),
+            quantity: 8,
+            reason: None,
+            actor: "me".into(),
+        };
+        let made = request(&executor, &wish, None).await.expect("requests");
+        for step in [Transition::Approve, Transition::Dispatch] {
+            transition(&executor, &made.id, &step, "me", None).await.expect("goes on");
+        }
+        let receipt = Transition::Receive { quantity: 3, last: false, may_differ: false };
+        let keyed = KeyedRequest::of_this_call("me", "receive", &3);
+        let receive = || transition(&executor, &made.id, &receipt, "me", Some(&keyed));
+        let (one, two) = tokio::join!(receive(), receive());
+        let received = (one.expect("receives").received, two.expect("finds the first").received);
+        assert_eq!((received, on_hand(&executor, "s1").await), ((3, 3), 3));
+    }
 }

@@ -114,6 +114,8 @@ struct Plan {
 
 #[cfg(test)]
 mod tests {
+    use futures::future::BoxFuture;
+
     use super::*;
     use crate::SqlLeases;
 
@@ -141,6 +143,42 @@ mod tests {
         one.release(&leases).await.expect("releases");
         two.renew_at = Duration::ZERO;
         assert_eq!(two.owned(&leases).await.expect("leases").len(), 8);
+    }
+
+    /// The leases as a replica sees them that has read them before another one took them.
+    struct Outdated(SqlLeases);
+
+    impl Leases for Outdated {
+        fn now(&self) -> BoxFuture<'_, anyhow::Result<Timestamp>> {
+            self.0.now()
+        }
+
+        fn held(&self) -> BoxFuture<'_, anyhow::Result<Vec<Lease>>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+
+        fn take<'a>(
+            &'a self,
+            name: &'a str,
+            owner: &'a str,
+            now: Timestamp,
+            until: Timestamp,
+        ) -> BoxFuture<'a, anyhow::Result<bool>> {
+            self.0.take(name, owner, now, until)
+        }
+
+        fn release<'a>(&'a self, name: &'a str, owner: &'a str) -> BoxFuture<'a, anyhow::Result<()>> {
+            self.0.release(name, owner)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_another_replica_has_just_taken_is_not_owned() {
+        let (_dir, leases) = leases().await;
+        let mut one = ShardLease::new("relay", 8, "one");
+        assert_eq!(one.owned(&leases).await.expect("leases").len(), 8);
+        let mut two = ShardLease::new("relay", 8, "two");
+        assert_eq!(two.owned(&Outdated(leases)).await.expect("leases").len(), 0);
     }
 
     /// What [`ShardLease::owned`] does at this time.
