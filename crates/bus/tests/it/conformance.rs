@@ -85,6 +85,20 @@ pub async fn what_a_killed_consumer_had_not_done_comes_again(broker: TestBroker)
     publisher.stop().await;
 }
 
+pub async fn what_a_stopped_consumer_had_not_done_comes_again(broker: TestBroker) {
+    let publisher = broker.publisher().await;
+    let waiting = Blocked::default();
+    let stopped = broker.consumer("first", waiting.clone()).await;
+    publisher.publish(turns(1, 10)).await.expect("publishes");
+    until("it has something in hand", || waiting.tries.load(Ordering::SeqCst) > 0).await;
+    stopped.stop().await;
+    let handler = Recorder::default();
+    let consumer = broker.consumer("first", handler.clone()).await;
+    until("the next one gets all", || handler.seen.different() == 70).await;
+    consumer.stop().await;
+    publisher.stop().await;
+}
+
 pub async fn poison_goes_to_the_dead_letters_and_the_others_are_handled(broker: TestBroker) {
     let picky = Picky::default();
     let consumer = broker.consumer("first", picky.clone()).await;

@@ -23,6 +23,7 @@ macro_rules! suite {
                 a_group_that_waits_holds_up_no_other,
                 a_group_continues_where_it_stopped,
                 what_a_killed_consumer_had_not_done_comes_again,
+                what_a_stopped_consumer_had_not_done_comes_again,
                 poison_goes_to_the_dead_letters_and_the_others_are_handled,
                 what_has_to_wait_is_not_lost,
                 a_dead_letter_is_replayed_for_its_group_alone,
