@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use crate::test_service::TestService;
 
-/// Publishes that the payment of an order was refunded, as the event of that number.
-async fn publish_refund(service: &TestService, order: &str, sequence: i64) {
+/// Publishes that the payment of an order was refunded and has this status now, as the event of that number.
+async fn publish_refund(service: &TestService, order: &str, sequence: i64, status: &str) {
     let event = json!({"specversion": "1.0", "id": format!("{order}-{sequence}"), "source": "/souk/payment",
         "type": "souk.payment.refunded", "subject": order, "time": "2026-01-01T00:00:00Z", "sequence": sequence,
-        "data": {"order_id": order, "status": "refunded"}});
+        "data": {"order_id": order, "status": status}});
     let message = Message { topic: "payments".into(), key: order.into(), payload: event.to_string() };
     service.running.bus.publish(vec![message]).await.expect("publishes");
 }
@@ -38,12 +38,29 @@ async fn a_refund_by_hand_between_the_steps_of_a_return_is_not_overwritten_by_th
         let path = format!("/api/orders/{order}/returns");
         let by_hand = async {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            publish_refund(&service, order, 3).await;
+            publish_refund(&service, order, 3, "refunded").await;
         };
         let ((status, made), ()) = tokio::join!(service.call("POST", &path, &admin, Some(back)), by_hand);
         assert_eq!((status, &made["refund"]["status"]), (201, &json!("done")), "{made}");
         assert_eq!(payment_status(&service, order).await, expected, "{order}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_about_an_earlier_status_of_a_payment_comes_too_late() {
+    let service = TestService::open().await;
+    let admin = service.user(Role::Admin, &[]);
+    for order in ["o1", "o2"] {
+        let body = json!({"id": order, "lines": [{"product_id": "tea", "quantity": 2}]});
+        assert_eq!(service.call("POST", "/api/orders", &admin, Some(body)).await.0, 201);
+    }
+    for (order, sequence, status) in [("o1", 3, "refunded"), ("o1", 2, "partly_refunded"), ("o2", 2, "voided")] {
+        publish_refund(&service, order, sequence, status).await;
+    }
+    while payment_status(&service, "o2").await != "voided" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(payment_status(&service, "o1").await, "refunded");
 }
 
 #[tokio::test(flavor = "multi_thread")]
