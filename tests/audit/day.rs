@@ -77,6 +77,15 @@ async fn sales(admin: &Client, customer_id: &str) -> Result<()> {
     let mut account = order("on-account", 1, 1);
     (account["payment"], account["customer_id"]) = (json!({"method": "on_account"}), json!(customer_id));
     admin.post("/api/orders", &account).await?.expect(201)?;
+    // Notes and metadata change without an event, a discount with one, also if the total stays.
+    for amendment in [
+        json!({"notes": "to the back door", "metadata": {"from": "till 4"}}),
+        json!({"adjustments": [{"label": "regular", "amount": -5}]}),
+        json!({"adjustments": [{"label": "regular customer", "amount": -5}]}),
+        json!({"notes": null, "metadata": {"from": null}}),
+    ] {
+        admin.send(admin.request(Method::PATCH, "/api/orders/on-account").json(&amendment)).await?.expect(200)?;
+    }
     let opening = json!({"product_id": "TEA", "place_id": "north", "delta": 20, "reason": "opening"});
     admin.post("/api/stock/adjustments", &opening).await?.expect(201)?;
     let sale = json!({"lines": [{"product_id": "TEA", "quantity": 2}], "payment": {"method": "cash"}});

@@ -11,7 +11,7 @@ const PROVIDER: &str =
     "the sandbox's own books, which a real provider keeps; the payments are checked by their operations";
 const READ_ANEW: &str = "which relay publishes a row, and when it was; a row that is published twice takes effect once";
 const LEASE: &str = "who does a piece of work now; a lease that is wrong expires";
-const SETTING: &str = "a setting, changed without an event";
+const SETTING: &str = "changed by people and programs without an event";
 const PLACE: &str = "reference data without events; the numbers and the stock of places are checked";
 const FOR_PEOPLE: &str = "a text for people";
 const HANDED: &str = "when it was written, for pruning";
@@ -41,6 +41,8 @@ const REASONS: &[(&str, &str)] = &[
     ("order.orders.version", COUNTED),
     ("order.orders.updated_at", CHANGED),
     ("order.orders.archived", SETTING),
+    ("order.orders.notes", SETTING),
+    ("order.orders.metadata", SETTING),
     ("order.orders.payment_id", "the payment is found by the order's id"),
     ("order.orders.payload_hash", FOR_REPEATS),
     ("order.orders.refusal", FOR_REPEATS),

@@ -9,9 +9,10 @@ use db::{Db, Options};
 use crate::domain::{Order, PendingWork, RefundStatus, Return, SagaState, Status};
 use crate::store::{self, Lease, ReturnRow, StoredOrder};
 
-/// What is not compared with an order's last event. Without an event change the status of its payment, whether it is archived, and what
-/// counts changes; the rest tells of the change.
-const NOT_COMPARED: &[&str] = &["payment", "archived", "updated_at", "version", "previous_status", "actor", "return"];
+/// What is not compared with an order's last event. Without an event change the status of its payment, notes, the client's own data,
+/// whether it is archived, and what counts changes; the rest tells of the change.
+const NOT_COMPARED: &[&str] =
+    &["payment", "notes", "metadata", "archived", "updated_at", "version", "previous_status", "actor", "return"];
 
 /// An order as the audit sees it.
 #[derive(Debug, Clone)]

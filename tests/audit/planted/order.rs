@@ -178,21 +178,9 @@ pub(super) const FAULTS: &[Planted] = &[
         "what is stored is what its last event says",
     ),
     faults(
-        "other notes",
-        "order.orders.notes",
-        &[("order", Sql("update orders set notes = 'to the back door' where id = 'cash'"))],
-        "what is stored is what its last event says",
-    ),
-    faults(
         "another address",
         "order.orders.shipping",
         &[("order", Sql("update orders set shipping = replace(shipping, 'Main', 'Back') where id = 'cash'"))],
-        "what is stored is what its last event says",
-    ),
-    faults(
-        "other data of the client",
-        "order.orders.metadata",
-        &[("order", Sql("update orders set metadata = replace(metadata, 'till 3', 'till 4') where id = 'cash'"))],
         "what is stored is what its last event says",
     ),
     faults(

@@ -51,14 +51,14 @@ pub(crate) async fn amend(app: &App, read: &Order, amendment: Amendment, actor: 
     if order == before {
         return Ok(order);
     }
-    let total_changed = order.total != before.total;
+    let adjusted = order.adjustments != before.adjustments;
     order.version += 1;
     order.updated_at = now;
-    if total_changed {
+    if adjusted {
         order.sequence += 1;
     }
     require_written(store::amend(&mut tx, &order, read_version).await?)?;
-    if total_changed {
+    if adjusted {
         let event = events::amended(&order, actor);
         bus::outbox::append(&mut tx, crate::NAME, vec![event]).await?;
     }
