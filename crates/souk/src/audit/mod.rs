@@ -8,6 +8,7 @@ mod checks;
 mod events;
 mod explain;
 mod facts;
+mod goods;
 #[cfg(test)]
 mod tests;
 mod watch;
