@@ -113,6 +113,9 @@ async fn transfers(admin: &Client) -> Result<()> {
             admin.post(&step("receive"), &json!({"quantity": quantity, "last": true})).await?.expect(200)?;
         }
     }
+    // Clients choose the ids of both, so an adjustment may have that of a replenishment.
+    let found = json!({"id": "arrived", "product_id": "POT", "place_id": "north", "delta": 1, "reason": "found"});
+    admin.post("/api/stock/adjustments", &found).await?.expect(201)?;
     let threshold = json!({"product_id": "TEA", "place_id": "north", "threshold": 50});
     admin.put("/api/stock/levels/north/TEA/threshold", &threshold).await.map(drop)
 }

@@ -87,8 +87,10 @@ pub struct Facts {
     pub outbox: bus::outbox::OutboxDump,
     /// The last events of other services that took effect.
     pub inbox: bus::inbox::InboxDump,
-    /// The orders compared with their events, and what contradicts in the store.
+    /// The orders compared with their events.
     pub comparison: bus::Comparison,
+    /// What contradicts within the store, for people.
+    pub contradictions: Vec<String>,
     /// The summaries of sales, compared with the orders.
     pub reports: crate::reports::SalesComparison,
 }
@@ -103,6 +105,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
     let outbox = bus::outbox::dump(&mut tx).await?;
     let mut events = LastEvents::of(&outbox);
     let mut orders = Vec::with_capacity(all.len());
+    let mut found = Vec::new();
     for stored in all {
         let order = &stored.order;
         let returns = returned.remove(order.id.as_str()).unwrap_or_default();
@@ -110,22 +113,20 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         if stored.work.is_none() {
             events.compare("orders", order.id.as_str(), order.sequence, order, NOT_COMPARED);
         }
-        contradictions(&stored, &returns).into_iter().for_each(|what| events.differs(what));
+        found.extend(contradictions(&stored, &returns));
         orders.push(fact(&stored, returns, withdrawn.remove(order.id.as_str())));
     }
-    for (id, _) in returned {
-        events.differs(format!("goods of order {id} were returned, and there is no such order"));
-    }
-    for cart in store::carts::stuck(&mut tx).await? {
-        events.differs(format!("cart {cart} is being checked out, and its order is not"));
-    }
+    let no_order = |id| format!("goods of order {id} were returned, and there is no such order");
+    found.extend(returned.into_keys().map(no_order));
+    let stuck = |cart| format!("cart {cart} is being checked out, and its order is not");
+    found.extend(store::carts::stuck(&mut tx).await?.into_iter().map(stuck));
     let comparison = events.finish();
     let reports = crate::reports::compare_in(&mut tx).await?;
     let numbers = store::numbers(&mut tx).await?;
     let inbox = bus::inbox::dump(&mut tx).await?;
     drop(tx);
     db.close().await;
-    Ok(Facts { orders, numbers, outbox, inbox, comparison, reports })
+    Ok(Facts { orders, numbers, outbox, inbox, comparison, contradictions: found, reports })
 }
 
 fn fact(stored: &StoredOrder, returns: ReturnedGoods, withdrawn: Option<bool>) -> OrderFact {

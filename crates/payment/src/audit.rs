@@ -24,6 +24,8 @@ pub struct Facts {
     pub outbox: bus::outbox::OutboxDump,
     /// The payments compared with their events.
     pub comparison: bus::Comparison,
+    /// What contradicts within the store, for people.
+    pub contradictions: Vec<String>,
 }
 
 /// One operation of a payment.
@@ -88,10 +90,11 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         payments.extend(page.iter().map(fact));
     }
     let comparison = events.finish();
+    let contradictions = store::sandbox::unknown_calls(&mut tx).await?;
     let (highest, last) = store::payments::numbers(&mut tx).await?;
     drop(tx);
     db.close().await;
-    Ok(Facts { payments, numbers: ("payment", highest, last), outbox, comparison })
+    Ok(Facts { payments, numbers: ("payment", highest, last), outbox, comparison, contradictions })
 }
 
 fn fact(payment: &Payment) -> PaymentFact {

@@ -34,8 +34,10 @@ pub struct Facts {
     pub outbox: bus::outbox::OutboxDump,
     /// The last event of each aggregate that took effect.
     pub inbox: bus::inbox::InboxDump,
-    /// Reservations and replenishments compared with their events, and what contradicts in the store.
+    /// Reservations and replenishments compared with their events.
     pub comparison: bus::Comparison,
+    /// What contradicts within the store, for people.
+    pub contradictions: Vec<String>,
 }
 
 /// One product in one place.
@@ -137,11 +139,9 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         }
         facts.reservations.extend(page.into_iter().map(ReservationFact::from));
     }
-    for what in store::contradictions::find(&mut tx).await?.into_iter().chain(told_adjustments(&mut tx, &outbox).await?)
-    {
-        events.differs(what);
-    }
+    told_adjustments(&mut tx, &outbox).await?.into_iter().for_each(|what| events.differs(what));
     facts.comparison = events.finish();
+    facts.contradictions = store::contradictions::find(&mut tx).await?;
     facts.released_before = upkeep::pruned_before(&mut tx, "reservations").await?;
     facts.outbox = outbox;
     facts.inbox = bus::inbox::dump(&mut tx).await?;

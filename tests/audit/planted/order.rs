@@ -219,7 +219,7 @@ pub(super) const FAULTS: &[Planted] = &[
         "a refund called refused, in the row",
         "order.returns.refund_status",
         &[("order", Sql("update returns set refund_status = 'refused' where id = 'return-1'"))],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "a refund called refused, while the money was given back",
@@ -236,25 +236,25 @@ pub(super) const FAULTS: &[Planted] = &[
         "a smaller refund",
         "order.returns.refund_amount",
         &[("order", Sql("update returns set refund_amount = refund_amount - 1 where id = 'return-1'"))],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "a return of another order",
         "order.returns.order_id",
         &[("order", Sql("update returns set order_id = 'shipped' where id = 'return-1'"))],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "a return that is gone",
         "order.returns",
         &[("order", Sql("delete from returns where id = 'return-1'"))],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "a return under another id",
         "order.returns.id",
         &[("order", Sql("update returns set id = 'return-2' where id = 'return-1'"))],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "orders counted anew",
@@ -272,7 +272,7 @@ pub(super) const FAULTS: &[Planted] = &[
         "a cart stuck in its checkout",
         "order.carts.checking_out",
         &[("order", Sql("update carts set checking_out = 1"))],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "more revenue in the reports",

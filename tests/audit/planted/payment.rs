@@ -3,6 +3,10 @@
 use super::{Planted, faults};
 use crate::stores::Change::Sql;
 
+/// A charge that the sandbox has done.
+const CALL: &str =
+    "insert into sandbox_calls (key, done, reason, at, request) values ('k', 1, '', 0, 'charge 1000 0 ada')";
+
 pub(super) const FAULTS: &[Planted] = &[
     faults(
         "a smaller payment",
@@ -181,6 +185,44 @@ pub(super) const FAULTS: &[Planted] = &[
         "payment.operations.position",
         &[("payment", Sql("update operations set position = 9 where order_id = 'cancelled' and op = 'authorize'"))],
         "a payment's amounts|what is stored",
+    ),
+    faults(
+        "charged by the provider without an operation",
+        "payment.sandbox_calls",
+        &[("payment", Sql(CALL))],
+        "no store contradicts itself",
+    ),
+    faults(
+        "charged by the provider, the operation says refused",
+        "payment.sandbox_calls.done",
+        &[
+            ("payment", Sql(CALL)),
+            (
+                "payment",
+                Sql("update operations set provider_key = 'k' where order_id = 'refused' and op = 'authorize'"),
+            ),
+        ],
+        "no store contradicts itself",
+    ),
+    faults(
+        "a call of the provider under another key",
+        "payment.sandbox_calls.key",
+        &[
+            ("payment", Sql(CALL)),
+            ("payment", Sql("update operations set provider_key = 'k' where order_id = 'card' and op = 'authorize'")),
+            ("payment", Sql("update sandbox_calls set key = 'j'")),
+        ],
+        "no store contradicts itself",
+    ),
+    faults(
+        "an operation under another key of the provider",
+        "payment.operations.provider_key",
+        &[
+            ("payment", Sql(CALL)),
+            ("payment", Sql("update operations set provider_key = 'k' where order_id = 'card' and op = 'authorize'")),
+            ("payment", Sql("update operations set provider_key = 'j' where order_id = 'card' and op = 'authorize'")),
+        ],
+        "no store contradicts itself",
     ),
     faults(
         "payments counted anew",

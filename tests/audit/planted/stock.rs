@@ -78,7 +78,7 @@ pub(super) const FAULTS: &[Planted] = &[
             "stock",
             Sql("update ledger set cause = 'shipped' where cause = 'card' and product_id = 'TEA' and kind = 'sold'"),
         )],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "the ledger's quantity altered",
@@ -100,7 +100,7 @@ pub(super) const FAULTS: &[Planted] = &[
                 "update ledger set balance = balance + 1000 where cause = 'card' and product_id = 'TEA' and kind = 'sold'",
             ),
         )],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "the ledger's kind altered",
@@ -163,10 +163,19 @@ pub(super) const FAULTS: &[Planted] = &[
         "what is stored is what its last event says",
     ),
     faults(
+        "an adjustment after which something else was on hand",
+        "stock.adjustments.balance",
+        &[(
+            "stock",
+            Sql("update adjustments set balance = balance + 1 where product_id = 'TEA' and place_id = 'north'"),
+        )],
+        "no store contradicts itself",
+    ),
+    faults(
         "an adjustment of another product",
         "stock.adjustments.product_id",
         &[("stock", Sql("update adjustments set product_id = 'POT' where product_id = 'TEA' and place_id = 'north'"))],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "an adjustment at another place",
@@ -175,7 +184,7 @@ pub(super) const FAULTS: &[Planted] = &[
             "stock",
             Sql("update adjustments set place_id = 'north' where product_id = 'POT' and place_id = 'logistics'"),
         )],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "an adjustment under another id",
@@ -364,7 +373,7 @@ pub(super) const FAULTS: &[Planted] = &[
         "a replenishment under another id",
         "stock.replenishments.id",
         &[("stock", Sql("update replenishments set id = 'elsewhere' where id = 'arrived'"))],
-        "what is stored is what its last event says",
+        "no store contradicts itself",
     ),
     faults(
         "a place under another number",

@@ -27,6 +27,7 @@ pub(crate) fn all(facts: &Facts) -> Vec<Check> {
         goods::sales_in_the_ledger_are_those_of_orders(facts),
         numbers_are_given_once(facts),
         stores_agree_with_their_events(facts),
+        stores_agree_with_themselves(facts),
         payments_are_as_their_orders_say(facts),
         refunds_are_as_their_returns_say(facts),
     ]
@@ -194,13 +195,21 @@ fn numbers_are_given_once(facts: &Facts) -> Check {
     check
 }
 
-/// A resource is what its last event says, and its store does not contradict itself.
 fn stores_agree_with_their_events(facts: &Facts) -> Check {
-    let mut check = Check::new("what is stored is what its last event says, and what has led to it");
+    let mut check = Check::new("what is stored is what its last event says");
     for comparison in &facts.comparisons {
         check.count += comparison.compared;
         comparison.differences.iter().for_each(|what| check.fail(Some(what.clone())));
     }
+    check
+}
+
+/// What is stored twice is stored the same: orders with their returns and carts, levels and what moved goods with the ledger, payments
+/// with the calls of their provider.
+fn stores_agree_with_themselves(facts: &Facts) -> Check {
+    let mut check = Check::new("no store contradicts itself");
+    check.count = facts.orders.len() + facts.payments.len() + facts.levels.len();
+    facts.contradictions.iter().for_each(|what| check.fail(Some(what.clone())));
     check
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct Facts {
     pub(crate) numbers: Vec<(&'static str, i64, i64)>,
     /// What each service holds, compared with what its last events say.
     pub(crate) comparisons: Vec<bus::Comparison>,
+    /// What contradicts within the store of a service.
+    pub(crate) contradictions: Vec<String>,
     /// The summaries of sales beside the orders.
     pub(crate) reports: order::reports::SalesComparison,
     pub(crate) payments: BTreeMap<String, payment::PaymentFact>,
@@ -148,6 +150,7 @@ impl Facts {
                 customers.comparison,
                 products.comparison,
             ],
+            contradictions: [orders.contradictions, payments.contradictions, stock.contradictions].concat(),
             reports: orders.reports,
             orders: orders.orders.into_iter().map(|order| (order.id.clone(), order)).collect(),
             payments: payments.payments.into_iter().map(|payment| (payment.order_id.clone(), payment)).collect(),

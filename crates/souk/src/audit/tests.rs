@@ -81,6 +81,7 @@ fn clean() -> Facts {
         orders: BTreeMap::from([(order.id.clone(), order)]),
         numbers: vec![("order", 1, 1), ("payment", 0, 0)],
         comparisons: Vec::new(),
+        contradictions: Vec::new(),
         reports: order::reports::SalesComparison { rows: 0, added: 0, differences: Vec::new() },
         payments: BTreeMap::new(),
         levels: Vec::new(),

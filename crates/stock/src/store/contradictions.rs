@@ -7,8 +7,8 @@ use crate::error::Error;
 /// All contradictions, for people.
 pub(crate) async fn find(tx: &mut Tx) -> Result<Vec<String>, Error> {
     let mut found = sales(tx).await?;
-    found.extend(adjustments(tx).await?);
-    found.extend(replenishments(tx).await?);
+    found.extend(movements(tx).await?);
+    found.extend(adjusted_balances(tx).await?);
     found.extend(balances(tx).await?);
     Ok(found)
 }
@@ -35,39 +35,43 @@ async fn sales(tx: &mut Tx) -> Result<Vec<String>, Error> {
     .await
 }
 
-/// Adjustments, and the differences that replenishments had, beside their entries in the ledger.
-async fn adjustments(tx: &mut Tx) -> Result<Vec<String>, Error> {
-    let text = "select cause, product_id, place_id, cast(sum(delta) as bigint) as delta from (
-           select cause, product_id, place_id, quantity as delta from ledger
-           where kind = 'adjusted' and not exists (select 1 from replenishments r where r.id = ledger.cause)
+/// Of every id, product and place: what left, arrived and was adjusted by the ledger, less what the adjustment and the replenishment
+/// of this id say. Clients choose both ids, so one may be that of both.
+async fn movements(tx: &mut Tx) -> Result<Vec<String>, Error> {
+    let text = "select cause, product_id, place_id, cast(sum(sent) as bigint) as sent, cast(sum(added) as bigint) as added from (
+           select cause, product_id, place_id, case kind when 'sent' then -quantity else 0 end as sent,
+             case kind when 'sent' then 0 else quantity end as added
+           from ledger where kind in ('sent', 'received', 'adjusted')
            union all
-           select id, product_id, place_id, -delta from adjustments
+           select id, product_id, place_id, 0, -delta from adjustments
+           union all
+           select id, product_id, from_place_id, -shipped, 0 from replenishments
+           union all
+           select id, product_id, place_id, 0, -received from replenishments
          ) moves
-         group by cause, product_id, place_id having sum(delta) <> 0";
+         group by cause, product_id, place_id having sum(sent) <> 0 or sum(added) <> 0";
     read(tx, text, |row| {
-        let (id, delta): (String, i64) = (row.get("cause")?, row.get("delta")?);
-        Ok(format!("adjustment {id}: the ledger has {delta:+} of {}, compared with the adjustment", place(row)?))
+        let (id, at) = (row.get::<String>("cause")?, place(row)?);
+        let (sent, added): (i64, i64) = (row.get("sent")?, row.get("added")?);
+        Ok(format!(
+            "adjustment or replenishment {id}: of {at} the ledger has {sent:+} pieces sent and {added:+} received or adjusted, \
+             compared with it"
+        ))
     })
     .await
 }
 
-/// Replenishments beside what left and arrived by the ledger.
-async fn replenishments(tx: &mut Tx) -> Result<Vec<String>, Error> {
-    let text = "select id, cast(sum(sent) as bigint) as sent, cast(sum(received) as bigint) as received from (
-           select cause as id, case kind when 'sent' then -quantity else 0 end as sent,
-             case kind when 'sent' then 0 else quantity end as received
-           from ledger
-           where kind in ('sent', 'received')
-             or (kind = 'adjusted' and exists (select 1 from replenishments r where r.id = ledger.cause))
-           union all
-           select id, -shipped, -received from replenishments
-         ) moves
-         group by id having sum(sent) <> 0 or sum(received) <> 0";
+/// What an adjustment says was on hand after it, beside the ledger.
+async fn adjusted_balances(tx: &mut Tx) -> Result<Vec<String>, Error> {
+    let text = "select id, product_id, place_id, balance from adjustments
+         where not exists (
+           select 1 from ledger
+           where kind = 'adjusted' and cause = adjustments.id and product_id = adjustments.product_id
+             and place_id = adjustments.place_id and balance = adjustments.balance
+         )";
     read(tx, text, |row| {
-        let (id, sent, received): (String, i64, i64) = (row.get("id")?, row.get("sent")?, row.get("received")?);
-        Ok(format!(
-            "replenishment {id}: the ledger has {sent:+} pieces sent and {received:+} received, compared with it"
-        ))
+        let (id, balance): (String, i64) = (row.get("id")?, row.get("balance")?);
+        Ok(format!("adjustment {id}: the ledger does not say that {balance} of {} were on hand after it", place(row)?))
     })
     .await
 }
