@@ -41,3 +41,31 @@ impl AsDb for Error {
         Some(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, ErrorKind},
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    async fn attempts(kind: ErrorKind) -> usize {
+        let attempts = AtomicUsize::new(0);
+        let failed = retry(|| async {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            Err::<(), _>(Error::Unavailable(sqlx::Error::Io(io::Error::from(kind))))
+        });
+        assert!(failed.await.is_err());
+        attempts.into_inner()
+    }
+
+    #[tokio::test]
+    async fn a_lost_connection_is_tried_again_and_an_unreachable_server_is_not() {
+        assert_eq!(attempts(ErrorKind::ConnectionReset).await, RETRIES + 1);
+        for unreachable in [ErrorKind::ConnectionRefused, ErrorKind::TimedOut] {
+            assert_eq!(attempts(unreachable).await, 1, "{unreachable}: its caller would wait for nothing");
+        }
+    }
+}

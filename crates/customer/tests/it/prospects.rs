@@ -171,6 +171,24 @@ async fn what_happens_to_a_prospect_becomes_an_activity() {
 }
 
 #[tokio::test]
+async fn an_event_that_comes_after_the_deletion_brings_no_name_back() {
+    let service = TestService::start().await;
+    let made = service.prospect(&ada()).await;
+    let about = format!("&prospect_id={}", made["id"].as_str().unwrap());
+    service.activities(&about, 1).await;
+    assert_eq!(service.send("DELETE", &path(&made), &service.admin, &json!({})).await.status(), 204);
+    // As from the dead letters: of this service, and without an activity so far.
+    let event = json!({"specversion": "1.0", "id": "late", "source": "/souk/customer", "type": "souk.prospect.updated",
+        "subject": made["id"], "time": "2024-02-29T23:00:00Z", "sequence": 99, "data": made});
+    let key = made["id"].as_str().unwrap().to_owned();
+    let late = Message { topic: "prospect-events".into(), key, payload: event.to_string() };
+    let bus = Bus::open(&service.config.common.bus_url, &service.ctx).await.unwrap();
+    bus.publish(vec![late]).await.unwrap();
+    let activities = service.activities(&about, 2).await;
+    assert_eq!(activities[1]["name"], "Prospect updated: Anonymised");
+}
+
+#[tokio::test]
 async fn prospects_of_other_programs_are_heard_of_once() {
     let service = TestService::start().await;
     let bus = Bus::open(&service.config.common.bus_url, &service.ctx).await.unwrap();

@@ -270,6 +270,29 @@ async fn the_answer_is_kept_byte_for_byte_with_the_terminal_state() {
 }
 
 #[tokio::test]
+async fn a_refund_that_the_saga_does_not_know_of_stays_on_the_order() {
+    let (_dir, db) = fresh().await;
+    for (id, heard, answered, stays) in [
+        ("a", "partly_refunded", "captured", "partly_refunded"),
+        ("b", "refunded", "captured", "refunded"),
+        ("c", "captured", "refunded", "refunded"),
+        ("d", "in_doubt", "captured", "captured"),
+    ] {
+        let first = inserted(&db, vec![order_insert(id, "h", None)]).await;
+        let InsertOutcome::Inserted(order) = &first[0] else { panic!("new") };
+        let mut tx = db.write().await.expect("begins");
+        let now = Timestamp::from_micros(1_500_000);
+        set_payment_status(&mut tx, vec![(id.into(), heard.into())], now).await.expect("updates");
+        let mut update = confirmation(order, 1);
+        update.order.payment.status = answered.into();
+        assert_eq!(apply_updates(&mut tx, &[&update]).await.expect("updates"), [true]);
+        let stored = find(&mut tx, id).await.expect("reads").expect("there");
+        assert_eq!((stored.order.payment.status.as_str(), stored.order.version), (stays, update.order.version));
+        tx.commit().await.expect("commits");
+    }
+}
+
+#[tokio::test]
 async fn a_decision_on_a_version_that_is_gone_is_not_written() {
     let (_dir, db) = fresh().await;
     inserted(&db, vec![order_insert("a", "h", None)]).await;

@@ -123,6 +123,11 @@ async fn update_orders(tx: &mut Tx, updates: &[&OrderUpdate]) -> Result<HashMap<
         .map(|(index, name)| match (*name, cell_sql(name, index)) {
             // A response that is stored stays.
             ("refusal", cell) => format!("refusal = coalesce({cell}, refusal)"),
+            // A refund by hand may have been heard of after the saga had its answer.
+            ("payment_status", cell) => format!(
+                "payment_status = case when payment_status in ('partly_refunded', 'refunded', 'voided')
+                   and {cell} in ('authorised', 'captured', 'in_doubt') then payment_status else {cell} end"
+            ),
             (name, cell) => format!("{name} = {cell}"),
         })
         .collect();
@@ -215,13 +220,14 @@ async fn update_as_read(tx: &mut Tx, row: &OrderRow<'_>, columns: &[&str], read:
     Ok(changed > 0)
 }
 
-/// Stores the payment status of orders: `(order id, status)`. Orders in their checkout or cancellation are skipped, since
-/// their saga reads the payment itself.
+/// Stores the payment status of orders: `(order id, status)`. A saga writes orders in their checkout or cancellation without reading them
+/// again, so their version stays.
 pub(crate) async fn set_payment_status(tx: &mut Tx, statuses: Vec<(String, String)>, now: Timestamp) -> Result<u64> {
     let rows = statuses.into_iter().map(|(order, status)| vec![order.into(), status.into()]);
     query(
-        "update orders set payment_status = r.value->>1, version = version + 1, updated_at = $2 from {rows $1} r
-         where orders.id = r.value->>0 and payment_status <> r.value->>1 and (work is null or work = $3)",
+        "update orders set payment_status = r.value->>1, updated_at = $2,
+           version = case when work is null or work = $3 then version + 1 else version end
+         from {rows $1} r where orders.id = r.value->>0 and payment_status <> r.value->>1",
     )
     .rows(rows)
     .bind(now.micros())

@@ -133,6 +133,19 @@ async fn a_cart_is_for_whom_it_should_be() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_told_that_he_cannot_pay_leaves_the_goods_to_others() {
+    let service = TestService::open().await;
+    service.change_peers(|peers| (peers.limit, peers.release_delay) = (Some(1), Duration::from_millis(300)));
+    let buyer = service.customer("c1");
+    service.call("POST", "/api/carts/c1/items", &buyer, tea(100)).await;
+    let (status, refused) = service.call("POST", "/api/carts/c1/checkout", &buyer, None).await;
+    assert_eq!(status, 402, "{refused}");
+    let mut held = 1;
+    service.change_peers(|peers| held = peers.held.len());
+    assert_eq!(held, 0, "they are free before he is told, so that the next attempt finds them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_stays_in_the_cart_to_be_mended() {
     let service = TestService::open().await;
     let buyer = service.customer("c1");
