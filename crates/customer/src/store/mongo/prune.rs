@@ -8,7 +8,7 @@ use mongodb::Collection;
 use mongodb::bson::{Bson, Document, doc};
 use upkeep::{BATCH, Job};
 
-use super::{MongoStore, keys};
+use super::{MongoStore, keys, relay};
 use crate::error::{MongoError, in_time, within};
 use crate::store::Retention;
 
@@ -18,7 +18,8 @@ pub(crate) fn jobs(store: &MongoStore, keep: Retention) -> Vec<Job> {
         let store = store.clone();
         Job::new(name, move || {
             let store = store.clone();
-            async move { Ok(batch(&store, what, Timestamp::now().minus(keep)).await?) }
+            // By the server's clock: that of one replica may be days ahead.
+            async move { Ok(batch(&store, what, relay::server_time(&store).await?.minus(keep)).await?) }
         })
     };
     vec![
