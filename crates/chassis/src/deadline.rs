@@ -6,13 +6,13 @@
 
 use std::{future::Future, time::Duration};
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use crate::{Kind, Problem};
+use crate::{Callers, Kind, Problem};
 
 /// The header with the time that the caller waits, in milliseconds.
 pub const X_TIMEOUT_MS: HeaderName = HeaderName::from_static("x-timeout-ms");
@@ -46,11 +46,14 @@ async fn bounded<T>(timeout: Duration, work: impl Future<Output = T>) -> Option<
     tokio::time::timeout_at(deadline, DEADLINE.scope(deadline, work)).await.ok()
 }
 
-pub(crate) async fn http(request: Request, next: Next) -> Response {
+pub(crate) async fn http(State(callers): State<Callers>, request: Request, next: Next) -> Response {
     let timeout = request.headers().get(X_TIMEOUT_MS).and_then(|value| value.to_str().ok()?.parse().ok());
     match timeout {
         Some(timeout) => bounded(Duration::from_millis(timeout), next.run(request)).await.unwrap_or_else(|| {
-            Problem::new(Kind::Timeout, "The caller's time is over; what was begun may go on.").into_response()
+            // A stranger who waits for less than the answer takes is no reason for an alarm.
+            let kind = if callers == Callers::Anybody { Kind::RequestTimeout } else { Kind::Timeout };
+            Problem::new(kind, "The time that the request gives by x-timeout-ms is over; what was begun may go on.")
+                .into_response()
         }),
         None => next.run(request).await,
     }

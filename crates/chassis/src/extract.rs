@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::query::from_query;
-use crate::{Kind, Problem};
+use crate::{Kind, Problem, body};
 
 /// The largest request body that a service accepts, in bytes.
 pub const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -69,7 +69,7 @@ pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Pro
     }
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|err| Problem::new(Kind::Unreadable, "The body ended early.").because(err))?;
+        let frame = frame.map_err(body::unreadable)?;
         let Ok(data) = frame.into_data() else {
             continue;
         };

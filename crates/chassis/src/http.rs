@@ -10,8 +10,10 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, StatusCode};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, Method, StatusCode, Version};
 use prometheus::{HistogramVec, IntCounterVec};
 use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -19,7 +21,7 @@ use tracing::Instrument;
 
 use crate::extract::{content_length, discard, too_large};
 use crate::problem::Rendered;
-use crate::{BODY_LIMIT, Context, Json, Kind, Metrics, Problem, Ready, deadline, trace};
+use crate::{BODY_LIMIT, Callers, Context, Json, Kind, Metrics, Problem, Ready, deadline, trace};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
@@ -45,15 +47,15 @@ struct RequestMetrics {
 ///    response, so it counts by route template and status, completes problems and sets the security headers.
 /// 2. panic handling: inside the span, so that its log line has the trace; outside of all code that may panic.
 /// 3. deadline: stops processing when the caller's deadline has passed.
-/// 4. `limit`: refuses a body with a too large `Content-Length` before anything reads it.
+/// 4. `limit`: refuses ambiguous headers, and a body with a too large `Content-Length` before anything reads it.
 /// 5. the routes: the service's own, `/health`, `/ready`, `/metrics`.
-pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready) -> Router {
+pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready, callers: Callers) -> Router {
     ctx.metrics.describe(ctx.name);
-    layers(routes.merge(common_routes(ctx, ready)), ctx)
+    layers(routes.merge(common_routes(ctx, ready)), ctx, callers)
 }
 
 /// The common middleware without the routes that every service has.
-pub(crate) fn layers(routes: Router, ctx: &Context) -> Router {
+pub(crate) fn layers(routes: Router, ctx: &Context, callers: Callers) -> Router {
     let metrics = Arc::new(RequestMetrics {
         service: ctx.name,
         requests: ctx.metrics.counter("http_requests_total", "HTTP requests answered.", &["method", "route", "status"]),
@@ -64,8 +66,8 @@ pub(crate) fn layers(routes: Router, ctx: &Context) -> Router {
         ),
     });
     routes
-        .layer(middleware::from_fn(limit))
-        .layer(middleware::from_fn(deadline::http))
+        .layer(middleware::from_fn_with_state(callers, limit))
+        .layer(middleware::from_fn_with_state(callers, deadline::http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(metrics, observe))
 }
@@ -94,7 +96,33 @@ async fn render_metrics(State(metrics): State<Metrics>) -> Response {
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render()).into_response()
 }
 
-async fn limit(request: Request, next: Next) -> Response {
+/// Headers that may stand only once: with two of them, two programs may read two things.
+const ONCE: [HeaderName; 5] =
+    [HOST, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName::from_static("idempotency-key")];
+/// Most headers of a request from anybody. A gateway adds its own, and the services behind it must not refuse what it lets pass.
+const MAX_HEADERS: usize = 100;
+
+/// What is wrong with the headers of a request, if anything is.
+fn bad_headers(request: &Request, callers: Callers) -> Option<Problem> {
+    let headers = request.headers();
+    if let Some(name) = ONCE.iter().find(|name| headers.get_all(*name).iter().count() > 1) {
+        return Some(Problem::new(Kind::Unreadable, format!("The header {name} may stand only once.")));
+    }
+    if callers == Callers::Services {
+        return None;
+    }
+    // RFC 9112, section 3.2. HTTP/2 has the authority instead.
+    if request.version() == Version::HTTP_11 && !headers.contains_key(HOST) {
+        return Some(Problem::new(Kind::Unreadable, "The header Host is missing."));
+    }
+    let detail = format!("A request may have at most {MAX_HEADERS} headers.");
+    (headers.len() > MAX_HEADERS).then(|| Problem::new(Kind::Unreadable, detail))
+}
+
+async fn limit(State(callers): State<Callers>, request: Request, next: Next) -> Response {
+    if let Some(problem) = bad_headers(&request, callers) {
+        return problem.into_response();
+    }
     if content_length(request.headers()).is_some_and(|length| length > BODY_LIMIT as u64) {
         let (parts, body) = request.into_parts();
         discard(&parts.headers, body).await;
@@ -116,7 +144,7 @@ async fn observe(State(metrics): State<Arc<RequestMetrics>>, mut request: Reques
     let begun = Instant::now();
     let id = request_id(request.headers());
     let traceparent = traceparent(request.headers());
-    let method = request.method().clone();
+    let method = method_label(request.method());
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!(
@@ -124,7 +152,7 @@ async fn observe(State(metrics): State<Arc<RequestMetrics>>, mut request: Reques
         service = metrics.service,
         "otel.name" = %format_args!("{method} {route}"),
         "otel.kind" = "server",
-        "http.request.method" = %method,
+        "http.request.method" = method,
         "http.route" = %route,
         "http.response.status_code" = tracing::field::Empty,
         "request.id" = %id.0,
@@ -136,14 +164,15 @@ async fn observe(State(metrics): State<Arc<RequestMetrics>>, mut request: Reques
     request.extensions_mut().insert(id);
     request.extensions_mut().insert(traceparent);
 
+    let mut answered = Answered { metrics: &metrics, method, route: &route, begun, status: CLIENT_LEFT };
     let response = next.run(request).instrument(span.clone()).await;
     let mut response = complete(response, &path, trace_id.as_deref());
 
     let status = response.status();
     span.record("http.response.status_code", status.as_u16());
     tracing::debug!(parent: &span, status = status.as_u16(), elapsed_ms = begun.elapsed().as_millis(), "answered");
-    metrics.requests.with_label_values(&[method.as_str(), &route, status.as_str()]).inc();
-    metrics.seconds.with_label_values(&[method.as_str(), &route]).observe(begun.elapsed().as_secs_f64());
+    answered.status = status.as_u16();
+    drop(answered);
 
     let headers = response.headers_mut();
     if let Ok(value) = request_id_header {
@@ -151,6 +180,33 @@ async fn observe(State(metrics): State<Arc<RequestMetrics>>, mut request: Reques
     }
     secure(headers);
     response
+}
+
+/// The status, in metrics only, of a request whose client left before the answer; as nginx has it.
+const CLIENT_LEFT: u16 = 499;
+
+/// Counts a request when it is answered, or dropped because its client has left.
+struct Answered<'a> {
+    metrics: &'a RequestMetrics,
+    method: &'static str,
+    route: &'a str,
+    begun: Instant,
+    status: u16,
+}
+
+impl Drop for Answered<'_> {
+    fn drop(&mut self) {
+        let Self { metrics, method, route, begun, status } = self;
+        metrics.requests.with_label_values(&[*method, *route, &status.to_string()]).inc();
+        metrics.seconds.with_label_values(&[*method, *route]).observe(begun.elapsed().as_secs_f64());
+    }
+}
+
+/// A method as the label of a metric and in the name of a span: clients may invent others, of which each would be a time series.
+/// `_OTHER` is what OpenTelemetry calls them (<https://opentelemetry.io/docs/specs/semconv/http/http-metrics/>).
+fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method.as_str()).unwrap_or("_OTHER")
 }
 
 /// Sets security headers for browsers; values that a route has set stay.

@@ -16,6 +16,8 @@ pub enum Kind {
     NotFound,
     /// The path exists, but does not support the method.
     MethodNotAllowed,
+    /// The client did not send its request in time, or its own deadline has passed.
+    RequestTimeout,
     /// The current state of the resource does not allow it.
     Conflict,
     /// The caller's version of the resource is outdated.
@@ -53,12 +55,13 @@ const fn row(status: StatusCode, grpc: Code, graphql: &'static str, title: &'sta
 
 impl Kind {
     /// Every kind, in the order of the table.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Unreadable,
         Self::Unauthenticated,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::RequestTimeout,
         Self::Conflict,
         Self::Stale,
         Self::TooLarge,
@@ -80,6 +83,7 @@ impl Kind {
             Self::Forbidden        => row(StatusCode::FORBIDDEN,              Code::PermissionDenied,   "FORBIDDEN",          "Forbidden"),
             Self::NotFound         => row(StatusCode::NOT_FOUND,              Code::NotFound,           "NOT_FOUND",          "Not found"),
             Self::MethodNotAllowed => row(StatusCode::METHOD_NOT_ALLOWED,     Code::Unimplemented,      "METHOD_NOT_ALLOWED", "Method not allowed"),
+            Self::RequestTimeout   => row(StatusCode::REQUEST_TIMEOUT,        Code::DeadlineExceeded,   "REQUEST_TIMEOUT",    "Request timed out"),
             Self::Conflict         => row(StatusCode::CONFLICT,               Code::FailedPrecondition, "CONFLICT",           "Conflict"),
             Self::Stale            => row(StatusCode::PRECONDITION_FAILED,    Code::Aborted,            "STALE",              "Changed meanwhile"),
             Self::TooLarge         => row(StatusCode::PAYLOAD_TOO_LARGE,      Code::OutOfRange,         "TOO_LARGE",          "Too large"),
@@ -117,6 +121,7 @@ impl Kind {
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::RequestTimeout => "request_timeout",
             Self::Conflict => "conflict",
             Self::Stale => "stale",
             Self::TooLarge => "too_large",

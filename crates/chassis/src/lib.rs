@@ -4,6 +4,7 @@
 //! middleware, health, metrics, traces and `application/problem+json`. It contains no business logic.
 
 pub mod backoff;
+mod body;
 pub mod conditional;
 pub mod config;
 mod context;
@@ -26,6 +27,7 @@ pub mod telemetry;
 mod text;
 pub mod trace;
 
+pub use body::BodyProgress;
 pub use context::Context;
 pub use crash::{CrashPoints, UnknownCrashPoint};
 pub use docs::{openapi_docs, with_problems};
@@ -39,7 +41,7 @@ pub use problem::{FieldError, Problem};
 pub use process::{Settings, main};
 pub use query::from_query;
 pub use secret::Secret;
-pub use serve::{App, Listeners, Ready, always_ready, ready_if, ready_with, serve, serve_port};
+pub use serve::{App, CALLER_IDLE, Callers, Listeners, Ready, always_ready, ready_if, ready_with, serve, serve_port};
 pub use text::{check_line, check_text};
 
 /// The version of Souk, the same for all services.

@@ -242,9 +242,9 @@ mod tests {
     fn a_kind_means_the_same_on_every_protocol() {
         let table: Vec<_> = Kind::ALL.iter().map(|k| (k.status().as_u16(), k.grpc() as i32, k.graphql())).collect();
         assert_eq!(table[3], (404, 5, "NOT_FOUND"));
-        assert_eq!(table[9], (422, 3, "INVALID"));
+        assert_eq!(table[10], (422, 3, "INVALID"));
         let statuses: Vec<u16> = table.iter().map(|row| row.0).collect();
-        assert_eq!(statuses, [400, 401, 403, 404, 405, 409, 412, 413, 415, 422, 402, 429, 500, 502, 503, 504]);
+        assert_eq!(statuses, [400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 422, 402, 429, 500, 502, 503, 504]);
         for kind in Kind::ALL {
             assert_eq!(Kind::from_status(kind.status()), kind);
         }

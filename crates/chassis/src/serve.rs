@@ -15,17 +15,27 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::{Context, Kind, Problem, grpc, http as http_stack};
+use crate::{BodyProgress, Context, Kind, Problem, body::ClientBody, grpc, http as http_stack};
 
 /// How long connections and tasks may take to finish after the shutdown began.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long a client may take to send its request's head.
+/// How long a client may take to send its request's head, and how long an idle connection stays open.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a caller keeps an idle connection to a service. Shorter than the service does: else a request could be sent on a connection
+/// that is being closed, and fail although nobody has received it.
+pub const CALLER_IDLE: Duration = Duration::from_secs(10);
+const _: () = assert!(CALLER_IDLE.as_secs() < HEAD_TIMEOUT.as_secs());
+/// With this a connection with HTTP/2 begins (RFC 9113, section 3.4).
+const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Pause before the next look at a connection of whose first bytes some have come.
+const PEEK_PAUSE: Duration = Duration::from_millis(20);
+/// Most headers of a request. Above what a gateway lets pass from its clients by those that it adds itself.
+const MAX_HEADERS: usize = 128;
 /// Maximum age of a connection, plus up to a quarter. Clients that keep their connections would never reach a new replica,
 /// since only new connections are balanced.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
@@ -43,6 +53,17 @@ pub struct App {
     pub grpc: Option<tonic::service::Routes>,
     /// The check behind `/ready`.
     pub ready: Ready,
+    /// Who calls it.
+    pub callers: Callers,
+}
+
+/// Who calls a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callers {
+    /// Other services and the gateway.
+    Services,
+    /// Anybody, so that what goes wrong by their doing is no failure of the service.
+    Anybody,
 }
 
 /// The sockets that a service is served on.
@@ -58,7 +79,7 @@ impl App {
     /// Its routes with the common middleware: HTTP, and gRPC if it has any. For a simulation, which serves them without sockets.
     pub fn into_routers(self, ctx: &Context) -> (Router, Option<Router>) {
         let grpc = self.grpc.map(|routes| grpc::stack(routes, ctx));
-        (http_stack::stack(self.http, ctx, self.ready), grpc)
+        (http_stack::stack(self.http, ctx, self.ready, self.callers), grpc)
     }
 }
 
@@ -106,7 +127,7 @@ pub(crate) async fn while_starting(
     });
     let (http, kept_http) = duplicate(listeners.http)?;
     let (grpc, kept_grpc) = listeners.grpc.map(duplicate).transpose()?.unzip();
-    let http = accept(http, http_stack::stack(routes, &starting, ready), started.clone());
+    let http = accept(http, http_stack::stack(routes, &starting, ready, Callers::Services), started.clone());
     let grpc = async {
         match grpc {
             Some(listener) => accept(listener, Router::new().fallback(grpc::starting), started.clone()).await,
@@ -159,14 +180,14 @@ pub async fn serve(app: App, ctx: &Context, listeners: Listeners) -> io::Result<
     served.map(|_| ())
 }
 
-/// Serves further routes of a service on a port of their own, with the common middleware, but without `/health`, `/ready`
+/// Serves further routes of a service to anybody, on a port of their own, with the common middleware, but without `/health`, `/ready`
 /// and `/metrics`. Ends when the service stops and its requests in progress are finished.
 pub fn serve_port(
     ctx: &Context,
     listener: TcpListener,
     routes: Router,
 ) -> impl Future<Output = io::Result<()>> + use<> {
-    accept(listener, http_stack::layers(routes, ctx), ctx.shutdown.clone())
+    accept(listener, http_stack::layers(routes, ctx, Callers::Anybody), ctx.shutdown.clone())
 }
 
 fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) -> impl Future<Output = io::Result<()>> {
@@ -189,12 +210,23 @@ fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) ->
             // Small responses must not wait for an acknowledgement; without the option they are only slower.
             let _ = stream.set_nodelay(true);
             let service = service.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
+                let progress = BodyProgress::default();
                 request.extensions_mut().insert(ConnectInfo(peer));
-                request.map(Body::new)
+                request.extensions_mut().insert(progress.clone());
+                request.map(|body| Body::new(ClientBody::new(body, progress)))
             });
             let service = TowerToHyperService::new(service);
-            let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
-            connections.spawn(serve_connection_until(connection, shutdown.clone()));
+            let (server, shutdown) = (server.clone(), shutdown.clone());
+            connections.spawn(async move {
+                let begun = tokio::select! {
+                    begun = tokio::time::timeout(HEAD_TIMEOUT, has_begun(&stream)) => begun.unwrap_or_default(),
+                    () = shutdown.cancelled() => false,
+                };
+                if begun {
+                    let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+                    serve_connection_until(connection, shutdown).await;
+                }
+            });
         }
         drop(listener);
         connections.close();
@@ -202,6 +234,20 @@ fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) ->
             tracing::warn!("connections did not end in time and are closed");
         }
         Ok(())
+    }
+}
+
+/// Waits for the first bytes of a connection, until they tell HTTP/1 from HTTP/2: the server itself waits for them without an end. False
+/// if the client has closed it.
+async fn has_begun(stream: &TcpStream) -> bool {
+    let mut first = [0; HTTP2_PREFACE.len()];
+    loop {
+        match stream.peek(&mut first).await {
+            Ok(0) | Err(_) => return false,
+            Ok(count) if count < first.len() && HTTP2_PREFACE.starts_with(&first[..count]) => {}
+            Ok(_) => return true,
+        }
+        tokio::time::sleep(PEEK_PAUSE).await;
     }
 }
 
@@ -231,7 +277,7 @@ async fn serve_connection_until(
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_HEADERS);
     server.http2().timer(TokioTimer::new()).max_concurrent_streams(1024);
     server
 }

@@ -82,6 +82,7 @@ impl Service for Customer {
                 let store = Arc::clone(&store);
                 async move { store.ping().await }
             }),
+            callers: chassis::Callers::Services,
         })
     }
 }

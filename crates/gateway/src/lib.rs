@@ -4,6 +4,7 @@
 mod config;
 mod dialects;
 mod docs;
+mod lent_body;
 mod payments;
 mod products;
 mod proxy;
@@ -17,7 +18,7 @@ use axum::{
     extract::{Request, State},
     routing::{any, get, post},
 };
-use chassis::{App, Context, Json};
+use chassis::{App, Callers, Context, Json};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use utoipa_swagger_ui::SwaggerUi;
@@ -126,6 +127,7 @@ pub async fn build(config: Config, Deps { ctx, ports }: Deps) -> anyhow::Result<
     Ok(App {
         http: api.merge(compat),
         grpc: None,
+        callers: Callers::Anybody,
         // An unreachable service is shown, but does not make the gateway unready.
         ready: Arc::new(move || {
             let gateway = gateway.clone();

@@ -7,14 +7,20 @@ use axum::{
     extract::{ConnectInfo, Request},
     response::{IntoResponse, Response},
 };
-use chassis::{Kind, Problem, RequestId};
+use chassis::{BodyProgress, Kind, Problem, RequestId, trace::TRACEPARENT};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version,
-    header::{CONNECTION, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE},
-    uri::{PathAndQuery, Scheme},
+    header::{
+        CONNECTION, COOKIE, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
+    uri::{Authority, PathAndQuery, Scheme},
 };
+use hyper::body::Incoming;
 
-use crate::upstream::{Http, Upstream};
+use crate::{
+    lent_body::LentBody,
+    upstream::{Http, HttpError, Upstream},
+};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -37,34 +43,63 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 ];
 
 /// Sends a request to a service and returns its response: 503 if the service is unreachable, 502 if the connection breaks, 504 after
-/// the timeout.
+/// the timeout; 400 or 408 if the client has not sent the whole request.
 pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mut request: Request) -> Response {
-    let Some(replica) = upstream.next().await else {
-        return unavailable(upstream.name).into_response();
-    };
-    prepare(&mut request, &replica.authority);
-    // The deadline of a client shortens the timeout.
-    let timeout = chassis::deadline::within(timeout);
-    chassis::deadline::inject(request.headers_mut(), timeout);
-    match tokio::time::timeout(timeout, http.request(request)).await {
-        Err(_) => Problem::new(
-            Kind::Timeout,
-            format!("The {} service did not answer in {} s.", upstream.name, timeout.as_secs()),
-        )
-        .into_response(),
-        Ok(Err(error)) if error.is_connect() => {
-            replica.mark_unhealthy();
-            unavailable(upstream.name).because(error).into_response()
+    prepare(&mut request);
+    // The deadline of a client shortens the time that the service has; who waits no longer is told by the layer that read it.
+    chassis::deadline::inject(request.headers_mut(), chassis::deadline::within(timeout));
+    let progress = request.extensions().get::<BodyProgress>().cloned().unwrap_or_default();
+    match tokio::time::timeout(timeout, send(http, upstream, request)).await {
+        Err(_) => {
+            let detail = format!("The {} service did not answer in {} s.", upstream.name, timeout.as_secs());
+            progress.fault().unwrap_or_else(|| Problem::new(Kind::Timeout, detail)).into_response()
         }
-        Ok(Err(error)) => {
-            Problem::new(Kind::BadGateway, format!("The {} service broke off its response.", upstream.name))
-                .because(error)
-                .into_response()
+        Ok(Err(NoResponse::Unreachable(error))) => {
+            let problem = unavailable(upstream.name);
+            match error {
+                Some(error) => problem.because(error),
+                None => problem,
+            }
+            .into_response()
+        }
+        Ok(Err(NoResponse::Broken(error))) => {
+            let detail = format!("The {} service broke off its response.", upstream.name);
+            progress.fault().unwrap_or_else(|| Problem::new(Kind::BadGateway, detail).because(error)).into_response()
         }
         Ok(Ok(mut response)) => {
             remove_hop_by_hop(response.headers_mut());
             response.map(Body::new)
         }
+    }
+}
+
+/// Why a request has no response.
+enum NoResponse {
+    /// No replica is reachable.
+    Unreachable(Option<HttpError>),
+    /// The connection broke after it was opened.
+    Broken(HttpError),
+}
+
+/// Sends a request to a replica. If it cannot be connected, nothing was sent, so the request goes to another one that is healthy.
+async fn send(http: &Http, upstream: &Upstream, request: Request) -> Result<http::Response<Incoming>, NoResponse> {
+    let (parts, body) = request.into_parts();
+    let body = LentBody::new(body);
+    let mut replica = upstream.next().await.ok_or(NoResponse::Unreachable(None))?;
+    loop {
+        let mut attempt = Request::from_parts(parts.clone(), Body::new(body.clone()));
+        address(&mut attempt, &replica.authority);
+        let error = match http.request(attempt).await {
+            Ok(response) => return Ok(response),
+            Err(error) if error.is_connect() => error,
+            Err(error) => return Err(NoResponse::Broken(error)),
+        };
+        replica.mark_unhealthy();
+        // As each failure takes one replica out, this ends.
+        replica = match upstream.healthy() {
+            Some(other) if !body.is_read() => other,
+            _ => return Err(NoResponse::Unreachable(Some(error))),
+        };
     }
 }
 
@@ -76,19 +111,35 @@ pub(crate) fn unavailable(service: &'static str) -> Problem {
         .retry_after(1)
 }
 
-/// Turns a client's request into one of the gateway.
-fn prepare(request: &mut Request, authority: &http::uri::Authority) {
+/// Addresses a request to a replica.
+fn address(request: &mut Request, authority: &Authority) {
     let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(Scheme::HTTP);
     uri.authority = Some(authority.clone());
     uri.path_and_query = Some(path);
+    // All three parts are set, so they form a URI.
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
+    *request.version_mut() = Version::HTTP_11;
+}
+
+/// Turns the headers of a client's request into those of one of the gateway.
+fn prepare(request: &mut Request) {
     let client = request.extensions().get::<ConnectInfo<std::net::SocketAddr>>().map(|info| info.0.ip().to_string());
     let id = request.extensions().get::<RequestId>().map(|id| id.0.clone());
-    let host = request.headers_mut().remove(HOST);
+    // HTTP/2 has the host in the authority.
+    let authority = request.uri().authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
     let headers = request.headers_mut();
+    let host = headers.remove(HOST).or(authority);
     remove_hop_by_hop(headers);
+    // Without the parent that it belongs to, the state of a trace means nothing (W3C Trace Context, section 3.3.1).
+    let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
+    if parent.and_then(chassis::trace::trace_id).is_none() {
+        headers.remove("tracestate");
+    }
     chassis::trace::inject(headers);
+    // HTTP/2 may split it, HTTP/1.1 has one (RFC 9113, section 8.2.3).
+    join(headers, COOKIE, "; ", None);
     if let Some(Ok(id)) = id.map(|id| HeaderValue::from_str(&id)) {
         headers.insert(X_REQUEST_ID, id);
     }
@@ -96,15 +147,17 @@ fn prepare(request: &mut Request, authority: &http::uri::Authority) {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
     headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-    if let Some(client) = client {
-        let before = headers.get(X_FORWARDED_FOR).and_then(|v| v.to_str().ok()).map(|v| format!("{v}, "));
-        if let Ok(value) = HeaderValue::from_str(&format!("{}{client}", before.unwrap_or_default())) {
-            headers.insert(X_FORWARDED_FOR, value);
+    join(headers, X_FORWARDED_FOR, ", ", client.as_deref());
+}
+
+/// Makes one line of all lines of a header, in their order, and appends a value.
+fn join(headers: &mut HeaderMap, name: HeaderName, separator: &str, last: Option<&str>) {
+    let lines: Vec<&str> = headers.get_all(&name).iter().filter_map(|v| v.to_str().ok()).chain(last).collect();
+    if lines.len() > 1 || last.is_some() {
+        if let Ok(value) = HeaderValue::from_str(&lines.join(separator)) {
+            headers.insert(name, value);
         }
     }
-    // All three parts are set, so they form a URI.
-    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_default();
-    *request.version_mut() = Version::HTTP_11;
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
@@ -135,10 +188,16 @@ mod tests {
             .header("te", "trailers")
             .header("authorization", "Bearer t")
             .header("x-forwarded-for", "10.0.0.1")
+            .header("x-forwarded-for", "10.0.0.2")
+            .header("cookie", "a=1")
+            .header("cookie", "b=2")
+            .header("traceparent", "00-0-0-00")
+            .header("tracestate", "a=b")
             .body(Body::empty())
             .expect("a request");
         request.extensions_mut().insert(ConnectInfo(std::net::SocketAddr::from(([192, 0, 2, 7], 9))));
-        prepare(&mut request, &"order:8087".parse().expect("an authority"));
+        prepare(&mut request);
+        address(&mut request, &"order:8087".parse().expect("an authority"));
         assert_eq!(request.uri(), "http://order:8087/api/orders?limit=3");
         let header = |name: &str| request.headers().get(name).map(|v| v.to_str().expect("text").to_owned());
         assert_eq!(header("connection"), None);
@@ -146,6 +205,21 @@ mod tests {
         assert_eq!(header("te"), None);
         assert_eq!(header("authorization").as_deref(), Some("Bearer t"));
         assert_eq!(header("x-forwarded-host").as_deref(), Some("shop.example"));
-        assert_eq!(header("x-forwarded-for").as_deref(), Some("10.0.0.1, 192.0.2.7"));
+        assert_eq!(header("x-forwarded-for").as_deref(), Some("10.0.0.1, 10.0.0.2, 192.0.2.7"));
+        assert_eq!(header("cookie").as_deref(), Some("a=1; b=2"));
+        assert_eq!(header("tracestate"), None, "its parent is invalid");
+    }
+
+    #[test]
+    fn the_authority_of_http_2_is_told_as_the_host() {
+        let mut request = Request::builder()
+            .uri("https://shop.example/api/orders")
+            .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            .header("tracestate", "a=b")
+            .body(Body::empty())
+            .expect("a request");
+        prepare(&mut request);
+        assert_eq!(request.headers()["x-forwarded-host"], "shop.example");
+        assert_eq!(request.headers()["tracestate"], "a=b");
     }
 }

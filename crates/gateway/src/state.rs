@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use auth::oidc::ForeignIssuers;
 use axum::extract::FromRef;
-use chassis::config::ConfigError;
+use chassis::{CALLER_IDLE, config::ConfigError};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
@@ -17,9 +17,6 @@ use crate::{
     config::Config,
     upstream::{Http, Upstream},
 };
-
-/// How long an idle connection to a service stays open.
-const IDLE: Duration = Duration::from_secs(60);
 
 /// The state of the handlers. Cheap to clone.
 #[derive(Clone)]
@@ -69,7 +66,7 @@ impl Gateway {
         connector.set_connect_timeout(Some(Duration::from_secs(2)));
         let http = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(CALLER_IDLE)
             .build(connector);
         let payment_channel = channel(&config.payment_grpc_url)?;
         Ok(Self(Arc::new(Shared {

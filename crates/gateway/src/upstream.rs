@@ -18,6 +18,7 @@ use prometheus::IntGaugeVec;
 use tokio::sync::{Notify, watch};
 
 pub(crate) type Http = Client<HttpConnector, Body>;
+pub(crate) type HttpError = hyper_util::client::legacy::Error;
 
 /// The timeout of a health check.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -56,6 +56,7 @@ impl Service for Notification {
             http: chassis::openapi_docs(api::router().with_state(state)).merge(bus.routes()),
             grpc: None,
             ready: service::ready_if_db(db),
+            callers: chassis::Callers::Services,
         })
     }
 }

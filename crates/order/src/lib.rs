@@ -93,6 +93,7 @@ impl Service for Order {
                 // An unreachable broker is shown, and does not make the service unready.
                 move || serde_json::json!({"store": "answers", "unpublished_seconds": relay.unpublished_seconds()}),
             ),
+            callers: chassis::Callers::Services,
         })
     }
 }

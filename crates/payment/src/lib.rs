@@ -100,7 +100,12 @@ impl Service for Payment {
             cursors: config.common.cursor_key("payments"),
             currency: config.currency,
         };
-        Ok(App { http: api::http(), grpc: Some(api::grpc(api, verifier).await?), ready: service::ready_if_db(db) })
+        Ok(App {
+            http: api::http(),
+            grpc: Some(api::grpc(api, verifier).await?),
+            ready: service::ready_if_db(db),
+            callers: chassis::Callers::Services,
+        })
     }
 }
 

@@ -57,6 +57,7 @@ impl Service for Product {
                 let store = store.clone();
                 async move { store.ping().await }
             }),
+            callers: chassis::Callers::Services,
         })
     }
 }

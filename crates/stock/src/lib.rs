@@ -110,7 +110,12 @@ impl Service for Stock {
         };
         // On the heap: the future holds a clone of the state of all handlers.
         let grpc = Box::pin(api::grpc(api.clone())).await?;
-        Ok(App { http: api::http(api).merge(bus.routes()), grpc: Some(grpc), ready: service::ready_if_db(db) })
+        Ok(App {
+            http: api::http(api).merge(bus.routes()),
+            grpc: Some(grpc),
+            ready: service::ready_if_db(db),
+            callers: chassis::Callers::Services,
+        })
     }
 }
 

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
+mod clients;
+
 use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::{get, post};
-use chassis::{App, Context, CrashPoints, Json, Kind, Listeners, Path, Problem, Query, always_ready};
+use chassis::{App, Callers, Context, CrashPoints, Json, Kind, Listeners, Path, Problem, Query, always_ready};
 use reqwest::{Client, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -44,7 +46,7 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
-        Self::start_with(App { http: routes(), grpc: None, ready: always_ready() }).await
+        Self::start_with(App { http: routes(), grpc: None, ready: always_ready(), callers: Callers::Anybody }).await
     }
 
     async fn start_with(app: App) -> Self {
@@ -176,7 +178,7 @@ async fn a_trace_and_a_request_id_are_kept_or_made() {
 #[tokio::test]
 async fn readiness_follows_the_store_and_the_end_of_the_process() {
     let ready: chassis::Ready = std::sync::Arc::new(|| Box::pin(async { Err("store is unreachable".to_owned()) }));
-    let running = Running::start_with(App { http: Router::new(), grpc: None, ready }).await;
+    let running = Running::start_with(App { http: Router::new(), grpc: None, ready, callers: Callers::Services }).await;
     let answer = running.get("/ready").await;
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.json::<Value>().await.unwrap()["reason"], "store is unreachable");
@@ -191,7 +193,8 @@ async fn readiness_follows_the_store_and_the_end_of_the_process() {
 #[tokio::test]
 async fn a_handler_can_ask_who_its_peer_is() {
     let peer = get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() });
-    let app = App { http: Router::new().route("/peer", peer), grpc: None, ready: always_ready() };
+    let app =
+        App { http: Router::new().route("/peer", peer), grpc: None, ready: always_ready(), callers: Callers::Anybody };
     let running = Running::start_with(app).await;
     assert_eq!(running.get("/peer").await.text().await.unwrap(), "127.0.0.1");
 }
@@ -213,7 +216,12 @@ async fn grpc_has_health_and_reflection_and_is_counted_by_code() {
         &["souk.Stock"],
         tonic_health::pb::FILE_DESCRIPTOR_SET,
     );
-    let app = App { http: Router::new(), grpc: Some(routes.await.unwrap()), ready: always_ready() };
+    let app = App {
+        http: Router::new(),
+        grpc: Some(routes.await.unwrap()),
+        ready: always_ready(),
+        callers: Callers::Anybody,
+    };
     let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let grpc = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", grpc.local_addr().unwrap());

@@ -82,7 +82,7 @@ impl Watch {
         let metrics = Metrics::new(&ctx.metrics);
         let http = TcpListener::bind(self.listen).await.with_context(|| format!("--metrics {}", self.listen))?;
         say!("auditing every {} s; metrics at http://{}/metrics", self.every.as_secs(), http.local_addr()?);
-        let app = App { http: Router::new(), grpc: None, ready: always_ready() };
+        let app = App { http: Router::new(), grpc: None, ready: always_ready(), callers: chassis::Callers::Services };
         let served = chassis::serve(app, &ctx, Listeners { http, grpc: None });
         let outcome = tokio::select! {
             outcome = served => outcome.map_err(Into::into),

@@ -1,0 +1,144 @@
+//! Bodies of requests whose clients may be slow or leave.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use crate::{Kind, Problem};
+
+/// How long a service waits for the first bytes of a body.
+const GRACE: Duration = Duration::from_secs(10);
+/// Bytes per second that a body must come with, on average, after that. Far below every line on which people work.
+const MIN_RATE: u64 = 8 * 1024;
+
+/// How far the body of a request has come, as far as its client is concerned; in the extensions of the request.
+#[derive(Clone, Debug, Default)]
+pub struct BodyProgress(Arc<AtomicU8>);
+
+/// Nothing is asked of the client: the body is read no further now.
+const PAUSED: u8 = 0;
+/// The service waits for the client.
+const AWAITED: u8 = 1;
+/// The client has sent all of it.
+const COMPLETE: u8 = 2;
+/// The client has sent too little in its time.
+const LATE: u8 = 3;
+/// The connection ended before the body.
+const BROKEN: u8 = 4;
+
+impl BodyProgress {
+    /// The problem of a request that failed, if its client is at fault: the body is late, or its end is missing.
+    pub fn fault(&self) -> Option<Problem> {
+        match self.0.load(Ordering::Relaxed) {
+            AWAITED | LATE => Some(late()),
+            BROKEN => Some(broken()),
+            _ => None,
+        }
+    }
+
+    fn set(&self, state: u8) {
+        self.0.store(state, Ordering::Relaxed);
+    }
+}
+
+/// The problem of a body that comes too slowly.
+fn late() -> Problem {
+    Problem::new(Kind::RequestTimeout, "The body came too slowly; send the request again.")
+}
+
+/// The problem of a body that ends before its announced end.
+fn broken() -> Problem {
+    Problem::new(Kind::Unreadable, "The body ended early.")
+}
+
+/// Why a body cannot be read, as a problem.
+pub(crate) fn unreadable(error: axum::Error) -> Problem {
+    let error = error.into_inner();
+    if error.is::<Late>() { late() } else { broken().because(error) }
+}
+
+/// A body has come too slowly.
+#[derive(Debug, thiserror::Error)]
+#[error("the body came too slowly")]
+struct Late;
+
+/// The body of a client's request. It fails when the client is slower than [`MIN_RATE`] allows: without an end to that, a client that
+/// announces a body and sends none would keep its connection, its request and what was read so far. Only time in which the service
+/// waits for the client counts.
+pub(crate) struct ClientBody {
+    inner: Incoming,
+    progress: BodyProgress,
+    received: u64,
+    waited: Duration,
+    /// Since when the client is waited for, and the end of the wait.
+    wait: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl ClientBody {
+    pub(crate) fn new(inner: Incoming, progress: BodyProgress) -> Self {
+        if inner.is_end_stream() {
+            progress.set(COMPLETE);
+        }
+        Self { inner, progress, received: 0, waited: Duration::ZERO, wait: None }
+    }
+
+    fn allowed(&self) -> Duration {
+        GRACE + Duration::from_secs(self.received / MIN_RATE)
+    }
+
+    /// Ready when the client has used up its time.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
+        self.progress.set(AWAITED);
+        let left = self.allowed().saturating_sub(self.waited);
+        let (_, sleep) = self.wait.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
+        ready!(sleep.as_mut().poll(cx));
+        self.progress.set(LATE);
+        Poll::Ready(Late)
+    }
+}
+
+impl Body for ClientBody {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => return self.poll_late(cx).map(|late| Some(Err(late.into()))),
+        };
+        if let Some((since, _)) = self.wait.take() {
+            self.waited += since.elapsed();
+        }
+        self.progress.set(match &frame {
+            None => COMPLETE,
+            Some(Err(_)) => BROKEN,
+            Some(Ok(_)) if self.inner.is_end_stream() => COMPLETE,
+            Some(Ok(_)) => PAUSED,
+        });
+        let length = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
+        self.received += length.unwrap_or_default() as u64;
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
