@@ -162,6 +162,9 @@ fn what_the_fleet_asks_is_small_and_is_handled_without_another_thread() {
     ] {
         assert!(cost(query) < 200, "{query}: {}", cost(query));
     }
+    let query = "query($ids:[ID!]!){productsByIds(ids:$ids){id name price currency active}}";
+    let most = measured(query, json!({ "ids": vec!["x".repeat(64); 1_000] })).unwrap();
+    assert!(most < super::super::endpoint::SMALL_COST, "{most}");
 }
 
 #[test]

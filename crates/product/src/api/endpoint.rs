@@ -15,8 +15,8 @@ use super::{Edge, accept, graphiql};
 
 /// A longer query is parsed aside.
 const SMALL_BYTES: usize = 4_096;
-/// A query that costs more is validated aside.
-const SMALL_COST: usize = 1_000;
+/// A query that costs more is validated aside. The largest that services send each other names a thousand ids of 64 bytes.
+pub(super) const SMALL_COST: usize = 2_500;
 /// Most errors of a query that the schema refuses; each repeats a part of the query.
 const MAX_ERRORS: usize = 20;
 /// Bytes of the message of such an error. That of the parser has the line, which may be the whole query.
