@@ -90,17 +90,17 @@ impl Size {
 
 struct Measure<'a> {
     document: &'a ExecutableDocument,
-    variables: &'a Variables,
     introspection: bool,
     /// Sizes of fragments; none while one is measured.
     fragments: HashMap<&'a str, Option<Size>>,
-    /// What the values of variables come to.
-    values: HashMap<&'a str, usize>,
+    /// What the values of variables come to: those that were sent, declared or not, and default values.
+    variables: HashMap<&'a str, usize>,
 }
 
 impl<'a> Measure<'a> {
     fn new(document: &'a ExecutableDocument, variables: &'a Variables, introspection: bool) -> Self {
-        Self { document, variables, introspection, fragments: HashMap::new(), values: HashMap::new() }
+        let variables = variables.iter().map(|(name, value)| (name.as_str(), const_value(value))).collect();
+        Self { document, introspection, fragments: HashMap::new(), variables }
     }
 
     /// The sum of all operations and fragments. Validation visits also those that nothing leads to.
@@ -146,11 +146,9 @@ impl<'a> Measure<'a> {
             {
                 return refuse(format!("Unknown input type \"{name}\"."), variable.node.var_type.pos);
             }
-            let name = variable.node.name.node.as_str();
-            let sent = self.variables.get(name).map_or(0, const_value);
             let default = variable.node.default_value.as_ref().map_or(0, |value| const_value(&value.node));
-            let known = self.values.entry(name).or_default();
-            *known = sent.max(default).max(*known);
+            let known = self.variables.entry(variable.node.name.node.as_str()).or_default();
+            *known = default.max(*known);
         }
         Ok(())
     }
@@ -235,7 +233,7 @@ impl<'a> Measure<'a> {
 
     fn value(&self, value: &Value) -> usize {
         match value {
-            Value::Variable(name) => self.values.get(name.as_str()).map_or(1, |value| value.saturating_add(1)),
+            Value::Variable(name) => self.variables.get(name.as_str()).map_or(1, |value| value.saturating_add(1)),
             Value::List(values) => sum(values.iter().map(|value| self.value(value))),
             Value::Object(members) => sum(members.values().map(|value| self.value(value))),
             Value::String(text) => 1 + text.len() / TEXT_BYTES,

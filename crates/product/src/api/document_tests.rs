@@ -98,7 +98,9 @@ fn a_variable_counts_wherever_it_is_used() {
     let query = |count: usize| format!("query($ids:[ID!]!){{{}}}", uses(count));
     let ids = json!({ "ids": vec!["TEA-ASSAM-250"; 1_000] });
     assert!(measured(&query(15), ids.clone()).is_ok());
-    assert!(measured(&query(30), ids).unwrap_err().contains("comes to too much"));
+    assert!(measured(&query(30), ids.clone()).unwrap_err().contains("comes to too much"));
+    // Validation copies also one that is not declared.
+    assert!(measured(&format!("{{{}}}", uses(30)), ids).unwrap_err().contains("comes to too much"));
     assert!(measured(&query(200), json!({ "ids": ["x".repeat(100_000)] })).is_err(), "a long text");
     let list = r#""TEA" "#.repeat(1_000);
     refused(&format!("query($ids:[ID!]=[{list}]){{{}}}", uses(30)), "comes to too much");

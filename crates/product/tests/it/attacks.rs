@@ -93,6 +93,7 @@ async fn other_ways_to_make_a_query_expensive_are_refused() {
             format!("query($ids:[ID!]!){{{}}}", uses(400)),
             json!({"ids": vec!["a"; 1_000]}),
         ),
+        ("a variable that is not declared", format!("{{{}}}", uses(400)), json!({"ids": vec![[1]; 50_000]})),
         ("a long text that is used often", format!("query($ids:[ID!]!){{{}}}", uses(400)), json!({"ids": [long]})),
         (
             "lists of the schema",
