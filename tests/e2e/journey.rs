@@ -364,6 +364,10 @@ async fn the_catalogue_is_changed_by_rest_and_read_by_graphql() -> Result<()> {
     let page = anonymous.get("/docs/").await?;
     assert!(page.status == 200 && page.text().contains("swagger"), "{} {}", page.status, page.text());
     assert!(anonymous.get("/graphql").await?.text().contains("graphiql"));
+    let script = anonymous.get("/graphql/assets/graphiql.js").await?;
+    assert!(script.status == 200 && script.text().contains("GraphiQL"), "{}", script.status);
+    let by_get = anonymous.get("/graphql?query=%7Bcategories%7D").await?.expect(200)?;
+    assert!(by_get["data"]["categories"].is_array(), "{by_get}");
     drain_and_audit(fleet).await?;
     Ok(())
 }

@@ -71,7 +71,8 @@ fn router(gateway: Gateway) -> Router {
         .route("/api/stock/{*rest}", stock)
         .route("/api/notifications", notification.clone())
         .route("/api/notifications/{*rest}", notification)
-        .route("/graphql", product)
+        .route("/graphql", product.clone())
+        .route("/graphql/assets/{file}", product)
         .route("/api/products", get(products::list).post(products::create))
         .route(
             "/api/products/{id}",

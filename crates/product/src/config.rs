@@ -17,11 +17,22 @@ pub struct Config {
     pub outbox_days: u64,
     /// Hours that an Idempotency-Key is remembered; 24.
     pub idempotency_hours: u64,
+    /// Whether clients may ask for the schema (`__schema`, `__type`); true. Off in production.
+    pub graphql_introspection: bool,
+    /// Whether a browser gets GraphiQL, a page to try queries on; true. Off in production.
+    pub graphiql: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { common: Common::of(crate::NAME, 8086), currency: Currency::EUR, outbox_days: 7, idempotency_hours: 24 }
+        Self {
+            common: Common::of(crate::NAME, 8086),
+            currency: Currency::EUR,
+            outbox_days: 7,
+            idempotency_hours: 24,
+            graphql_introspection: true,
+            graphiql: true,
+        }
     }
 }
 

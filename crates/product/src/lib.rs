@@ -51,7 +51,7 @@ impl Service for Product {
             meters: metrics::Meters::new(&ctx.metrics),
         };
         Ok(App {
-            http: api::routes(api, verifier),
+            http: api::routes(api, verifier, &config),
             grpc: None,
             ready: chassis::ready_if(move || {
                 let store = store.clone();

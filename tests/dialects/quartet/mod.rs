@@ -197,6 +197,13 @@ async fn every_row() -> Result<()> {
         }
         let missing = graphql_request("{product(id:\"77\"){id}}").await?;
         ensure!(missing["data"]["product"].is_null() && missing["errors"].is_null(), "{missing}");
+        for path in ["/", "/graphql"] {
+            let by_get =
+                graphql.get(&format!("{path}?query=%7Bproduct(id:%221%22)%7Bname%7D%7D")).await?.expect(200)?;
+            ensure!(by_get["data"]["product"]["name"] == "Smartphone", "{by_get}");
+            ensure!(graphql.get(path).await?.text().contains("graphql/assets/page.js"), "the page");
+        }
+        ensure!(graphql.get("/graphql/assets/page.js").await?.status == 200);
         Ok(())
     })
     .await;

@@ -11,7 +11,7 @@ use axum::{
 };
 use bus::{Bus, Topology};
 use chassis::{Context, Kind, Metrics, Problem, config::ConfigError};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Serialize, de::DeserializeOwned};
@@ -106,13 +106,12 @@ impl ApiClient {
         self.post(&["graphql"]).json(serde_json::json!({"query": query, "variables": variables}))
     }
 
-    /// Forwards a request to a service with another path and the dialect's token.
-    pub(crate) async fn pass(&self, service: &Upstream, path: &'static str, mut request: Request<Body>) -> Response {
+    /// Forwards a request to a service, with its path and query, and the dialect's token.
+    pub(crate) async fn pass(&self, service: &Upstream, mut request: Request<Body>) -> Response {
         let token = match self.token(Role::Admin) {
             Ok(token) => token,
             Err(problem) => return problem.into_response(),
         };
-        *request.uri_mut() = Uri::from_static(path);
         let headers = request.headers_mut();
         if let Ok(value) = HeaderValue::from_str(&format!("Bearer {token}")) {
             headers.insert(header::AUTHORIZATION, value);

@@ -1,32 +1,40 @@
 //! The edge: one GraphQL endpoint, and the page to try it on.
+//!
+//! The catalogue is open to everybody, so a query is bounded before it is worked on: its text (`scan`), what it comes to (`document`),
+//! its depth and what it costs (the schema, by `price`), how many of its fields ask the store at once (`Turns`).
 
+mod accept;
+mod aside;
+mod document;
+mod endpoint;
+mod graphiql;
 mod mutation;
-mod nesting;
+mod price;
 mod query;
+mod scan;
 mod types;
 
-use async_graphql::http::GraphiQLSource;
-use async_graphql::{EmptySubscription, ErrorExtensionValues, Request, Response, Schema, Value, Variables};
-use auth::{MaybeCaller, Verifier};
+use async_graphql::{EmptySubscription, ErrorExtensionValues, Schema, Value};
+use auth::Verifier;
 use axum::Router;
-use axum::extract::{FromRef, State};
-use axum::response::Html;
+use axum::extract::FromRef;
 use axum::routing::get;
 use bus::Relay;
-use chassis::{Json, Kind, Problem};
+use chassis::Problem;
 use commerce::Currency;
 use commerce::page::CursorKey;
-use serde::Deserialize;
 
+use crate::Config;
 use crate::error::Error;
 use crate::metrics::Meters;
 use crate::store::Store;
+use aside::Aside;
 use mutation::Mutation;
 use query::Query;
 
 /// Deeper queries are refused. The introspection that tools send is 15 deep.
 const MAX_DEPTH: usize = 15;
-/// Fields that a query may come to, lists counted by their length.
+/// What a query may cost. A field of a product costs 1, and a list its fields as often as it is long; `price` has the rest.
 const MAX_COMPLEXITY: usize = 20_000;
 
 type Catalogue = Schema<Query, Mutation, EmptySubscription>;
@@ -46,6 +54,9 @@ struct Edge {
     schema: Catalogue,
     meters: Meters,
     verifier: Verifier,
+    aside: Aside,
+    introspection: bool,
+    graphiql: bool,
 }
 
 impl FromRef<Edge> for Verifier {
@@ -54,11 +65,15 @@ impl FromRef<Edge> for Verifier {
     }
 }
 
-fn schema(api: Option<Api>) -> Catalogue {
+fn schema(api: Option<Api>, introspection: bool) -> Catalogue {
     // Prices have the scalar name Float, as clients expect, and stay exact: this scalar replaces the built-in one.
-    let builder = Schema::build_with_ignore_name_conflicts(Query, Mutation, EmptySubscription, ["Float"])
+    let mut builder = Schema::build_with_ignore_name_conflicts(Query, Mutation, EmptySubscription, ["Float"])
         .limit_depth(MAX_DEPTH)
         .limit_complexity(MAX_COMPLEXITY);
+    if !introspection {
+        // A suggestion in an error names what the schema has.
+        builder = builder.disable_introspection().disable_suggestions();
+    }
     match api {
         Some(api) => builder.data(api).finish(),
         None => builder.finish(),
@@ -66,50 +81,24 @@ fn schema(api: Option<Api>) -> Catalogue {
 }
 
 pub(crate) fn sdl() -> String {
-    schema(None).sdl()
+    schema(None, true).sdl()
 }
 
-pub(crate) fn routes(api: Api, verifier: Verifier) -> Router {
-    let meters = api.meters.clone();
-    let edge = Edge { schema: schema(Some(api)), meters, verifier };
-    Router::new().route("/", get(page).post(execute)).route("/graphql", get(page).post(execute)).with_state(edge)
-}
-
-async fn page() -> Html<String> {
-    Html(GraphiQLSource::build().endpoint("/graphql").title("Souk: products").finish())
-}
-
-/// A request as it comes over HTTP.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    query: String,
-    operation_name: Option<String>,
-    variables: Option<Variables>,
-}
-
-async fn execute(State(edge): State<Edge>, MaybeCaller(caller): MaybeCaller, Json(body): Json<Body>) -> Json<Response> {
-    let mut response = match nesting::check(&body.query) {
-        Ok(()) => {
-            let mut request = Request::new(body.query).variables(body.variables.unwrap_or_default()).data(caller);
-            request.operation_name = body.operation_name;
-            edge.schema.execute(request).await
-        }
-        Err(message) => Response::from_errors(vec![async_graphql::ServerError::new(message, None)]),
+pub(crate) fn routes(api: Api, verifier: Verifier, config: &Config) -> Router {
+    let edge = Edge {
+        meters: api.meters.clone(),
+        schema: schema(Some(api), config.graphql_introspection),
+        verifier,
+        aside: Aside::new(),
+        introspection: config.graphql_introspection,
+        graphiql: config.graphiql,
     };
-    let mut refused = false;
-    for error in &mut response.errors {
-        let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
-        if extensions.get("code").is_none() {
-            // Refused by the schema itself: syntax, unknown fields, depth, complexity, wrong types.
-            extensions.set("code", Kind::Unreadable.graphql());
-            refused = true;
-        }
+    let endpoint = get(endpoint::get).post(endpoint::post);
+    let mut routes = Router::new().route("/", endpoint.clone()).route("/graphql", endpoint);
+    if config.graphiql {
+        routes = routes.route("/graphql/assets/{file}", get(graphiql::file));
     }
-    if refused {
-        edge.meters.refused.inc();
-    }
-    Json(response)
+    routes.with_state(edge)
 }
 
 /// A failure as a GraphQL error: `extensions.code` is its kind, `extensions.problem` the code of the problem.

@@ -6,9 +6,9 @@ use commerce::ProductId;
 use idempotency::{Fingerprint, Key, KeyedRequest};
 use serde::Serialize;
 
-use super::graphql_error;
 use super::query::{api, measured};
 use super::types::{Price, ProductView};
+use super::{graphql_error, price};
 use crate::domain::{Change, NewProduct};
 use crate::error::Error;
 
@@ -18,6 +18,7 @@ pub(super) struct Mutation;
 #[Object]
 impl Mutation {
     /// Adds a product to the catalogue. For admins. A repeat with the same `id` and arguments changes nothing.
+    #[graphql(complexity = "price::WRITE + child_complexity")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn add_product(
         &self,
@@ -62,6 +63,7 @@ impl Mutation {
 
     /// Changes the given fields of a product; null removes description or category. For admins. With
     /// `version`, refused if the product has another version.
+    #[graphql(complexity = "price::WRITE + child_complexity")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn update_product(
         &self,
@@ -99,6 +101,7 @@ impl Mutation {
     }
 
     /// Deletes a product and returns its last state. For admins. The id cannot be used again.
+    #[graphql(complexity = "price::WRITE + child_complexity")]
     async fn delete_product(
         &self,
         ctx: &Context<'_>,

@@ -2,15 +2,28 @@
 
 use async_graphql::{Context, ID, Object, Result};
 use commerce::page::{PageQuery, PageRequest};
+use tokio::sync::Semaphore;
 
 use super::types::{PageInfo, ProductConnection, ProductEdge, ProductView};
-use super::{Api, graphql_error};
+use super::{Api, graphql_error, price};
 use crate::domain::Product;
 use crate::error::Error;
 use crate::store::Filter;
 
 /// Most ids of one query.
 const MAX_IDS: usize = 1_000;
+/// Fields of one request that ask the store at a time. The connections of the store are shared by all requests.
+const AT_ONCE: usize = 2;
+
+/// The turns in which the fields of one request ask the store.
+#[derive(Debug)]
+pub(super) struct Turns(Semaphore);
+
+impl Turns {
+    pub(super) fn new() -> Self {
+        Self(Semaphore::new(AT_ONCE))
+    }
+}
 
 /// Reads of the catalogue.
 pub(super) struct Query;
@@ -18,7 +31,7 @@ pub(super) struct Query;
 #[Object]
 impl Query {
     /// The first 1,000 active products.
-    #[graphql(complexity = "1000 * child_complexity")]
+    #[graphql(complexity = "price::rows(1_000, child_complexity)")]
     async fn products(&self, ctx: &Context<'_>) -> Result<Vec<Option<ProductView>>> {
         measured("query", ctx, async {
             let products = api(ctx)?.store.plain().await.map_err(graphql_error)?;
@@ -28,13 +41,14 @@ impl Query {
     }
 
     /// The product with this id; null if there is none.
+    #[graphql(complexity = "price::READ + child_complexity")]
     async fn product(&self, ctx: &Context<'_>, id: ID) -> Result<Option<ProductView>> {
         measured("query", ctx, async { Ok(api(ctx)?.store.product(&id).await.map_err(graphql_error)?.map(Into::into)) })
             .await
     }
 
     /// The products with these ids, at most 1,000, in the same order; null for an id without a product.
-    #[graphql(complexity = "ids.len() * child_complexity + 1")]
+    #[graphql(complexity = "price::rows(ids.len(), child_complexity)")]
     async fn products_by_ids(&self, ctx: &Context<'_>, ids: Vec<ID>) -> Result<Vec<Option<ProductView>>> {
         measured("query", ctx, async {
             if ids.len() > MAX_IDS {
@@ -49,7 +63,7 @@ impl Query {
 
     /// The catalogue page by page: `search` matches id, name, category and description; `active: null`
     /// includes inactive products; `number` finds one product; `first` is 1 to 100.
-    #[graphql(complexity = "usize::try_from(first).unwrap_or(0) * child_complexity + 1")]
+    #[graphql(complexity = "price::page(first, child_complexity)")]
     #[expect(clippy::too_many_arguments, reason = "the arguments of the field in the schema")]
     async fn catalog(
         &self,
@@ -81,6 +95,7 @@ impl Query {
     }
 
     /// The categories of active products.
+    #[graphql(complexity = "price::SCAN")]
     async fn categories(&self, ctx: &Context<'_>) -> Result<Vec<String>> {
         measured("query", ctx, async { api(ctx)?.store.categories().await.map_err(graphql_error) }).await
     }
@@ -109,11 +124,16 @@ pub(super) fn api<'a>(ctx: &Context<'a>) -> Result<&'a Api> {
     ctx.data_opt::<Api>().ok_or_else(|| graphql_error(Error::Defect("a schema without a store")))
 }
 
-/// Resolves a field of the root type and measures it. A schema without a store resolves nothing.
+/// Resolves a field of the root type when it is its turn, and measures it. A schema without a store resolves nothing.
 pub(super) async fn measured<T>(
     operation: &'static str,
     ctx: &Context<'_>,
     answer: impl Future<Output = Result<T>>,
 ) -> Result<T> {
+    let defect = |_| graphql_error(Error::Defect("turns that are over"));
+    let _turn = match ctx.data_opt::<Turns>() {
+        Some(turns) => Some(turns.0.acquire().await.map_err(defect)?),
+        None => None,
+    };
     api(ctx)?.meters.measure(operation, ctx, answer).await
 }

@@ -43,6 +43,8 @@ pub(super) struct ProductView {
     /// The number that people use, from 1.
     number: i64,
     name: String,
+    // Up to 4,000 characters, where most fields are short.
+    #[graphql(complexity = 5)]
     description: Option<String>,
     category: Option<String>,
     price: Price,

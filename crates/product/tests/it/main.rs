@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+mod attacks;
 mod limits;
+mod over_http;
 mod products;
 mod test_service;

@@ -5,6 +5,9 @@ use product::{Config, Product};
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 
+/// The query by which tools ask for the schema: a type within nine wrappers.
+pub(crate) const INTROSPECTION: &str = include_str!("introspection.graphql");
+
 pub(crate) struct TestService {
     pub(crate) url: String,
     pub(crate) config: Config,
@@ -16,7 +19,11 @@ pub(crate) struct TestService {
 
 impl TestService {
     pub(crate) async fn start() -> Self {
-        let running = testkit::TestService::<Product>::start(|_| {}).await.unwrap();
+        Self::start_with(|_| {}).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let running = testkit::TestService::<Product>::start(change).await.unwrap();
         Self {
             url: running.url.clone(),
             config: running.config.clone(),

@@ -71,7 +71,10 @@ fn router(api: &ApiClient, port: u16) -> Router {
                     .route_layer(guarded),
             ),
         USERS => Router::new().route("/register", post(users::register)).route("/login", post(users::login)),
-        PRODUCTS => Router::new().route("/", any(graphql)).route("/graphql", any(graphql)),
+        PRODUCTS => Router::new()
+            .route("/", any(graphql))
+            .route("/graphql", any(graphql))
+            .route("/graphql/assets/{file}", any(graphql)),
         _ => Router::new()
             .route("/orders", get(orders::list).post(orders::place))
             .route("/orders/{id}", get(orders::one))
@@ -136,9 +139,9 @@ async fn product(State(quartet): State<Quartet>, Path(id): Path<String>) -> Resp
     }
 }
 
-/// The GraphQL schema of the product service, which extends the old one.
+/// The GraphQL schema of the product service, which extends the old one, and has the same paths.
 async fn graphql(State(quartet): State<Quartet>, request: Request) -> Response {
-    quartet.api.pass(&quartet.api.gateway.product, "/graphql", request).await
+    quartet.api.pass(&quartet.api.gateway.product, request).await
 }
 
 fn refusal(status: StatusCode, message: &str) -> Response {
