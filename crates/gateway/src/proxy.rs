@@ -176,6 +176,15 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use chassis::{App, Callers, Context, Listeners};
+    use hyper_util::client::legacy::connect::HttpConnector;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
 
     #[test]
@@ -221,5 +230,49 @@ mod tests {
         prepare(&mut request);
         assert_eq!(request.headers()["x-forwarded-host"], "shop.example");
         assert_eq!(request.headers()["tracestate"], "a=b");
+    }
+
+    /// A service that answers with what it is sent.
+    async fn echo() -> anyhow::Result<SocketAddr> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let app = axum::Router::new().fallback(|body: axum::body::Bytes| async { body });
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Ok(address)
+    }
+
+    fn client() -> Http {
+        hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new()).build(HttpConnector::new())
+    }
+
+    #[tokio::test]
+    async fn a_dead_replica_costs_no_request() -> anyhow::Result<()> {
+        let gone = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        let upstream = Upstream::new("order", &format!("http://{gone},http://{}", echo().await?))?;
+        for _ in 0..4 {
+            let request = Request::post("http://shop.example/api/orders").body(Body::from("two teas"))?;
+            let response = pass(&client(), &upstream, Duration::from_secs(5), request).await;
+            assert_eq!(response.status(), 200);
+            assert_eq!(axum::body::to_bytes(response.into_body(), 100).await?, "two teas");
+        }
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_its_body_unfinished_is_no_fault_of_the_service() -> anyhow::Result<()> {
+        let upstream = Upstream::new("order", &format!("http://{}", echo().await?))?;
+        let pass = move |request| async move { pass(&client(), &upstream, Duration::from_secs(5), request).await };
+        let http = axum::Router::new().fallback(pass);
+        let app = App { http, grpc: None, ready: chassis::always_ready(), callers: Callers::Anybody };
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut stream = tokio::net::TcpStream::connect(listener.local_addr()?).await?;
+        let ctx = Context::new("gateway", "1", Default::default(), Default::default());
+        tokio::spawn(async move { chassis::serve(app, &ctx, Listeners { http: listener, grpc: None }).await });
+        stream.write_all(b"POST /api/orders HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\ntwo").await?;
+        let mut answer = vec![0; 4096];
+        let read = stream.read(&mut answer).await?;
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        Ok(())
     }
 }
