@@ -201,6 +201,18 @@ impl Fleet {
         }
     }
 
+    /// The resident memory of the fleet in MiB. Only for a single process, on Linux.
+    pub fn memory(&self) -> Result<u64> {
+        let Deployment::SingleProcess { child, .. } = &self.deployment else {
+            bail!("the memory of separate processes is not added up")
+        };
+        let pid = child.id().context("the process has exited already")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib / 1024)
+    }
+
     /// Stops the fleet with SIGTERM and waits until it has exited with success.
     pub async fn terminate(mut self) -> Result<()> {
         let pid = match &mut self.deployment {

@@ -13,7 +13,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep},
+};
 
 use crate::{Kind, Problem};
 
@@ -66,6 +69,54 @@ fn broken() -> Problem {
 pub(crate) fn unreadable(error: axum::Error) -> Problem {
     let error = error.into_inner();
     if error.is::<Late>() { late() } else { broken().because(error) }
+}
+
+/// What the bodies that are being read may take of a service's memory, in bytes, beyond [`FREE`] each: else a hundred clients who each
+/// keep a large one unfinished would take as much as they like.
+const BUDGET: usize = 16 * 1024 * 1024;
+/// So much of a body needs no budget, so that large ones never keep ordinary requests waiting.
+const FREE: usize = 64 * 1024;
+
+/// The budget of one service, in the extensions of its requests.
+#[derive(Clone, Debug)]
+pub(crate) struct BodyBudget(Arc<Semaphore>);
+
+impl BodyBudget {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(BUDGET)))
+    }
+
+    /// What one body has taken, nothing so far.
+    pub(crate) fn share(&self) -> BodyShare {
+        BodyShare { budget: self.clone(), length: FREE, taken: None }
+    }
+}
+
+/// What one body has taken of the budget; given back when it is dropped.
+pub(crate) struct BodyShare {
+    budget: BodyBudget,
+    length: usize,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl BodyShare {
+    /// Takes as much as a body of this length needs.
+    pub(crate) fn cover(&mut self, length: usize) -> Result<(), Problem> {
+        if length <= self.length {
+            return Ok(());
+        }
+        let more = u32::try_from(length - self.length).unwrap_or(u32::MAX);
+        let Ok(permit) = self.budget.0.clone().try_acquire_many_owned(more) else {
+            let detail = "Too many large bodies are being sent at once; try again.";
+            return Err(Problem::new(Kind::Unavailable, detail).with_code("body.busy").retry_after(1));
+        };
+        self.length = length;
+        match &mut self.taken {
+            Some(taken) => taken.merge(permit),
+            none => *none = Some(permit),
+        }
+        Ok(())
+    }
 }
 
 /// A body has come too slowly.

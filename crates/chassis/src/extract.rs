@@ -1,7 +1,7 @@
 //! Extractors whose rejections are problems: 400 for unreadable input, 413 for a body that is too large, 415 for another
 //! media type.
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -12,8 +12,9 @@ use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::body::{self, BodyBudget};
 use crate::query::from_query;
-use crate::{Kind, Problem, body};
+use crate::{Kind, Problem};
 
 /// The largest request body that a service accepts, in bytes.
 pub const BODY_LIMIT: usize = 2 * 1024 * 1024;
@@ -61,25 +62,32 @@ pub(crate) async fn discard(headers: &HeaderMap, mut body: Body) {
     }
 }
 
-/// Reads a whole body of at most [`BODY_LIMIT`] bytes.
-pub async fn read_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
-    if content_length(headers).is_some_and(|length| length > BODY_LIMIT as u64) {
-        discard(headers, body).await;
-        return Err(too_large());
-    }
-    let mut bytes = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(body::unreadable)?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        if bytes.len() + data.len() > BODY_LIMIT {
-            discard(headers, body).await;
+/// Reads the whole body of a request, at most [`BODY_LIMIT`] bytes: 413 if there are more, 408 if they come too slowly, 503 if the
+/// service reads too many large bodies at once.
+pub async fn read_body(parts: &Parts, mut body: Body) -> Result<Bytes, Problem> {
+    let mut share = parts.extensions.get::<BodyBudget>().map(BodyBudget::share);
+    let mut cover = |length: u64| {
+        if length > BODY_LIMIT as u64 {
             return Err(too_large());
         }
-        bytes.extend_from_slice(&data);
+        share.as_mut().map_or(Ok(()), |share| share.cover(usize::try_from(length).unwrap_or(BODY_LIMIT)))
+    };
+    let mut bytes = BytesMut::new();
+    // What is announced is taken at once, since half a body is of no use.
+    let mut refused = cover(body.size_hint().lower()).err();
+    while refused.is_none() {
+        let Some(frame) = body.frame().await else { return Ok(bytes.freeze()) };
+        if let Ok(data) = frame.map_err(body::unreadable)?.into_data() {
+            match cover((bytes.len() + data.len()) as u64) {
+                Ok(()) => bytes.extend_from_slice(&data),
+                Err(problem) => refused = Some(problem),
+            }
+        }
     }
-    Ok(bytes.freeze())
+    // Others may have it while the rest comes.
+    drop((share, bytes));
+    discard(&parts.headers, body).await;
+    Err(refused.unwrap_or_else(too_large))
 }
 
 /// Parses a JSON document; the problem names the field or position that is wrong.
@@ -125,7 +133,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 async fn json_body<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Problem> {
     let (parts, body) = request.into_parts();
-    let bytes = read_body(&parts.headers, body).await?;
+    let bytes = read_body(&parts, body).await?;
     if bytes.is_empty() && !parts.headers.contains_key(CONTENT_TYPE) {
         return Ok(None);
     }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
+use crate::body::BodyBudget;
 use crate::extract::{content_length, discard, too_large};
 use crate::problem::Rendered;
 use crate::{BODY_LIMIT, Callers, Context, Json, Kind, Metrics, Problem, Ready, deadline, trace};
@@ -66,7 +67,7 @@ pub(crate) fn layers(routes: Router, ctx: &Context, callers: Callers) -> Router 
         ),
     });
     routes
-        .layer(middleware::from_fn_with_state(callers, limit))
+        .layer(middleware::from_fn_with_state((callers, BodyBudget::new()), limit))
         .layer(middleware::from_fn_with_state(callers, deadline::http))
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(middleware::from_fn_with_state(metrics, observe))
@@ -119,7 +120,7 @@ fn bad_headers(request: &Request, callers: Callers) -> Option<Problem> {
     (headers.len() > MAX_HEADERS).then(|| Problem::new(Kind::Unreadable, detail))
 }
 
-async fn limit(State(callers): State<Callers>, request: Request, next: Next) -> Response {
+async fn limit(State((callers, budget)): State<(Callers, BodyBudget)>, mut request: Request, next: Next) -> Response {
     if let Some(problem) = bad_headers(&request, callers) {
         return problem.into_response();
     }
@@ -128,6 +129,7 @@ async fn limit(State(callers): State<Callers>, request: Request, next: Next) -> 
         discard(&parts.headers, body).await;
         return too_large().into_response();
     }
+    request.extensions_mut().insert(budget);
     next.run(request).await
 }
 

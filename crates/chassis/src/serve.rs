@@ -36,6 +36,8 @@ const HTTP2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PEEK_PAUSE: Duration = Duration::from_millis(20);
 /// Most headers of a request. Above what a gateway lets pass from its clients by those that it adds itself.
 const MAX_HEADERS: usize = 128;
+/// Most bytes of a connection with HTTP/1 that are buffered, so also of the head of a request.
+const MAX_BUFFER: usize = 64 * 1024;
 /// Maximum age of a connection, plus up to a quarter. Clients that keep their connections would never reach a new replica,
 /// since only new connections are balanced.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(300);
@@ -277,7 +279,12 @@ async fn serve_connection_until(
 
 fn server() -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
-    server.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_headers(MAX_HEADERS);
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_BUFFER);
     server.http2().timer(TokioTimer::new()).max_concurrent_streams(1024);
     server
 }

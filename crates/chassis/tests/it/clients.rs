@@ -76,6 +76,37 @@ async fn a_body_at_an_ordinary_pace_takes_as_long_as_it_takes() {
 }
 
 #[tokio::test]
+async fn large_bodies_take_a_bounded_memory_and_keep_no_small_one_waiting() {
+    let running = Running::start().await;
+    let length = 2_000_000;
+    let head = format!(
+        "POST /carts HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    let mut kept = Vec::new();
+    for _ in 0..10 {
+        let mut stream = connect(&running).await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        kept.push(stream);
+    }
+    let large = || running.post("application/json", format!(r#"{{"lines":[]{}}}"#, " ".repeat(1_900_000)));
+    // The others are taken in before or after it.
+    let begun = Instant::now();
+    let refused = loop {
+        let answer = large().await;
+        if answer.status() != 200 || begun.elapsed() > Duration::from_secs(5) {
+            break answer;
+        }
+    };
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(problem(refused, 503).await["code"], "body.busy");
+    assert_eq!(running.post("application/json", r#"{"lines":[]}"#).await.status(), 200);
+    drop(kept);
+    while large().await.status() != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "what has gone has given its share back");
+    }
+}
+
+#[tokio::test]
 async fn a_header_that_could_be_read_in_two_ways_is_refused() {
     let running = Running::start().await;
     for twice in ["authorization: Bearer", "idempotency-key:", "host:", "content-type: text/"] {

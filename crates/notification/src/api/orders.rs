@@ -75,7 +75,7 @@ pub(super) async fn report(AxumState(state): AxumState<State>, request: Request)
     if parts.headers.contains_key(AUTHORIZATION) || !state.sidecar.is_caller(&parts.headers, &parts.extensions) {
         Allow::<ServiceOrAdmin>::from_request_parts(&mut parts, &state).await?;
     }
-    let body = read_body(&parts.headers, body).await?;
+    let body = read_body(&parts, body).await?;
     let Some(report) = read(&parts.headers, &body) else {
         return Ok((StatusCode::BAD_REQUEST, INVALID).into_response());
     };

@@ -34,7 +34,7 @@ impl<S: Send + Sync> FromRequest<S> for JsonWithComments {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = chassis::read_body(&parts.headers, body).await?;
+        let bytes = chassis::read_body(&parts, body).await?;
         Ok(Self(serde_json::from_slice(&blanked(&bytes)).unwrap_or_default()))
     }
 }
