@@ -63,6 +63,8 @@ pub struct OrderFact {
     pub kept_pieces: i64,
     /// The sequence of its last event.
     pub last_sequence: i64,
+    /// The id of its payment, if it knows one.
+    pub payment_id: Option<String>,
 }
 
 /// The refund of a return.
@@ -157,6 +159,7 @@ fn fact(stored: &StoredOrder, returns: ReturnedGoods, withdrawn: Option<bool>) -
         withdrawn,
         kept_pieces: order.lines.iter().map(|line| i64::from(line.quantity.get()) - i64::from(line.returned)).sum(),
         last_sequence: order.sequence,
+        payment_id: order.payment.id.as_ref().map(ToString::to_string),
     }
 }
 

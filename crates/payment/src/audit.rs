@@ -44,6 +44,8 @@ pub struct OperationFact {
 /// One payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentFact {
+    /// Its id.
+    pub id: String,
     /// The order's id, or `legacy:` and the id that was paid by the old proto.
     pub order_id: String,
     /// `order` or `legacy`.
@@ -90,7 +92,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
         payments.extend(page.iter().map(fact));
     }
     let comparison = events.finish();
-    let contradictions = store::sandbox::unknown_calls(&mut tx).await?;
+    let contradictions = store::sandbox::contradicting_calls(&mut tx).await?;
     let (highest, last) = store::payments::numbers(&mut tx).await?;
     drop(tx);
     db.close().await;
@@ -99,6 +101,7 @@ pub async fn audit_facts(url: &str) -> anyhow::Result<Facts> {
 
 fn fact(payment: &Payment) -> PaymentFact {
     PaymentFact {
+        id: payment.id.to_string(),
         order_id: payment.order_id.as_str().to_owned(),
         kind: payment.kind.as_str(),
         amount: payment.amount.minor(),

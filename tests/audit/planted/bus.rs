@@ -5,6 +5,17 @@ use crate::stores::Change::Sql;
 
 pub(super) const FAULTS: &[Planted] = &[
     faults(
+        "an event repeated with other contents",
+        "bus.log.payload",
+        &[(
+            "bus",
+            Sql(
+                "insert into log (topic, key, payload, at) select topic, key, replace(payload, '\"total\":', '\"total\":1'), at from log where topic = 'orders' and key = 'shipped'",
+            ),
+        )],
+        "events are on the bus in order",
+    ),
+    faults(
         "a message altered on the bus",
         "bus.log.payload",
         &[(

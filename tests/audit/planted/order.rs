@@ -5,6 +5,12 @@ use crate::stores::Change::Sql;
 
 pub(super) const FAULTS: &[Planted] = &[
     faults(
+        "the payment of another order",
+        "order.orders.payment_id",
+        &[("order", Sql("update orders set payment_id = 'other' where id = 'shipped'"))],
+        "payments have the payer",
+    ),
+    faults(
         "an order on account that shows a payment",
         "order.orders.payment_status",
         &[("order", Sql("update orders set payment_status = 'captured' where id = 'on-account'"))],

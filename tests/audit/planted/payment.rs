@@ -193,6 +193,25 @@ pub(super) const FAULTS: &[Planted] = &[
         "no store contradicts itself",
     ),
     faults(
+        "charged ten times as much by the provider",
+        "payment.sandbox_calls.request",
+        &[
+            ("payment", Sql(CALL)),
+            ("payment", Sql("update operations set provider_key = 'k' where order_id = 'card' and op = 'authorize'")),
+        ],
+        "no store contradicts itself",
+    ),
+    faults(
+        "refused by the provider, the operation says done",
+        "payment.sandbox_calls.done",
+        &[
+            ("payment", Sql(CALL)),
+            ("payment", Sql("update sandbox_calls set done = 0")),
+            ("payment", Sql("update operations set provider_key = 'k' where order_id = 'card' and op = 'authorize'")),
+        ],
+        "no store contradicts itself",
+    ),
+    faults(
         "charged by the provider, the operation says refused",
         "payment.sandbox_calls.done",
         &[

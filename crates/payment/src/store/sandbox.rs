@@ -67,16 +67,30 @@ pub(crate) async fn store_answer(
     Ok(())
 }
 
-/// The calls that moved money, and of which no operation knows, for people. What earlier versions called is left out: their
-/// operations have no key.
-pub(crate) async fn unknown_calls(tx: &mut Tx) -> Result<Vec<String>, Error> {
-    let text = "select key, request from sandbox_calls where done = 1 and request is not null and not exists (
-           select 1 from operations where provider_key = sandbox_calls.key and outcome in ('done', 'in_doubt')
-         )";
+/// The calls beside the operations that made them, for people: what moved money and no operation knows of, what was asked for another
+/// amount or payer, and what was refused and is called done. What earlier versions called is left out: their operations have no key.
+pub(crate) async fn contradicting_calls(tx: &mut Tx) -> Result<Vec<String>, Error> {
+    let text = "select c.key, c.done, c.request, o.order_id, o.op, o.op_id
+         from sandbox_calls c left join operations o on o.provider_key = c.key left join payments p on p.order_id = o.order_id
+         where c.request is not null and case
+           when o.op is null or o.outcome = 'refused' then c.done = 1
+           when o.outcome = 'in_doubt' then 1 = 0
+           when c.done = 0 then 1 = 1
+           when o.op in ('authorize', 'refund') then c.request <>
+             case o.op when 'authorize' then 'charge ' else 'refund ' end || o.amount || ' 0 ' || coalesce(p.customer_id, '')
+           else 1 = 0 end";
     let rows = db::query(text).fetch_all(tx).await?;
     let tell = |row: &db::Row| {
         let (key, request): (String, String) = (row.get("key")?, row.get("request")?);
-        Ok(format!("the provider has done {request:?} under the key {key}, of which no operation knows"))
+        let outcome = if row.get::<i64>("done")? == 0 { "refused" } else { "done" };
+        let asked = match row.get::<Option<String>>("op")? {
+            Some(op) => {
+                let (order, op_id): (String, String) = (row.get("order_id")?, row.get("op_id")?);
+                format!("which is not what {op} {op_id} of order {order} says")
+            }
+            None => "of which no operation knows".to_owned(),
+        };
+        Ok(format!("the provider has {outcome} {request:?} under the key {key}, {asked}"))
     };
     rows.iter().map(tell).collect()
 }

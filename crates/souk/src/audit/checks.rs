@@ -227,7 +227,8 @@ fn payments_are_as_their_orders_say(facts: &Facts) -> Check {
         let subject = ("payments".to_owned(), payment.order_id.clone());
         let consumed = facts.order_inbox.last.get(&subject).map_or(0, |(consumed, _)| *consumed);
         let waits = told.get(payment.order_id.as_str()).is_some_and(|last| *last > consumed);
-        if facts.is_under_way(order) || young || waits {
+        // The order shows no doubt: it hears of the outcome.
+        if facts.is_under_way(order) || young || waits || payment.status == "in_doubt" {
             check.pending += 1;
             continue;
         }
@@ -237,6 +238,13 @@ fn payments_are_as_their_orders_say(facts: &Facts) -> Check {
         check.saw(
             (of_order != of_payment)
                 .then(|| format!("order {}: it is of {of_order:?}, its payment of {of_payment:?}", order.id)),
+        );
+        check.fail(
+            order
+                .payment_id
+                .as_ref()
+                .is_some_and(|id| *id != payment.id)
+                .then(|| format!("order {}: it names a payment other than {}, which is its own", order.id, payment.id)),
         );
         check.fail(
             (shown != status)

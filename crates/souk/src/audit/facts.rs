@@ -180,7 +180,8 @@ impl Facts {
 
     /// Whether something that changed then may still be under way.
     pub(crate) fn is_young(&self, changed: Timestamp) -> bool {
-        self.running && changed.plus(LEASE) > self.now
+        // What is from the future was altered, or written under a clock that was ahead, and would be young for ever.
+        self.running && changed.plus(LEASE) > self.now && changed < Timestamp::now().plus(LEASE)
     }
 
     /// Whether an event of that time, which was not consumed, is overdue.

@@ -1,6 +1,9 @@
 //! What the audit finds in the facts, and what it tolerates because it was deleted on purpose.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
 
 use bus::{
     Dump, Message,
@@ -60,6 +63,7 @@ fn order(id: &str) -> OrderFact {
         withdrawn: None,
         kept_pieces: 2,
         last_sequence: 4,
+        payment_id: None,
     }
 }
 
@@ -351,6 +355,7 @@ fn sold() -> Facts {
         last_sequence: 0,
     }];
     let payment = payment::PaymentFact {
+        id: "p".into(),
         order_id: "o1".into(),
         kind: "order",
         amount: 100,
@@ -428,6 +433,34 @@ fn what_contradicts_an_order_in_another_store_is_found() {
         plant(&mut facts);
         assert!(found(&facts).contains(&check), "{check}: {:?}", found(&facts));
     }
+}
+
+#[test]
+fn what_changes_while_the_stores_are_read_is_under_way() {
+    // A piece came back after the order was read, and before its reservation was.
+    let mut facts = sold();
+    let returned = |facts: &mut Facts, at: Timestamp| {
+        let held = facts.reservations.get_mut("o1").expect("the reservation");
+        (held.lines[0].restocked, held.updated_at) = (1, at.micros());
+    };
+    let is_found =
+        |facts: &Facts| found(facts).contains(&"confirmed orders have their goods, cancelled orders hold none");
+    let now = Timestamp::now();
+    (facts.running, facts.now) = (true, now);
+    returned(&mut facts, now.plus(Duration::from_secs(1)));
+    assert!(!is_found(&facts));
+    returned(&mut facts, now.minus(Duration::from_secs(60)));
+    assert!(is_found(&facts));
+    // A time that no clock has had yet hides nothing.
+    returned(&mut facts, now.plus(Duration::from_secs(86_400)));
+    assert!(is_found(&facts));
+}
+
+#[test]
+fn an_order_does_not_show_that_its_payment_is_in_doubt() {
+    let mut facts = sold();
+    facts.payments.get_mut("o1").expect("the payment").status = "in_doubt";
+    assert_eq!(found(&facts), [""; 0]);
 }
 
 #[test]
