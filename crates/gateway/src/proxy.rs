@@ -153,10 +153,10 @@ fn prepare(request: &mut Request) {
 /// Makes one line of all lines of a header, in their order, and appends a value.
 fn join(headers: &mut HeaderMap, name: HeaderName, separator: &str, last: Option<&str>) {
     let lines: Vec<&str> = headers.get_all(&name).iter().filter_map(|v| v.to_str().ok()).chain(last).collect();
-    if lines.len() > 1 || last.is_some() {
-        if let Ok(value) = HeaderValue::from_str(&lines.join(separator)) {
-            headers.insert(name, value);
-        }
+    if (lines.len() > 1 || last.is_some())
+        && let Ok(value) = HeaderValue::from_str(&lines.join(separator))
+    {
+        headers.insert(name, value);
     }
 }
 
