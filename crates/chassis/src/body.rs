@@ -1,6 +1,7 @@
 //! Bodies of requests whose clients may be slow or leave.
 
 use std::{
+    error::Error,
     pin::Pin,
     sync::{
         Arc,
@@ -10,15 +11,16 @@ use std::{
     time::Duration,
 };
 
+use axum::body::{Body, HttpBody};
 use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http::HeaderMap;
+use http_body::{Frame, SizeHint};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep},
 };
 
-use crate::{Kind, Problem};
+use crate::{BODY_LIMIT, Kind, Problem, extract::content_length};
 
 /// How long a service waits for the first bytes of a body.
 const GRACE: Duration = Duration::from_secs(10);
@@ -55,6 +57,12 @@ impl BodyProgress {
     }
 }
 
+/// How long the body of a request may take at the slowest pace that is allowed, if its length is known.
+pub fn longest_upload(headers: &HeaderMap) -> Duration {
+    let length = content_length(headers).unwrap_or_default().min(BODY_LIMIT as u64);
+    Duration::from_secs(length / MIN_RATE)
+}
+
 /// The problem of a body that comes too slowly.
 fn late() -> Problem {
     Problem::new(Kind::RequestTimeout, "The body came too slowly; send the request again.")
@@ -67,8 +75,8 @@ fn broken() -> Problem {
 
 /// Why a body cannot be read, as a problem.
 pub(crate) fn unreadable(error: axum::Error) -> Problem {
-    let error = error.into_inner();
-    if error.is::<Late>() { late() } else { broken().because(error) }
+    let mut chain = std::iter::successors(Some(&error as &(dyn Error + 'static)), |error| (*error).source());
+    if chain.any(|error| error.is::<Late>()) { late() } else { broken().because(error) }
 }
 
 /// What the bodies that are being read may take of a service's memory, in bytes, beyond [`FREE`] each: else a hundred clients who each
@@ -128,7 +136,7 @@ struct Late;
 /// announces a body and sends none would keep its connection, its request and what was read so far. Only time in which the service
 /// waits for the client counts.
 pub(crate) struct ClientBody {
-    inner: Incoming,
+    inner: Body,
     progress: BodyProgress,
     received: u64,
     waited: Duration,
@@ -137,7 +145,7 @@ pub(crate) struct ClientBody {
 }
 
 impl ClientBody {
-    pub(crate) fn new(inner: Incoming, progress: BodyProgress) -> Self {
+    pub(crate) fn new(inner: Body, progress: BodyProgress) -> Self {
         if inner.is_end_stream() {
             progress.set(COMPLETE);
         }
@@ -159,17 +167,14 @@ impl ClientBody {
     }
 }
 
-impl Body for ClientBody {
+impl HttpBody for ClientBody {
     type Data = Bytes;
-    type Error = axum::BoxError;
+    type Error = axum::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(frame) => frame,
-            Poll::Pending => return self.poll_late(cx).map(|late| Some(Err(late.into()))),
+            Poll::Pending => return self.poll_late(cx).map(|late| Some(Err(axum::Error::new(late)))),
         };
         if let Some((since, _)) = self.wait.take() {
             self.waited += since.elapsed();
@@ -182,7 +187,7 @@ impl Body for ClientBody {
         });
         let length = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref().map(Bytes::len));
         self.received += length.unwrap_or_default() as u64;
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -133,12 +133,15 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 async fn json_body<T: DeserializeOwned>(request: Request) -> Result<Option<T>, Problem> {
     let (parts, body) = request.into_parts();
-    let bytes = read_body(&parts, body).await?;
-    if bytes.is_empty() && !parts.headers.contains_key(CONTENT_TYPE) {
-        return Ok(None);
+    let has_type = parts.headers.contains_key(CONTENT_TYPE);
+    let other_type = || Problem::new(Kind::UnsupportedMedia, "The body must be application/json.");
+    if has_type && !is_json(&parts.headers) {
+        discard(&parts.headers, body).await;
+        return Err(other_type());
     }
-    if !is_json(&parts.headers) {
-        return Err(Problem::new(Kind::UnsupportedMedia, "The body must be application/json."));
+    let bytes = read_body(&parts, body).await?;
+    if !has_type {
+        return if bytes.is_empty() { Ok(None) } else { Err(other_type()) };
     }
     parse_json(&bytes).map(Some)
 }

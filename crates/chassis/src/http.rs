@@ -19,10 +19,10 @@ use serde_json::{Value, json};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 
-use crate::body::BodyBudget;
+use crate::body::{BodyBudget, ClientBody};
 use crate::extract::{content_length, discard, too_large};
 use crate::problem::Rendered;
-use crate::{BODY_LIMIT, Callers, Context, Json, Kind, Metrics, Problem, Ready, deadline, trace};
+use crate::{BODY_LIMIT, BodyProgress, Callers, Context, Json, Kind, Metrics, Problem, Ready, deadline, trace};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REFERRER_POLICY: HeaderName = HeaderName::from_static("referrer-policy");
@@ -48,7 +48,8 @@ struct RequestMetrics {
 ///    response, so it counts by route template and status, completes problems and sets the security headers.
 /// 2. panic handling: inside the span, so that its log line has the trace; outside of all code that may panic.
 /// 3. deadline: stops processing when the caller's deadline has passed.
-/// 4. `limit`: refuses ambiguous headers, and a body with a too large `Content-Length` before anything reads it.
+/// 4. `limit`: refuses ambiguous headers, and a body with a too large `Content-Length` before anything reads it; bounds how slowly a
+///    body may come. Streams of gRPC do not pass here: they may rest.
 /// 5. the routes: the service's own, `/health`, `/ready`, `/metrics`.
 pub(crate) fn stack(routes: Router, ctx: &Context, ready: Ready, callers: Callers) -> Router {
     ctx.metrics.describe(ctx.name);
@@ -120,7 +121,9 @@ fn bad_headers(request: &Request, callers: Callers) -> Option<Problem> {
     (headers.len() > MAX_HEADERS).then(|| Problem::new(Kind::Unreadable, detail))
 }
 
-async fn limit(State((callers, budget)): State<(Callers, BodyBudget)>, mut request: Request, next: Next) -> Response {
+async fn limit(State((callers, budget)): State<(Callers, BodyBudget)>, request: Request, next: Next) -> Response {
+    let progress = BodyProgress::default();
+    let mut request = request.map(|body| Body::new(ClientBody::new(body, progress.clone())));
     if let Some(problem) = bad_headers(&request, callers) {
         return problem.into_response();
     }
@@ -130,6 +133,7 @@ async fn limit(State((callers, budget)): State<(Callers, BodyBudget)>, mut reque
         return too_large().into_response();
     }
     request.extensions_mut().insert(budget);
+    request.extensions_mut().insert(progress);
     next.run(request).await
 }
 

@@ -27,7 +27,7 @@ pub mod telemetry;
 mod text;
 pub mod trace;
 
-pub use body::BodyProgress;
+pub use body::{BodyProgress, longest_upload};
 pub use context::Context;
 pub use crash::{CrashPoints, UnknownCrashPoint};
 pub use docs::{openapi_docs, with_problems};

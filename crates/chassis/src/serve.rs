@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::{BodyProgress, Context, Kind, Problem, body::ClientBody, grpc, http as http_stack};
+use crate::{Context, Kind, Problem, grpc, http as http_stack};
 
 /// How long connections and tasks may take to finish after the shutdown began.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -212,10 +212,8 @@ fn accept(listener: TcpListener, router: Router, shutdown: CancellationToken) ->
             // Small responses must not wait for an acknowledgement; without the option they are only slower.
             let _ = stream.set_nodelay(true);
             let service = service.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
-                let progress = BodyProgress::default();
                 request.extensions_mut().insert(ConnectInfo(peer));
-                request.extensions_mut().insert(progress.clone());
-                request.map(|body| Body::new(ClientBody::new(body, progress)))
+                request.map(Body::new)
             });
             let service = TowerToHyperService::new(service);
             let (server, shutdown) = (server.clone(), shutdown.clone());

@@ -46,6 +46,8 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// the timeout; 400 or 408 if the client has not sent the whole request.
 pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mut request: Request) -> Response {
     prepare(&mut request);
+    // The time of the service begins when it has the whole request.
+    let timeout = timeout + chassis::longest_upload(request.headers());
     // The deadline of a client shortens the time that the service has; who waits no longer is told by the layer that read it.
     chassis::deadline::inject(request.headers_mut(), chassis::deadline::within(timeout));
     let progress = request.extensions().get::<BodyProgress>().cloned().unwrap_or_default();
@@ -182,7 +184,7 @@ mod tests {
     use hyper_util::client::legacy::connect::HttpConnector;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
 
     use super::*;
@@ -258,21 +260,44 @@ mod tests {
         Ok(())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_client_that_leaves_its_body_unfinished_is_no_fault_of_the_service() -> anyhow::Result<()> {
+    /// A gateway in front of an echo, with a time-out of five seconds, and a connection to it.
+    async fn gateway() -> anyhow::Result<TcpStream> {
         let upstream = Upstream::new("order", &format!("http://{}", echo().await?))?;
         let pass = move |request| async move { pass(&client(), &upstream, Duration::from_secs(5), request).await };
         let http = axum::Router::new().fallback(pass);
         let app = App { http, grpc: None, ready: chassis::always_ready(), callers: Callers::Anybody };
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let mut stream = tokio::net::TcpStream::connect(listener.local_addr()?).await?;
+        let stream = TcpStream::connect(listener.local_addr()?).await?;
         let ctx = Context::new("gateway", "1", Default::default(), Default::default());
         tokio::spawn(async move { chassis::serve(app, &ctx, Listeners { http: listener, grpc: None }).await });
-        stream.write_all(b"POST /api/orders HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\ntwo").await?;
+        Ok(stream)
+    }
+
+    async fn answer(stream: &mut TcpStream) -> anyhow::Result<String> {
         let mut answer = vec![0; 4096];
         let read = stream.read(&mut answer).await?;
-        let answer = String::from_utf8_lossy(&answer[..read]);
+        Ok(String::from_utf8_lossy(&answer[..read]).into_owned())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_its_body_unfinished_is_no_fault_of_the_service() -> anyhow::Result<()> {
+        let mut stream = gateway().await?;
+        stream.write_all(b"POST /api/orders HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\ntwo").await?;
+        let answer = answer(&mut stream).await?;
         assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+        Ok(())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_an_upload_is_not_that_of_the_service() -> anyhow::Result<()> {
+        let mut stream = gateway().await?;
+        stream.write_all(b"POST /api/orders HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n").await?;
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            stream.write_all(&[b' '; 10_000]).await?;
+        }
+        let answer = answer(&mut stream).await?;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         Ok(())
     }
 }

@@ -64,6 +64,20 @@ async fn a_body_that_does_not_come_is_the_clients_fault() {
     assert!(text.starts_with("HTTP/1.1 408") && text.contains("request_timeout"), "{text}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_refused_is_not_waited_for_without_an_end() {
+    let running = Running::start().await;
+    // Too large, or of another kind: the rest is read so that the client gets the answer, if it comes.
+    for (kind, length, status) in [("application/json", 9_000_000, 413), ("text/plain", 100_000, 415)] {
+        let head =
+            format!("POST /carts HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n");
+        let since = Instant::now();
+        let text = answer(&running, head.as_bytes()).await;
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{text}");
+        assert!(since.elapsed() < Duration::from_secs(30), "{:?}", since.elapsed());
+    }
+}
+
 #[tokio::test]
 async fn a_body_at_an_ordinary_pace_takes_as_long_as_it_takes() {
     let running = Running::start().await;
