@@ -45,7 +45,7 @@ async fn unfinished_bodies(gateway: String) -> Result<()> {
     let body = vec![b' '; length - 1];
     let send = || async {
         let mut stream = TcpStream::connect(address(&gateway)?).await?;
-        // Whether the service reads it all is its affair.
+        // The service need not read all of it.
         let _ = async {
             stream.write_all(head.as_bytes()).await?;
             stream.write_all(&body).await

@@ -17,6 +17,8 @@ pub(crate) struct Seen {
     pub(crate) order_p99: Duration,
     /// The slowest answer of `/health`, each on a connection of its own, as a probe makes them.
     pub(crate) health_worst: Duration,
+    /// The most memory that the fleet took, in MiB.
+    pub(crate) memory: u64,
 }
 
 /// Orders and probes for so long.
@@ -24,11 +26,11 @@ pub(crate) async fn shop(fleet: &Fleet, lasts: Duration) -> Result<Seen> {
     let until = Instant::now() + lasts;
     let admin = fleet.client("admin");
     let customers = try_join_all((0..CUSTOMERS).map(|_| order(admin.clone(), until)));
-    let (orders, health_worst) = tokio::try_join!(customers, probe(fleet.gateway(), until))?;
+    let (orders, (health_worst, memory)) = tokio::try_join!(customers, probe(fleet, until))?;
     let mut took: Vec<Duration> = orders.into_iter().flatten().collect();
     took.sort_unstable();
     let order_p99 = took.get(took.len() * 99 / 100).copied().unwrap_or(lasts);
-    Ok(Seen { orders: took.len(), order_p99, health_worst })
+    Ok(Seen { orders: took.len(), order_p99, health_worst, memory })
 }
 
 async fn order(client: Client, until: Instant) -> Result<Vec<Duration>> {
@@ -43,15 +45,16 @@ async fn order(client: Client, until: Instant) -> Result<Vec<Duration>> {
     Ok(took)
 }
 
-async fn probe(gateway: &str, until: Instant) -> Result<Duration> {
-    let mut worst = Duration::ZERO;
+async fn probe(fleet: &Fleet, until: Instant) -> Result<(Duration, u64)> {
+    let (mut worst, mut memory) = (Duration::ZERO, 0);
     while Instant::now() < until {
         let begun = Instant::now();
         // A connection of its own.
-        let client = Client::new(gateway, None);
+        let client = Client::new(fleet.gateway(), None);
         ensure!(client.get("/health").await?.status == 200);
         worst = worst.max(begun.elapsed());
+        memory = memory.max(fleet.memory()?);
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(worst)
+    Ok((worst, memory))
 }

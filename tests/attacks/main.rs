@@ -33,7 +33,7 @@ async fn honest_customers_do_not_notice_a_flood() -> Result<()> {
         if let Ok(ended) = attack.await? {
             ended?;
         }
-        let grown = fleet.memory()?.saturating_sub(before);
+        let grown = seen.memory.saturating_sub(before);
         let well = seen.orders > 0 && seen.order_p99 < PATIENCE && seen.health_worst < PATIENCE && grown < MEMORY;
         let (orders, p99, health) = (seen.orders, seen.order_p99.as_millis(), seen.health_worst.as_millis());
         let verdict = if well { "well" } else { "SUFFERS" };

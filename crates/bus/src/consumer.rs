@@ -22,9 +22,9 @@ const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// Attempts before a message that cannot be handled goes to the dead letters.
 const MAX_ATTEMPTS: u32 = 3;
 /// Longest pause between attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest time from an event to its effect that the metrics tell.
 const LONGEST_DELAY: Duration = Duration::from_secs(86_400);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why events were not handled.
 #[derive(Debug, thiserror::Error)]
@@ -334,7 +334,7 @@ impl<H: Handler> Consumer<H> {
         if result.is_ok() {
             for event in events {
                 self.consumed.with_label_values(&[self.group, &event.topic]).inc();
-                // The time is from outside, and one absurd value would make the sum useless.
+                // Another program may have set the time, and one absurd value would make the sum useless.
                 let elapsed = Timestamp::now().since(event.time).min(LONGEST_DELAY);
                 self.effect_seconds.with_label_values(&[self.group]).observe(elapsed.as_secs_f64());
             }

@@ -22,9 +22,9 @@ use tokio::{
 
 use crate::{BODY_LIMIT, Kind, Problem, extract::content_length};
 
-/// How long a service waits for the first bytes of a body.
+/// How long a service waits for a client while it reads a body, all pauses together.
 const GRACE: Duration = Duration::from_secs(10);
-/// Bytes per second that a body must come with, on average, after that. Far below every line on which people work.
+/// For so many bytes that came it waits one second more. Far below every line on which people work.
 const MIN_RATE: u64 = 8 * 1024;
 
 /// How far the body of a request has come, as far as its client is concerned; in the extensions of the request.
@@ -43,13 +43,19 @@ const LATE: u8 = 3;
 const BROKEN: u8 = 4;
 
 impl BodyProgress {
-    /// The problem of a request that failed, if its client is at fault: the body is late, or its end is missing.
+    /// The problem of a request that failed, if its client is at fault: the body came too slowly, or its end is missing.
     pub fn fault(&self) -> Option<Problem> {
         match self.0.load(Ordering::Relaxed) {
-            AWAITED | LATE => Some(late()),
+            LATE => Some(late()),
             BROKEN => Some(broken()),
             _ => None,
         }
+    }
+
+    /// The same when the time of a request is over, in which the whole body should have come.
+    pub fn fault_at_timeout(&self) -> Option<Problem> {
+        let awaited = self.0.load(Ordering::Relaxed) == AWAITED;
+        if awaited { Some(late()) } else { self.fault() }
     }
 
     fn set(&self, state: u8) {
@@ -79,13 +85,13 @@ pub(crate) fn unreadable(error: axum::Error) -> Problem {
     if chain.any(|error| error.is::<Late>()) { late() } else { broken().because(error) }
 }
 
-/// What the bodies that are being read may take of a service's memory, in bytes, beyond [`FREE`] each: else a hundred clients who each
-/// keep a large one unfinished would take as much as they like.
+/// What the bodies that are being read may have come to, in bytes, beyond [`FREE`] each: else a hundred clients who each keep a large one
+/// unfinished would take as much memory as they like. The buffers in which bodies grow may take twice as much.
 const BUDGET: usize = 16 * 1024 * 1024;
 /// So much of a body needs no budget, so that large ones never keep ordinary requests waiting.
 const FREE: usize = 64 * 1024;
 
-/// The budget of one service, in the extensions of its requests.
+/// The budget of one port, in the extensions of its requests.
 #[derive(Clone, Debug)]
 pub(crate) struct BodyBudget(Arc<Semaphore>);
 

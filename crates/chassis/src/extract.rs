@@ -1,7 +1,7 @@
 //! Extractors whose rejections are problems: 400 for unreadable input, 413 for a body that is too large, 415 for another
 //! media type.
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
@@ -65,6 +65,10 @@ pub(crate) async fn discard(headers: &HeaderMap, mut body: Body) {
 /// Reads the whole body of a request, at most [`BODY_LIMIT`] bytes: 413 if there are more, 408 if they come too slowly, 503 if the
 /// service reads too many large bodies at once.
 pub async fn read_body(parts: &Parts, mut body: Body) -> Result<Bytes, Problem> {
+    if content_length(&parts.headers).is_some_and(|length| length > BODY_LIMIT as u64) {
+        discard(&parts.headers, body).await;
+        return Err(too_large());
+    }
     let mut share = parts.extensions.get::<BodyBudget>().map(BodyBudget::share);
     let mut cover = |length: u64| {
         if length > BODY_LIMIT as u64 {
@@ -73,21 +77,19 @@ pub async fn read_body(parts: &Parts, mut body: Body) -> Result<Bytes, Problem> 
         share.as_mut().map_or(Ok(()), |share| share.cover(usize::try_from(length).unwrap_or(BODY_LIMIT)))
     };
     let mut bytes = BytesMut::new();
-    // What is announced is taken at once, since half a body is of no use.
-    let mut refused = cover(body.size_hint().lower()).err();
-    while refused.is_none() {
+    let refused = loop {
         let Some(frame) = body.frame().await else { return Ok(bytes.freeze()) };
-        if let Ok(data) = frame.map_err(body::unreadable)?.into_data() {
-            match cover((bytes.len() + data.len()) as u64) {
-                Ok(()) => bytes.extend_from_slice(&data),
-                Err(problem) => refused = Some(problem),
-            }
+        let Ok(data) = frame.map_err(body::unreadable)?.into_data() else { continue };
+        // As it comes: who only announces a large body takes nothing from others.
+        match cover((bytes.len() + data.len()) as u64) {
+            Ok(()) => bytes.extend_from_slice(&data),
+            Err(refused) => break refused,
         }
-    }
-    // Others may have it while the rest comes.
+    };
+    // Others may have the share while the rest comes.
     drop((share, bytes));
     discard(&parts.headers, body).await;
-    Err(refused.unwrap_or_else(too_large))
+    Err(refused)
 }
 
 /// Parses a JSON document; the problem names the field or position that is wrong.

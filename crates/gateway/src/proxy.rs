@@ -29,6 +29,9 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// How much sooner than the service the gateway finds that the time is over.
+const HEAD_START: Duration = Duration::from_millis(250);
+
 /// Headers that concern one connection and not the message (RFC 9110, section 7.6.1).
 const HOP_BY_HOP: [HeaderName; 9] = [
     CONNECTION,
@@ -48,13 +51,13 @@ pub(crate) async fn pass(http: &Http, upstream: &Upstream, timeout: Duration, mu
     prepare(&mut request);
     // The time of the service begins when it has the whole request.
     let timeout = timeout + chassis::longest_upload(request.headers());
-    // The deadline of a client shortens the time that the service has; who waits no longer is told by the layer that read it.
-    chassis::deadline::inject(request.headers_mut(), chassis::deadline::within(timeout));
+    // The deadline of a client shortens the time that the service has. The gateway comes first, since it knows whose deadline it was.
+    chassis::deadline::inject(request.headers_mut(), chassis::deadline::within(timeout) + HEAD_START);
     let progress = request.extensions().get::<BodyProgress>().cloned().unwrap_or_default();
     match tokio::time::timeout(timeout, send(http, upstream, request)).await {
         Err(_) => {
             let detail = format!("The {} service did not answer in {} s.", upstream.name, timeout.as_secs());
-            progress.fault().unwrap_or_else(|| Problem::new(Kind::Timeout, detail)).into_response()
+            progress.fault_at_timeout().unwrap_or_else(|| Problem::new(Kind::Timeout, detail)).into_response()
         }
         Ok(Err(NoResponse::Unreachable(error))) => {
             let problem = unavailable(upstream.name);
@@ -154,9 +157,10 @@ fn prepare(request: &mut Request) {
 
 /// Makes one line of all lines of a header, in their order, and appends a value.
 fn join(headers: &mut HeaderMap, name: HeaderName, separator: &str, last: Option<&str>) {
-    let lines: Vec<&str> = headers.get_all(&name).iter().filter_map(|v| v.to_str().ok()).chain(last).collect();
+    let lines: Vec<&[u8]> =
+        headers.get_all(&name).iter().map(HeaderValue::as_bytes).chain(last.map(str::as_bytes)).collect();
     if (lines.len() > 1 || last.is_some())
-        && let Ok(value) = HeaderValue::from_str(&lines.join(separator))
+        && let Ok(value) = HeaderValue::from_bytes(&lines.join(separator.as_bytes()))
     {
         headers.insert(name, value);
     }

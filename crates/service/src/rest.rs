@@ -62,7 +62,12 @@ impl PeerError {
 impl RestPeer {
     /// The service `name` at `url`, with `timeout` for each call. Calls carry no token of their own.
     pub fn new(name: &'static str, url: &str, timeout: Duration, ctx: &Context) -> anyhow::Result<Self> {
-        let http = Client::builder().timeout(timeout).connect_timeout(timeout).no_proxy().build()?;
+        let http = Client::builder()
+            .timeout(timeout)
+            .connect_timeout(timeout)
+            .pool_idle_timeout(chassis::CALLER_IDLE)
+            .no_proxy()
+            .build()?;
         let peer = Peer::new(name, timeout, &ctx.metrics).over(&ctx.network);
         Ok(Self { name, http, url: url.trim_end_matches('/').to_owned(), key: None, peer })
     }

@@ -100,6 +100,7 @@ async fn large_bodies_take_a_bounded_memory_and_keep_no_small_one_waiting() {
     for _ in 0..10 {
         let mut stream = connect(&running).await;
         stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; length - 1]).await.unwrap();
         kept.push(stream);
     }
     let large = || running.post("application/json", format!(r#"{{"lines":[]{}}}"#, " ".repeat(1_900_000)));

@@ -276,6 +276,7 @@ async fn a_refund_that_the_saga_does_not_know_of_stays_on_the_order() {
         ("a", "partly_refunded", "captured", "partly_refunded"),
         ("b", "refunded", "captured", "refunded"),
         ("c", "captured", "refunded", "refunded"),
+        ("e", "refunded", "partly_refunded", "refunded"),
         ("d", "in_doubt", "captured", "captured"),
     ] {
         let first = inserted(&db, vec![order_insert(id, "h", None)]).await;

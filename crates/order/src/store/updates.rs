@@ -126,7 +126,8 @@ async fn update_orders(tx: &mut Tx, updates: &[&OrderUpdate]) -> Result<HashMap<
             // A refund by hand may have been heard of after the saga had its answer.
             ("payment_status", cell) => format!(
                 "payment_status = case when payment_status in ('partly_refunded', 'refunded', 'voided')
-                   and {cell} in ('authorised', 'captured', 'in_doubt') then payment_status else {cell} end"
+                   and {cell} in ('authorised', 'captured', 'in_doubt') or payment_status = 'refunded'
+                   and {cell} = 'partly_refunded' then payment_status else {cell} end"
             ),
             (name, cell) => format!("{name} = {cell}"),
         })

@@ -68,10 +68,13 @@ pub(crate) async fn store_answer(
 }
 
 /// The calls beside the operations that made them, for people: what moved money and no operation knows of, what was asked for another
-/// amount or payer, and what was refused and is called done. What earlier versions called is left out: their operations have no key.
+/// amount or payer, and what was refused and is called done. What earlier versions called is left out: those calls have no request. Operations
+/// of theirs that were resolved later have the key that they were asked under.
 pub(crate) async fn contradicting_calls(tx: &mut Tx) -> Result<Vec<String>, Error> {
     let text = "select c.key, c.done, c.request, o.order_id, o.op, o.op_id
-         from sandbox_calls c left join operations o on o.provider_key = c.key left join payments p on p.order_id = o.order_id
+         from sandbox_calls c
+           left join operations o on coalesce(o.provider_key, o.order_id || ':' || o.op || ':' || o.op_id) = c.key
+           left join payments p on p.order_id = o.order_id
          where c.request is not null and case
            when o.op is null or o.outcome = 'refused' then c.done = 1
            when o.outcome = 'in_doubt' then 1 = 0

@@ -1,13 +1,15 @@
 //! GraphiQL: a page to try queries on. All of it is in the program, so it needs no internet, and its policy lets a browser load nothing
 //! else. Versions and licences: `assets/graphiql/README.md`.
 
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use chassis::Problem;
 use flate2::read::GzDecoder;
 use http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY};
 use http::{HeaderMap, HeaderValue};
 use std::io::Read;
+
+use super::Edge;
 
 /// Scripts and styles of this server alone, none within the page. Fonts and cursors are within the style sheet.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; font-src data:; img-src 'self' data:; \
@@ -38,7 +40,11 @@ pub(super) fn page() -> Response {
 }
 
 /// A file of the page.
-pub(super) async fn file(Path(wanted): Path<String>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn file(
+    State(edge): State<Edge>,
+    Path(wanted): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let file = FILES.iter().find(|(name, ..)| *name == wanted);
     let (_, kind, contents) = file.ok_or_else(|| Problem::not_found("file"))?;
     let unpacked = |packed| {
@@ -48,7 +54,9 @@ pub(super) async fn file(Path(wanted): Path<String>, headers: HeaderMap) -> Resu
     let mut response = match *contents {
         Contents::Plain(bytes) => bytes.into_response(),
         Contents::Gzip(bytes) if takes_gzip(&headers) => ([(CONTENT_ENCODING, "gzip")], bytes).into_response(),
-        Contents::Gzip(bytes) => unpacked(bytes).map_err(Problem::internal)?.into_response(),
+        Contents::Gzip(bytes) => {
+            edge.aside.run(move || unpacked(bytes)).await?.map_err(Problem::internal)?.into_response()
+        }
     };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -14,6 +14,8 @@ use crate::data;
 
 /// What is younger than this on a running fleet may still be under way: a lease.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
+/// How far a replica's clock may be ahead.
+const CLOCK_AHEAD: Duration = Duration::from_secs(24 * 3_600);
 /// How long a consumer may lag behind on a running fleet: longer than a restart and a broker's failover.
 const CONSUMED: Duration = Duration::from_secs(600);
 /// How long a provider may owe an answer about a payment on a running fleet.
@@ -180,8 +182,8 @@ impl Facts {
 
     /// Whether something that changed then may still be under way.
     pub(crate) fn is_young(&self, changed: Timestamp) -> bool {
-        // What is from the future was altered, or written under a clock that was ahead, and would be young for ever.
-        self.running && changed.plus(LEASE) > self.now && changed < Timestamp::now().plus(LEASE)
+        // A replica's clock may be ahead. What is days ahead would be young for ever.
+        self.running && changed.plus(LEASE) > self.now && changed < Timestamp::now().plus(CLOCK_AHEAD)
     }
 
     /// Whether an event of that time, which was not consumed, is overdue.

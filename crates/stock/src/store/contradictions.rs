@@ -63,12 +63,12 @@ async fn movements(tx: &mut Tx) -> Result<Vec<String>, Error> {
 
 /// What an adjustment says was on hand after it, beside the ledger.
 async fn adjusted_balances(tx: &mut Tx) -> Result<Vec<String>, Error> {
-    let text = "select id, product_id, place_id, balance from adjustments
-         where not exists (
-           select 1 from ledger
-           where kind = 'adjusted' and cause = adjustments.id and product_id = adjustments.product_id
-             and place_id = adjustments.place_id and balance = adjustments.balance
-         )";
+    let text = "select cause as id, product_id, place_id, balance from (
+           select cause, product_id, place_id, balance, 1 as n from ledger where kind = 'adjusted'
+           union all
+           select id, product_id, place_id, balance, -1 from adjustments
+         ) moves
+         group by cause, product_id, place_id, balance having sum(n) < 0";
     read(tx, text, |row| {
         let (id, balance): (String, i64) = (row.get("id")?, row.get("balance")?);
         Ok(format!("adjustment {id}: the ledger does not say that {balance} of {} were on hand after it", place(row)?))
