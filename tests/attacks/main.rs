@@ -16,7 +16,7 @@ const LASTS: Duration = Duration::from_secs(8);
 /// Within this 99 of 100 orders must be answered, and `/health` always: the time-out of a probe. A debug build takes longer.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 3 } else { 1 });
 /// What an attack may add to the memory of the whole fleet, in MiB.
-const MEMORY: u64 = 100;
+const MEMORY: u64 = 150;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn honest_customers_do_not_notice_a_flood() -> Result<()> {

@@ -363,6 +363,8 @@ async fn the_catalogue_is_changed_by_rest_and_read_by_graphql() -> Result<()> {
     assert!(merged["x-missing"].is_null());
     let page = anonymous.get("/docs/").await?;
     assert!(page.status == 200 && page.text().contains("swagger"), "{} {}", page.status, page.text());
+    let settings = anonymous.get("/docs/swagger-initializer.js").await?.text();
+    assert!(settings.contains(r#""validatorUrl": "none""#), "it asks nobody on the internet: {settings}");
     assert!(anonymous.get("/graphql").await?.text().contains("graphiql"));
     let script = anonymous.get("/graphql/assets/graphiql.js").await?;
     assert!(script.status == 200 && script.text().contains("GraphiQL"), "{}", script.status);

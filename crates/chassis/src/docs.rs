@@ -5,16 +5,22 @@ use axum::routing::get;
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::{FieldError, Json, Kind};
 
 /// Takes the routes out of a documented router and adds `/openapi.json` and Swagger UI at `/docs`.
 pub fn openapi_docs(router: OpenApiRouter) -> Router {
     let (router, api) = router.split_for_parts();
-    let ui = SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json"));
+    let ui = SwaggerUi::new("/docs").config(swagger_config("/openapi.json"));
     let json = with_problems(serde_json::to_value(&api).unwrap_or_default());
     router.route("/openapi.json", get(move || async move { Json(json) })).merge(ui)
+}
+
+/// The settings of a page of Swagger UI for the description at `url`. Without them the page asks a validator on the internet about every
+/// description that is not on localhost.
+pub fn swagger_config(url: &str) -> Config<'_> {
+    Config::from(url).validator_url("none")
 }
 
 /// Adds to every operation the problems that it can return, as references to shared responses, and describes the common request

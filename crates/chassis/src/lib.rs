@@ -30,7 +30,7 @@ pub mod trace;
 pub use body::{BodyProgress, longest_upload};
 pub use context::Context;
 pub use crash::{CrashPoints, UnknownCrashPoint};
-pub use docs::{openapi_docs, with_problems};
+pub use docs::{openapi_docs, swagger_config, with_problems};
 pub use extract::{BODY_LIMIT, Json, OptionalJson, Path, Query, parse_json, read_body};
 pub use http::{RequestId, TraceParent};
 pub use kind::Kind;

@@ -84,7 +84,7 @@ fn router(gateway: Gateway) -> Router {
         .route("/openapi.json", get(docs::openapi))
         .route("/", get(index))
         .with_state(gateway)
-        .merge(SwaggerUi::new("/docs").config(utoipa_swagger_ui::Config::from("/openapi.json")))
+        .merge(SwaggerUi::new("/docs").config(chassis::swagger_config("/openapi.json")))
 }
 
 /// Lists the entry points.

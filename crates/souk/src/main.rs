@@ -22,7 +22,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The back office of a retailer with several shops.
 #[derive(Debug, Parser)]
-#[command(version = chassis::RELEASE, about)]
+// What stands before a command would be meant for `up`, and be ignored.
+#[command(version = chassis::RELEASE, about, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -136,5 +137,20 @@ mod openapi {
         let described = chassis::with_problems(serde_json::to_value(&description)?);
         say!("{}", serde_json::to_string_pretty(&described)?);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_of_the_default_command_are_refused_before_another_one() {
+        assert!(Cli::try_parse_from(["souk", "--data", "elsewhere"]).is_ok());
+        assert!(Cli::try_parse_from(["souk", "audit", "--data", "elsewhere"]).is_ok());
+        assert!(
+            Cli::try_parse_from(["souk", "--data", "elsewhere", "audit"]).is_err(),
+            "it would audit another folder"
+        );
     }
 }

@@ -98,6 +98,6 @@ pub(crate) fn docs(path: &'static str, title: &str, routes: &[RouteDoc]) -> Rout
         json!({"openapi": "3.1.0", "info": {"title": title, "version": chassis::VERSION}, "paths": paths});
     let url = format!("{path}/openapi.json");
     // The path is relative, since under /compat the page is not at the root.
-    let config = utoipa_swagger_ui::Config::from("./openapi.json");
+    let config = chassis::swagger_config("./openapi.json");
     Router::new().route(&url, get(async move || Json(description))).merge(SwaggerUi::new(path).config(config))
 }
