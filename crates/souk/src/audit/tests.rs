@@ -222,6 +222,16 @@ fn a_sidecar_may_write_the_envelope_anew_but_not_change_what_it_says() {
     assert!(failing(&facts).is_empty());
     log(&mut facts).messages[0].payload = payload("a", "2.51");
     assert_eq!(failing(&facts), [BUS]);
+
+    // Published again, with the sidecar's next trace; then with something else.
+    let mut facts = clean();
+    let mut again = log(&mut facts).messages[0].clone();
+    again.payload = again.payload.replacen('{', r#"{"traceid":"2","#, 1);
+    log(&mut facts).messages.insert(1, again.clone());
+    assert_eq!(failing(&facts), [0; 0]);
+    again.payload = again.payload.replacen('{', r#"{"data":"another","#, 1);
+    log(&mut facts).messages.insert(2, again);
+    assert_eq!(failing(&facts), [BUS]);
 }
 
 #[test]
